@@ -1,0 +1,1 @@
+"""Rule extrapolation in language models, native to the Hugging Face ecosystem."""

@@ -1,0 +1,32 @@
+"""A user's mistake is one clear line: what is wrong, what is allowed or nearest, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RuleExtrapError(ValueError):
+    """A mistake in what the user gave; its text is the whole message (the command line exits with 2)."""
+
+
+def unknown(what: str, name: object, allowed: Iterable[str], hint: str = "") -> RuleExtrapError:
+    """The error for a name that is not one of the allowed ones, with the nearest of them.
+
+    Args:
+        what: what kind of name it is, e.g. ``"language"``.
+        name: the name that was given.
+        allowed: the names that exist.
+        hint: what to do next, appended as a sentence.
+
+    Returns:
+        The error, to be raised by the caller.
+
+    >>> print(unknown("language", "anbm", ["ban", "anbn"]))
+    unknown language 'anbm': did you mean 'anbn'? known: anbn, ban
+    """
+    names = sorted(allowed)
+    near = difflib.get_close_matches(str(name), names, n=2, cutoff=0.5)
+    guess = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    text = f"unknown {what} {name!r}: {guess}known: {', '.join(names)}"
+    return RuleExtrapError(f"{text}. {hint}" if hint else text)

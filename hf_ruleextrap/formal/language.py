@@ -1,0 +1,193 @@
+"""A language: an alphabet, rules, a sampler. Everything else follows from these."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from itertools import product
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from hf_ruleextrap.errors import RuleExtrapError
+
+from .prompts import Kind, PromptSet
+from .rules import Conjunction, Rule, ask, chunks
+from .words import BoolArray, WordBatch, Words
+
+_MOST_PROMPTS = 1 << 20
+
+
+class Language(Conjunction, ABC):
+    """The words over an alphabet that keep every rule; the empty word is never one of them.
+
+    A subclass states the class attributes and ``draw``; it overrides ``alive`` where a prefix that leaves each rule
+    viable need not leave all of them viable together, and ``candidates`` where the prompts are not all strings of
+    a length. A language is also a machine, its rules running side by side.
+
+    Attributes:
+        name: identifier, e.g. ``"anbn"``.
+        summary: the language as a formula or sentence.
+        level: its place in the Chomsky hierarchy.
+        alphabet: its symbols, each one printable ASCII character.
+        rules: R1, which is tested on OOD prompts, first; R2, which these break, second (numbered as in the paper's
+            code and tables); then any more that membership needs.
+        shortest: length of its shortest word.
+        paper_rules: the rules as the authors' code has them, where that differs.
+        few_words: at most one word has each length, so that a training set can hold them all.
+        prompt_length: symbols in a prompt of the paper's experiment.
+        paper: whether this object follows the authors' released code where it differs: in data, in prompts,
+            in how a rule reads a completion. Each language's docstring says what that changes.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    level: ClassVar[Literal["regular", "context-free", "context-sensitive"]]
+    alphabet: ClassVar[tuple[str, ...]]
+    rules: tuple[Rule, ...]
+    paper_rules: ClassVar[tuple[Rule, ...] | None] = None
+    shortest: ClassVar[int]
+    few_words: ClassVar[bool] = False
+    prompt_length: ClassVar[int] = 8
+
+    def __init__(self, *, paper: bool = False) -> None:
+        self.paper = paper
+        rules = self.paper_rules if paper and self.paper_rules else self.rules
+        super().__init__([rule.of_language(self.alphabet) for rule in rules])
+
+    # What a subclass states.
+
+    @abstractmethod
+    def draw(self, n: int, max_length: int, rng: np.random.Generator) -> WordBatch:
+        """n words of at most ``max_length`` symbols (which is at least ``shortest``)."""
+
+    def candidates(self, length: int, rng: np.random.Generator) -> list[str]:  # noqa: ARG002  # some sets are drawn
+        """The prompts of one length, ID and OOD together; by default all strings.
+
+        Args:
+            length: number of symbols, at least 1.
+            rng: for sets that are drawn.
+        """
+        if len(self.alphabet) ** length > _MOST_PROMPTS:
+            raise RuleExtrapError(
+                f"{len(self.alphabet)}^{length} prompts of {self.name} are too many: the limit is 2^20, "
+                "give a smaller length"
+            )
+        return ["".join(symbols) for symbols in product(self.alphabet, repeat=length)]
+
+    # What follows.
+
+    def contains(self, words: Words) -> BoolArray:
+        """(N,) bool: is each word in the language?
+
+        Raises:
+            RuleExtrapError: a symbol outside the alphabet.
+        """
+        batch = WordBatch.of(words, self.alphabet)
+        return ask(self, batch, "accepts")[0] & (batch.lengths > 0)
+
+    def viable(self, prefixes: Words) -> BoolArray:
+        """(N,) bool: can some suffix put the prefix in the language?
+
+        This is more than each rule being viable: ``abb`` leaves both rules of a^n b^n viable, but not together.
+
+        Raises:
+            RuleExtrapError: a symbol outside the alphabet.
+        """
+        return ask(self, WordBatch.of(prefixes, self.alphabet), "alive")[0]
+
+    def sample(self, n: int, *, max_length: int, rng: np.random.Generator) -> WordBatch:
+        """n words drawn from the language's own distribution, which its docstring states.
+
+        Args:
+            n: how many.
+            max_length: most symbols in a word.
+            rng: where the randomness comes from; the same state gives the same words.
+
+        Raises:
+            RuleExtrapError: no word is that short, or n is negative.
+        """
+        if n < 0:
+            raise RuleExtrapError(f"n is {n}: give 0 or more words")
+        self.check_length(max_length)
+        return self.draw(n, max_length, rng)
+
+    def words(self, max_length: int) -> Iterator[str]:
+        """Every word of at most ``max_length`` symbols: the shortest first, then in the alphabet's order."""
+        codes = np.frombuffer("".join(self.alphabet).encode("ascii"), dtype=np.uint8)
+        prefixes, state = np.zeros((1, 0), np.uint8), self.start(1)
+        for _ in range(max_length):
+            prefixes = np.column_stack([prefixes.repeat(len(codes), 0), np.tile(codes, len(prefixes))])
+            state = self.step(tuple(part.repeat(len(codes), 0) for part in state), prefixes[:, -1])
+            yield from (row.tobytes().decode("ascii") for row in prefixes[self.accepts(state)])
+            alive = self.alive(state)
+            prefixes, state = prefixes[alive], tuple(part[alive] for part in state)
+
+    def words_of_length(self, length: int) -> list[str]:
+        """Every word of one length, in the alphabet's order."""
+        return [word for word in self.words(length) if len(word) == length]
+
+    def prompts(
+        self,
+        kind: Kind | None = None,
+        *,
+        length: int | None = None,
+        limit: int | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> PromptSet:
+        """The prompts of one length, labelled.
+
+        Args:
+            kind: ``"id"``, ``"ood"``, or None for both (ID first).
+            length: symbols in a prompt; by default ``prompt_length``.
+            limit: at most so many of each kind, a random subset in the original order.
+            rng: for the subset and for sets that are drawn; by default seeded with 0.
+
+        Raises:
+            RuleExtrapError: unknown kind, or no such prompt exists.
+        """
+        length = self.prompt_length if length is None else length
+        rng = np.random.default_rng(0) if rng is None else rng
+        if kind not in (None, "id", "ood"):
+            raise RuleExtrapError(f"unknown kind of prompt {kind!r}: known: id, ood")
+        kinds: tuple[Kind, ...] = ("id", "ood") if kind is None else (kind,)
+        candidates = self.label(self.candidates(length, rng) if length > 0 else [])
+        texts: list[str] = []
+        for wanted in kinds:
+            found = candidates.of_kind(wanted)
+            if not found:
+                raise RuleExtrapError(
+                    f"no {wanted} prompt of {self.name} has {length} symbols: "
+                    f"give another length (the default is {self.prompt_length})"
+                )
+            if limit is not None and limit < len(found):
+                found = found.take(np.sort(rng.choice(len(found), limit, replace=False)))
+            texts += found.texts
+        return self.label(texts)
+
+    def label(self, prefixes: Words) -> PromptSet:
+        """Any prefixes as prompts: which kind each is, and which rules it leaves open.
+
+        Raises:
+            RuleExtrapError: a symbol outside the alphabet.
+        """
+        batch = WordBatch.of(prefixes, self.alphabet)
+        ood, is_open = [np.zeros(0, np.bool_)], [np.zeros((0, len(self.rules)), np.bool_)]
+        for piece in chunks(batch):
+            state = self.read(piece)
+            ood.append(~self.alive(state))
+            parts = zip(self.rules, self.split(state), strict=True)
+            is_open.append(np.column_stack([rule.alive(part) for rule, part in parts]))
+        names = tuple(rule.name for rule in self.rules)
+        return PromptSet(batch, np.concatenate(ood), np.concatenate(is_open), names)
+
+    def check_length(self, max_length: int) -> None:
+        """Raise a RuleExtrapError when no word is so short."""
+        if max_length < self.shortest:
+            raise RuleExtrapError(
+                f"max_length {max_length} is too small: the shortest word of {self.name} has {self.shortest} "
+                f"symbols, give max_length >= {self.shortest}"
+            )
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.summary}{', as in the paper' if self.paper else ''}>"

@@ -1,0 +1,74 @@
+"""What samplers are made of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .language import Language
+from .words import PAD_CODE, IntArray, WordBatch, concatenate
+
+_ROWS = 4096
+
+
+def blocks(*runs: tuple[str, IntArray]) -> WordBatch:
+    """Words made of runs: ``runs[0]``'s symbol so often, then the next one's.
+
+    Args:
+        runs: each a symbol and (N,) counts.
+
+    >>> list(blocks(("a", np.array([2, 0])), ("b", np.array([1, 3]))))
+    ['aab', 'bbb']
+    """
+    counts = np.stack([count for _, count in runs], axis=1)
+    codes = np.array([ord(symbol) for symbol, _ in runs], dtype=np.uint8)
+    flat = np.tile(codes, len(counts)).repeat(counts.ravel())
+    return WordBatch.from_flat(flat, counts.sum(axis=1).astype(np.int64))
+
+
+def shuffled(words: WordBatch, rng: np.random.Generator) -> WordBatch:
+    """Each word with its symbols in random order, all orders equally likely.
+
+    >>> sorted(next(iter(shuffled(WordBatch.from_strings(["aab"]), np.random.default_rng(0)))))
+    ['a', 'a', 'b']
+    """
+    keys = rng.random(words.codes.shape)
+    # Padding sorts behind every symbol.
+    keys[words.codes == PAD_CODE] = 2.0
+    return WordBatch(np.take_along_axis(words.codes, keys.argsort(axis=1), axis=1), words.lengths)
+
+
+def bracket_words(language: Language, lengths: IntArray, rng: np.random.Generator, *, prime: bool = False) -> WordBatch:
+    """Words of a bracket language, grown symbol by symbol.
+
+    Each next symbol is uniform over those that leave the prefix viable; once the brackets that are open need all the
+    symbols that remain, only closing ones are left to choose from. (Mészáros et al.'s generators for L4 and L6.)
+
+    Args:
+        language: alternates opening and closing symbols in its alphabet, e.g. ``( ) [ ]``.
+        lengths: (N,) even numbers.
+        rng: the randomness.
+        prime: end a word as soon as all brackets are closed, so that no word is a concatenation of two.
+    """
+    pieces = [_grow(language, lengths[first : first + _ROWS], rng, prime) for first in range(0, len(lengths), _ROWS)]
+    return concatenate(pieces) if pieces else WordBatch.from_strings([])
+
+
+def _grow(language: Language, lengths: IntArray, rng: np.random.Generator, prime: bool) -> WordBatch:
+    n, width = len(lengths), int(lengths.max(initial=0))
+    symbols = np.frombuffer("".join(language.alphabet).encode("ascii"), dtype=np.uint8)
+    change = np.where(np.arange(len(symbols)) % 2 == 0, 1, -1)
+    codes = np.full((width, n), PAD_CODE, np.uint8)
+    state, depth, ends = language.start(n), np.zeros(n, np.int64), lengths.copy()
+    for place in range(width):
+        steps = [language.step(state, np.full(n, symbol, np.uint8)) for symbol in symbols]
+        allowed = np.column_stack([language.alive(step) for step in steps])
+        allowed[:, change > 0] &= (depth < lengths - place)[:, None]
+        # A uniform choice: the allowed symbol with the largest random key.
+        choice = np.where(allowed, rng.random(allowed.shape), -1.0).argmax(axis=1)
+        inside = place < ends
+        codes[place] = np.where(inside, symbols[choice], PAD_CODE)
+        state = language.step(state, codes[place])
+        depth += change[choice] * inside
+        if prime:
+            ends = np.where(inside & (depth == 0), place + 1, ends)
+    return WordBatch.from_codes(codes.T, ends)

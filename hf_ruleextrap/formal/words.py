@@ -1,0 +1,234 @@
+"""Words as arrays: a padded matrix of symbol codes and a length per row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from hf_ruleextrap.errors import RuleExtrapError
+
+ByteArray: TypeAlias = npt.NDArray[np.uint8]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+PAD_CODE = 0
+"""The code in the padded places of a batch; never a symbol."""
+
+FOREIGN_CODE = 0x1A
+"""The code of a character that no alphabet can hold (ASCII's own SUBSTITUTE)."""
+
+
+@dataclass(frozen=True, eq=False)
+class WordBatch:
+    """N words, padded on the right.
+
+    A symbol is one printable ASCII character and its code is its ASCII code, so a batch needs no
+    alphabet to be read, and strings become matrices without a look-up.
+
+    Attributes:
+        codes: (N, T) uint8, symbol codes; ``PAD_CODE`` from each row's length on.
+        lengths: (N,) int64, number of symbols in each row.
+
+    >>> batch = WordBatch.from_strings(["aabb", "b", ""])
+    >>> batch.codes.shape, batch.lengths.tolist()
+    ((3, 4), [4, 1, 0])
+    >>> list(batch)
+    ['aabb', 'b', '']
+    """
+
+    codes: ByteArray
+    lengths: IntArray
+
+    @classmethod
+    def from_strings(cls, texts: Sequence[str]) -> WordBatch:
+        """A batch from strings, one symbol a character; one outside ASCII becomes ``FOREIGN_CODE``.
+
+        Raises:
+            RuleExtrapError: a row is not a string; the message names the row.
+        """
+        try:
+            joined = "".join(texts)
+        except TypeError:
+            row, value = next((i, t) for i, t in enumerate(texts) if not isinstance(t, str))
+            message = f"row {row} is {type(value).__name__}, not a string: give one string a word"
+            raise RuleExtrapError(message) from None
+        flat = _flat_codes(joined)
+        lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+        return cls.from_flat(flat, lengths)
+
+    @classmethod
+    def from_flat(cls, flat: ByteArray, lengths: IntArray) -> WordBatch:
+        """A batch from the codes of all words in a row.
+
+        Args:
+            flat: (sum of lengths,) uint8 codes.
+            lengths: (N,) number of symbols in each word.
+        """
+        width = int(lengths.max(initial=0))
+        codes = np.full((len(lengths), width), PAD_CODE, dtype=np.uint8)
+        codes[np.arange(width) < lengths[:, None]] = flat
+        return cls(codes, lengths)
+
+    @classmethod
+    def from_codes(cls, codes: ByteArray, lengths: IntArray) -> WordBatch:
+        """A batch from a code matrix whose places from each row's length on hold anything.
+
+        >>> list(WordBatch.from_codes(np.array([[97, 98, 99]], np.uint8), np.array([2])))
+        ['ab']
+        """
+        width = int(lengths.max(initial=0))
+        padded = np.where(np.arange(width) < lengths[:, None], codes[:, :width], np.uint8(PAD_CODE))
+        return cls(padded, lengths.astype(np.int64))
+
+    @classmethod
+    def from_ids(cls, ids: npt.ArrayLike | Sequence[npt.ArrayLike], alphabet: Sequence[str]) -> WordBatch:
+        """A batch from symbol indices: 0 is ``alphabet[0]``; a row ends at its first negative index.
+
+        Args:
+            ids: (N, T) integers, or N integer sequences of any lengths.
+            alphabet: the symbols, in order.
+
+        Raises:
+            RuleExtrapError: an index has no symbol.
+
+        >>> list(WordBatch.from_ids([[0, 0, 1], [1, -1, -1]], "ab"))
+        ['aab', 'b']
+        """
+        matrix = _integer_matrix(ids)
+        outside = matrix >= len(alphabet)
+        if outside.any():
+            row, column = np.argwhere(outside)[0]
+            known = ", ".join(f"{i} = {s}" for i, s in enumerate(alphabet))
+            raise RuleExtrapError(
+                f"row {row} holds the symbol index {matrix[row, column]}: allowed are {known}, "
+                "and negative numbers after the end of a word"
+            )
+        ended = matrix < 0
+        lengths = np.where(ended.any(axis=1), ended.argmax(axis=1), matrix.shape[1]).astype(np.int64)
+        table = np.frombuffer("".join(alphabet).encode("ascii"), dtype=np.uint8)
+        return cls.from_codes(table[np.maximum(matrix, 0)], lengths)
+
+    @classmethod
+    def of(cls, words: Words, alphabet: Sequence[str] | None = None, *, allow_foreign: bool = False) -> WordBatch:
+        """A batch from whatever a user holds: a batch, strings, or integer arrays (which need the alphabet).
+
+        Args:
+            words: the words.
+            alphabet: their symbols.
+            allow_foreign: let strings hold other characters, too.
+
+        Raises:
+            RuleExtrapError: a lone string, integers without an alphabet, an unknown index or symbol.
+
+        >>> list(WordBatch.of(["ab"])), list(WordBatch.of(np.array([[0, 1]]), "ab"))
+        (['ab'], ['ab'])
+        >>> WordBatch.of(["axb"], "ab")
+        Traceback (most recent call last):
+        hf_ruleextrap.errors.RuleExtrapError: row 0: 'x' is not a symbol of the alphabet {a, b}
+        """
+        if isinstance(words, WordBatch):
+            batch = words
+        elif isinstance(words, str):
+            raise RuleExtrapError(f"a lone string {words[:40]!r}: give a list of words")
+        elif _holds_integers(words):
+            if alphabet is None:
+                raise RuleExtrapError("integer words need an alphabet: give strings, or ask a language")
+            batch = cls.from_ids(cast("npt.ArrayLike", words), alphabet)
+        else:
+            batch = cls.from_strings(cast("Sequence[str]", words))
+        if alphabet is not None and not allow_foreign:
+            foreign = batch.foreign(alphabet)
+            if foreign.any():
+                row = int(foreign.argmax())
+                symbols = ", ".join(alphabet)
+                text = batch[row] if isinstance(words, WordBatch) else str(words[row])
+                strange = next((s for s in text if s not in alphabet), text)
+                raise RuleExtrapError(f"row {row}: {strange!r} is not a symbol of the alphabet {{{symbols}}}")
+        return batch
+
+    def foreign(self, alphabet: Sequence[str]) -> BoolArray:
+        """(N,) bool: does the row hold a character outside the alphabet?"""
+        table = np.ones(256, dtype=np.bool_)
+        table[PAD_CODE] = False
+        table[np.frombuffer("".join(alphabet).encode("ascii"), dtype=np.uint8)] = False
+        # A padding code inside a word would be a NUL character, which is foreign too.
+        inner_pad = (self.codes == PAD_CODE).sum(axis=1) != self.codes.shape[1] - self.lengths
+        return np.asarray(table[self.codes].any(axis=1) | inner_pad)
+
+    def take(self, rows: IntArray | BoolArray | slice) -> WordBatch:
+        """The batch of some rows, as NumPy would index them."""
+        lengths = self.lengths[rows]
+        return WordBatch(self.codes[rows, : int(lengths.max(initial=0))], lengths)
+
+    def followed_by(self, suffixes: WordBatch) -> WordBatch:
+        """Row by row, the concatenation with another batch of as many rows.
+
+        >>> list(WordBatch.from_strings(["a", ""]).followed_by(WordBatch.from_strings(["bb", "a"])))
+        ['abb', 'a']
+        """
+        lengths = self.lengths + suffixes.lengths
+        codes = np.full((len(self), int(lengths.max(initial=0))), PAD_CODE, dtype=np.uint8)
+        codes[:, : self.codes.shape[1]] = self.codes
+        place = np.arange(codes.shape[1])
+        inside = (place >= self.lengths[:, None]) & (place < lengths[:, None])
+        codes[inside] = suffixes.codes[np.arange(suffixes.codes.shape[1]) < suffixes.lengths[:, None]]
+        return WordBatch(codes, lengths)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, row: int) -> str:
+        return self.codes[row, : self.lengths[row]].tobytes().decode("latin-1")
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[row] for row in range(len(self)))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(repr, (self[i] for i in range(min(3, len(self))))))
+        return f"WordBatch({len(self)} words: {shown}{', …' if len(self) > 3 else ''})"
+
+
+Words: TypeAlias = WordBatch | Sequence[str] | Sequence[npt.ArrayLike] | npt.NDArray[np.integer]
+"""What every function on words takes: a batch, strings, or arrays of symbol indices."""
+
+
+def concatenate(batches: Sequence[WordBatch]) -> WordBatch:
+    """One batch with the rows of several, in order.
+
+    >>> list(concatenate([WordBatch.from_strings(["ab"]), WordBatch.from_strings(["b", "aab"])]))
+    ['ab', 'b', 'aab']
+    """
+    width = max((b.codes.shape[1] for b in batches), default=0)
+    padded = [np.pad(b.codes, ((0, 0), (0, width - b.codes.shape[1]))) for b in batches]
+    return WordBatch(np.concatenate(padded), np.concatenate([b.lengths for b in batches]))
+
+
+def _flat_codes(text: str) -> ByteArray:
+    if text.isascii():
+        return np.frombuffer(text.encode("ascii"), dtype=np.uint8)
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    return np.where(points < 128, points, FOREIGN_CODE).astype(np.uint8)
+
+
+def _holds_integers(words: object) -> bool:
+    if isinstance(words, np.ndarray):
+        return bool(np.issubdtype(words.dtype, np.integer))
+    first = next(iter(cast("Sequence[object]", words)), "")
+    return not isinstance(first, str) and np.issubdtype(np.asarray(first).dtype, np.integer)
+
+
+def _integer_matrix(ids: npt.ArrayLike | Sequence[npt.ArrayLike]) -> IntArray:
+    if isinstance(ids, np.ndarray):
+        matrix = ids
+    else:
+        rows = [np.asarray(row) for row in cast("Sequence[npt.ArrayLike]", ids)]
+        matrix = np.full((len(rows), max(map(len, rows), default=0)), -1, dtype=np.int64)
+        for row, values in enumerate(rows):
+            matrix[row, : len(values)] = values
+    if matrix.ndim != 2:
+        raise RuleExtrapError(f"integer words have {matrix.ndim} dimension(s): give a matrix, one row a word")
+    return matrix.astype(np.int64)

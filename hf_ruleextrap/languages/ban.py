@@ -1,0 +1,45 @@
+"""b, then an even number of a among any b."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hf_ruleextrap.formal.language import Language
+from hf_ruleextrap.formal.rules import even_count, starts_with
+from hf_ruleextrap.formal.sampling import blocks, shuffled
+from hf_ruleextrap.formal.words import WordBatch
+
+
+class BAN(Language):
+    """{ b w : w over {a, b} with an even number of a }: an even number of a, and b first.
+
+    In the language: ``b``, ``baa``, ``baba``. Not: ``ba`` (R1), ``aa`` (R2), ``ab`` (both).
+
+    The prompt ``ab`` breaks R2; ``aba`` keeps R1.
+
+    Sampler: length l uniform on {1, …, max_length}, k uniform on {0, …, (l - 1) // 2}; b, then 2k a and l - 1 - 2k b
+    in random order. Prompts: all strings of a length (8: 128 ID, 128 OOD). On a completion alone, R2 asks whether
+    its first symbol is b. ``paper`` changes nothing.
+
+    Source: Mészáros et al., NeurIPS 2024, L1.
+
+    >>> lang = BAN()
+    >>> lang.contains(["baba", "ba", "aa"]).tolist(), lang.viable(["ba", "a"]).tolist()
+    ([True, False, False], [True, False])
+    >>> [len(lang.prompts(kind)) for kind in ("id", "ood")]
+    [128, 128]
+    """
+
+    name = "ban"
+    summary = "b w, w over {a, b} with an even number of a"
+    level = "regular"
+    alphabet = ("a", "b")
+    rules = (even_count("a"), starts_with("b"))
+    shortest = 1
+
+    def draw(self, n: int, max_length: int, rng: np.random.Generator) -> WordBatch:
+        """Length first, then the number of a, then their places."""
+        length = rng.integers(1, max_length, size=n, endpoint=True)
+        twos = rng.integers(0, (length - 1) // 2, endpoint=True)
+        rest = blocks(("a", 2 * twos), ("b", length - 1 - 2 * twos))
+        return blocks(("b", np.ones_like(length))).followed_by(shuffled(rest, rng))

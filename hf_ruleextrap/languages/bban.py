@@ -1,0 +1,61 @@
+"""b^n a^2m."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from hf_ruleextrap.formal.language import Language
+from hf_ruleextrap.formal.rules import even_count, ordered
+from hf_ruleextrap.formal.sampling import blocks
+from hf_ruleextrap.formal.words import WordBatch
+
+
+class BBaN(Language):
+    """{ b^n a^2m : n >= 1, m >= 0 }: an even number of a after the last b, and every b before every a.
+
+    In the language: ``b``, ``bbb``, ``baa``, ``bbaaaa``. Not: ``ba`` (R1), ``ab`` (R2), ``aa`` (R2: it has no b).
+
+    The prompt ``ab`` breaks R2; ``abaa`` keeps R1.
+
+    Sampler: length l uniform on {1, …, max_length}, k uniform on {0, …, (l - 1) // 2}; b^(l - 2k) a^2k. Prompts of
+    length L: ID b^i a^(L - i) with i = 1 … L - 1, OOD a b^i a^(L - 1 - i) with i = 1 … L - 2 (8: 7 ID, 6 OOD).
+    A completion alone keeps R2 when it is in order, with or without a b.
+
+    ``paper``: 128 ID and 128 OOD prompts drawn from these with replacement; a completion without b breaks R2, so that
+    every model that learned the language scores 0 there.
+
+    Source: Mészáros et al., NeurIPS 2024, L2.
+
+    >>> lang = BBaN()
+    >>> lang.contains(["bbaa", "ba", "aa"]).tolist(), lang.viable(["ba", "ab"]).tolist()
+    ([True, False, False], [True, False])
+    >>> lang.prompts("ood", length=5).texts
+    ['abaaa', 'abbaa', 'abbba']
+    """
+
+    name = "bban"
+    summary = "b^n a^2m, n >= 1"
+    level = "regular"
+    alphabet = ("a", "b")
+    rules = (
+        even_count("a", since="b"),
+        replace(ordered("b", "a", leading=True), on_completion=ordered("b", "a")),
+    )
+    paper_rules = (rules[0], replace(rules[1], on_completion=None))
+    shortest = 1
+
+    def draw(self, n: int, max_length: int, rng: np.random.Generator) -> WordBatch:
+        """Length first, then the number of a."""
+        length = rng.integers(1, max_length, size=n, endpoint=True)
+        twos = rng.integers(0, (length - 1) // 2, endpoint=True)
+        return blocks(("b", length - 2 * twos), ("a", 2 * twos))
+
+    def candidates(self, length: int, rng: np.random.Generator) -> list[str]:
+        """Both families, each prompt once; ``paper`` draws 128 of each."""
+        inside = ["b" * i + "a" * (length - i) for i in range(1, length)]
+        outside = ["a" + "b" * i + "a" * (length - 1 - i) for i in range(1, length - 1)]
+        if not self.paper:
+            return inside + outside
+        return [texts[i] for texts in (inside, outside) if texts for i in rng.integers(len(texts), size=128)]

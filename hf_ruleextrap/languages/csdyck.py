@@ -1,0 +1,52 @@
+"""Balanced parentheses and balanced brackets, interleaved at will."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hf_ruleextrap.formal.language import Language
+from hf_ruleextrap.formal.rules import balanced
+from hf_ruleextrap.formal.sampling import bracket_words
+from hf_ruleextrap.formal.words import WordBatch
+from hf_ruleextrap.languages.dyck import prime_words
+
+
+class ContextSensitiveDyck(Language):
+    """Balanced ( ) and balanced [ ], not necessarily nested (the shuffle of two Dyck languages).
+
+    In the language: ``()``, ``([])``, ``([)]``. Not: ``[`` (R1), ``(`` (R2), ``)[](`` (R2).
+
+    The prompt ``)[`` breaks R2; ``)[]`` keeps R1.
+
+    Sampler: length uniform on the even numbers up to max_length; each symbol uniform over those that leave the prefix
+    viable, only closing ones once these need all the room. Prompts of length L: ``([`` w (ID) and ``)[`` w (OOD) for
+    every word w of L - 2 symbols (8: 70 and 70).
+
+    ``paper``: the prompts' w are 32 properly nested prime words (the authors' generator for `dyck`), drawn with
+    replacement, the same for ID and OOD.
+
+    Source: Mészáros et al., NeurIPS 2024, L6.
+
+    >>> lang = ContextSensitiveDyck()
+    >>> lang.contains(["([)]", "][", "(("]).tolist(), lang.viable(["([)", ")["]).tolist()
+    ([True, False, False], [True, False])
+    >>> lang.prompts("ood")[0].broken
+    ('balanced_parentheses',)
+    """
+
+    name = "csdyck"
+    summary = "balanced ( ) and balanced [ ], interleaved at will"
+    level = "context-sensitive"
+    alphabet = ("(", ")", "[", "]")
+    rules = (balanced("[", "]"), balanced("(", ")"))
+    shortest = 2
+
+    def draw(self, n: int, max_length: int, rng: np.random.Generator) -> WordBatch:
+        """Length first, then symbol by symbol."""
+        lengths = 2 * rng.integers(1, max_length // 2, size=n, endpoint=True)
+        return bracket_words(self, lengths, rng)
+
+    def candidates(self, length: int, rng: np.random.Generator) -> list[str]:
+        """A prefix and a word."""
+        inner = prime_words(length - 2, 32, rng) if self.paper else self.words_of_length(length - 2)
+        return [prefix + word for prefix in ("([", ")[") for word in inner]

@@ -1,0 +1,61 @@
+"""Properly nested parentheses and brackets."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hf_ruleextrap.formal.language import Language
+from hf_ruleextrap.formal.rules import balanced, nested
+from hf_ruleextrap.formal.sampling import bracket_words
+from hf_ruleextrap.formal.words import WordBatch
+
+
+class Dyck(Language):
+    """Properly nested ( ) and [ ]: both kinds are balanced, and they close in the reverse order of their opening.
+
+    In the language: ``()``, ``([])``, ``()[]``. Not: ``[`` (R1, R3), ``(`` (R2, R3), ``([)]`` (R3).
+
+    The prompt ``)[`` breaks R2 (and with it R3); ``)[]`` keeps R1.
+
+    Sampler: length uniform on the even numbers up to max_length; each symbol uniform over those that leave the prefix
+    viable, only closing ones once these need all the room. Prompts of length L: ``([`` w (ID) and ``)[`` w (OOD) for
+    every word w of L - 2 symbols (8: 40 and 40).
+
+    ``paper``: a word ends as soon as all its brackets are closed, so the data hold no concatenations such as ``()[]``;
+    32 such w are drawn with replacement, the same for ID and OOD.
+
+    Source: Mészáros et al., NeurIPS 2024, L4.
+
+    >>> lang = Dyck()
+    >>> lang.contains(["([])", "()[]", "([)]"]).tolist(), lang.viable(["([", ")["]).tolist()
+    ([True, True, False], [True, False])
+    >>> prompt = lang.prompts("ood", length=4)[0]
+    >>> prompt.text, prompt.broken, prompt.open
+    (')[()', ('balanced_parentheses', 'properly_nested'), ('balanced_brackets',))
+    """
+
+    name = "dyck"
+    summary = "properly nested ( ) and [ ]"
+    level = "context-free"
+    alphabet = ("(", ")", "[", "]")
+    rules = (balanced("[", "]"), balanced("(", ")"), nested("()", "[]"))
+    shortest = 2
+
+    def draw(self, n: int, max_length: int, rng: np.random.Generator) -> WordBatch:
+        """Length first, then symbol by symbol."""
+        lengths = 2 * rng.integers(1, max_length // 2, size=n, endpoint=True)
+        return bracket_words(self, lengths, rng, prime=self.paper)
+
+    def candidates(self, length: int, rng: np.random.Generator) -> list[str]:
+        """A prefix and a word."""
+        inner = prime_words(length - 2, 32, rng) if self.paper else self.words_of_length(length - 2)
+        return [prefix + word for prefix in ("([", ")[") for word in inner]
+
+
+def prime_words(length: int, n: int, rng: np.random.Generator) -> list[str]:
+    """n prime Dyck words of one length, drawn with replacement as the paper's sampler draws words."""
+    found: list[str] = []
+    while length > 0 and length % 2 == 0 and len(found) < n:
+        drawn = bracket_words(Dyck(), np.full(4 * n, length), rng, prime=True)
+        found += drawn.take(drawn.lengths == length)
+    return found[:n]
