@@ -1,1 +1,43 @@
-"""Rule extrapolation in language models, native to the Hugging Face ecosystem."""
+"""Rule extrapolation in language models, native to the Hugging Face ecosystem.
+
+The names below are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hf_ruleextrap.architectures import build_model, list_architectures
+    from hf_ruleextrap.errors import RuleExtrapError
+    from hf_ruleextrap.evaluation import chance, score
+    from hf_ruleextrap.languages import get_language, list_languages
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "build_model": "architectures",
+    "list_architectures": "architectures",
+    "RuleExtrapError": "errors",
+    "chance": "evaluation",
+    "score": "evaluation",
+    "get_language": "languages",
+    "list_languages": "languages",
+}
+
+__all__ = [
+    "RuleExtrapError",
+    "build_model",
+    "chance",
+    "get_language",
+    "list_architectures",
+    "list_languages",
+    "score",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -92,7 +92,8 @@ class Report:
         unparsable: it holds something that is no symbol.
         grammatical: prompt + completion is a word of the language (and finished).
         rules: each rule's rates, by its name, R1 first.
-        groups: the same for parts of the rows: by ``kind``, by set of ``broken`` rules, by prompt ``length``.
+        groups: the same for parts of the rows: by ``kind``, by set of ``broken`` rules, by prompt ``length``; where all
+            rows are alike in one of these, it is left out.
     """
 
     language: str
@@ -233,14 +234,15 @@ def aggregate(verdicts: Verdicts, *, groups: bool = True) -> Report:
 
 
 def group_rows(prompts: PromptSet) -> dict[str, dict[str, BoolArray]]:
-    """The rows of each group of prompts: by kind, by set of broken rules, by length."""
+    """The rows of each group of prompts: by kind, by set of broken rules, by length, where these differ."""
     names = np.array(prompts.rules)
     keys = {
         "kind": np.where(prompts.ood, "ood", "id"),
         "broken": np.array(["+".join(names[~is_open]) or "none" for is_open in prompts.open]),
         "length": prompts.words.lengths,
     }
-    return {by: {str(value): of == value for value in np.unique(of)} for by, of in keys.items()}
+    values = {by: np.unique(of) for by, of in keys.items()}
+    return {by: {str(v): keys[by] == v for v in found} for by, found in values.items() if len(found) > 1}
 
 
 def _groups(verdicts: Verdicts) -> dict[str, dict[str, Report]]:

@@ -1,0 +1,240 @@
+"""The command line ``hf-ruleextrap``: thin over the package, and nothing heavy imported before it is needed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from hf_ruleextrap import __version__
+from hf_ruleextrap.errors import RuleExtrapError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; a user's mistake is one line on stderr and exit code 2."""
+    parser, commands = _parser()
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] == "train":
+        return train(words[1:], prog="hf-ruleextrap train")
+    arguments = parser.parse_args(words)
+    if arguments.command is None:
+        parser.print_help()
+        return 0
+    return reporting(lambda: commands[arguments.command](arguments))
+
+
+def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
+    """``hf-ruleextrap train`` and ``training/train.py``: a recipe and flags, then a run."""
+    from hf_ruleextrap.train.recipe import add_arguments, from_arguments
+
+    parser = _Parser(
+        prog=prog, description="Train on a language, complete its prompts, score them.", allow_abbrev=False
+    )
+    add_arguments(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace what the run folder holds")
+    parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
+
+    def work() -> None:
+        arguments = parser.parse_args(argv)
+        recipe = from_arguments(arguments)
+        _quiet()
+        from hf_ruleextrap.train.run import run
+
+        results = run(recipe, overwrite=arguments.overwrite)
+        if arguments.json:
+            print(results.model_dump_json(indent=2))
+        else:
+            from hf_ruleextrap.train.show import show
+
+            show(results)
+
+    return reporting(work)
+
+
+def reporting(work: Callable[[], None]) -> int:
+    """Do the work; turn a user's mistake into its line and the exit code 2."""
+    try:
+        work()
+    except RuleExtrapError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from the latest checkpoint", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough.
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints look like all others."""
+
+    def error(self, message: str) -> Any:
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Namespace], None]]]:
+    parser = _Parser(prog="hf-ruleextrap", description="Rule extrapolation in language models.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    languages = commands.add_parser("languages", help="list the languages and their rules")
+    sample = commands.add_parser("sample", help="draw words of a language")
+    sample.add_argument("language")
+    sample.add_argument("-n", type=int, default=10, help="how many (default 10)")
+    sample.add_argument("--max-length", type=int, default=64, help="most symbols in a word (default 64)")
+    sample.add_argument("--seed", type=int, default=0)
+    prompts = commands.add_parser("prompts", help="list the prompts of a language, with broken and open rules")
+    prompts.add_argument("language")
+    prompts.add_argument("--limit", type=int, help="at most so many of each kind, chosen at random")
+    prompts.add_argument("--seed", type=int, default=0)
+    chance = commands.add_parser("chance", help="what random symbols achieve on a language's prompts")
+    chance.add_argument("language")
+    for command in (prompts, chance):
+        command.add_argument("--kind", choices=("id", "ood"), help="default: both")
+        command.add_argument("--length", type=int, help="symbols in a prompt (default: the language's)")
+    chance.add_argument("--max-new-symbols", type=int, help="length limit of a completion (default: none)")
+    evaluate = commands.add_parser("evaluate", help="complete the prompts with a checkpoint and score them")
+    evaluate.add_argument("--model", required=True, help="a checkpoint: a folder, or a repository of the Hub")
+    evaluate.add_argument("--language", required=True)
+    evaluate.add_argument("--prompt-length", type=int, help="symbols in a prompt (default: the language's)")
+    evaluate.add_argument(
+        "--max-new-symbols", type=int, help="length limit of a completion (default: the checkpoint's, else 256)"
+    )
+    evaluate.add_argument("--trust-remote-code", action="store_true", help="run code that the checkpoint brings")
+    for command in (sample, prompts, chance, evaluate):
+        command.add_argument("--paper", action="store_true", help="as in the authors' code, where that differs")
+    for command in (languages, sample, prompts, chance, evaluate):
+        command.add_argument("--json", action="store_true", help="print JSON")
+    # Its flags are the recipe's keys; `train` parses them itself.
+    commands.add_parser("train", help="train on a language, complete its prompts, score them", add_help=False)
+    return parser, {
+        "languages": _languages,
+        "sample": _sample,
+        "prompts": _prompts,
+        "chance": _chance,
+        "evaluate": _evaluate,
+    }
+
+
+def _languages(arguments: argparse.Namespace) -> None:
+    from hf_ruleextrap.languages import get_language, list_languages
+
+    languages = [get_language(name) for name in list_languages()]
+    if arguments.json:
+        _print_json(
+            {
+                "name": language.name,
+                "summary": language.summary,
+                "level": language.level,
+                "alphabet": language.alphabet,
+                "rules": [{"name": rule.name, "summary": rule.summary} for rule in language.rules],
+                "prompt_length": language.prompt_length,
+            }
+            for language in languages
+        )
+        return
+    for language in languages:
+        print(f"{language.name:8} {language.summary}  ({language.level})")
+        for i, rule in enumerate(language.rules, start=1):
+            print(f"{'':8} R{i} {rule.summary}")
+
+
+def _sample(arguments: argparse.Namespace) -> None:
+    import numpy as np
+
+    from hf_ruleextrap.languages import get_language
+
+    language = get_language(arguments.language, paper=arguments.paper)
+    rng = np.random.default_rng(_natural("seed", arguments.seed))
+    words = list(language.sample(arguments.n, max_length=arguments.max_length, rng=rng))
+    if arguments.json:
+        _print_json(words)
+    else:
+        _print_lines(words)
+
+
+def _prompts(arguments: argparse.Namespace) -> None:
+    import numpy as np
+
+    from hf_ruleextrap.languages import get_language
+
+    language = get_language(arguments.language, paper=arguments.paper)
+    rng = np.random.default_rng(_natural("seed", arguments.seed))
+    prompts = language.prompts(arguments.kind, length=arguments.length, limit=arguments.limit, rng=rng)
+    if arguments.json:
+        _print_json(asdict(prompt) for prompt in prompts)
+        return
+    sentence = {rule.name: f"R{i}" for i, rule in enumerate(language.rules, start=1)}
+    for prompt in prompts:
+        broken = ", ".join(sentence[name] for name in prompt.broken) or "none alone"
+        print(f"{prompt.text}  {prompt.kind}" + (f"  broken: {broken}" if prompt.kind == "ood" else ""))
+
+
+def _chance(arguments: argparse.Namespace) -> None:
+    from hf_ruleextrap.evaluation import chance
+    from hf_ruleextrap.languages import get_language
+
+    language = get_language(arguments.language, paper=arguments.paper)
+    limit = arguments.max_new_symbols
+    report = chance(language, kind=arguments.kind, length=arguments.length, max_new_symbols=limit)
+    if arguments.json:
+        _print_json(report.to_dict())
+        return
+    from hf_ruleextrap.evaluation.table import number
+
+    print(f"uniform over {' '.join(language.alphabet)} and the end, on {report.n} prompts of {language.name}")
+    if report.headline.n:
+        print(f"  {number(report.headline)}  every open rule holds (OOD prompts)")
+    for i, rule in enumerate(report.rules.values(), start=1):
+        print(f"  {number(rule.word.all)}  R{i}: {rule.summary}")
+    print(f"  {number(report.finished)}  completion finished")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from hf_ruleextrap.languages import get_language
+
+    language = get_language(arguments.language, paper=arguments.paper)
+    if arguments.prompt_length is not None:
+        language.prompts(length=arguments.prompt_length)
+    _quiet()
+    from hf_ruleextrap.completers import LocalModel
+    from hf_ruleextrap.evaluation import Evaluator
+
+    model = LocalModel.from_pretrained(arguments.model, language, trust_remote_code=arguments.trust_remote_code)
+    limit = model.default_limit if arguments.max_new_symbols is None else arguments.max_new_symbols
+    evaluation = Evaluator(language, prompt_length=arguments.prompt_length, max_new_symbols=limit)(model)
+    if arguments.json:
+        _print_json({"model": arguments.model, **evaluation.to_dict()})
+        return
+    from hf_ruleextrap.evaluation.table import show
+
+    show(evaluation, f"{arguments.model} on {language.name}: {language.summary}")
+
+
+def _quiet() -> None:
+    """Keep the notices of transformers off the screen; what matters to the user is said by us."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _natural(name: str, value: int) -> int:
+    if value < 0:
+        raise RuleExtrapError(f"{name} is {value}: give 0 or more")
+    return value
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value if isinstance(value, (dict, list)) else list(value), indent=2, ensure_ascii=False))
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)

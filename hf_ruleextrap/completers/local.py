@@ -1,0 +1,126 @@
+"""A causal language model in this process, with one token per symbol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.formal import Language, PromptSet
+from hf_ruleextrap.formal.words import WordBatch, concatenate
+from hf_ruleextrap.tokenization import BOS_ID, EOS_ID, PAD_ID, decode_completions, encode, symbol_ids
+
+from .base import Completions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_ROWS = 1024
+
+
+class LocalModel:
+    """Completes with ``model.generate`` and the model's own cache.
+
+    Prompts of equal length go through together, so that there is never padding: a row's completion does not depend on
+    the rows beside it, whatever the architecture.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        language: Language,
+        *,
+        ids: npt.NDArray[np.int64] | None = None,
+        bos_id: int = BOS_ID,
+        eos_id: int = EOS_ID,
+    ) -> None:
+        """Wrap a model.
+
+        Args:
+            model: a causal language model.
+            language: whose prompts it gets.
+            ids: (k,) the token id of each symbol; by default those of `tokenization.vocabulary`.
+            bos_id: put in front of each prompt.
+            eos_id: ends a completion.
+        """
+        self.model = model
+        self.language = language
+        self.ids = np.arange(len(language.alphabet)) + 3 if ids is None else ids
+        self.bos_id, self.eos_id = bos_id, eos_id
+
+    @property
+    def default_limit(self) -> int:
+        """Most symbols in a completion, as the checkpoint's generation config has it; else 256."""
+        settings = self.model.generation_config
+        tokens = None if settings is None else settings.max_new_tokens
+        return 256 if tokens is None else tokens - 1
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, language: Language, *, trust_remote_code: bool = False) -> LocalModel:
+        """Load a checkpoint: a folder, or a repository of the Hub.
+
+        Raises:
+            RuleExtrapError: there is none, or its tokenizer does not fit the language.
+        """
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        import hf_ruleextrap.models  # noqa: F401  # registers our architectures
+
+        name = str(path)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+            model = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=trust_remote_code)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise RuleExtrapError(f"no checkpoint can be loaded from {name!r}: {reason}") from error
+        ids = symbol_ids(tokenizer, language)
+        return cls(model, language, ids=ids, bos_id=tokenizer.bos_token_id, eos_id=tokenizer.eos_token_id)
+
+    def complete(
+        self, prompts: PromptSet, *, max_new_symbols: int, samples: int | None = None, seed: int = 0
+    ) -> Completions:
+        """See `Completer.complete`."""
+        rows = np.arange(len(prompts)).repeat(samples or 1)
+        words = prompts.words.take(rows)
+        pieces: list[WordBatch] = []
+        finished = np.zeros(len(rows), np.bool_)
+        order: list[npt.NDArray[np.int64]] = []
+        for length in np.unique(words.lengths):
+            of_length = np.flatnonzero(words.lengths == length)
+            for first in range(0, len(of_length), _ROWS):
+                part = of_length[first : first + _ROWS]
+                tokens = self._generate(words.take(part), max_new_symbols, samples is not None, seed + first)
+                completed, finished[part] = decode_completions(tokens, self.language, ids=self.ids, eos_id=self.eos_id)
+                # The last token of an unfinished row is where its end could have stood.
+                lengths = np.minimum(completed.lengths, max_new_symbols)
+                pieces.append(WordBatch.from_codes(completed.codes, lengths))
+                order.append(part)
+        places = np.concatenate(order).argsort()
+        return Completions(concatenate(pieces).take(places), finished)
+
+    def _generate(self, words: WordBatch, max_new_symbols: int, sample: bool, seed: int) -> npt.NDArray[np.int64]:
+        import torch
+
+        tokens = encode(words, self.language, self.ids)
+        tokens = np.column_stack([np.full(len(words), self.bos_id), tokens])
+        inputs = torch.from_numpy(tokens).to(self.model.device)
+        settings: dict[str, Any] = {
+            "max_new_tokens": max_new_symbols + 1,
+            "do_sample": sample,
+            "use_cache": True,
+            "eos_token_id": self.eos_id,
+            "pad_token_id": PAD_ID,
+        }
+        if sample:
+            settings |= {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
+        was_training = self.model.training
+        self.model.eval()
+        devices = [self.model.device] if self.model.device.type == "cuda" else []
+        with torch.inference_mode(), torch.random.fork_rng(devices):
+            torch.manual_seed(seed)
+            output = self.model.generate(inputs, attention_mask=torch.ones_like(inputs), **settings)
+        self.model.train(was_training)
+        return np.asarray(output[:, inputs.shape[1] :].cpu().numpy())

@@ -1,0 +1,7 @@
+"""A language as data: words split into train, validation and test."""
+
+from __future__ import annotations
+
+from .splits import Splits, build_splits
+
+__all__ = ["Splits", "build_splits"]

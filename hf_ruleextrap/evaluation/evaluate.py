@@ -1,0 +1,172 @@
+"""One evaluation for every completer: complete, score, and put chance beside each rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from hf_ruleextrap import formal
+from hf_ruleextrap.completers.base import Completer
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.formal import Kind, Language, PromptSet, Report
+from hf_ruleextrap.formal.words import FOREIGN_CODE, BoolArray, Words
+from hf_ruleextrap.languages import get_language
+
+_SHOWN = 6
+
+
+def score(
+    language: str | Language,
+    *,
+    prompts: PromptSet | Words,
+    completions: Words,
+    finished: Sequence[bool] | BoolArray | None = None,
+) -> Report:
+    """Do prompt + completion keep the rules? Counts, rates and 95 % intervals.
+
+    Args:
+        language: a name or a Language.
+        prompts: N prompts, as strings, arrays of symbol indices, or a set of `Language.prompts`.
+        completions: what was added to each, without BOS and EOS; one with anything but symbols in it is unparsable.
+        finished: whether each ended by itself; by default all did.
+
+    Raises:
+        RuleExtrapError: unknown language, foreign symbol in a prompt, numbers of rows differ, no rows.
+
+    >>> report = score("anbn", prompts=["baa"], completions=["b"], finished=[True])
+    >>> report.headline.rate, report.to_dict()["rules"]["as_equal_bs"]["word"]["all"]["hits"]
+    (1.0, 1)
+    """
+    return formal.aggregate(formal.score(get_language(language), prompts, completions, finished))
+
+
+def chance(
+    language: str | Language,
+    *,
+    kind: Kind | None = "ood",
+    length: int | None = None,
+    max_new_symbols: int | None = None,
+) -> Report:
+    """What uniformly random symbols and an end achieve on the same prompts: exact where it can be computed.
+
+    Args:
+        language: a name or a Language.
+        kind: of the prompts; None for both.
+        length: symbols in a prompt; by default the language's.
+        max_new_symbols: the length limit; None for no limit.
+
+    Raises:
+        RuleExtrapError: unknown language, or no such prompt exists.
+
+    >>> round(chance("anbn", kind="ood", length=8).headline.rate, 4)
+    0.1537
+    """
+    language = get_language(language)
+    return formal.chance(language, language.prompts(kind, length=length), max_new_symbols=max_new_symbols)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One completion, to be read."""
+
+    prompt: str
+    completion: str
+    finished: bool
+
+    def __str__(self) -> str:
+        """The prompt, a bar, the completion, and its end if there was one."""
+        end = " <eos>" if self.finished else " …"
+        return f"{' '.join(self.prompt)} │ {' '.join(self.completion)}{end}".replace("│  ", "│ ")
+
+
+@dataclass(frozen=True)
+class KindEvaluation:
+    """The prompts of one kind: what the completer did, what chance does, and a few completions."""
+
+    report: Report
+    chance: Report
+    samples: list[Sample]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A completer on a language's prompts.
+
+    Attributes:
+        language: its name.
+        prompt_length: symbols in each prompt.
+        max_new_symbols: the length limit of a completion.
+        kinds: ``id`` and ``ood``.
+    """
+
+    language: str
+    prompt_length: int
+    max_new_symbols: int
+    kinds: dict[str, KindEvaluation]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries and numbers."""
+        return asdict(self)
+
+    def rates(self) -> dict[str, float]:
+        """The numbers worth following during training, by short names; undefined ones are left out."""
+        found: dict[str, float | None] = {}
+        for kind, of_kind in self.kinds.items():
+            report = of_kind.report
+            for i, rule in enumerate(report.rules.values(), start=1):
+                found[f"{kind}_r{i}"] = rule.word.all.rate
+                found[f"{kind}_r{i}_finished"] = rule.word.finished.rate
+                found[f"{kind}_r{i}_completion"] = rule.completion.all.rate
+            found[f"{kind}_finished"] = report.finished.rate
+            found[f"{kind}_headline"] = report.headline.rate
+        return {name: rate for name, rate in found.items() if rate is not None}
+
+
+class Evaluator:
+    """Evaluates completers on one language; what does not depend on the completer is made once.
+
+    Args:
+        language: the language.
+        prompt_length: symbols in a prompt; by default the language's.
+        max_new_symbols: the length limit of a completion.
+        seed: for prompt sets that are drawn, and for chance where it must be sampled.
+
+    Raises:
+        RuleExtrapError: no such prompt exists, or the limit is negative.
+    """
+
+    def __init__(
+        self, language: Language, *, prompt_length: int | None = None, max_new_symbols: int, seed: int = 0
+    ) -> None:
+        if max_new_symbols < 0:
+            raise RuleExtrapError(f"max_new_symbols is {max_new_symbols}: give 0 or more")
+        self.language = language
+        self.max_new_symbols = max_new_symbols
+        prompts = language.prompts(length=prompt_length, rng=np.random.default_rng(seed))
+        self.prompts: Mapping[Kind, PromptSet] = {kind: prompts.of_kind(kind) for kind in ("id", "ood")}
+        self.chance = {
+            kind: formal.chance(language, of_kind, max_new_symbols=max_new_symbols, seed=seed)
+            for kind, of_kind in self.prompts.items()
+        }
+
+    def __call__(self, completer: Completer) -> Evaluation:
+        """Complete all prompts and score them."""
+        kinds = {kind: self._of_kind(completer, kind) for kind in self.prompts}
+        length = int(self.prompts["id"].words.lengths[0])
+        return Evaluation(self.language.name, length, self.max_new_symbols, kinds)
+
+    def _of_kind(self, completer: Completer, kind: Kind) -> KindEvaluation:
+        prompts = self.prompts[kind]
+        made = completer.complete(prompts, max_new_symbols=self.max_new_symbols)
+        report = formal.aggregate(formal.score(self.language, prompts, made.words, made.finished))
+        shown = np.unique(np.linspace(0, len(prompts) - 1, min(_SHOWN, len(prompts))).astype(int))
+        samples = [Sample(prompts.words[i], _readable(made.words[i]), bool(made.finished[i])) for i in shown]
+        return KindEvaluation(report, self.chance[kind], samples)
+
+
+def _readable(completion: str) -> str:
+    """A token that is no symbol shows as a question mark."""
+    return completion.replace(chr(FOREIGN_CODE), "?")

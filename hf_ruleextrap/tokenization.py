@@ -1,0 +1,107 @@
+"""A language's alphabet as a plain fast tokenizer: one symbol, one token, and no code of ours to load it."""
+
+from __future__ import annotations
+
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.formal import Language, WordBatch
+from hf_ruleextrap.formal.words import FOREIGN_CODE, BoolArray, IntArray
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
+SPECIAL_TOKENS = (PAD, BOS, EOS)
+PAD_ID, BOS_ID, EOS_ID = range(3)
+
+
+def vocabulary(language: Language) -> dict[str, int]:
+    """Token to id: the special tokens, then the symbols in the alphabet's order."""
+    return {token: i for i, token in enumerate((*SPECIAL_TOKENS, *language.alphabet))}
+
+
+def build_tokenizer(language: Language) -> PreTrainedTokenizerBase:
+    """The tokenizer of a language.
+
+    It puts ``<bos>`` in front, splits into single characters, and pads on the left (as generation wants it). Saved,
+    it is a ``tokenizer.json`` that `AutoTokenizer` loads anywhere.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    fast = Tokenizer(models.WordLevel(vocabulary(language), unk_token=None))
+    fast.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    fast.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, BOS_ID)]
+    )
+    fast.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=fast, bos_token=BOS, eos_token=EOS, pad_token=PAD, padding_side="left"
+    )
+
+
+def symbol_ids(tokenizer: PreTrainedTokenizerBase, language: Language) -> IntArray:
+    """(k,) the token id of each symbol.
+
+    Raises:
+        RuleExtrapError: the tokenizer lacks a symbol, BOS or EOS, so it is not this language's.
+    """
+    known = tokenizer.get_vocab()
+    lacking = [token for token in language.alphabet if token not in known]
+    if lacking or tokenizer.bos_token_id is None or tokenizer.eos_token_id is None:
+        shown = " ".join(sorted(known, key=known.__getitem__)[:12])
+        raise RuleExtrapError(
+            f"the checkpoint's tokenizer does not fit {language.name}: it lacks "
+            f"{', '.join(map(repr, lacking)) or 'BOS or EOS'} (its tokens: {shown}); "
+            f"give the language that the checkpoint was trained on"
+        )
+    return np.array([known[token] for token in language.alphabet], dtype=np.int64)
+
+
+def encode(words: WordBatch, language: Language, ids: IntArray | None = None) -> IntArray:
+    """Token ids of words, without special tokens.
+
+    Args:
+        words: N words of at most T symbols.
+        language: whose alphabet it is.
+        ids: (k,) the id of each symbol; by default those of `vocabulary`.
+
+    Returns:
+        (N, T) int64, ``PAD_ID`` in the padded places.
+
+    Raises:
+        RuleExtrapError: a symbol outside the alphabet; the message names both.
+    """
+    words = WordBatch.of(words, language.alphabet)
+    table = np.full(256, PAD_ID, dtype=np.int64)
+    for i, symbol in enumerate(language.alphabet):
+        table[ord(symbol)] = len(SPECIAL_TOKENS) + i if ids is None else ids[i]
+    return np.asarray(table[words.codes])
+
+
+def decode_completions(
+    tokens: npt.NDArray[np.int64], language: Language, *, ids: IntArray, eos_id: int
+) -> tuple[WordBatch, BoolArray]:
+    """What a model generated, up to its first EOS.
+
+    Args:
+        tokens: (N, T) generated ids, the prompt left out.
+        language: whose symbols they are.
+        ids: (k,) the id of each symbol.
+        eos_id: the id that ends a completion.
+
+    Returns:
+        The completions, any token that is no symbol as a foreign code (so that scoring finds it unparsable), and (N,)
+        bool, whether each ended.
+    """
+    ends = tokens == eos_id
+    finished = ends.any(axis=1)
+    lengths = np.where(finished, ends.argmax(axis=1), tokens.shape[1]).astype(np.int64)
+    table = np.full(int(max(tokens.max(initial=0), ids.max())) + 1, FOREIGN_CODE, dtype=np.uint8)
+    table[ids] = np.frombuffer("".join(language.alphabet).encode("ascii"), dtype=np.uint8)
+    return WordBatch.from_codes(table[tokens], lengths), finished

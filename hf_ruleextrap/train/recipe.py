@@ -1,0 +1,176 @@
+"""A recipe: everything that decides a run, as commented YAML or as flags."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from hf_ruleextrap.errors import RuleExtrapError, unknown
+
+
+def _number(value: object) -> object:
+    """YAML 1.1 reads ``1e-3`` as a string; it is meant as a number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+Real = Annotated[float, BeforeValidator(_number)]
+
+
+class Recipe(BaseModel):
+    """What decides a run; each field is a key of a recipe file and a flag of the command line."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    language: str = Field("anbn", description="the language to train on")
+    paper: bool = Field(False, description="the authors' data and prompts, where the language's own differ")
+    max_length: int = Field(64, ge=1, description="most symbols in a training word")
+    train_size: int = Field(512, ge=1, description="words to train on; a language with few words gives all of them")
+    held_out_size: int = Field(128, ge=1, description="words in the validation set, and in the test set")
+    disjoint: bool = Field(True, description="no word stands in two of train, validation and test")
+
+    architecture: str = Field("lstm", description="a preset's name, or a model type of transformers")
+    size: str = Field("mini", description="the preset's size")
+    model: dict[str, Any] = Field({}, description="config keys that override the preset (on the command line: --set)")
+
+    seed: int = Field(0, ge=0, description="of the data, the weights and the batches")
+    max_steps: int = Field(1000, ge=1, description="optimizer steps")
+    batch_size: int = Field(128, ge=1, description="words in a batch")
+    learning_rate: Real = Field(0.002, gt=0, description="peak learning rate")
+    lr_scheduler: Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt"] = Field(
+        "cosine", description="schedule of the learning rate, per step"
+    )
+    warmup_steps: int = Field(0, ge=0, description="steps until the peak")
+    weight_decay: Real = Field(0.01, ge=0, description="of AdamW")
+    max_grad_norm: Real = Field(1.0, ge=0, description="gradients are clipped to this norm; 0 for never")
+    loss_on_padding: bool = Field(False, description="PAD is a target, too, as in the authors' code")
+
+    eval_steps: int = Field(100, ge=1, description="steps between evaluations")
+    patience: int | None = Field(None, ge=1, description="stop after so many evaluations without a better loss")
+    prompt_length: int | None = Field(None, ge=1, description="symbols in a prompt; by default the language's")
+    max_new_symbols: int | None = Field(None, ge=0, description="most symbols in a completion; default max_length")
+
+    output_dir: str = Field("", description="the run folder; by default runs/LANGUAGE-ARCHITECTURE-seedN")
+    report_to: Literal["none", "tensorboard", "trackio", "wandb"] = Field("none", description="an experiment tracker")
+
+    @property
+    def run_dir(self) -> Path:
+        """The run folder."""
+        return Path(self.output_dir or f"runs/{self.language}-{self.architecture}-seed{self.seed}")
+
+    @property
+    def completion_limit(self) -> int:
+        """Most symbols in a completion."""
+        return self.max_length if self.max_new_symbols is None else self.max_new_symbols
+
+    def to_yaml(self) -> str:
+        """The recipe as a file that gives it back."""
+        return yaml.safe_dump(self.model_dump(), sort_keys=False)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], where: str) -> Recipe:
+        """A recipe from keys and values.
+
+        Args:
+            values: what differs from the defaults.
+            where: what to call their source in an error.
+
+        Raises:
+            RuleExtrapError: an unknown key (with the nearest known one), a value of the wrong type or out of range.
+
+        >>> Recipe.of({"max_step": 3}, "r.yaml")
+        Traceback (most recent call last):
+        hf_ruleextrap.errors.RuleExtrapError: r.yaml: unknown key 'max_step': did you mean 'max_steps'? ...
+        """
+        for key in values:
+            if key not in cls.model_fields:
+                raise RuleExtrapError(f"{where}: {unknown('key', key, cls.model_fields)}")
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = str(first["loc"][0])
+            reason = first["msg"][0].lower() + first["msg"][1:]
+            raise RuleExtrapError(
+                f"{where}: {key} is {first['input']!r}, but {reason.removeprefix('input ')} "
+                f"({cls.model_fields[key].description})"
+            ) from None
+
+    @classmethod
+    def from_file(cls, path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+        """A recipe from a YAML file, with overrides.
+
+        Raises:
+            RuleExtrapError: no such file, not YAML, or as `of`.
+        """
+        return cls.of({**_read(Path(path)), **(overrides or {})}, str(path))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The recipe file and a flag for each of its keys."""
+    parser.add_argument("recipe", nargs="?", help="a recipe file (YAML); flags override its keys")
+    for name, field in Recipe.model_fields.items():
+        if name == "model":
+            continue
+        default = field.default if field.default not in ("", None) else "none"
+        parser.add_argument(f"--{name}", metavar="VALUE", help=f"{field.description} (default: {default})")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="override a key of the model's config (repeat)"
+    )
+
+
+def from_arguments(arguments: argparse.Namespace) -> Recipe:
+    """The recipe that the parsed command line asks for.
+
+    Raises:
+        RuleExtrapError: as `Recipe.of`.
+    """
+    given = {
+        name: _scalar(name, value)
+        for name in Recipe.model_fields
+        if name != "model" and (value := getattr(arguments, name)) is not None
+    }
+    base = _read(Path(arguments.recipe)) if arguments.recipe else {}
+    model = {**(base.get("model") or {}), **_assignments(arguments.set)}
+    values = {**base, **given, **({"model": model} if model else {})}
+    return Recipe.of(values, arguments.recipe or "command line")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RuleExtrapError(f"cannot read the recipe {str(path)!r}: {error.strerror}; give a YAML file") from None
+    except yaml.YAMLError as error:
+        raise RuleExtrapError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise RuleExtrapError(f"{path} holds a {type(loaded).__name__}: a recipe is lines of `key: value`")
+    return loaded
+
+
+def _scalar(name: str, text: str) -> Any:
+    """A flag's value as the same text would be read in a recipe file."""
+    if Recipe.model_fields[name].annotation is str:
+        return text
+    return yaml.safe_load(text)
+
+
+def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
+    values = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise RuleExtrapError(f"--set {pair!r}: give KEY=VALUE, e.g. --set hidden_size=32")
+        values[key] = yaml.safe_load(value)
+    return values

@@ -1,0 +1,112 @@
+"""What a run leaves behind as ``results.json``: a typed schema, the same for every run."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from hf_ruleextrap.evaluation import Evaluation
+from hf_ruleextrap.evaluation.likelihood import Likelihood
+
+from .recipe import Recipe
+
+SCHEMA_VERSION = 1
+_PACKAGES = ("hf-ruleextrap", "torch", "transformers", "datasets", "accelerate", "numpy")
+
+
+class Training(BaseModel):
+    """How the training went."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    parameters: int
+    steps: int
+    best_step: int
+    stopped_early: bool
+    train_words: int
+    validation_words: int
+    test_words: int
+
+
+class Timing(BaseModel):
+    """The part that differs between two runs of the same recipe and seed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    train_seconds: float
+    evaluate_seconds: float
+    processes: int
+    device: str
+    threads: int
+
+
+class Results(BaseModel):
+    """``results.json``; the schema's version changes when a field changes its meaning.
+
+    Attributes:
+        schema_version: of this schema.
+        recipe: the whole recipe.
+        training: how it went.
+        validation, test: the best checkpoint on words that it was not trained on.
+        best, last: rule extrapolation of the checkpoint with the lowest validation loss, and of the last one.
+        versions: of Python and the packages.
+        git_commit: of the working directory's repository, or None.
+        timing: seconds and the machine; all else is equal for equal recipe and seed.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    recipe: Recipe
+    training: Training
+    validation: Likelihood
+    test: Likelihood
+    best: Evaluation
+    last: Evaluation
+    versions: dict[str, str | None]
+    git_commit: str | None
+    timing: Timing
+
+    def write(self, folder: Path) -> None:
+        """Write ``results.json``; it appears whole or not at all."""
+        draft = folder / "results.json.part"
+        draft.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        draft.replace(folder / "results.json")
+
+    @classmethod
+    def read(cls, folder: Path) -> Results:
+        """Read a run folder's results."""
+        return cls.model_validate_json((folder / "results.json").read_text(encoding="utf-8"))
+
+
+def package_versions() -> dict[str, str | None]:
+    """The versions that a number may depend on."""
+    found: dict[str, Any] = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the project's own checkout, with ``-dirty`` where tracked files differ from it."""
+    here = Path(__file__).parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip() or None

@@ -1,0 +1,304 @@
+"""One run: from a recipe to a folder with checkpoint, log and results."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import Dataset
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from hf_ruleextrap.architectures import build_model
+from hf_ruleextrap.completers import LocalModel
+from hf_ruleextrap.data import Splits, build_splits
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.evaluation import Evaluation, Evaluator
+from hf_ruleextrap.evaluation.likelihood import Likelihood, likelihood, token_rows
+from hf_ruleextrap.formal import Language
+from hf_ruleextrap.formal.words import IntArray
+from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.tokenization import PAD_ID, build_tokenizer
+
+from .callbacks import JsonLog, Progress
+from .recipe import Recipe
+from .results import Results, Timing, Training, git_commit, package_versions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+LAST = "last"
+"""The folder of the last checkpoint, inside the run folder (which is itself the best one)."""
+
+
+def run(recipe: Recipe, *, overwrite: bool = False) -> Results:
+    """Train, evaluate, and leave a run folder behind.
+
+    The folder is itself the checkpoint with the lowest validation loss, ready for ``from_pretrained``; beside it stand
+    ``results.json``, ``log.jsonl``, ``recipe.yaml``, and the last checkpoint in ``last/``. A run that was cut off goes
+    on from its latest checkpoint when it is called again.
+
+    Args:
+        recipe: what to do.
+        overwrite: remove what the run folder holds.
+
+    Raises:
+        RuleExtrapError: anything in the recipe that cannot be had, or a run folder that holds another run; before any
+            work is done.
+    """
+    task = Task.of(recipe)
+    model = build_model(recipe.architecture, language=task.language, size=recipe.size, seed=recipe.seed, **recipe.model)
+    checkpoint = claim(recipe, overwrite=overwrite)
+    trainer = RuleTrainer(model, task)
+    started = time.perf_counter()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trained = time.perf_counter()
+    results = _finish(trainer, task)
+    results.timing.train_seconds = round(trained - started, 2)
+    results.timing.evaluate_seconds = round(time.perf_counter() - trained, 2)
+    if trainer.is_world_process_zero():
+        results.write(recipe.run_dir)
+        for folder in recipe.run_dir.glob("checkpoint-*"):
+            shutil.rmtree(folder)
+    return results
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a recipe trains on and is measured by."""
+
+    recipe: Recipe
+    language: Language
+    splits: Splits
+    tokenizer: PreTrainedTokenizerBase
+    evaluator: Evaluator
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Task:
+        """Make the data and the prompts.
+
+        Raises:
+            RuleExtrapError: unknown language, too small a length, no prompts.
+        """
+        language = get_language(recipe.language, paper=recipe.paper)
+        splits = build_splits(
+            language,
+            max_length=recipe.max_length,
+            train_size=recipe.train_size,
+            held_out_size=recipe.held_out_size,
+            seed=recipe.seed,
+            disjoint=recipe.disjoint,
+        )
+        evaluator = Evaluator(
+            language,
+            prompt_length=recipe.prompt_length,
+            max_new_symbols=recipe.completion_limit,
+            seed=recipe.seed,
+        )
+        return cls(recipe, language, splits, build_tokenizer(language), evaluator)
+
+    def rows(self, split: str) -> IntArray:
+        """Token ids of a split; as wide as the longest word may be where PAD counts, else as the longest one is."""
+        width = self.recipe.max_length + 2 if self.recipe.loss_on_padding else None
+        return token_rows(getattr(self.splits, split), self.language, width=width)
+
+    def likelihood(self, model: PreTrainedModel, split: str) -> Likelihood:
+        """Loss and accuracy on a split, as the recipe counts PAD."""
+        return likelihood(model, self.rows(split), count_padding=self.recipe.loss_on_padding)
+
+    def evaluate(self, model: PreTrainedModel) -> Evaluation:
+        """Rule extrapolation of a model."""
+        return self.evaluator(LocalModel(model, self.language))
+
+
+class TokenRows(Dataset[dict[str, torch.Tensor]]):
+    """All words as one tensor; a batch is one indexing, cut to its longest word.
+
+    Args:
+        rows: (N, T) token ids.
+        keep_padding: PAD is a target and nothing is cut.
+    """
+
+    def __init__(self, rows: IntArray, *, keep_padding: bool) -> None:
+        self.rows = torch.from_numpy(rows)
+        self.widths = (self.rows != PAD_ID).sum(dim=1)
+        self.keep_padding = keep_padding
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: int) -> dict[str, torch.Tensor]:
+        return self.__getitems__([row])
+
+    def __getitems__(self, rows: list[int]) -> dict[str, torch.Tensor]:
+        """The batch of some rows."""
+        if self.keep_padding:
+            ids = self.rows[rows]
+            return {"input_ids": ids, "labels": ids}
+        ids = self.rows[rows, : int(self.widths[rows].max())]
+        return {"input_ids": ids, "labels": ids.masked_fill(ids == PAD_ID, -100)}
+
+
+class RuleTrainer(Trainer):
+    """The Trainer, with our evaluation as its own: exact validation loss, and the prompts completed and scored."""
+
+    def __init__(self, model: PreTrainedModel, task: Task) -> None:
+        recipe = task.recipe
+        callbacks: list[TrainerCallback] = [Progress(), JsonLog(recipe.run_dir / "log.jsonl")]
+        if recipe.patience is not None:
+            callbacks.append(EarlyStoppingCallback(recipe.patience))
+        self.task = task
+        super().__init__(
+            model=model,
+            args=training_arguments(recipe),
+            train_dataset=TokenRows(task.rows("train"), keep_padding=recipe.loss_on_padding),
+            # Never read: `evaluate` is ours. The Trainer asks that there be one.
+            eval_dataset=TokenRows(task.rows("validation"), keep_padding=recipe.loss_on_padding),
+            data_collator=_as_it_is,
+            processing_class=task.tokenizer,
+            callbacks=callbacks,
+        )
+        self.remove_callback(PrinterCallback)
+
+    def evaluate(
+        self, eval_dataset: object = None, ignore_keys: object = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Validation loss and accuracy, and the rates on the ID and OOD prompts."""
+        model = self.accelerator.unwrap_model(self.model)
+        found = self.task.likelihood(model, "validation")
+        rates = self.task.evaluate(model).rates()
+        values = {"loss": found.loss, "token_accuracy": found.accuracy, **rates}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def training_arguments(recipe: Recipe) -> TrainingArguments:
+    """What the recipe says, in the Trainer's words."""
+    return TrainingArguments(
+        output_dir=str(recipe.run_dir),
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        max_steps=recipe.max_steps,
+        per_device_train_batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=recipe.lr_scheduler,
+        warmup_steps=recipe.warmup_steps,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        eval_strategy="steps",
+        eval_steps=recipe.eval_steps,
+        save_strategy="steps",
+        save_steps=recipe.eval_steps,
+        # The best and the latest; with 1, the Trainer would drop the latest at the end.
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        restore_callback_states_from_checkpoint=True,
+        logging_strategy="steps",
+        logging_steps=recipe.eval_steps,
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,
+        report_to=recipe.report_to,
+    )
+
+
+def claim(recipe: Recipe, *, overwrite: bool = False) -> str | None:
+    """Make the run folder this recipe's own.
+
+    Returns:
+        The checkpoint to go on from, where this very run was cut off there.
+
+    Raises:
+        RuleExtrapError: the folder holds a finished run, another run, or other files.
+    """
+    folder, note = recipe.run_dir, recipe.run_dir / "recipe.yaml"
+    advice = "give another --output_dir, or --overwrite to replace it"
+    if overwrite and note.exists():
+        shutil.rmtree(folder)
+    if folder.exists() and not folder.is_dir():
+        raise RuleExtrapError(f"{folder} is a file: give another --output_dir")
+    if note.exists():
+        held = Recipe.from_file(note)
+        described = f"{held.language} {held.architecture} seed {held.seed}"
+        if (folder / "results.json").exists():
+            raise RuleExtrapError(f"{folder} already holds a finished run ({described}): {advice}")
+        if held != recipe:
+            keys = [key for key in Recipe.model_fields if getattr(held, key) != getattr(recipe, key)]
+            raise RuleExtrapError(
+                f"{folder} already holds another run ({described}; it differs in {', '.join(keys)}): {advice}"
+            )
+        return get_last_checkpoint(str(folder))
+    if folder.exists() and any(folder.iterdir()):
+        raise RuleExtrapError(f"{folder} is not empty and holds no run: give another --output_dir")
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / "recipe.yaml.part"
+    draft.write_text(recipe.to_yaml(), encoding="utf-8")
+    draft.replace(note)
+    return None
+
+
+def save(model: PreTrainedModel, task: Task, folder: Path) -> None:
+    """A checkpoint as others want it: weights, config, tokenizer, and our modeling code where it needs it."""
+    # The Trainer switches the cache off for training.
+    model.config.use_cache = True
+    if model.generation_config is not None:
+        model.generation_config.max_new_tokens = task.recipe.completion_limit + 1
+    model.save_pretrained(folder)
+    task.tokenizer.save_pretrained(folder)
+
+
+def _finish(trainer: RuleTrainer, task: Task) -> Results:
+    """Evaluate the best and the last checkpoint, and save both."""
+    recipe, state = task.recipe, trainer.state
+    best: PreTrainedModel = trainer.accelerator.unwrap_model(trainer.model)
+    last = type(best).from_pretrained(recipe.run_dir / f"checkpoint-{state.global_step}").to(best.device)
+    if trainer.is_world_process_zero():
+        save(best, task, recipe.run_dir)
+        save(last, task, recipe.run_dir / LAST)
+        (recipe.run_dir / "training_args.bin").unlink(missing_ok=True)
+    words: dict[str, Any] = {
+        f"{name}_words": len(getattr(task.splits, name)) for name in ("train", "validation", "test")
+    }
+    return Results(
+        recipe=recipe,
+        training=Training(
+            parameters=best.num_parameters(),
+            steps=state.global_step,
+            best_step=state.best_global_step,
+            stopped_early=state.global_step < recipe.max_steps,
+            **words,
+        ),
+        validation=task.likelihood(best, "validation"),
+        test=task.likelihood(best, "test"),
+        best=task.evaluate(best),
+        last=task.evaluate(last),
+        versions=package_versions(),
+        git_commit=git_commit(),
+        timing=Timing(
+            train_seconds=0,
+            evaluate_seconds=0,
+            processes=trainer.args.world_size,
+            device=str(best.device),
+            threads=torch.get_num_threads(),
+        ),
+    )
+
+
+def _as_it_is(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return batch

@@ -1,0 +1,23 @@
+"""A run's results on the screen."""
+
+from __future__ import annotations
+
+from hf_ruleextrap.evaluation.table import show as show_evaluation
+
+from .results import Results
+
+
+def show(results: Results) -> None:
+    """The table of the best checkpoint, some completions, and what to type next."""
+    recipe, training = results.recipe, results.training
+    best = results.best
+    print(
+        f"\n{recipe.language} · {recipe.architecture} · {training.parameters:,} parameters · seed {recipe.seed} · "
+        f"{training.steps} steps in {results.timing.train_seconds:.0f} s"
+    )
+    print(
+        f"loss per token: validation {results.validation.loss:.4f} (step {training.best_step}), "
+        f"test {results.test.loss:.4f}; next-token accuracy {results.test.accuracy:.3f}"
+    )
+    show_evaluation(best, f"checkpoint at the lowest validation loss: {recipe.run_dir}")
+    print(f"next: hf-ruleextrap evaluate --model {recipe.run_dir} --language {recipe.language}")
