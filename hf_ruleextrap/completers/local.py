@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +122,7 @@ class LocalModel:
         devices = [self.model.device] if self.model.device.type == "cuda" else []
         with torch.inference_mode(), torch.random.fork_rng(devices):
             torch.manual_seed(seed)
-            output = self.model.generate(inputs, attention_mask=torch.ones_like(inputs), **settings)
+            generate: Callable[..., torch.Tensor] = self.model.generate  # type: ignore[assignment]  # a mixin's
+            output = generate(inputs, attention_mask=torch.ones_like(inputs), **settings)
         self.model.train(was_training)
         return np.asarray(output[:, inputs.shape[1] :].cpu().numpy())

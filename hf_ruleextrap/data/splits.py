@@ -59,9 +59,9 @@ def build_splits(
 ) -> Splits:
     """The data of a language; the same arguments give the same words.
 
-    A language with at most one word per length is used whole: each word once, a random tenth of the lengths held out for
-    validation and another for test (never the shortest or the longest). Any other is drawn from its sampler; there, which
-    split a word belongs to is decided by a hash of the word and the seed, so that no word is in two.
+    A language with at most one word per length is used whole: each word once, a random tenth of the lengths held out
+    for validation and another for test (never the shortest or the longest). Any other is drawn from its sampler;
+    there, which split a word belongs to is decided by a hash of the word and the seed, so that no word is in two.
 
     With ``disjoint=False``, as in the paper: a language with few words stands whole in all three splits, and for any
     other the three are independent draws.
@@ -82,15 +82,17 @@ def build_splits(
     if language.few_words:
         return _whole(language, max_length, rng, disjoint)
     if not disjoint:
-        drawn = [language.sample(n, max_length=max_length, rng=rng) for n in (train_size, held_out_size, held_out_size)]
-        return Splits(*drawn, disjoint=False)
+        sizes = (train_size, held_out_size, held_out_size)
+        train, validation, test = (language.sample(n, max_length=max_length, rng=rng) for n in sizes)
+        return Splits(train, validation, test, disjoint=False)
     return _drawn(language, max_length, (train_size, held_out_size, held_out_size), seed, rng)
 
 
 def _whole(language: Language, max_length: int, rng: np.random.Generator, disjoint: bool) -> Splits:
     words = list(language.words(max_length))
     if not disjoint:
-        return Splits(*(WordBatch.from_strings(words),) * 3, disjoint=False)
+        whole = WordBatch.from_strings(words)
+        return Splits(whole, whole, whole, disjoint=False)
     share = max(1, round(_HELD_OUT * len(words)))
     inner = rng.permutation(np.arange(1, len(words) - 1))
     if len(inner) < 2 * share:
@@ -98,10 +100,11 @@ def _whole(language: Language, max_length: int, rng: np.random.Generator, disjoi
             f"max_length {max_length} gives {language.name} only {len(words)} words, too few to hold any out: "
             "give a larger max_length, or disjoint: false"
         )
-    held_out = np.sort(inner[:share]), np.sort(inner[share : 2 * share])
-    train = np.setdiff1d(np.arange(len(words)), np.concatenate(held_out))
-    parts = (WordBatch.from_strings([words[i] for i in rows]) for rows in (train, *held_out))
-    return Splits(*parts, disjoint=True)
+    owner = np.zeros(len(words), np.int64)
+    owner[inner[:share]], owner[inner[share : 2 * share]] = 1, 2
+    whole = WordBatch.from_strings(words)
+    train, validation, test = (whole.take(owner == split) for split in range(3))
+    return Splits(train, validation, test, disjoint=True)
 
 
 def _drawn(
@@ -119,7 +122,8 @@ def _drawn(
             parts[split].append(words.take(rows))
             counts[split] += len(rows)
         if counts == list(sizes):
-            return Splits(*(concatenate(part) for part in parts), disjoint=True)
+            train, validation, test = map(concatenate, parts)
+            return Splits(train, validation, test, disjoint=True)
     raise RuleExtrapError(
         f"max_length {max_length} gives {language.name} too few words to hold any out: give a larger max_length, "
         "or disjoint: false"

@@ -105,7 +105,7 @@ class Evaluation:
     language: str
     prompt_length: int
     max_new_symbols: int
-    kinds: dict[str, KindEvaluation]
+    kinds: dict[Kind, KindEvaluation]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and numbers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hf_ruleextrap.formal import Rate, Report
+from hf_ruleextrap.formal import Rate
 
 from .evaluate import Evaluation
 

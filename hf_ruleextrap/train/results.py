@@ -6,7 +6,6 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,7 +25,7 @@ class Training(BaseModel):
 
     parameters: int
     steps: int
-    best_step: int
+    best_step: int | None
     stopped_early: bool
     train_words: int
     validation_words: int
@@ -86,13 +85,15 @@ class Results(BaseModel):
 
 def package_versions() -> dict[str, str | None]:
     """The versions that a number may depend on."""
-    found: dict[str, Any] = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    return found | {name: _version(name) for name in _PACKAGES}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def git_commit() -> str | None:

@@ -165,14 +165,15 @@ class RuleTrainer(Trainer):
             train_dataset=TokenRows(task.rows("train"), keep_padding=recipe.loss_on_padding),
             # Never read: `evaluate` is ours. The Trainer asks that there be one.
             eval_dataset=TokenRows(task.rows("validation"), keep_padding=recipe.loss_on_padding),
-            data_collator=_as_it_is,
+            data_collator=_as_it_is,  # type: ignore[arg-type]  # `__getitems__` has made the batch
             processing_class=task.tokenizer,
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
 
+    # What is evaluated is the task, so the arguments of the Trainer are not read.
     def evaluate(
-        self, eval_dataset: object = None, ignore_keys: object = None, metric_key_prefix: str = "eval"
+        self, *_: object, metric_key_prefix: str = "eval", **__: object
     ) -> dict[str, float]:
         """Validation loss and accuracy, and the rates on the ID and OOD prompts."""
         model = self.accelerator.unwrap_model(self.model)
@@ -267,7 +268,8 @@ def _finish(trainer: RuleTrainer, task: Task) -> Results:
     """Evaluate the best and the last checkpoint, and save both."""
     recipe, state = task.recipe, trainer.state
     best: PreTrainedModel = trainer.accelerator.unwrap_model(trainer.model)
-    last = type(best).from_pretrained(recipe.run_dir / f"checkpoint-{state.global_step}").to(best.device)
+    last = type(best).from_pretrained(recipe.run_dir / f"checkpoint-{state.global_step}")
+    last.to(best.device)  # type: ignore[arg-type]  # the library's annotation lacks self
     if trainer.is_world_process_zero():
         save(best, task, recipe.run_dir)
         save(last, task, recipe.run_dir / LAST)

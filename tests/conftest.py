@@ -1,0 +1,28 @@
+"""Settings that must stand before any Hugging Face library is imported, and a run that several tests look at."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-ruleextrap-tests-")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of twenty steps."""
+    from tiny import TINY
+
+    from hf_ruleextrap.train.recipe import Recipe
+    from hf_ruleextrap.train.run import run
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    run(Recipe.of({**TINY, "output_dir": str(folder)}, "test"))
+    return folder

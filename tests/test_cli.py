@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import TINY
+
+from hf_ruleextrap.cli import main
+from hf_ruleextrap.languages import list_languages
+
+ROOT = Path(__file__).parents[1]
+
+
+def output(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(words) == 0
+    return capsys.readouterr().out
+
+
+def test_languages(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(output(capsys, "languages", "--json"))
+    assert [row["name"] for row in rows] == list_languages()
+    anbn = next(row for row in rows if row["name"] == "anbn")
+    assert [rule["summary"] for rule in anbn["rules"]] == ["as many a as b", "every a before every b"]
+    text = output(capsys, "languages")
+    assert all(rule["summary"] in text for row in rows for rule in row["rules"])
+
+
+def test_sample(capsys: pytest.CaptureFixture[str]) -> None:
+    words = json.loads(output(capsys, "sample", "dyck", "-n", "4", "--max-length", "10", "--json"))
+    assert len(words) == 4
+    assert output(capsys, "sample", "dyck", "-n", "4", "--max-length", "10").split() == words
+
+
+def test_prompts(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(output(capsys, "prompts", "anbn", "--kind", "ood", "--length", "8", "--json"))
+    assert len(rows) == 251
+    row = next(row for row in rows if row["text"] == "baaaaaaa")
+    assert row == {"text": "baaaaaaa", "kind": "ood", "broken": ["as_before_bs"], "open": ["as_equal_bs"]}
+    assert "baaaaaaa  ood  broken: R2" in output(capsys, "prompts", "anbn")
+
+
+def test_chance(capsys: pytest.CaptureFixture[str]) -> None:
+    report = json.loads(output(capsys, "chance", "ban", "--kind", "ood", "--json"))
+    assert report["rules"]["even_as"]["word"]["all"]["rate"] == pytest.approx(0.5)
+    assert "0.50  R1: an even number of a" in output(capsys, "chance", "ban")
+
+
+def test_evaluate(capsys: pytest.CaptureFixture[str], tiny_run: Path) -> None:
+    found = json.loads(output(capsys, "evaluate", "--model", str(tiny_run), "--language", "anbn", "--json"))
+    said = json.loads((tiny_run / "results.json").read_text())["best"]
+    assert found.pop("model") == str(tiny_run)
+    assert found == said
+    text = output(capsys, "evaluate", "--model", str(tiny_run), "--language", "anbn")
+    assert "as many a as b" in text
+    assert "│" in text
+
+
+def test_train_prints_the_table_and_what_to_type_next(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    flags = [word for key, value in TINY.items() for word in (f"--{key}", str(value))]
+    folder = tmp_path / "run"
+    text = output(capsys, "train", *flags, "--output_dir", str(folder))
+    assert "every open rule holds (headline)" in text
+    assert text.strip().splitlines()[-1] == f"next: hf-ruleextrap evaluate --model {folder} --language anbn"
+    printed = output(capsys, "train", *flags, "--output_dir", str(folder), "--overwrite", "--json")
+    assert json.loads(printed) == json.loads((folder / "results.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sample", "anbm"], "unknown language 'anbm': did you mean 'anbn'"),
+        (["sample", "anbn", "--max-length", "1"], "give max_length >= 2"),
+        (["sample", "anbn", "-n", "-1"], "give 0 or more"),
+        (["sample", "anbn", "--seed", "-1"], "give 0 or more"),
+        (["prompts", "anbn", "--length", "0"], "no id prompt of anbn has 0 symbols"),
+        (["prompts", "dyck", "--length", "7"], "no id prompt of dyck has 7 symbols"),
+        (["evaluate", "--model", "nowhere/at-all", "--language", "anbn"], "no checkpoint can be loaded"),
+        (["train", "nowhere.yaml"], "cannot read the recipe 'nowhere.yaml'"),
+        (["train", "--max_steps", "soon"], "max_steps is 'soon'"),
+        (["train", "--architecture", "lstn"], "unknown architecture 'lstn'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert message in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [["nonsense"], ["train", "--max_step", "3"], ["evaluate"], ["sample"]])
+def test_so_is_a_command_line_that_cannot_be_parsed(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert len(captured.err.strip().splitlines()) == 1
+
+
+def test_a_checkpoint_of_another_language_is_refused(capsys: pytest.CaptureFixture[str], tiny_run: Path) -> None:
+    assert main(["evaluate", "--model", str(tiny_run), "--language", "anbncn"]) == 2
+    assert "does not fit anbncn: it lacks 'c'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_quickstart_does_what_the_readme_says(tmp_path: Path) -> None:
+    folder = tmp_path / "quickstart"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "training/train.py"]
+    done = subprocess.run(
+        [*launch, "training/recipes/quickstart.yaml", "--output_dir", str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+    results = json.loads((folder / "results.json").read_text())
+    inside = results["best"]["kinds"]["id"]["report"]
+    assert inside["rules"]["as_equal_bs"]["word"]["all"]["rate"] == 1.0
+    outside = results["best"]["kinds"]["ood"]
+    assert outside["report"]["finished"]["rate"] >= 0.95
+    assert outside["report"]["headline"]["low"] > outside["chance"]["headline"]["rate"]
+    assert "every open rule holds (headline)" in done.stdout
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,94 @@
+"""Imports go one way; this reads them."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hf_ruleextrap
+
+PACKAGE = Path(hf_ruleextrap.__file__).parent
+
+# Each part may import itself and those in the lists of the parts before it.
+LAYERS = [
+    {"errors"},
+    {"formal"},
+    {"languages"},
+    {"tokenization", "data", "metrics", "models"},
+    {"architectures", "completers"},
+    {"evaluation"},
+    {"train"},
+    {"hub"},
+    {"cli", "__main__"},
+]
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(module: Path) -> set[str]:
+    """Full names of what a file imports."""
+    here = ["hf_ruleextrap", *module.relative_to(PACKAGE).with_suffix("").parts]
+    package = here[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {f"{name}.{alias.name}" for alias in node.names}
+    return found
+
+
+def part_of(name: str) -> str:
+    return name.split(".")[1]
+
+
+def ours(names: set[str]) -> set[str]:
+    return {part_of(name) for name in names if name.startswith("hf_ruleextrap.")}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(module: Path) -> None:
+    parts = module.relative_to(PACKAGE).with_suffix("").parts
+    if parts == ("__init__",):
+        # Its names are loaded when they are used.
+        return
+    mine = parts[0]
+    allowed = {part for part, level in LEVEL.items() if level < LEVEL[mine]} | {mine, "__version__"}
+    assert ours(imported(module)) <= allowed
+
+
+def test_the_reader_of_imports_reads_them() -> None:
+    found = imported(PACKAGE / "evaluation" / "evaluate.py")
+    assert "hf_ruleextrap.languages.get_language" in found
+    assert "hf_ruleextrap.evaluation.table.show" in imported(PACKAGE / "cli.py")
+
+
+@pytest.mark.parametrize("module", sorted((PACKAGE / "models").glob("*.py")), ids=lambda path: path.name)
+def test_models_import_nothing_of_ours_but_their_siblings(module: Path) -> None:
+    siblings = {f"hf_ruleextrap.models.{path.stem}" for path in (PACKAGE / "models").glob("*.py")}
+    mine = {name.rpartition(".")[0] for name in imported(module) if name.startswith("hf_ruleextrap")}
+    assert mine <= siblings
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import hf_ruleextrap.formal", ("torch", "transformers", "datasets", "pydantic")),
+        ("import hf_ruleextrap; hf_ruleextrap.get_language('dyck')", ("torch", "transformers", "datasets")),
+        ("from hf_ruleextrap import score, chance", ("torch", "transformers", "datasets")),
+        (
+            "from hf_ruleextrap.cli import _parser; _parser()",
+            ("numpy", "torch", "transformers", "datasets", "pydantic"),
+        ),
+    ],
+)
+def test_light_imports_load_nothing_heavy(statement: str, absent: tuple[str, ...]) -> None:
+    check = f"{statement}; import sys; print([m for m in {absent!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"

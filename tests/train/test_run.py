@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import TINY
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from hf_ruleextrap.completers import LocalModel
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.evaluation import Evaluator
+from hf_ruleextrap.evaluation.likelihood import likelihood
+from hf_ruleextrap.languages import get_language, list_languages
+from hf_ruleextrap.train import callbacks
+from hf_ruleextrap.train.recipe import Recipe
+from hf_ruleextrap.train.results import Results
+from hf_ruleextrap.train.run import Task, run
+
+
+def recipe(folder: Path, **values: Any) -> Recipe:
+    return Recipe.of({**TINY, "output_dir": str(folder), **values}, "test")
+
+
+def without_timing(folder: Path) -> dict[str, Any]:
+    results = json.loads((folder / "results.json").read_text())
+    del results["timing"]
+    results["recipe"].pop("output_dir")
+    return results
+
+
+def test_what_a_run_leaves_behind(tiny_run: Path) -> None:
+    names = {path.name for path in tiny_run.iterdir()}
+    assert {"results.json", "log.jsonl", "recipe.yaml", "model.safetensors", "config.json", "tokenizer.json"} <= names
+    assert {"model.safetensors", "config.json", "tokenizer.json"} <= {p.name for p in (tiny_run / "last").iterdir()}
+    assert not [name for name in names if name.startswith("checkpoint") or name.endswith((".bin", ".pt", ".part"))]
+    assert Recipe.from_file(tiny_run / "recipe.yaml") == Results.read(tiny_run).recipe
+
+
+def test_the_folder_is_a_checkpoint_for_the_auto_classes(tiny_run: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_run)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_run)
+    assert model.config.use_cache
+    output = model.generate(**tokenizer(["aab"], return_tensors="pt"), do_sample=False)
+    assert tokenizer.decode(output[0]).startswith("<bos>aab")
+
+
+def test_the_checkpoint_scores_what_the_results_say(tiny_run: Path) -> None:
+    results, language = Results.read(tiny_run), get_language("anbn")
+    for folder, said in ((tiny_run, results.best), (tiny_run / "last", results.last)):
+        model = LocalModel.from_pretrained(folder, language)
+        assert model.default_limit == said.max_new_symbols
+        again = Evaluator(language, max_new_symbols=model.default_limit)(model)
+        assert again.to_dict() == said.to_dict()
+
+
+def test_best_is_the_lowest_validation_loss_and_last_is_the_last(tiny_run: Path) -> None:
+    results = Results.read(tiny_run)
+    lines = [json.loads(line) for line in (tiny_run / "log.jsonl").read_text().splitlines()]
+    losses = {line["step"]: line["eval_loss"] for line in lines if "eval_loss" in line}
+    assert sorted(losses) == [10, 20]
+    assert results.validation.loss == pytest.approx(min(losses.values()), abs=1e-7)
+    assert losses[results.training.best_step] == min(losses.values())
+    last = AutoModelForCausalLM.from_pretrained(tiny_run / "last")
+    task = Task.of(results.recipe)
+    assert task.likelihood(last, "validation").loss == pytest.approx(losses[20], abs=1e-7)
+
+
+def test_the_same_seed_gives_the_same_weights_and_results(tiny_run: Path, tmp_path: Path) -> None:
+    run(recipe(tmp_path / "again"))
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (tiny_run, tmp_path / "again")]
+    assert weights[0] == weights[1]
+    assert without_timing(tiny_run) == without_timing(tmp_path / "again")
+    run(recipe(tmp_path / "other", seed=1))
+    assert (tmp_path / "other" / "model.safetensors").read_bytes() != weights[0]
+
+
+def test_a_run_that_was_cut_off_goes_on_and_ends_the_same(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PowerCut(Exception):
+        pass
+
+    def pull_the_plug(_self: object, _args: object, state: Any, *_: object, **__: object) -> None:
+        if state.global_step == 13:
+            raise PowerCut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.JsonLog, "on_step_end", pull_the_plug)
+        with pytest.raises(PowerCut):
+            run(recipe(tmp_path / "cut"))
+    assert not (tmp_path / "cut" / "results.json").exists()
+    run(recipe(tmp_path / "cut"))
+    for file in ("model.safetensors", "last/model.safetensors", "log.jsonl"):
+        assert (tmp_path / "cut" / file).read_bytes() == (tiny_run / file).read_bytes(), file
+    assert without_timing(tmp_path / "cut") == without_timing(tiny_run)
+
+
+@pytest.mark.parametrize("architecture", ["lstm", "transformer"])
+@pytest.mark.parametrize("language", list_languages())
+def test_every_language_runs_with_every_architecture(language: str, architecture: str, tmp_path: Path) -> None:
+    values = {"language": language, "architecture": architecture, "max_steps": 2, "eval_steps": 2}
+    results = run(recipe(tmp_path / "run", **values))
+    assert results.best.kinds["ood"].report.headline.n > 0
+    assert np.isfinite(results.test.loss)
+
+
+def test_any_causal_model_of_transformers_trains_by_name(tmp_path: Path) -> None:
+    size = {"n_embd": 16, "n_layer": 1, "n_head": 2}
+    run(recipe(tmp_path / "run", architecture="gpt2", model=size, max_steps=2, eval_steps=2))
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "run").config.model_type == "gpt2"
+
+
+def test_early_stopping_stops_and_is_reported(tmp_path: Path) -> None:
+    # So large a step that the loss only rises after the first check.
+    results = run(recipe(tmp_path / "run", patience=1, learning_rate=10.0, max_steps=100, eval_steps=5))
+    assert results.training.stopped_early
+    assert results.training.steps < 100
+
+
+def test_loss_on_padding_counts_every_place(tmp_path: Path) -> None:
+    with_padding = Task.of(recipe(tmp_path, loss_on_padding=True))
+    rows = with_padding.rows("train")
+    assert rows.shape[1] == TINY["max_length"] + 2
+    from hf_ruleextrap.architectures import build_model
+
+    lstm = build_model("lstm", language="anbn", seed=0).eval()
+    found = likelihood(lstm, rows, count_padding=True)
+    ids = torch.from_numpy(rows)
+    expected = lstm(input_ids=ids, labels=ids).loss.item()
+    assert found.tokens == rows.shape[0] * (rows.shape[1] - 1)
+    assert found.loss == pytest.approx(expected, rel=1e-5)
+    assert likelihood(lstm, rows).tokens == int((with_padding.splits.train.lengths + 1).sum())
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"language": "anbm"}, "unknown language 'anbm': did you mean 'anbn'"),
+        ({"architecture": "lstn"}, "unknown architecture 'lstn': did you mean 'lstm'"),
+        ({"model": {"hiden_size": 3}}, "hidden_size"),
+        ({"max_length": 1}, "give max_length >= 2"),
+        ({"max_length": 4}, "too few to hold any out"),
+        ({"prompt_length": 30}, "too many"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_found_before_the_folder_is_made(
+    values: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RuleExtrapError, match=message) as caught:
+        run(recipe(tmp_path / "run", **values))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_holds_something_is_left_alone(tiny_run: Path, tmp_path: Path) -> None:
+    before = (tiny_run / "results.json").read_bytes()
+    with pytest.raises(RuleExtrapError, match="already holds a finished run"):
+        run(recipe(tiny_run))
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "recipe.yaml").write_text(recipe(tmp_path / "cut", seed=7).to_yaml())
+    with pytest.raises(RuleExtrapError, match=r"another run .*differs in seed"):
+        run(recipe(tmp_path / "cut"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    for overwrite in (False, True):
+        with pytest.raises(RuleExtrapError, match="not empty and holds no run"):
+            run(recipe(tmp_path / "mine"), overwrite=overwrite)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+    assert (tiny_run / "results.json").read_bytes() == before
+
+
+def test_overwrite_replaces_a_run(tmp_path: Path) -> None:
+    short = {"max_steps": 2, "eval_steps": 2}
+    run(recipe(tmp_path / "run", **short))
+    assert run(recipe(tmp_path / "run", **short, seed=1), overwrite=True).recipe.seed == 1
