@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from hf_ruleextrap import __version__
@@ -44,6 +45,10 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
         from hf_ruleextrap.train.run import run
 
         results = run(recipe, overwrite=arguments.overwrite)
+        from accelerate import PartialState
+
+        if not PartialState().is_main_process:
+            return
         if arguments.json:
             print(results.model_dump_json(indent=2))
         else:
@@ -111,6 +116,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
         command.add_argument("--paper", action="store_true", help="as in the authors' code, where that differs")
     for command in (languages, sample, prompts, chance, evaluate):
         command.add_argument("--json", action="store_true", help="print JSON")
+    plot = commands.add_parser("plot", help="draw a run: its loss beside its rates")
+    plot.add_argument("run", help="a run folder")
+    plot.add_argument("--out", help="the picture: .png, .svg or .pdf (default: plot.png in the run folder)")
     # Its flags are the recipe's keys; `train` parses them itself.
     commands.add_parser("train", help="train on a language, complete its prompts, score them", add_help=False)
     return parser, {
@@ -119,6 +127,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
         "prompts": _prompts,
         "chance": _chance,
         "evaluate": _evaluate,
+        "plot": _plot,
     }
 
 
@@ -215,6 +224,15 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from hf_ruleextrap.evaluation.table import show
 
     show(evaluation, f"{arguments.model} on {language.name}: {language.summary}")
+
+
+def _plot(arguments: argparse.Namespace) -> None:
+    from hf_ruleextrap.train.plot import plot
+
+    folder = Path(arguments.run)
+    out = Path(arguments.out) if arguments.out else folder / "plot.png"
+    plot(folder, out)
+    print(out)
 
 
 def _quiet() -> None:

@@ -70,11 +70,18 @@ def chance(
 
 @dataclass(frozen=True)
 class Sample:
-    """One completion, to be read."""
+    """One completion, to be read.
+
+    Attributes:
+        prompt, completion: their symbols; a token that is no symbol is a question mark.
+        finished: it ended by itself.
+        rules: for each rule, in order, whether it holds for the whole word.
+    """
 
     prompt: str
     completion: str
     finished: bool
+    rules: tuple[bool, ...]
 
     def __str__(self) -> str:
         """The prompt, a bar, the completion, and its end if there was one."""
@@ -161,10 +168,18 @@ class Evaluator:
     def _of_kind(self, completer: Completer, kind: Kind) -> KindEvaluation:
         prompts = self.prompts[kind]
         made = completer.complete(prompts, max_new_symbols=self.max_new_symbols)
-        report = formal.aggregate(formal.score(self.language, prompts, made.words, made.finished))
+        verdicts = formal.score(self.language, prompts, made.words, made.finished)
         shown = np.unique(np.linspace(0, len(prompts) - 1, min(_SHOWN, len(prompts))).astype(int))
-        samples = [Sample(prompts.words[i], _readable(made.words[i]), bool(made.finished[i])) for i in shown]
-        return KindEvaluation(report, self.chance[kind], samples)
+        samples = [
+            Sample(
+                prompts.words[i],
+                _readable(made.words[i]),
+                bool(made.finished[i]),
+                tuple(verdicts.word[i].tolist()),
+            )
+            for i in shown
+        ]
+        return KindEvaluation(formal.aggregate(verdicts), self.chance[kind], samples)
 
 
 def _readable(completion: str) -> str:

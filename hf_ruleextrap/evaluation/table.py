@@ -58,10 +58,11 @@ def show(evaluation: Evaluation, title: str) -> None:
         console = Console(width=140)
     console.print()
     console.print(table(evaluation, title))
-    console.print("prompt │ completion")
+    console.print("rules kept, prompt │ completion")
     for of_kind in evaluation.kinds.values():
         for sample in of_kind.samples:
-            console.print(f"  {sample}", markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
+            kept = " ".join(f"R{i}" if holds else "--" for i, holds in enumerate(sample.rules, start=1))
+            console.print(f"  {kept}  {sample}", markup=False, highlight=False, soft_wrap=True)
     console.print()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from math import sqrt
 from typing import Any
@@ -236,13 +236,18 @@ def aggregate(verdicts: Verdicts, *, groups: bool = True) -> Report:
 def group_rows(prompts: PromptSet) -> dict[str, dict[str, BoolArray]]:
     """The rows of each group of prompts: by kind, by set of broken rules, by length, where these differ."""
     names = np.array(prompts.rules)
-    keys = {
-        "kind": np.where(prompts.ood, "ood", "id"),
-        "broken": np.array(["+".join(names[~is_open]) or "none" for is_open in prompts.open]),
-        "length": prompts.words.lengths,
+    # Each set of broken rules as the bits of a number.
+    bits = 1 << np.arange(len(names))
+    keys = {"kind": prompts.ood, "broken": ~prompts.open @ bits, "length": prompts.words.lengths}
+    label: dict[str, Callable[[int], str]] = {
+        "kind": lambda ood: "ood" if ood else "id",
+        "broken": lambda key: "+".join(names[(bits & key) > 0]) or "none",
+        "length": str,
     }
-    values = {by: np.unique(of) for by, of in keys.items()}
-    return {by: {str(v): keys[by] == v for v in found} for by, found in values.items() if len(found) > 1}
+    found = {by: np.unique(of) for by, of in keys.items()}
+    return {
+        by: {label[by](value): keys[by] == value for value in values} for by, values in found.items() if len(values) > 1
+    }
 
 
 def _groups(verdicts: Verdicts) -> dict[str, dict[str, Report]]:

@@ -60,6 +60,7 @@ class Recipe(BaseModel):
     max_new_symbols: int | None = Field(None, ge=0, description="most symbols in a completion; default max_length")
 
     output_dir: str = Field("", description="the run folder; by default runs/LANGUAGE-ARCHITECTURE-seedN")
+    use_cpu: bool = Field(False, description="stay on the CPU where there is a GPU")
     report_to: Literal["none", "tensorboard", "trackio", "wandb"] = Field("none", description="an experiment tracker")
 
     @property

@@ -59,14 +59,17 @@ def run(recipe: Recipe, *, overwrite: bool = False) -> Results:
     """
     task = Task.of(recipe)
     model = build_model(recipe.architecture, language=task.language, size=recipe.size, seed=recipe.seed, **recipe.model)
-    checkpoint = claim(recipe, overwrite=overwrite)
-    trainer = RuleTrainer(model, task)
+    arguments = training_arguments(recipe)
+    with arguments.main_process_first(local=False, desc="claiming the run folder"):
+        checkpoint = claim(recipe, overwrite=overwrite and arguments.process_index == 0)
+    trainer = RuleTrainer(model, task, arguments)
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=checkpoint)
     trained = time.perf_counter()
     results = _finish(trainer, task)
     results.timing.train_seconds = round(trained - started, 2)
     results.timing.evaluate_seconds = round(time.perf_counter() - trained, 2)
+    trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
         results.write(recipe.run_dir)
         for folder in recipe.run_dir.glob("checkpoint-*"):
@@ -153,7 +156,7 @@ class TokenRows(Dataset[dict[str, torch.Tensor]]):
 class RuleTrainer(Trainer):
     """The Trainer, with our evaluation as its own: exact validation loss, and the prompts completed and scored."""
 
-    def __init__(self, model: PreTrainedModel, task: Task) -> None:
+    def __init__(self, model: PreTrainedModel, task: Task, arguments: TrainingArguments) -> None:
         recipe = task.recipe
         callbacks: list[TrainerCallback] = [Progress(), JsonLog(recipe.run_dir / "log.jsonl")]
         if recipe.patience is not None:
@@ -161,7 +164,7 @@ class RuleTrainer(Trainer):
         self.task = task
         super().__init__(
             model=model,
-            args=training_arguments(recipe),
+            args=arguments,
             train_dataset=TokenRows(task.rows("train"), keep_padding=recipe.loss_on_padding),
             # Never read: `evaluate` is ours. The Trainer asks that there be one.
             eval_dataset=TokenRows(task.rows("validation"), keep_padding=recipe.loss_on_padding),
@@ -172,9 +175,7 @@ class RuleTrainer(Trainer):
         self.remove_callback(PrinterCallback)
 
     # What is evaluated is the task, so the arguments of the Trainer are not read.
-    def evaluate(
-        self, *_: object, metric_key_prefix: str = "eval", **__: object
-    ) -> dict[str, float]:
+    def evaluate(self, *_: object, metric_key_prefix: str = "eval", **__: object) -> dict[str, float]:
         """Validation loss and accuracy, and the rates on the ID and OOD prompts."""
         model = self.accelerator.unwrap_model(self.model)
         found = self.task.likelihood(model, "validation")
@@ -215,6 +216,7 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
         ddp_find_unused_parameters=False,
+        use_cpu=recipe.use_cpu,
         report_to=recipe.report_to,
     )
 

@@ -1,0 +1,96 @@
+"""How long scoring takes: every rule, on one core, against a loop over rows of token ids in torch.
+
+    OMP_NUM_THREADS=1 python benchmarks/scoring.py
+
+Both sides judge two rules on the whole word and on the completion, of the same rows, in one process: medians over
+the repeats, after a warm-up. The loop is what an evaluation in PyTorch starts as; it runs on fewer rows, and its time
+is scaled to as many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from hf_ruleextrap import formal
+from hf_ruleextrap.languages import get_language, list_languages
+
+
+def completions_of(language: formal.Language, n: int, longest: int) -> tuple[list[str], list[str]]:
+    """n prompts of eight symbols, and n random completions of up to ``longest`` symbols."""
+    rng = np.random.default_rng(0)
+    symbols = np.array(language.alphabet)
+    prompts = ["".join(row) for row in symbols[rng.integers(len(symbols), size=(n, 8))]]
+    lengths = rng.integers(longest, size=n, endpoint=True)
+    return prompts, ["".join(symbols[rng.integers(len(symbols), size=length)]) for length in lengths]
+
+
+def anbn_row(row: torch.Tensor) -> tuple[bool, bool]:
+    """As many a as b; every a before every b."""
+    a, b = torch.where(row == ord("a"))[0], torch.where(row == ord("b"))[0]
+    return len(a) == len(b), not len(a) or not len(b) or bool(a[-1] < b[0])
+
+
+def csdyck_row(row: torch.Tensor) -> tuple[bool, bool]:
+    """[ ] are balanced; ( ) are balanced."""
+    kept = []
+    for opening, closing in ("[]", "()"):
+        depth = ((row == ord(opening)).int() - (row == ord(closing)).int()).cumsum(0)
+        kept.append(not len(row) or bool(depth[-1] == 0 and depth.min() >= 0))
+    return kept[0], kept[1]
+
+
+LOOPS = {"anbn": anbn_row, "csdyck": csdyck_row}
+
+
+def row_by_row(name: str, words: formal.WordBatch, cut: int) -> int:
+    """How many rules hold, word by word."""
+    kept = 0
+    for codes, length in zip(torch.from_numpy(words.codes), words.lengths, strict=True):
+        kept += sum(LOOPS[name](codes[:length])) + sum(LOOPS[name](codes[cut:length]))
+    return kept
+
+
+def seconds(work: Callable[[], object], repeats: int) -> float:
+    """The median of some runs, after one that does not count."""
+    work()
+    taken = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-n", type=int, default=100_000, help="completions (default 100,000)")
+    parser.add_argument("--longest", type=int, default=64, help="most symbols in one (default 64)")
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    print(f"{arguments.n:,} completions of up to {arguments.longest} symbols, seconds (median of {arguments.repeats})")
+    print(f"{'language':10}{'score':>9}{'aggregate':>11}{'row by row':>12}{'ratio':>8}")
+    few = min(arguments.n, 5000)
+    for name in list_languages():
+        language = get_language(name)
+        prompts, completions = completions_of(language, arguments.n, arguments.longest)
+        ours = seconds(lambda: formal.score(language, prompts, completions), arguments.repeats)  # noqa: B023  # at once
+        verdicts = formal.score(language, prompts, completions)
+        rates = seconds(lambda: formal.aggregate(verdicts), arguments.repeats)  # noqa: B023  # at once
+        line = f"{name:10}{ours:9.3f}{rates:11.3f}"
+        if name in LOOPS:
+            whole = formal.WordBatch.from_strings(
+                [p + c for p, c in zip(prompts[:few], completions[:few], strict=True)]
+            )
+            loop = seconds(lambda: row_by_row(name, whole, 8), 3) * arguments.n / few  # noqa: B023  # at once
+            line += f"{loop:12.3f}{loop / ours:8.1f}"
+        print(line)
+
+
+if __name__ == "__main__":
+    main()

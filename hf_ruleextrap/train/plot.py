@@ -1,0 +1,101 @@
+"""A picture of one run: the loss beside rule extrapolation, step by step."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.formal import Rate
+
+from .results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Blue and vermilion of Okabe and Ito: told apart by colour-blind people, and by lightness in print.
+_ID, _OOD = "#0072B2", "#D55E00"
+
+
+def plot(folder: Path, out: Path) -> None:
+    """Draw a run.
+
+    Args:
+        folder: a finished run.
+        out: the picture; its ending says which format (png, svg, pdf).
+
+    Raises:
+        RuleExtrapError: the folder holds no finished run, or matplotlib is not installed.
+    """
+    if not (folder / "results.json").exists():
+        raise RuleExtrapError(f"{folder} holds no finished run (no results.json): give a run folder")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise RuleExtrapError("plots need matplotlib: pip install 'hf-ruleextrap[plot]'") from None
+    results = Results.read(folder)
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    checks = [line for line in log if "eval_loss" in line]
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    loss, rates = figure.subplots(1, 2)
+    _draw_loss(loss, log, checks, results)
+    _draw_rates(rates, checks, results)
+    for axes in (loss, rates):
+        axes.set_xlabel("optimizer step")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.3)
+    recipe = results.recipe
+    figure.suptitle(f"{recipe.language} · {recipe.architecture} · seed {recipe.seed}", x=0.01, ha="left")
+    figure.savefig(out, dpi=150, bbox_inches="tight")
+
+
+def _draw_loss(axes: Axes, log: list[dict[str, Any]], checks: list[dict[str, Any]], results: Results) -> None:
+    train = [line for line in log if "loss" in line]
+    axes.plot([c["step"] for c in train], [c["loss"] for c in train], color="0.6", label="train (mean since last)")
+    axes.plot(
+        [c["step"] for c in checks], [c["eval_loss"] for c in checks], "o-", ms=3, color="0.2", label="validation"
+    )
+    best = results.training.best_step
+    axes.plot(best, results.validation.loss, "*", ms=12, color="0.2", label="best checkpoint")
+    axes.set_title("loss per token [nats]", loc="left", fontsize="medium")
+    _legend(axes)
+
+
+def _draw_rates(axes: Axes, checks: list[dict[str, Any]], results: Results) -> None:
+    steps = [check["step"] for check in checks]
+    kinds = results.best.kinds
+    first = next(iter(kinds["id"].report.rules.values()))
+    lines: list[tuple[str, str, str, Rate, Rate]] = [
+        (
+            "eval_id_r1",
+            _ID,
+            f"in distribution: {first.summary}",
+            first.word.all,
+            next(iter(kinds["id"].chance.rules.values())).word.all,
+        ),
+        (
+            "eval_ood_headline",
+            _OOD,
+            "out of distribution: every open rule holds",
+            kinds["ood"].report.headline,
+            kinds["ood"].chance.headline,
+        ),
+    ]
+    for key, colour, label, final, chance in lines:
+        axes.plot(steps, [check[key] for check in checks], "o-", ms=3, color=colour, label=label)
+        if final.rate is not None and final.low is not None and final.high is not None:
+            size = [[final.rate - final.low], [final.high - final.rate]]
+            axes.errorbar(results.training.best_step, final.rate, size, fmt="*", ms=12, capsize=3, color=colour)
+        if chance.rate is not None:
+            axes.axhline(chance.rate, color=colour, ls=":", lw=1.2)
+    axes.plot([], [], ":", color="0.4", label="chance on the same prompts")
+    axes.plot([], [], "*", color="0.4", label="best checkpoint, 95 % interval")
+    axes.set_ylim(-0.03, 1.05)
+    axes.set_title("share of prompts", loc="left", fontsize="medium")
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    """Under the axes, where it hides nothing."""
+    axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(0, -0.16))
