@@ -25,7 +25,7 @@ class Training(BaseModel):
 
     parameters: int
     steps: int
-    best_step: int | None
+    best_step: int
     stopped_early: bool
     train_words: int
     validation_words: int
@@ -58,7 +58,8 @@ class Results(BaseModel):
         timing: seconds and the machine; all else is equal for equal recipe and seed.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    # A diverged loss is NaN, and stays readable as that.
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
     schema_version: int = SCHEMA_VERSION
     recipe: Recipe

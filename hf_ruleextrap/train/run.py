@@ -269,6 +269,8 @@ def save(model: PreTrainedModel, task: Task, folder: Path) -> None:
 def _finish(trainer: RuleTrainer, task: Task) -> Results:
     """Evaluate the best and the last checkpoint, and save both."""
     recipe, state = task.recipe, trainer.state
+    # Every run evaluates at its last step, if not before.
+    assert state.best_global_step is not None
     best: PreTrainedModel = trainer.accelerator.unwrap_model(trainer.model)
     last = type(best).from_pretrained(recipe.run_dir / f"checkpoint-{state.global_step}")
     last.to(best.device)  # type: ignore[arg-type]  # the library's annotation lacks self

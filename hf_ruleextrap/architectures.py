@@ -1,0 +1,229 @@
+"""Architectures by name: a preset of this package, or any causal LM that transformers implements."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from .errors import RuleExtrapError, unknown
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    from .formal.language import Language
+
+_PRESETS = Path(__file__).parent / "presets"
+# The tokenizer's: ids 0, 1, 2 in every language, then the alphabet.
+_SPECIAL_IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+_GIVEN = ("vocab_size", *_SPECIAL_IDS)
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "int": int,
+    "float": (int, float),
+    "bool": bool,
+    "str": str,
+    "None": type(None),
+}
+_FOREIGN_HINT = "A causal model type of transformers works too, with its sizes as overrides"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named architecture.
+
+    Attributes:
+        name: what `build_model` calls it, e.g. ``"lstm"``.
+        model_type: what transformers calls it.
+        summary: one sentence.
+        sizes: for each size ("paper", "mini") the fields of its configuration.
+    """
+
+    name: str
+    model_type: str
+    summary: str
+    sizes: Mapping[str, Mapping[str, Any]]
+
+
+def list_architectures() -> list[str]:
+    """The names of the presets, sorted.
+
+    >>> "lstm" in list_architectures()
+    True
+    """
+    return sorted(path.stem for path in _PRESETS.glob("*.yaml"))
+
+
+@cache
+def get_preset(name: str) -> Preset:
+    """The preset of a name.
+
+    Raises:
+        RuleExtrapError: there is none of this name; the message gives the nearest ones.
+
+    >>> sorted(get_preset("lstm").sizes)
+    ['mini', 'paper']
+    """
+    if name not in list_architectures():
+        raise unknown("architecture", name, list_architectures())
+    fields = yaml.safe_load((_PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
+    return Preset(name=name, **fields)
+
+
+def architecture_config(
+    name: str,
+    *,
+    size: str = "mini",
+    vocab_size: int,
+    overrides: Mapping[str, Any] | None = None,
+) -> PreTrainedConfig:
+    """The configuration of an architecture, with the tokenizer's special ids (pad 0, bos 1, eos 2).
+
+    Args:
+        name: one of `list_architectures`, or a model type of transformers such as ``"gpt2"``.
+        size: which sizes of the preset, ``"paper"`` or ``"mini"``; a model type of transformers has none.
+        vocab_size: number of tokens, the three special ones included.
+        overrides: fields of the configuration that differ.
+
+    Raises:
+        RuleExtrapError: an unknown name, size or field, or a value from which no model can be built.
+    """
+    config_class, fields = _resolve(name, size)
+    overrides = dict(overrides or {})
+    _check_overrides(name, config_class, overrides)
+    if not _is(vocab_size, int) or vocab_size <= max(_SPECIAL_IDS.values()):
+        raise RuleExtrapError(f"vocab_size is {vocab_size!r}: give 3 for the special tokens plus the alphabet's size")
+    try:
+        return config_class(**{**fields, **overrides, **_SPECIAL_IDS, "vocab_size": vocab_size})
+    except (TypeError, ValueError) as error:
+        raise _one_line(name, error) from error
+
+
+def build_model(
+    name: str,
+    *,
+    language: str | Language | None = None,
+    vocab_size: int | None = None,
+    size: str = "mini",
+    seed: int | None = None,
+    **overrides: Any,
+) -> PreTrainedModel:
+    """A new causal LM for a language, on the CPU and in training mode.
+
+    Args:
+        name: one of `list_architectures`, or a model type of transformers such as ``"gpt2"``.
+        language: name or object; the vocabulary is its alphabet and the three special tokens.
+        vocab_size: number of tokens, instead of a language.
+        size: which sizes of the preset, ``"paper"`` or ``"mini"``; a model type of transformers has none.
+        seed: of the weights; the global random state stays as it was. Without one, the weights are drawn from
+            the global random state.
+        **overrides: fields of the configuration that differ, e.g. ``num_hidden_layers=2``.
+
+    Returns:
+        A model with ``forward`` and ``generate`` of transformers. The sizes "paper" are those of Mészáros et al.,
+        NeurIPS 2024, arXiv 2409.13728.
+
+    Raises:
+        RuleExtrapError: an unknown name, size, language or field, or a value from which no model can be built.
+    """
+    if (language is None) == (vocab_size is None):
+        raise RuleExtrapError("give exactly one of language and vocab_size")
+    if seed is not None and (not _is(seed, int) or not 0 <= seed < 2**63):
+        raise RuleExtrapError(f"seed is {seed!r}: give an integer of at least 0, or None")
+    if language is not None:
+        from hf_ruleextrap.languages import get_language
+
+        vocab_size = len(_SPECIAL_IDS) + len(get_language(language).alphabet)
+    assert vocab_size is not None
+    config = architecture_config(name, size=size, vocab_size=vocab_size, overrides=overrides)
+
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            # torch.manual_seed would also seed the accelerators, which are not forked.
+            torch.default_generator.manual_seed(seed)
+        try:
+            return AutoModelForCausalLM.from_config(config)
+        except ValueError as error:
+            raise _one_line(name, error) from error
+
+
+def _resolve(name: str, size: str) -> tuple[type[PreTrainedConfig], dict[str, Any]]:
+    """The configuration class of an architecture and the fields that its size sets."""
+    if name in list_architectures():
+        preset = get_preset(name)
+        if size not in preset.sizes:
+            raise unknown(f"size of {name}", size, preset.sizes)
+        return _config_class(preset.model_type), dict(preset.sizes[size])
+    config_class = _config_class(name)
+    # An encoder that transformers can also use as a causal LM looks ahead unless told that it decodes.
+    return config_class, {"is_decoder": True} if "is_decoder" in _own_fields(config_class) else {}
+
+
+def _config_class(model_type: str) -> type[PreTrainedConfig]:
+    from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
+
+    # Importing it makes the Auto classes know our own.
+    from . import models  # noqa: F401
+
+    if model_type not in CONFIG_MAPPING:
+        near = difflib.get_close_matches(str(model_type), CONFIG_MAPPING.keys(), n=3)
+        example = f"near: {', '.join(near)}" if near else "e.g. gpt2, llama"
+        raise unknown("architecture", model_type, list_architectures(), f"{_FOREIGN_HINT}; {example}")
+    config_class = CONFIG_MAPPING[model_type]
+    if config_class not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise RuleExtrapError(
+            f"architecture {model_type!r} is no causal LM in transformers: give another, such as "
+            f"{', '.join(list_architectures())}, gpt2, llama"
+        )
+    return config_class
+
+
+def _own_fields(config_class: type[PreTrainedConfig]) -> dict[str, str]:
+    """For each field that this architecture has and others need not, its annotation; aliases included."""
+    from transformers import PreTrainedConfig
+
+    common = {*inspect.signature(PreTrainedConfig.__init__).parameters, *_GIVEN, "self", "args", "kwargs"}
+    parameters = inspect.signature(config_class.__init__).parameters
+    fields = {
+        key: parameter.annotation.__name__ if isinstance(parameter.annotation, type) else str(parameter.annotation)
+        for key, parameter in parameters.items()
+        if key not in common
+    }
+    aliases = {alias: fields[key] for alias, key in config_class.attribute_map.items() if key in fields}
+    return fields | aliases
+
+
+def _check_overrides(name: str, config_class: type[PreTrainedConfig], overrides: Mapping[str, Any]) -> None:
+    """Refuse a field that the configuration has not, and a value that is not of the field's type."""
+    fields = _own_fields(config_class)
+    for key, value in overrides.items():
+        if key in _GIVEN:
+            raise RuleExtrapError(
+                f"{key} is not to be overridden: vocab_size or language decides the vocabulary, "
+                "and the tokenizer the special ids (pad 0, bos 1, eos 2)"
+            )
+        if key not in fields:
+            raise unknown(f"field of {name}", key, fields)
+        kinds = fields[key].replace(" ", "").split("|")
+        # An annotation of other types is left to the configuration.
+        if all(kind in _KINDS for kind in kinds) and not any(_is(value, _KINDS[kind]) for kind in kinds):
+            raise RuleExtrapError(
+                f"{key} of {name} is {value!r}, of type {type(value).__name__}: give {' or '.join(kinds)}"
+            )
+
+
+def _is(value: object, kind: type | tuple[type, ...]) -> bool:
+    """Whether a value is of a kind, a bool being no number."""
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _one_line(name: str, error: Exception) -> RuleExtrapError:
+    return RuleExtrapError(f"architecture {name!r} cannot be built: {' '.join(str(error).split())}")

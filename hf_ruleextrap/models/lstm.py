@@ -1,0 +1,111 @@
+"""The LSTM of the rule-extrapolation experiments (Mészáros et al., NeurIPS 2024, arXiv 2409.13728)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.utils.generic import can_return_tuple
+
+from .base import RecurrentCache, RuleConfig, RuleForCausalLM, RulePreTrainedModel, States, real_tokens, run_aligned
+
+
+class RuleLSTMConfig(RuleConfig):
+    """Sizes of the LSTM; the defaults are the paper's.
+
+    Attributes:
+        embedding_size: width of a token's vector.
+        hidden_size: width of each layer's state.
+        num_hidden_layers: number of layers.
+        dropout: share of the last layer's outputs dropped before the output layer, and nowhere else.
+    """
+
+    model_type = "ruleextrap_lstm"
+    size_fields: ClassVar[tuple[str, ...]] = ("embedding_size", "hidden_size", "num_hidden_layers")
+    probability_fields: ClassVar[tuple[str, ...]] = ("dropout",)
+
+    embedding_size: int = 10
+    hidden_size: int = 64
+    num_hidden_layers: int = 5
+    dropout: float = 0.4
+
+    def check(self) -> None:
+        """Raise ValueError, in one line, for a value from which no model can be built."""
+        super().check()
+        if self.tie_word_embeddings and self.embedding_size != self.hidden_size:
+            raise ValueError(
+                f"embedding_size {self.embedding_size} differs from hidden_size {self.hidden_size}: "
+                "make them equal, or leave tie_word_embeddings off"
+            )
+
+
+class RuleLSTMModel(RulePreTrainedModel):
+    """Embedding, `torch.nn.LSTM`, dropout. The cache holds each layer's (h, c), both (B, hidden_size)."""
+
+    config_class = RuleLSTMConfig
+    _is_stateful = True
+
+    def __init__(self, config: RuleLSTMConfig) -> None:
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size)
+        self.lstm = nn.LSTM(config.embedding_size, config.hidden_size, config.num_hidden_layers, batch_first=True)
+        self.dropout = nn.Dropout(config.dropout)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        **_: Any,
+    ) -> BaseModelOutputWithPast:
+        """As `RuleForCausalLM.forward`; ``last_hidden_state`` is (B, T, hidden_size)."""
+        embeds = self.embed_inputs(input_ids, inputs_embeds)
+        cache = self.recurrent_cache(past_key_values)
+        batch, columns = embeds.shape[:2]
+        real = real_tokens(attention_mask, batch, cache.seen + columns)
+        if real is not None:
+            real = real[:, cache.seen :]
+        start = self._start(cache, embeds)
+        hidden, states = run_aligned(embeds, real, lambda inputs, lengths: self._run(inputs, lengths, start))
+        # A cache that was given is always moved on, or it would lag behind its caller.
+        keep = self.config.use_cache if use_cache is None else use_cache
+        if keep or past_key_values is not None:
+            cache.update_states(states, columns)
+        return BaseModelOutputWithPast(last_hidden_state=self.dropout(hidden), past_key_values=cache if keep else None)
+
+    def _start(self, cache: RecurrentCache, embeds: Tensor) -> States:
+        """h and c to start from, both (layers, B, hidden_size)."""
+        if cache.states:
+            h, c = (torch.stack(tensors) for tensors in zip(*cache.states, strict=True))
+            return h, c
+        zeros = embeds.new_zeros(self.lstm.num_layers, len(embeds), self.lstm.hidden_size)
+        return zeros, zeros
+
+    def _run(self, inputs: Tensor, lengths: Tensor | None, start: States) -> tuple[Tensor, list[States]]:
+        h, c = start
+        if lengths is None:
+            outputs, (h, c) = self.lstm(inputs, (h, c))
+        else:
+            # torch packs no empty row, so such a row runs over one pad and gets its old state back.
+            packed = pack_padded_sequence(inputs, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+            ran, (h, c) = self.lstm(packed, (h, c))
+            outputs, _ = pad_packed_sequence(ran, batch_first=True, total_length=inputs.shape[1])
+            empty = (lengths == 0)[:, None]
+            h, c = torch.where(empty, start[0], h), torch.where(empty, start[1], c)
+        return outputs, list(zip(h, c, strict=True))
+
+
+class RuleLSTMForCausalLM(RuleForCausalLM):
+    """The LSTM with its output layer."""
+
+    config_class = RuleLSTMConfig
+    backbone = RuleLSTMModel
+    _is_stateful = True

@@ -1,0 +1,289 @@
+"""The decoder-only Transformer of the rule-extrapolation experiments.
+
+Source: Mészáros et al., NeurIPS 2024, arXiv 2409.13728. Positional information is a choice, because in the
+authors' code no position reaches the model: "none" is what their results were made with.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import relu, scaled_dot_product_attention
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.utils.generic import can_return_tuple
+
+from .base import RuleConfig, RuleForCausalLM, RulePreTrainedModel, real_tokens
+
+POSITIONS = ("none", "sinusoidal", "learned", "rotary", "alibi")
+# The longest wavelength, over 2 pi, of sinusoidal and rotary positions.
+WAVELENGTH = 10_000.0
+
+
+class RuleTransformerConfig(RuleConfig):
+    """Sizes and choices of the Transformer; the defaults are the paper's.
+
+    Attributes:
+        hidden_size: width of the residual stream.
+        num_attention_heads: number of heads; divides ``hidden_size``.
+        intermediate_size: width of the feed-forward layers.
+        num_hidden_layers: number of layers.
+        dropout: share dropped where `torch.nn.TransformerEncoderLayer` drops: attention weights, the
+            feed-forward activations, and the output of both sublayers.
+        layer_norm_eps: added to the variance in each layer norm.
+        norm_placement: "post" (the paper's) or "pre"; "pre" has one more norm after the last layer.
+        positions: "none", "sinusoidal" (added, Vaswani et al. 2017), "learned" (added), "rotary" (Su et al. 2021)
+            or "alibi" (Press et al. 2022).
+        max_position_embeddings: size of the table of learned positions; the others have no limit.
+    """
+
+    model_type = "ruleextrap_transformer"
+    size_fields: ClassVar[tuple[str, ...]] = (
+        "hidden_size",
+        "num_attention_heads",
+        "intermediate_size",
+        "num_hidden_layers",
+        "max_position_embeddings",
+    )
+    probability_fields: ClassVar[tuple[str, ...]] = ("dropout",)
+
+    hidden_size: int = 10
+    num_attention_heads: int = 5
+    intermediate_size: int = 1024
+    num_hidden_layers: int = 7
+    dropout: float = 0.1
+    layer_norm_eps: float = 6e-3
+    norm_placement: str = "post"
+    positions: str = "none"
+    max_position_embeddings: int = 512
+
+    def check(self) -> None:
+        """Raise ValueError, in one line, for a value from which no model can be built."""
+        super().check()
+        self.check_choice("norm_placement", ("post", "pre"))
+        self.check_choice("positions", POSITIONS)
+        eps = self.layer_norm_eps
+        if not isinstance(eps, (int, float)) or isinstance(eps, bool) or not eps >= 0:
+            raise ValueError(f"layer_norm_eps is {eps!r}: give a number of at least 0")
+        width, heads = self.hidden_size, self.num_attention_heads
+        if width % heads:
+            divisors = ", ".join(str(n) for n in range(1, width + 1) if width % n == 0)
+            raise ValueError(
+                f"num_attention_heads {heads} does not divide hidden_size {width}: give one of {divisors}, "
+                "or another hidden_size"
+            )
+        if self.positions == "rotary" and (width // heads) % 2:
+            raise ValueError(
+                f"rotary positions need heads of even width, and {width} / {heads} = {width // heads} is odd: "
+                "give another hidden_size or num_attention_heads, or other positions"
+            )
+
+
+class Window(NamedTuple):
+    """What each token may look at, and from where.
+
+    Attributes:
+        mask: what `scaled_dot_product_attention` takes, (B or 1, heads or 1, T, S), True where it may look (bool) or
+            what is added to the scores (float); None for everything up to the token itself.
+        causal: whether SDPA has to hide what comes after; only where there is no mask.
+        rotation: cosines and sines, (B or 1, 1, T, head width / 2), of rotary positions.
+    """
+
+    mask: Tensor | None
+    causal: bool
+    rotation: tuple[Tensor, Tensor] | None
+
+
+def angles(positions: Tensor, width: int) -> Tensor:
+    """Positions times frequencies.
+
+    Args:
+        positions: (...) int64.
+        width: of the vectors that are to carry the position.
+
+    Returns:
+        (..., ceil(width / 2)) float32, in radians.
+    """
+    exponents = torch.arange(0, width, 2, device=positions.device, dtype=torch.float32) / width
+    return positions[..., None].float() * WAVELENGTH**-exponents
+
+
+def sinusoids(positions: Tensor, width: int) -> Tensor:
+    """(..., width) float32: sine and cosine in turn, as in Vaswani et al. 2017, section 3.5."""
+    angle = angles(positions, width)
+    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(-2)[..., :width]
+
+
+def rotate(heads: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn each pair (i, i + half) of a head's (B, heads, T, width) components by its angle."""
+    cos, sin = (part.to(heads.dtype) for part in rotation)
+    first, second = heads.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+def alibi(queries: Tensor, keys: Tensor, heads: int) -> Tensor:
+    """What is added to the scores: minus the distance, times 2^(-8/heads), 2^(-16/heads), ..., 2^-8.
+
+    Args:
+        queries: (B, T) int64 positions.
+        keys: (B, S) int64 positions.
+        heads: number of heads.
+
+    Returns:
+        (B, heads, T, S) float32.
+    """
+    slopes = 2.0 ** (-8.0 / heads * torch.arange(1, heads + 1, device=keys.device, dtype=torch.float32))
+    distance = queries[:, None, :, None] - keys[:, None, None, :]
+    return -slopes[:, None, None] * distance
+
+
+class Attention(nn.Module):
+    """Causal self-attention with one matrix for queries, keys and values."""
+
+    def __init__(self, config: RuleTransformerConfig, layer: int) -> None:
+        super().__init__()
+        self.layer, self.heads, self.dropout = layer, config.num_attention_heads, config.dropout
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+        self.out = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, hidden: Tensor, window: Window, cache: Cache | None) -> Tensor:
+        """Mix (B, T, hidden_size) over what the window and the cache show."""
+        batch, length, width = hidden.shape
+        split = self.qkv(hidden).view(batch, length, 3, self.heads, width // self.heads)
+        queries, keys, values = split.permute(2, 0, 3, 1, 4)
+        if window.rotation is not None:
+            queries, keys = rotate(queries, window.rotation), rotate(keys, window.rotation)
+        if cache is not None:
+            keys, values = cache.update(keys, values, self.layer)
+        mixed = scaled_dot_product_attention(
+            queries,
+            keys,
+            values,
+            attn_mask=window.mask,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=window.causal,
+        )
+        return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward, with the arithmetic of `torch.nn.TransformerEncoderLayer`."""
+
+    def __init__(self, config: RuleTransformerConfig, layer: int) -> None:
+        super().__init__()
+        self.pre = config.norm_placement == "pre"
+        self.attention = Attention(config, layer)
+        self.linear1 = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.linear2 = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, hidden: Tensor, window: Window, cache: Cache | None) -> Tensor:
+        """(B, T, hidden_size) in and out."""
+        if self.pre:
+            hidden = hidden + self.dropout(self.attention(self.norm1(hidden), window, cache))
+            return hidden + self.dropout(self._feed_forward(self.norm2(hidden)))
+        hidden = self.norm1(hidden + self.dropout(self.attention(hidden, window, cache)))
+        return self.norm2(hidden + self.dropout(self._feed_forward(hidden)))
+
+    def _feed_forward(self, hidden: Tensor) -> Tensor:
+        return self.linear2(self.dropout(relu(self.linear1(hidden))))
+
+
+class RuleTransformerModel(RulePreTrainedModel):
+    """Embedding times sqrt(hidden_size), positions, layers. The cache is transformers' `DynamicCache`."""
+
+    config_class = RuleTransformerConfig
+    _supports_sdpa = True
+
+    def __init__(self, config: RuleTransformerConfig) -> None:
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        if config.positions == "learned":
+            self.embed_positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_hidden_layers))
+        pre = config.norm_placement == "pre"
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if pre else nn.Identity()
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        **_: Any,
+    ) -> BaseModelOutputWithPast:
+        """As `RuleForCausalLM.forward`; ``last_hidden_state`` is (B, T, hidden_size).
+
+        A token's position is the number of tokens, not columns, before it in its row.
+
+        Raises:
+            ValueError: more tokens than the table of learned positions has rows, or a cache of fixed length.
+        """
+        embeds = self.embed_inputs(input_ids, inputs_embeds)
+        keep = self.config.use_cache if use_cache is None else use_cache
+        cache = DynamicCache() if keep and past_key_values is None else past_key_values
+        if cache is not None and cache.is_compileable:
+            raise ValueError(f"past_key_values is a {type(cache).__name__}: give a DynamicCache, or none")
+        past = 0 if cache is None else cache.get_seq_length()
+        batch, length = embeds.shape[:2]
+        real = real_tokens(attention_mask, batch, past + length)
+        positions = self._positions(real, past + length, embeds.device)
+        hidden = self._place(embeds * math.sqrt(self.config.hidden_size), positions[:, past:])
+        window = self._window(real, positions, past, hidden.dtype)
+        for layer in self.layers:
+            hidden = layer(hidden, window, cache)
+        return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden), past_key_values=cache if keep else None)
+
+    def _positions(self, real: Tensor | None, columns: int, device: torch.device) -> Tensor:
+        """(B or 1, columns) int64, 0 at the first token and at the padding before it."""
+        if real is None:
+            return torch.arange(columns, device=device)[None]
+        return (real.long().cumsum(dim=1) - 1).clamp(min=0)
+
+    def _place(self, hidden: Tensor, positions: Tensor) -> Tensor:
+        if self.config.positions == "sinusoidal":
+            return hidden + sinusoids(positions, self.config.hidden_size).to(hidden.dtype)
+        if self.config.positions == "learned":
+            limit = self.config.max_position_embeddings
+            if (tokens := int(positions.max()) + 1) > limit:
+                raise ValueError(
+                    f"a sequence of {tokens} tokens is longer than the {limit} learned positions: "
+                    "shorten it, or build the model with a larger max_position_embeddings"
+                )
+            return hidden + self.embed_positions(positions)
+        return hidden
+
+    def _window(self, real: Tensor | None, positions: Tensor, past: int, dtype: torch.dtype) -> Window:
+        kind, heads = self.config.positions, self.config.num_attention_heads
+        columns = positions.shape[1]
+        rotation = None
+        if kind == "rotary":
+            angle = angles(positions[:, None, past:], self.config.hidden_size // heads)
+            rotation = angle.cos(), angle.sin()
+        if real is None and kind != "alibi" and (past == 0 or columns == past + 1):
+            return Window(None, causal=past == 0, rotation=rotation)
+        index = torch.arange(columns, device=positions.device)
+        seen = (index[past:, None] >= index)[None, None]
+        if real is not None:
+            # A pad looks at itself, since a row of scores with nothing to look at would be NaN.
+            seen = seen & (real[:, None, None, :] | (index[past:, None] == index))
+        if kind != "alibi":
+            return Window(seen, causal=False, rotation=rotation)
+        bias = alibi(positions[:, past:], positions, heads).to(dtype)
+        return Window(bias.masked_fill(~seen, float("-inf")), causal=False, rotation=None)
+
+
+class RuleTransformerForCausalLM(RuleForCausalLM):
+    """The Transformer with its output layer."""
+
+    config_class = RuleTransformerConfig
+    backbone = RuleTransformerModel
+    _supports_sdpa = True
