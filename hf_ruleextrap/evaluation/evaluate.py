@@ -20,7 +20,6 @@ _SHOWN = 6
 
 def score(
     language: str | Language,
-    *,
     prompts: PromptSet | Words,
     completions: Words,
     finished: Sequence[bool] | BoolArray | None = None,

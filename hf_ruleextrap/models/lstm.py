@@ -74,10 +74,16 @@ class RuleLSTMModel(RulePreTrainedModel):
         if real is not None:
             real = real[:, cache.seen :]
         start = self._start(cache, embeds)
-        hidden, states = run_aligned(embeds, real, lambda inputs, lengths: self._run(inputs, lengths, start))
         # A cache that was given is always moved on, or it would lag behind its caller.
         keep = self.config.use_cache if use_cache is None else use_cache
-        if keep or past_key_values is not None:
+        stateful = keep or past_key_values is not None
+
+        def run(inputs: Tensor, lengths: Tensor | None) -> tuple[Tensor, list[States]]:
+            # Pads after a row's tokens spoil its state only; packing them away costs a training step twice its time.
+            return self._run(inputs, lengths if stateful else None, start)
+
+        hidden, states = run_aligned(embeds, real, run)
+        if stateful:
             cache.update_states(states, columns)
         return BaseModelOutputWithPast(last_hidden_state=self.dropout(hidden), past_key_values=cache if keep else None)
 

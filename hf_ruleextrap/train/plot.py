@@ -14,6 +14,7 @@ from .results import Results
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_FORMATS = (".png", ".svg", ".pdf")
 # Blue and vermilion of Okabe and Ito: told apart by colour-blind people, and by lightness in print.
 _ID, _OOD = "#0072B2", "#D55E00"
 
@@ -26,7 +27,7 @@ def plot(folder: Path, out: Path) -> None:
         out: the picture; its ending says which format (png, svg, pdf).
 
     Raises:
-        RuleExtrapError: the folder holds no finished run, or matplotlib is not installed.
+        RuleExtrapError: the folder holds no finished run, another format, or matplotlib is not installed.
     """
     if not (folder / "results.json").exists():
         raise RuleExtrapError(f"{folder} holds no finished run (no results.json): give a run folder")
@@ -34,6 +35,8 @@ def plot(folder: Path, out: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         raise RuleExtrapError("plots need matplotlib: pip install 'hf-ruleextrap[plot]'") from None
+    if out.suffix not in _FORMATS:
+        raise RuleExtrapError(f"cannot draw {out.name!r}: give a name that ends in {', '.join(_FORMATS)}")
     results = Results.read(folder)
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     checks = [line for line in log if "eval_loss" in line]

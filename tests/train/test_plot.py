@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hf_ruleextrap.cli import main
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_a_run_is_drawn(ending: str, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / f"run.{ending}"
+    assert main(["plot", str(tiny_run), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    start = out.read_bytes()[:5]
+    assert start == {"png": b"\x89PNG\r", "svg": b"<?xml", "pdf": b"%PDF-"}[ending]
+    assert out.stat().st_size > 5_000
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plot", str(tmp_path)]) == 2
+    assert "holds no finished run" in capsys.readouterr().err
+
+
+def test_an_unknown_format_is_refused(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plot", str(tiny_run), "--out", str(tmp_path / "run.docx")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
