@@ -1,0 +1,47 @@
+"""What the README tells a reader to type."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hf_ruleextrap.languages import get_language, list_languages
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_each_python_block_runs(
+    number: int, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_run, tmp_path / "runs" / "quickstart")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(BLOCKS[number], f"README block {number}", "exec"), {})
+    assert capsys.readouterr().out
+
+
+def test_there_are_blocks() -> None:
+    assert len(BLOCKS) >= 2
+
+
+def test_the_commands_name_files_and_flags_that_exist() -> None:
+    from hf_ruleextrap.train.recipe import Recipe
+
+    for path in re.findall(r"(?:training|docs|hf_ruleextrap)/[\w/.-]*\w", README):
+        assert (ROOT / path).exists(), path
+    for flag in re.findall(r"--([a-z]+_[a-z_]+)", README):
+        assert flag in Recipe.model_fields, flag
+
+
+def test_the_table_of_languages_is_theirs() -> None:
+    rows = {cells[0].strip(" `"): cells for line in README.splitlines() if len(cells := line.split("|")[1:-1]) == 5}
+    for name in list_languages():
+        language = get_language(name)
+        _, _, level, first, second = (cell.strip() for cell in rows[name])
+        assert level == language.level
+        assert [first, second] == [rule.summary for rule in language.rules[:2]]
