@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from .base import Completer, Completions
 from .local import LocalModel
-from .uniform import Uniform
+from .reference import FromSource, Oracle
 
-__all__ = ["Completer", "Completions", "LocalModel", "Uniform"]
+__all__ = ["Completer", "Completions", "FromSource", "LocalModel", "Oracle"]

@@ -64,7 +64,8 @@ def chance(
     0.1537
     """
     language = get_language(language)
-    return formal.chance(language, language.prompts(kind, length=length), max_new_symbols=max_new_symbols)
+    prompts = language.prompts(kind, length=length)
+    return formal.chance(language, prompts, formal.uniform(language), max_new_symbols=max_new_symbols)
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class Evaluator:
         prompts = language.prompts(length=prompt_length, rng=np.random.default_rng(seed))
         self.prompts: Mapping[Kind, PromptSet] = {kind: prompts.of_kind(kind) for kind in ("id", "ood")}
         self.chance = {
-            kind: formal.chance(language, of_kind, max_new_symbols=max_new_symbols, seed=seed)
+            kind: formal.chance(language, of_kind, formal.uniform(language), max_new_symbols=max_new_symbols, seed=seed)
             for kind, of_kind in self.prompts.items()
         }
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .chance import chance, draw_uniform
+from .chance import chance
 from .language import Language
+from .oracle import oracle
 from .prompts import Kind, Prompt, PromptSet
 from .rules import (
     Conjunction,
@@ -17,6 +18,7 @@ from .rules import (
     starts_with,
 )
 from .scoring import Rate, Report, Verdicts, aggregate, score
+from .sources import Source, always_stop, ngram, uniform
 from .words import WordBatch
 
 __all__ = [
@@ -29,16 +31,20 @@ __all__ = [
     "Rate",
     "Report",
     "Rule",
+    "Source",
     "Verdicts",
     "WordBatch",
     "aggregate",
+    "always_stop",
     "balanced",
     "chance",
-    "draw_uniform",
     "equal_counts",
     "even_count",
     "nested",
+    "ngram",
+    "oracle",
     "ordered",
     "score",
     "starts_with",
+    "uniform",
 ]

@@ -1,0 +1,107 @@
+"""The completer that does what can be done: the ceiling of every rate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .language import Language
+from .prompts import PromptSet
+from .rules import Conjunction, Machine, State
+from .words import BoolArray, ByteArray, IntArray, WordBatch
+
+
+def oracle(language: Language, prompts: PromptSet, *, max_new_symbols: int) -> tuple[WordBatch, BoolArray]:
+    """The shortest completion after which all holds that still can.
+
+    An ID prompt becomes a word of the language. After an OOD prompt every open rule holds; where they cannot all
+    (``abb`` for a^n b^n), R1 does.
+
+    Args:
+        language: the language.
+        prompts: N prompts.
+        max_new_symbols: most symbols in a completion.
+
+    Returns:
+        The completions, and (N,) bool, whether one exists within the limit (else it is empty and unfinished).
+
+    >>> from hf_ruleextrap.languages import get_language
+    >>> lang = get_language("anbn")
+    >>> list(oracle(lang, lang.label(["aab", "baa", "abb"]), max_new_symbols=8)[0])
+    ['b', 'b', 'a']
+    """
+    found = np.full(len(prompts), "", dtype=object)
+    finished = np.zeros(len(prompts), np.bool_)
+    for target, rows in _targets(language, prompts):
+        words = prompts.words.take(rows)
+        found[rows], finished[rows] = _shortest(target, words, language.alphabet, max_new_symbols)
+    return WordBatch.from_strings(found.tolist()), finished
+
+
+def _targets(language: Language, prompts: PromptSet) -> list[tuple[Machine, IntArray]]:
+    """What is to hold after which prompts."""
+    inside = np.flatnonzero(~prompts.ood)
+    targets: list[tuple[Machine, IntArray]] = [(_NonEmpty(language), inside)] if len(inside) else []
+    for is_open in np.unique(prompts.open[prompts.ood], axis=0):
+        rows = np.flatnonzero(prompts.ood & (prompts.open == is_open).all(axis=1))
+        # Each rule is viable, and yet the prompt is OOD: they cannot all hold.
+        wanted = is_open if not is_open.all() else np.arange(len(is_open)) == 0
+        targets.append((Conjunction([rule for rule, w in zip(language.rules, wanted, strict=True) if w]), rows))
+    return targets
+
+
+class _NonEmpty(Machine):
+    """A language as a machine that does not accept the empty word."""
+
+    def __init__(self, language: Language) -> None:
+        self.language = language
+
+    def start(self, n: int) -> State:
+        return (np.zeros(n, np.bool_), *self.language.start(n))
+
+    def step(self, state: State, codes: ByteArray) -> State:
+        return (state[0] | (codes != 0), *self.language.step(state[1:], codes))
+
+    def accepts(self, state: State) -> BoolArray:
+        return np.asarray(state[0] & self.language.accepts(state[1:]))
+
+    def alive(self, state: State) -> BoolArray:
+        return self.language.alive(state[1:])
+
+
+def _shortest(
+    target: Machine, prompts: WordBatch, alphabet: tuple[str, ...], limit: int
+) -> tuple[list[str], BoolArray]:
+    """Breadth-first over the states that each prompt can reach, each state once."""
+    symbols = np.frombuffer("".join(alphabet).encode("ascii"), dtype=np.uint8)
+    found, done = [""] * len(prompts), np.zeros(len(prompts), np.bool_)
+    owner, state = np.arange(len(prompts)), target.read(prompts)
+    # For each layer after the first, the node that each node comes from, and the symbol between them.
+    layers: list[tuple[IntArray, IntArray]] = []
+    for _ in range(limit + 1):
+        hits = np.flatnonzero(target.accepts(state) & ~done[owner]) if len(owner) else np.zeros(0, np.int64)
+        for node in hits[np.unique(owner[hits], return_index=True)[1]]:
+            found[owner[node]], done[owner[node]] = _path(layers, int(node), alphabet), True
+        node = np.flatnonzero(target.alive(state) & ~done[owner]) if len(owner) else hits
+        if not len(node):
+            break
+        parent, symbol = node.repeat(len(symbols)), np.tile(np.arange(len(symbols)), len(node))
+        state = target.step(tuple(register[parent] for register in state), symbols[symbol])
+        owner = owner[parent]
+        first = _distinct(owner, state)
+        layers.append((parent[first], symbol[first]))
+        owner, state = owner[first], tuple(register[first] for register in state)
+    return found, done
+
+
+def _distinct(owner: IntArray, state: State) -> IntArray:
+    """The first node of each prompt and state."""
+    table = np.column_stack([owner, *(register.reshape(len(owner), -1) for register in state)])
+    return np.sort(np.unique(table, axis=0, return_index=True)[1])
+
+
+def _path(layers: list[tuple[IntArray, IntArray]], node: int, alphabet: tuple[str, ...]) -> str:
+    word = []
+    for parents, symbols in reversed(layers):
+        word.append(alphabet[symbols[node]])
+        node = int(parents[node])
+    return "".join(reversed(word))

@@ -1,0 +1,150 @@
+"""Completers without a network, to compare a model with: the next symbol depends on the last few alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .language import Language
+from .rules import Machine, State
+from .words import BoolArray, ByteArray, IntArray, WordBatch
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Source(Machine):
+    """A Markov source over k symbols and the end.
+
+    As a machine its one register is the context: the last ``order`` symbols as digits in base k + 1, the latest one
+    last, 0 where the word had not begun.
+
+    Attributes:
+        name: what it is called in a report.
+        alphabet: the k symbols.
+        order: how many symbols the next one depends on.
+        table: ((k + 1)^order, k + 1) float64, the probability of each symbol, and last of the end, after each context.
+    """
+
+    name: str
+    alphabet: tuple[str, ...]
+    order: int
+    table: FloatArray
+
+    @property
+    def symbols(self) -> ByteArray:
+        """(k,) the code of each symbol."""
+        return np.frombuffer("".join(self.alphabet).encode("ascii"), dtype=np.uint8)
+
+    def start(self, n: int) -> State:
+        """Before the word."""
+        return (np.zeros(n, np.int64),)
+
+    def step(self, state: State, codes: ByteArray) -> State:
+        """The symbol becomes the latest of the context."""
+        (context,) = state
+        digit = np.zeros(256, np.int64)
+        digit[self.symbols] = np.arange(len(self.alphabet)) + 1
+        base = len(self.alphabet) + 1
+        following = (context * base + digit[codes]) % base**self.order
+        return (np.where(digit[codes] > 0, following, context),)
+
+    def accepts(self, state: State) -> BoolArray:
+        """A source refuses nothing."""
+        return np.ones(len(state[0]), np.bool_)
+
+    def alive(self, state: State) -> BoolArray:
+        """A source refuses nothing."""
+        return np.ones(len(state[0]), np.bool_)
+
+    def complete(
+        self, prompts: WordBatch, *, max_new_symbols: int, rng: np.random.Generator | None
+    ) -> tuple[WordBatch, BoolArray]:
+        """Continue each prompt.
+
+        Args:
+            prompts: N prefixes.
+            max_new_symbols: most symbols in a completion.
+            rng: to draw; None for the most likely symbol each time (the first of equals).
+
+        Returns:
+            The completions, and (N,) bool, whether each ended within the limit.
+        """
+        n, end = len(prompts), len(self.alphabet)
+        state = self.read(prompts)
+        going = np.ones(n, np.bool_)
+        lengths = np.zeros(n, np.int64)
+        columns: list[ByteArray] = []
+        thresholds = self.table.cumsum(axis=1)[:, :-1]
+        likely = self.table.argmax(axis=1)
+        # One draw more than symbols: the end may come after the last.
+        for place in range(max_new_symbols + 1):
+            (context,) = state
+            drawn = None if rng is None else (rng.random(n)[:, None] >= thresholds[context]).sum(axis=1)
+            choice = likely[context] if drawn is None else drawn
+            going &= choice != end
+            if place == max_new_symbols or not going.any():
+                break
+            columns.append(np.where(going, self.symbols[np.minimum(choice, end - 1)], 0).astype(np.uint8))
+            lengths += going
+            state = self.step(state, columns[-1])
+        codes = np.stack(columns, axis=1) if columns else np.zeros((n, 0), np.uint8)
+        return WordBatch.from_codes(codes, lengths), ~going
+
+
+def uniform(language: Language) -> Source:
+    """Each symbol, and the end, with probability 1 / (k + 1)."""
+    k = len(language.alphabet)
+    return Source("uniform", language.alphabet, 0, np.full((1, k + 1), 1 / (k + 1)))
+
+
+def always_stop(language: Language) -> Source:
+    """The end, at once."""
+    table = np.zeros((1, len(language.alphabet) + 1))
+    table[0, -1] = 1.0
+    return Source("always-stop", language.alphabet, 0, table)
+
+
+def ngram(language: Language, words: WordBatch, n: int) -> Source:
+    """The relative frequencies of n-grams in training words (n = 1: of symbols and ends).
+
+    After a context that never occurs, the longest end of it that does occur decides (back-off without smoothing).
+
+    Args:
+        language: whose alphabet it is.
+        words: what it is fitted on.
+        n: 1 for a unigram model, and so on.
+
+    >>> from hf_ruleextrap.languages import get_language
+    >>> lang = get_language("anbn")
+    >>> ngram(lang, WordBatch.from_strings(["ab", "aabb"]), 2).table.round(2).tolist()
+    [[1.0, 0.0, 0.0], [0.33, 0.67, 0.0], [0.0, 0.33, 0.67]]
+    """
+    base, table = len(language.alphabet) + 1, _frequencies(language, words, 0)
+    for order in range(1, n):
+        longer = _frequencies(language, words, order)
+        # A context without its earliest symbol is the same number modulo a smaller power.
+        shorter = table[np.arange(base**order) % base ** (order - 1)]
+        table = np.where(longer.sum(axis=1, keepdims=True) > 0, longer, shorter)
+    name = {1: "unigram", 2: "bigram", 3: "trigram"}.get(n, f"{n}-gram")
+    return Source(name, language.alphabet, n - 1, table)
+
+
+def _frequencies(language: Language, words: WordBatch, order: int) -> FloatArray:
+    """((k + 1)^order, k + 1) relative frequencies; a row of zeros for a context that never occurs."""
+    k = len(language.alphabet)
+    counter = Source("", language.alphabet, order, np.zeros((1, 1)))
+    counts = np.zeros(((k + 1) ** order, k + 1))
+    digit = np.zeros(256, np.int64)
+    digit[counter.symbols] = np.arange(k)
+    state = counter.start(len(words))
+    for place in range(words.codes.shape[1] + 1):
+        inside, ends = place < words.lengths, place == words.lengths
+        np.add.at(counts, (state[0][ends], k), 1)
+        if place < words.codes.shape[1]:
+            np.add.at(counts, (state[0][inside], digit[words.codes[inside, place]]), 1)
+            state = counter.step(state, words.codes[:, place])
+    total: IntArray = counts.sum(axis=1, keepdims=True)
+    return np.asarray(np.divide(counts, total, out=np.zeros_like(counts), where=total > 0))
