@@ -12,8 +12,8 @@ import numpy as np
 from hf_ruleextrap.errors import RuleExtrapError
 
 from .prompts import Kind, PromptSet
-from .rules import Conjunction, Rule, ask, chunks
-from .words import BoolArray, WordBatch, Words
+from .rules import Conjunction, Rule, ask
+from .words import BoolArray, WordBatch, Words, pieces
 
 _MOST_PROMPTS = 1 << 20
 
@@ -84,7 +84,7 @@ class Language(Conjunction, ABC):
             RuleExtrapError: a symbol outside the alphabet.
         """
         batch = WordBatch.of(words, self.alphabet)
-        return ask(self, batch, "accepts")[0] & (batch.lengths > 0)
+        return ask(self, batch, "accepts") & (batch.lengths > 0)
 
     def viable(self, prefixes: Words) -> BoolArray:
         """(N,) bool: can some suffix put the prefix in the language?
@@ -94,7 +94,7 @@ class Language(Conjunction, ABC):
         Raises:
             RuleExtrapError: a symbol outside the alphabet.
         """
-        return ask(self, WordBatch.of(prefixes, self.alphabet), "alive")[0]
+        return ask(self, WordBatch.of(prefixes, self.alphabet), "alive")
 
     def sample(self, n: int, *, max_length: int, rng: np.random.Generator) -> WordBatch:
         """n words drawn from the language's own distribution, which its docstring states.
@@ -172,14 +172,14 @@ class Language(Conjunction, ABC):
             RuleExtrapError: a symbol outside the alphabet.
         """
         batch = WordBatch.of(prefixes, self.alphabet)
-        ood, is_open = [np.zeros(0, np.bool_)], [np.zeros((0, len(self.rules)), np.bool_)]
-        for piece in chunks(batch):
-            state = self.read(piece)
-            ood.append(~self.alive(state))
-            parts = zip(self.rules, self.split(state), strict=True)
-            is_open.append(np.column_stack([rule.alive(part) for rule, part in parts]))
-        names = tuple(rule.name for rule in self.rules)
-        return PromptSet(batch, np.concatenate(ood), np.concatenate(is_open), names)
+        ood = np.zeros(len(batch), np.bool_)
+        is_open = np.zeros((len(batch), len(self.rules)), np.bool_)
+        for rows, piece in pieces(batch):
+            state = self.read(piece, to_the_end=True)
+            ood[rows] = ~self.alive(state)
+            for i, (rule, part) in enumerate(zip(self.rules, self.split(state), strict=True)):
+                is_open[rows, i] = rule.alive(part)
+        return PromptSet(batch, ood, is_open, tuple(rule.name for rule in self.rules))
 
     def check_length(self, max_length: int) -> None:
         """Raise a RuleExtrapError when no word is so short."""

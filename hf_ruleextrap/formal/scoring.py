@@ -13,10 +13,10 @@ from hf_ruleextrap.errors import RuleExtrapError
 
 from .language import Language
 from .prompts import PromptSet
-from .rules import ask
-from .words import BoolArray, WordBatch, Words
+from .words import BoolArray, WordBatch, Words, pieces
 
 _Z95 = 1.959963984540054
+_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,16 @@ class Rate:
     exact: bool = False
 
     @classmethod
-    def count(cls, hits: BoolArray, among: BoolArray | None = None) -> Rate:
-        """The rate of True, with Wilson's interval (E. B. Wilson, JASA 1927).
+    def count(cls, hits: BoolArray, among: BoolArray | None = None, *, samples: int = 1) -> Rate:
+        """The rate of True, with its 95 % interval.
+
+        With one row a prompt, the interval is Wilson's (E. B. Wilson, JASA 1927). With several, rows of a prompt are
+        alike, and the interval is that of a bootstrap over prompts (2,000 resamples, percentiles, a fixed seed).
+
+        Args:
+            hits: (N,) bool.
+            among: (N,) bool, the rows that count; by default all.
+            samples: rows next to each other that belong to one prompt.
 
         >>> r = Rate.count(np.array([True, True, False]))
         >>> r.hits, r.n, round(r.low, 4), round(r.high, 4)
@@ -51,6 +59,8 @@ class Rate:
         k, n = (int(hits.sum()), len(hits)) if among is None else (int((hits & among).sum()), int(among.sum()))
         if n == 0:
             return cls(None, None, None, 0, 0)
+        if samples > 1:
+            return cls(k / n, *_bootstrap(hits, among, samples), k, n)
         p, z2 = k / n, _Z95**2
         center = (p + z2 / (2 * n)) / (1 + z2 / n)
         half = _Z95 / (1 + z2 / n) * sqrt(p * (1 - p) / n + z2 / (4 * n * n))
@@ -60,6 +70,17 @@ class Rate:
     def known(cls, rate: float, n: int) -> Rate:
         """A rate that was computed, over n prompts."""
         return cls(rate, rate, rate, None, n, exact=True) if n else cls(None, None, None, None, 0, exact=True)
+
+
+def _bootstrap(hits: BoolArray, among: BoolArray | None, samples: int) -> tuple[float, float]:
+    """The 2.5 % and 97.5 % points of the rate over resampled prompts."""
+    among = np.ones_like(hits) if among is None else among
+    of_prompt = np.stack([hits & among, among]).reshape(2, -1, samples).sum(axis=2)
+    n = of_prompt.shape[1]
+    weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES)
+    k, m = of_prompt @ weights.T
+    low, high = np.quantile(k[m > 0] / m[m > 0], [0.025, 0.975])
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)
@@ -126,6 +147,7 @@ class Verdicts:
         parsed: (N,) bool, holds nothing but symbols.
         word: (N, R) bool, the rule holds for prompt + completion.
         completion: (N, R) bool, the rule holds for the completion alone.
+        samples: how many rows, next to each other, have the same prompt.
     """
 
     language: Language
@@ -135,6 +157,7 @@ class Verdicts:
     parsed: BoolArray
     word: BoolArray
     completion: BoolArray
+    samples: int = 1
 
     @property
     def counts(self) -> BoolArray:
@@ -153,9 +176,11 @@ class Verdicts:
         return np.asarray(self.counts & (self.word | ~self.prompts.open).all(axis=1))
 
     def take(self, rows: BoolArray) -> Verdicts:
-        """The verdicts of some rows."""
-        parts = (self.finished, self.empty, self.parsed, self.word, self.completion)
-        return Verdicts(self.language, self.prompts.take(rows), *(part[rows] for part in parts))
+        """The verdicts of some rows; all rows of a prompt, or none."""
+        finished, empty, parsed = self.finished[rows], self.empty[rows], self.parsed[rows]
+        word, completion = self.word[rows], self.completion[rows]
+        prompts = self.prompts.take(rows)
+        return Verdicts(self.language, prompts, finished, empty, parsed, word, completion, self.samples)
 
 
 def score(
@@ -163,6 +188,8 @@ def score(
     prompts: PromptSet | Words,
     completions: Words,
     finished: Sequence[bool] | BoolArray | None = None,
+    *,
+    samples: int = 1,
 ) -> Verdicts:
     """Judge completions.
 
@@ -172,6 +199,7 @@ def score(
         completions: what was added to each, without BOS and EOS. A completion with anything but symbols in it is
             unparsable and keeps no rule.
         finished: whether each ended by itself (gave EOS) within its limit; by default all did.
+        samples: completions of each prompt, next to each other; N * samples in all.
 
     Raises:
         RuleExtrapError: numbers of rows differ, no rows, a row that is not a string, a foreign symbol in a prompt.
@@ -183,20 +211,37 @@ def score(
     """
     if not isinstance(prompts, PromptSet):
         prompts = language.label(prompts)
-    batch = WordBatch.of(completions, language.alphabet, allow_foreign=True)
-    done = np.ones(len(batch), np.bool_) if finished is None else np.asarray(finished, dtype=np.bool_)
-    if not len(prompts) == len(batch) == len(done):
-        message = (
-            f"{len(prompts)} prompts, {len(batch)} completions and {len(done)} finished flags: give one each a row"
+    texts = _readable(completions, language)
+    n = len(texts)
+    done = np.ones(n, np.bool_) if finished is None else np.asarray(finished, dtype=np.bool_)
+    if samples < 1 or not len(prompts) * samples == n == len(done):
+        raise RuleExtrapError(
+            f"{len(prompts)} prompts, {n} completions and {len(done)} finished flags: "
+            f"give {samples} completion(s) for each prompt, and a flag for each completion"
         )
-        raise RuleExtrapError(message)
-    if not len(batch):
+    if not n:
         raise RuleExtrapError("nothing to score: give at least one prompt and its completion")
-    parsed = ~batch.foreign(language.alphabet)
-    whole = prompts.words.followed_by(batch)
-    word = [ask(rule, whole, "accepts")[0] & parsed for rule in language.rules]
-    alone = [ask(rule.for_completion, batch, "accepts")[0] & parsed for rule in language.rules]
-    return Verdicts(language, prompts, done, batch.lengths == 0, parsed, np.column_stack(word), np.column_stack(alone))
+    prompts = prompts if samples == 1 else prompts.take(np.arange(len(prompts)).repeat(samples))
+    empty, parsed = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+    word, alone = (np.zeros((n, len(language.rules)), np.bool_) for _ in range(2))
+    for rows, piece in pieces(texts):
+        empty[rows] = piece.lengths == 0
+        parsed[rows] = known = ~piece.foreign(language.alphabet)
+        before = prompts.words.take(rows)
+        for i, rule in enumerate(language.rules):
+            word[rows, i] = known & rule.accepts(rule.read(piece, rule.read(before)))
+            alone[rows, i] = known & rule.for_completion.accepts(rule.for_completion.read(piece))
+    return Verdicts(language, prompts, done, empty, parsed, word, alone, samples)
+
+
+def _readable(completions: Words, language: Language) -> WordBatch | Sequence[str]:
+    """Strings as they are, so that a long one widens no matrix; anything else as a batch."""
+    if isinstance(completions, (list, tuple)) and (not completions or isinstance(completions[0], (str, type(None)))):
+        for row, text in enumerate(completions):
+            if not isinstance(text, str):
+                raise RuleExtrapError(f"completion {row} is {type(text).__name__}, not a string: give one a row")
+        return completions
+    return WordBatch.of(completions, language.alphabet, allow_foreign=True)
 
 
 def aggregate(verdicts: Verdicts, *, groups: bool = True) -> Report:
@@ -213,8 +258,11 @@ def aggregate(verdicts: Verdicts, *, groups: bool = True) -> Report:
     """
     v = verdicts
 
+    def rate(hits: BoolArray, among: BoolArray | None = None) -> Rate:
+        return Rate.count(hits, among, samples=v.samples)
+
     def split(holds: BoolArray) -> Split:
-        return Split(all=Rate.count(holds & v.counts), finished=Rate.count(holds & v.parsed, among=v.finished))
+        return Split(all=rate(holds & v.counts), finished=rate(holds & v.parsed, v.finished))
 
     rules = {
         rule.name: RuleReport(rule.summary, word=split(v.word[:, i]), completion=split(v.completion[:, i]))
@@ -223,11 +271,11 @@ def aggregate(verdicts: Verdicts, *, groups: bool = True) -> Report:
     return Report(
         language=v.language.name,
         n=len(v.prompts),
-        headline=Rate.count(v.open_hold, among=v.prompts.ood),
-        finished=Rate.count(v.finished),
-        empty=Rate.count(v.empty),
-        unparsable=Rate.count(~v.parsed),
-        grammatical=Rate.count(v.grammatical),
+        headline=rate(v.open_hold, v.prompts.ood),
+        finished=rate(v.finished),
+        empty=rate(v.empty),
+        unparsable=rate(~v.parsed),
+        grammatical=rate(v.grammatical),
         rules=rules,
         groups=_groups(v) if groups else {},
     )

@@ -21,6 +21,9 @@ PAD_CODE = 0
 FOREIGN_CODE = 0x1A
 """The code of a character that no alphabet can hold (ASCII's own SUBSTITUTE)."""
 
+# Rows read together, so that their registers stay in the cache, and the most places of such a piece.
+_ROWS, _CELLS = 1 << 14, 1 << 22
+
 
 @dataclass(frozen=True, eq=False)
 class WordBatch:
@@ -152,12 +155,10 @@ class WordBatch:
 
     def foreign(self, alphabet: Sequence[str]) -> BoolArray:
         """(N,) bool: does the row hold a character outside the alphabet?"""
-        table = np.ones(256, dtype=np.bool_)
-        table[PAD_CODE] = False
-        table[np.frombuffer("".join(alphabet).encode("ascii"), dtype=np.uint8)] = False
-        # A padding code inside a word would be a NUL character, which is foreign too.
-        inner_pad = (self.codes == PAD_CODE).sum(axis=1) != self.codes.shape[1] - self.lengths
-        return np.asarray(table[self.codes].any(axis=1) | inner_pad)
+        known = self.codes == PAD_CODE
+        for symbol in alphabet:
+            known |= self.codes == ord(symbol)
+        return np.asarray(~known.all(axis=1))
 
     def take(self, rows: IntArray | BoolArray | slice) -> WordBatch:
         """The batch of some rows, as NumPy would index them."""
@@ -196,6 +197,32 @@ Words: TypeAlias = WordBatch | Sequence[str] | Sequence[npt.ArrayLike] | npt.NDA
 """What every function on words takes: a batch, strings, or arrays of symbol indices."""
 
 
+def pieces(words: WordBatch | Sequence[str]) -> Iterator[tuple[IntArray, WordBatch]]:
+    """The words in batches of similar length that fit a processor's cache, each with the rows that it holds.
+
+    One very long word makes its own batch wide, and no other; the last batch holds the longest.
+
+    >>> [(rows.tolist(), list(batch)) for rows, batch in pieces(["abb", "", "a"])]
+    [([1, 2, 0], ['', 'a', 'abb'])]
+    """
+    if isinstance(words, WordBatch):
+        lengths = words.lengths
+    else:
+        lengths = np.fromiter(map(len, words), dtype=np.int64, count=len(words))
+    order = lengths.argsort(kind="stable")
+    first = 0
+    while first < len(order):
+        rows = order[first : first + _ROWS]
+        # Half as many rows until the piece is small enough, or one row.
+        while len(rows) > 1 and len(rows) * int(lengths[rows[-1]]) > _CELLS:
+            rows = rows[: len(rows) // 2]
+        first += len(rows)
+        yield (
+            rows,
+            words.take(rows) if isinstance(words, WordBatch) else WordBatch.from_strings([words[i] for i in rows]),
+        )
+
+
 def concatenate(batches: Sequence[WordBatch]) -> WordBatch:
     """One batch with the rows of several, in order.
 
@@ -208,10 +235,11 @@ def concatenate(batches: Sequence[WordBatch]) -> WordBatch:
 
 
 def _flat_codes(text: str) -> ByteArray:
-    if text.isascii():
+    if text.isascii() and "\0" not in text:
         return np.frombuffer(text.encode("ascii"), dtype=np.uint8)
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    return np.where(points < 128, points, FOREIGN_CODE).astype(np.uint8)
+    # NUL is the code of padding, so it cannot stand for itself.
+    return np.where((points > 0) & (points < 128), points, FOREIGN_CODE).astype(np.uint8)
 
 
 def _holds_integers(words: object) -> bool:

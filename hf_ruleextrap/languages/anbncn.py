@@ -41,7 +41,7 @@ class AnBnCn(Language):
     def alive(self, state: State) -> BoolArray:
         """In order, no more b or c than a, and once there is a c, as many b as a."""
         a_less_b, a_less_c, phase = state
-        counts = (a_less_b >= 0) & (a_less_c >= 0) & ((phase < 2) | (a_less_b == 0))
+        counts = (a_less_b >= 0) & (a_less_c >= 0) & ((phase < 3) | (a_less_b == 0))
         return np.asarray(self.rules[1].alive((phase,)) & counts)
 
     def draw(self, n: int, max_length: int, rng: np.random.Generator) -> WordBatch:

@@ -12,7 +12,8 @@ import pkgutil
 
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-from .base import RecurrentCache, RuleConfig, RuleForCausalLM, RulePreTrainedModel
+from .base import RuleConfig, RuleForCausalLM, RulePreTrainedModel
+from .recurrent import RecurrentCache
 
 __all__ = ["RecurrentCache", "RuleConfig", "RuleForCausalLM", "RulePreTrainedModel"]
 

@@ -11,7 +11,8 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
-from .base import RecurrentCache, RuleConfig, RuleForCausalLM, RulePreTrainedModel, States, real_tokens, run_aligned
+from .base import RuleConfig, RuleForCausalLM, RulePreTrainedModel, real_tokens
+from .recurrent import RecurrentCache, States, run_aligned
 
 
 class RuleLSTMConfig(RuleConfig):
@@ -68,7 +69,7 @@ class RuleLSTMModel(RulePreTrainedModel):
     ) -> BaseModelOutputWithPast:
         """As `RuleForCausalLM.forward`; ``last_hidden_state`` is (B, T, hidden_size)."""
         embeds = self.embed_inputs(input_ids, inputs_embeds)
-        cache = self.recurrent_cache(past_key_values)
+        cache = RecurrentCache.of(past_key_values)
         batch, columns = embeds.shape[:2]
         real = real_tokens(attention_mask, batch, cache.seen + columns)
         if real is not None:

@@ -273,7 +273,7 @@ class RuleTransformerModel(RulePreTrainedModel):
         index = torch.arange(columns, device=positions.device)
         seen = (index[past:, None] >= index)[None, None]
         if real is not None:
-            # A pad looks at itself, since a row of scores with nothing to look at would be NaN.
+            # A pad looks at itself, since older torch makes NaN of a row with nothing to look at.
             seen = seen & (real[:, None, None, :] | (index[past:, None] == index))
         if kind != "alibi":
             return Window(seen, causal=False, rotation=rotation)

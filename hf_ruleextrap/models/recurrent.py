@@ -1,0 +1,146 @@
+"""What recurrent architectures share: their state as a cache, and rows of different lengths.
+
+This file travels with each checkpoint as remote code, so it imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache
+
+States = tuple[Tensor, ...]
+
+
+class RecurrentCache(Cache):
+    """The state of a recurrent model as a cache that ``generate`` can carry, reorder and repeat.
+
+    Attributes:
+        states: one tuple of tensors for each layer, the batch dimension always first; empty before the first token.
+            What the tensors are is the architecture's own matter.
+        seen: number of columns consumed so far, padding included (what ``generate`` counts).
+    """
+
+    def __init__(self) -> None:
+        super().__init__(layers=[])
+        self.states: list[States] = []
+        self.seen = 0
+
+    @classmethod
+    def of(cls, past_key_values: Cache | None) -> RecurrentCache:
+        """The cache to go on from, a new one if none is given.
+
+        Raises:
+            ValueError: it is another kind of cache.
+        """
+        if past_key_values is None:
+            return cls()
+        if not isinstance(past_key_values, cls):
+            name = type(past_key_values).__name__
+            raise ValueError(f"past_key_values is a {name}: give the RecurrentCache of an earlier output")
+        return past_key_values
+
+    def update_states(self, states: Sequence[States], columns: int) -> None:
+        """Replace the state of every layer.
+
+        Args:
+            states: one tuple of (B, ...) tensors for each layer.
+            columns: number of columns that led from the old state to this one.
+        """
+        self.states = [tuple(layer) for layer in states]
+        self.seen += columns
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> None:
+        self.states = [tuple(change(tensor) for tensor in layer) for layer in self.states]
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def __repr__(self) -> str:
+        return f"RecurrentCache(layers={len(self)}, seen={self.seen})"
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:  # noqa: ARG002  # the layers move together
+        """Number of columns consumed so far, padding included."""
+        return self.seen
+
+    def get_max_length(self, layer_idx: int | None = None) -> int:  # noqa: ARG002  # the layers are alike
+        """A state does not grow, so there is no maximum: -1."""
+        return -1
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Let row i go on from what row ``beam_idx[i]`` has seen (beam search)."""
+        self.batch_select_indices(beam_idx)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat each row ``repeats`` times, copies side by side."""
+        self._each(lambda tensor: tensor.repeat_interleave(repeats, dim=0))
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep the rows ``indices``, in this order."""
+        self._each(lambda tensor: tensor[indices.to(tensor.device)])
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.states, self.seen = [], 0
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Refused: a state does not remember the states before it.
+
+        Raises:
+            ValueError: always, unless nothing is to be removed.
+        """
+        if tokens_to_remove:
+            raise ValueError("a recurrent state cannot be cropped: run the shorter prefix instead")
+
+    @property
+    def batch_size(self) -> int:
+        """Number of rows, or -1 before the first token."""
+        return self.states[0][0].shape[0] if self.states else -1
+
+    @property
+    def is_initialized(self) -> bool:
+        """Whether any token was seen."""
+        return bool(self.states)
+
+    @property
+    def is_compileable(self) -> bool:
+        """The number of columns is a Python integer, so a compiled graph cannot carry it."""
+        return False
+
+    @property
+    def is_croppable(self) -> bool:
+        """A state does not remember the states before it."""
+        return False
+
+
+def run_aligned(
+    inputs: Tensor,
+    real: Tensor | None,
+    run: Callable[[Tensor, Tensor | None], tuple[Tensor, list[States]]],
+) -> tuple[Tensor, list[States]]:
+    """Run a recurrent model over padded rows as if each row were alone.
+
+    The tokens of each row move to its front, in their order, and the outputs move back; so a recurrence that
+    only knows padding on the right never reads a pad, wherever the padding was.
+
+    Args:
+        inputs: (B, T, ...) float.
+        real: (B, T) bool from `real_tokens`, or None for no padding.
+        run: maps inputs and the number of tokens in each row, (B,) int64 or None for T, to outputs (B, T, ...) and
+            the states after the last token of each row (of a row without tokens: the states it had).
+
+    Returns:
+        Outputs, those at padding being meaningless but finite, and states as ``run`` gave them.
+    """
+    if real is None:
+        return run(inputs, None)
+    order = real.int().argsort(dim=1, descending=True, stable=True)
+    outputs, states = run(_take(inputs, order), real.sum(dim=1))
+    return _take(outputs, order.argsort(dim=1)), states
+
+
+def _take(values: Tensor, order: Tensor) -> Tensor:
+    rows = torch.arange(len(order), device=order.device)[:, None]
+    return values[rows, order]
