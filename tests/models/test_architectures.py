@@ -1,0 +1,130 @@
+"""Architectures by name: what is built, and what a mistake says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from hf_ruleextrap.architectures import architecture_config, build_model, get_preset, list_architectures
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.languages import get_language
+
+TINY = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+def test_the_presets_are_there_in_both_sizes_and_with_one_sentence():
+    assert {"lstm", "transformer"} <= set(list_architectures())
+    assert list_architectures() == sorted(list_architectures())
+    for name in list_architectures():
+        preset = get_preset(name)
+        assert {"paper", "mini"} <= set(preset.sizes)
+        assert preset.summary.endswith(".")
+        assert preset.summary.count(".") == 1
+
+
+def test_listing_does_not_import_torch():
+    code = (
+        "import sys; from hf_ruleextrap.architectures import list_architectures; "
+        "assert list_architectures(); sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", [*list_architectures(), "gpt2", "llama"])
+def test_the_special_ids_are_the_tokenizers(name):
+    overrides = {} if name in list_architectures() else TINY
+    config = architecture_config(name, vocab_size=7, overrides=overrides)
+    assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (0, 1, 2)
+    assert config.vocab_size == 7
+
+
+def test_sizes_and_overrides_reach_the_configuration():
+    paper = architecture_config("lstm", size="paper", vocab_size=5)
+    assert (paper.embedding_size, paper.num_hidden_layers, paper.dropout) == (10, 5, 0.4)
+    config = architecture_config("transformer", vocab_size=5, overrides={"positions": "alibi", "dropout": 0})
+    assert (config.positions, config.dropout) == ("alibi", 0)
+    assert config.hidden_size == get_preset("transformer").sizes["mini"]["hidden_size"]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "bert"])
+def test_a_model_type_of_transformers_is_built_and_does_not_look_ahead(name):
+    # hidden_size is an alias of GPT-2's own n_embd.
+    overrides = {**TINY, "intermediate_size": 16} if name != "gpt2" else TINY
+    model = build_model(name, vocab_size=6, seed=0, **overrides).eval()
+    assert model.num_parameters() < 100_000
+    assert model.generation_config.eos_token_id == 2
+    ids, other = torch.tensor([[1, 3, 4, 5]]), torch.tensor([[1, 3, 4, 3]])
+    torch.testing.assert_close(model(ids).logits[:, :3], model(other).logits[:, :3])
+
+
+def test_a_language_gives_the_vocabulary_by_name_and_as_an_object():
+    for language in ("anbn", get_language("anbn"), get_language("dyck")):
+        alphabet = get_language(language).alphabet
+        assert build_model("lstm", language=language).config.vocab_size == 3 + len(alphabet)
+
+
+def test_a_seed_gives_the_same_weights_and_leaves_the_global_state_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, second = (build_model("transformer", vocab_size=5, seed=7) for _ in range(2))
+    assert torch.equal(torch.rand(3), expected)
+    other = build_model("transformer", vocab_size=5, seed=8)
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(first.lm_head.weight, other.lm_head.weight)
+
+
+def test_without_a_seed_the_global_state_decides():
+    models = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        models.append(build_model("lstm", vocab_size=5))
+    assert torch.equal(models[0].lm_head.weight, models[1].lm_head.weight)
+    assert not torch.equal(models[0].lm_head.weight, models[2].lm_head.weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("lstn", {}, "unknown architecture 'lstn': did you mean 'lstm'?"),
+        ("gpt3", {}, "near: gptj, gpt2"),
+        ("qqqq", {}, "e.g. gpt2, llama"),
+        ("vit", {}, "'vit' is no causal LM"),
+        ("lstm", {"size": "papr"}, "unknown size of lstm 'papr': did you mean 'paper'?"),
+        ("lstm", {"hiden_size": 8}, "unknown field of lstm 'hiden_size': did you mean 'hidden_size'"),
+        ("gpt2", {"n_embed": 8}, "unknown field of gpt2 'n_embed': did you mean 'n_embd'"),
+        ("lstm", {"id2label": {}}, "unknown field of lstm 'id2label'"),
+        ("lstm", {"pad_token_id": 4}, "pad_token_id is not to be overridden"),
+        ("lstm", {"hidden_size": "64"}, "hidden_size of lstm is '64', of type str: give int"),
+        ("lstm", {"hidden_size": 64.0}, "hidden_size of lstm is 64.0, of type float: give int"),
+        ("lstm", {"num_hidden_layers": True}, "num_hidden_layers of lstm is True, of type bool: give int"),
+        ("lstm", {"use_cache": 1}, "use_cache of lstm is 1, of type int: give bool"),
+        ("gpt2", {"n_embd": "8"}, "n_embd of gpt2 is '8', of type str: give int"),
+        ("gpt2", {"hidden_size": "8"}, "hidden_size of gpt2 is '8', of type str: give int"),
+        ("gpt2", {"resid_pdrop": "1e-1"}, "resid_pdrop of gpt2 is '1e-1', of type str"),
+        ("lstm", {"dropout": 2}, "dropout is 2: give a number between 0 and 1"),
+        ("transformer", {"num_attention_heads": 5}, "num_attention_heads 5 does not divide hidden_size 32"),
+        ("gpt2", {"n_embd": 8, "n_head": 3, "n_layer": 1}, "architecture 'gpt2' cannot be built"),
+        ("lstm", {"seed": -1}, "seed is -1"),
+        ("lstm", {"vocab_size": 2}, "vocab_size is 2"),
+        ("lstm", {"language": "anbn"}, "exactly one of language and vocab_size"),
+        ("lstm", {"vocab_size": None}, "exactly one of language and vocab_size"),
+        ("lstm", {"vocab_size": None, "language": "anbm"}, "unknown language 'anbm'"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(name, options, message):
+    with pytest.raises(RuleExtrapError) as caught:
+        build_model(name, **{"vocab_size": 5, **options})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def test_a_mistake_is_found_before_anything_is_built(monkeypatch):
+    monkeypatch.setattr("torch.nn.Embedding.__init__", lambda *_, **__: pytest.fail("something was built"))
+    with pytest.raises(RuleExtrapError, match="unknown field"):
+        build_model("lstm", vocab_size=5, hiden_size=3)

@@ -1,0 +1,118 @@
+"""The recurrent cache by itself, padding by itself, and configurations that cannot be built."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from hf_ruleextrap.models import RecurrentCache
+from hf_ruleextrap.models.lstm import RuleLSTMConfig, RuleLSTMForCausalLM
+from hf_ruleextrap.models.recurrent import run_aligned
+from hf_ruleextrap.models.transformer import RuleTransformerConfig, RuleTransformerForCausalLM
+
+
+def cache() -> RecurrentCache:
+    made = RecurrentCache()
+    made.update_states([(torch.tensor([[0.0], [1.0]]),), (torch.tensor([2, 3]), torch.zeros(2, 3, 4))], 5)
+    return made
+
+
+def test_a_cache_counts_columns_and_rows():
+    made = cache()
+    assert (made.get_seq_length(), made.batch_size, len(made), made.get_max_length()) == (5, 2, 2, -1)
+    made.update_states(made.states, 2)
+    assert made.get_seq_length(1) == 7
+    assert made.is_initialized
+    assert not made.is_compileable
+    assert not made.is_croppable
+
+
+def test_a_reset_cache_is_a_new_one():
+    made = cache()
+    made.reset()
+    assert (made.get_seq_length(), made.batch_size, len(made)) == (0, -1, 0)
+    assert not made.is_initialized
+
+
+def test_rows_move_together_in_every_tensor():
+    made = cache()
+    made.batch_repeat_interleave(2)
+    made.reorder_cache(torch.tensor([3, 0, 1]))
+    assert made.states[0][0].tolist() == [[1.0], [0.0], [0.0]]
+    assert made.states[1][0].tolist() == [3, 2, 2]
+    assert made.states[1][1].shape == (3, 3, 4)
+
+
+def test_a_state_cannot_be_cropped():
+    cache().crop(0)
+    with pytest.raises(ValueError, match="cannot be cropped"):
+        cache().crop(-1)
+
+
+def test_alignment_moves_tokens_to_the_front_and_back():
+    inputs = torch.arange(8.0).view(2, 4, 1)
+    real = torch.tensor([[False, True, False, True], [True, True, True, False]])
+
+    def run(values, lengths):
+        assert values[0, :2, 0].tolist() == [1, 3]
+        assert values[1, :3, 0].tolist() == [4, 5, 6]
+        assert lengths.tolist() == [2, 3]
+        return values * 10, []
+
+    outputs, _ = run_aligned(inputs, real, run)
+    assert outputs.equal(inputs * 10)
+
+
+@torch.no_grad()
+def test_the_state_after_padded_rows_is_that_of_the_rows_alone():
+    model = RuleLSTMForCausalLM(RuleLSTMConfig(num_hidden_layers=2)).eval()
+    ids = torch.tensor([[0, 0, 1, 3], [1, 4, 4, 0], [0, 0, 0, 0]])
+    mask = (ids != 0).long()
+    states = model(ids, attention_mask=mask).past_key_values.states
+    for row in range(2):
+        alone = model(ids[row][mask[row].bool()][None]).past_key_values.states
+        for layer, expected in zip(states, alone, strict=True):
+            for tensor, single in zip(layer, expected, strict=True):
+                torch.testing.assert_close(tensor[row], single[0])
+    # A row without tokens keeps the state it had, the zero state.
+    assert all(not tensor[2].any() for layer in states for tensor in layer)
+
+
+@pytest.mark.parametrize(
+    ("config", "fields", "message"),
+    [
+        (RuleLSTMConfig, {"hidden_size": 0}, "hidden_size is 0: give an integer of at least 1"),
+        (RuleLSTMConfig, {"hidden_size": "64"}, "hidden_size is '64'"),
+        (RuleLSTMConfig, {"num_hidden_layers": True}, "num_hidden_layers is True"),
+        (RuleLSTMConfig, {"vocab_size": 2.0}, "vocab_size is 2.0"),
+        (RuleLSTMConfig, {"dropout": 1.5}, "dropout is 1.5: give a number between 0 and 1"),
+        (RuleLSTMConfig, {"dropout": float("nan")}, "dropout is nan"),
+        (RuleLSTMConfig, {"tie_word_embeddings": True}, "embedding_size 10 differs from hidden_size 64"),
+        (RuleLSTMConfig, {"eos_token_id": 5}, "eos_token_id is 5: give an id from 0 to 4"),
+        (RuleTransformerConfig, {"num_attention_heads": 3}, "give one of 1, 2, 5, 10"),
+        (RuleTransformerConfig, {"positions": "rope"}, "give one of none, sinusoidal, learned, rotary, alibi"),
+        (RuleTransformerConfig, {"positions": None}, "positions is None"),
+        (RuleTransformerConfig, {"norm_placement": "both"}, "give one of post, pre"),
+        (RuleTransformerConfig, {"positions": "rotary", "num_attention_heads": 10}, "10 / 10 = 1 is odd"),
+        (RuleTransformerConfig, {"layer_norm_eps": "6e-3"}, "layer_norm_eps is '6e-3'"),
+        (RuleTransformerConfig, {"max_position_embeddings": -1}, "max_position_embeddings is -1"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_in_one_line(config, fields, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        config(**fields)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_field_set_later_is_checked_when_the_model_is_built():
+    config = RuleTransformerConfig()
+    config.num_attention_heads = 4
+    with pytest.raises(ValueError, match="num_attention_heads 4 does not divide hidden_size 10"):
+        RuleTransformerForCausalLM(config)
+
+
+def test_tied_embeddings_are_one_tensor():
+    model = RuleLSTMForCausalLM(RuleLSTMConfig(embedding_size=8, hidden_size=8, tie_word_embeddings=True))
+    assert model.lm_head.weight is model.model.embed_tokens.weight

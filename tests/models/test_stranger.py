@@ -1,0 +1,109 @@
+"""Whoever has a checkpoint and not this package loads it all the same, if they trust its code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from hf_ruleextrap.architectures import build_model, list_architectures
+
+# The package may be installed in this environment; the stranger must not find it.
+STRANGER = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "hf_ruleextrap":
+            raise ImportError("the stranger has no hf_ruleextrap")
+
+sys.meta_path.insert(0, Blocker())
+import json
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+folder, trusts = sys.argv[1], sys.argv[2] == "yes"
+ids = torch.tensor(json.loads(sys.argv[3]))
+if not trusts:
+    try:
+        AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False)
+    except ValueError as error:
+        sys.exit(0 if "trust_remote_code=True" in str(error) else str(error))
+    sys.exit("loaded without trust")
+model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+backbone = AutoModel.from_pretrained(folder, trust_remote_code=True)
+print(type(backbone).__name__)
+with torch.no_grad():
+    logits = model(ids).logits
+    assert torch.equal(model.lm_head(backbone(ids).last_hidden_state), logits)
+out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False)
+model.save_pretrained(sys.argv[4])
+assert AutoModelForCausalLM.from_pretrained(sys.argv[4], trust_remote_code=True)(ids).logits.equal(logits)
+assert not any(name.split(".")[0] == "hf_ruleextrap" for name in sys.modules)
+print(json.dumps({"logits": logits.tolist(), "generated": out.tolist()}))
+"""
+
+
+def stranger(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the stranger in another folder, offline, isolated from this one's environment."""
+    cwd = tmp_path / "elsewhere"
+    cwd.mkdir(exist_ok=True)
+    settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "PYTHON"))}
+    return subprocess.run(
+        [sys.executable, "-I", "-c", STRANGER, *arguments],
+        cwd=cwd,
+        env=kept | settings,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", list_architectures())
+def test_a_stranger_loads_and_generates(name, tmp_path):
+    model = build_model(name, vocab_size=6, seed=0).eval()
+    model.save_pretrained(tmp_path / "checkpoint")
+    ids = torch.tensor([[1, 3, 4], [1, 5, 5]])
+    run = stranger(tmp_path, str(tmp_path / "checkpoint"), "yes", json.dumps(ids.tolist()), str(tmp_path / "again"))
+    assert run.returncode == 0, run.stderr
+    backbone, result = run.stdout.splitlines()[-2:]
+    assert backbone == type(model.base_model).__name__
+    found = json.loads(result)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.tensor(found["logits"]), model(ids).logits)
+    options = {"max_new_tokens": 6, "do_sample": False}
+    expected = model.generate(ids, attention_mask=torch.ones_like(ids), **options)
+    assert found["generated"] == expected.tolist()
+
+
+def test_without_trust_the_code_is_refused(tmp_path):
+    build_model("lstm", vocab_size=6, seed=0).save_pretrained(tmp_path / "checkpoint")
+    run = stranger(tmp_path, str(tmp_path / "checkpoint"), "no", "[[1]]")
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("name", list_architectures())
+def test_a_checkpoint_of_our_own_code_says_where_it_is(name, tmp_path):
+    model = build_model(name, vocab_size=6, seed=0)
+    model.save_pretrained(tmp_path)
+    if not model.config.model_type.startswith("ruleextrap_"):
+        pytest.skip("transformers has this architecture")
+    auto_map = json.loads((tmp_path / "config.json").read_text())["auto_map"]
+    assert set(auto_map) == {"AutoConfig", "AutoModel", "AutoModelForCausalLM"}
+    for entry in auto_map.values():
+        file, _ = entry.split(".")
+        assert (tmp_path / f"{file}.py").is_file()
+
+
+def test_the_saved_map_does_not_point_at_where_the_model_came_from(tmp_path):
+    model = build_model("lstm", vocab_size=6, seed=0)
+    model.config.auto_map = {"AutoModel": "someone/else--lstm.RuleLSTMModel"}
+    model.save_pretrained(tmp_path)
+    assert "someone/else" not in (tmp_path / "config.json").read_text()

@@ -1,0 +1,115 @@
+"""The Transformer against torch's own layers, and what its positions promise."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from hf_ruleextrap.architectures import build_model
+from hf_ruleextrap.models.transformer import alibi, rotate, sinusoids
+
+
+def reference(model) -> nn.TransformerEncoder:
+    """torch's encoder with the weights of the model."""
+    config = model.config
+    pre = config.norm_placement == "pre"
+    layer = nn.TransformerEncoderLayer(
+        config.hidden_size,
+        config.num_attention_heads,
+        config.intermediate_size,
+        config.dropout,
+        layer_norm_eps=config.layer_norm_eps,
+        batch_first=True,
+        norm_first=pre,
+    )
+    norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if pre else None
+    encoder = nn.TransformerEncoder(layer, config.num_hidden_layers, norm=norm, enable_nested_tensor=False)
+    names = {
+        "attention.qkv.weight": "self_attn.in_proj_weight",
+        "attention.qkv.bias": "self_attn.in_proj_bias",
+        "attention.out.": "self_attn.out_proj.",
+    }
+    state = {}
+    for name, value in model.base_model.state_dict().items():
+        if not name.startswith("embed_"):
+            for ours, theirs in names.items():
+                name = name.replace(ours, theirs)
+            state[name] = value
+    encoder.load_state_dict(state)
+    return encoder
+
+
+@pytest.mark.parametrize("norm_placement", ["post", "pre"])
+@pytest.mark.parametrize("size", ["paper", "mini"])
+@torch.no_grad()
+def test_it_is_the_encoder_of_torch_under_a_causal_mask(size, norm_placement):
+    model = build_model(
+        "transformer", vocab_size=6, size=size, seed=1, positions="none", norm_placement=norm_placement
+    ).eval()
+    for norm in (m for m in model.modules() if isinstance(m, nn.LayerNorm)):
+        # Norms that start as the identity would hide a mix-up.
+        nn.init.normal_(norm.weight, mean=1.0, std=0.3)
+        nn.init.normal_(norm.bias, std=0.3)
+    encoder = reference(model).eval()
+    ids = torch.randint(0, 6, (4, 17), generator=torch.Generator().manual_seed(0))
+    embeds = model.get_input_embeddings()(ids) * model.config.hidden_size**0.5
+    expected = encoder(embeds, mask=nn.Transformer.generate_square_subsequent_mask(17), is_causal=True)
+    torch.testing.assert_close(model.base_model(ids).last_hidden_state, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model(ids).logits, model.lm_head(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_dropout_changes_training_and_not_evaluation():
+    model = build_model("transformer", vocab_size=6, size="paper", seed=1)
+    ids = torch.tensor([[1, 3, 4, 5]])
+    assert not torch.equal(model.train()(ids).logits, model(ids).logits)
+    assert torch.equal(model.eval()(ids).logits, model(ids).logits)
+
+
+@torch.no_grad()
+def test_without_positions_the_order_of_the_past_does_not_reach_the_first_layer():
+    ids, swapped = torch.tensor([[1, 3, 4, 5]]), torch.tensor([[1, 4, 3, 5]])
+    for positions in ["none", "sinusoidal", "learned", "rotary", "alibi"]:
+        model = build_model("transformer", vocab_size=6, seed=0, positions=positions, num_hidden_layers=1)
+        same = torch.allclose(model.eval()(ids).logits[:, -1], model(swapped).logits[:, -1], atol=1e-6)
+        assert same == (positions == "none"), positions
+
+
+@torch.no_grad()
+def test_more_tokens_than_learned_positions_is_one_clear_error():
+    model = build_model("transformer", vocab_size=6, positions="learned", max_position_embeddings=8).eval()
+    ids = torch.full((1, 9), 3)
+    model(ids[:, :8])
+    with pytest.raises(ValueError, match=r"9 tokens is longer than the 8 learned positions: .*max_position_emb"):
+        model(ids)
+    with pytest.raises(ValueError, match="9 tokens"):
+        model(ids[:, :1], past_key_values=model(ids[:, :8], use_cache=True).past_key_values)
+    # Padding takes no position.
+    mask = torch.ones(1, 9, dtype=torch.long)
+    mask[0, 0] = 0
+    model(ids, attention_mask=mask)
+
+
+def test_sinusoids_are_those_of_vaswani_et_al():
+    table = sinusoids(torch.arange(3), 4)
+    angle = torch.tensor([[0.0, 0.0], [1.0, 0.01], [2.0, 0.02]])
+    torch.testing.assert_close(table[:, 0::2], angle.sin())
+    torch.testing.assert_close(table[:, 1::2], angle.cos())
+    assert sinusoids(torch.arange(3), 5).shape == (3, 5)
+
+
+def test_a_rotation_keeps_lengths_and_depends_on_distance_only():
+    queries, keys = torch.randn(2, 1, 1, 1, 2, generator=torch.Generator().manual_seed(0)).unbind()
+
+    def score(i: int, j: int) -> torch.Tensor:
+        turns = [(torch.tensor([[float(n)]]).cos(), torch.tensor([[float(n)]]).sin()) for n in (i, j)]
+        return (rotate(queries, turns[0]) * rotate(keys, turns[1])).sum()
+
+    torch.testing.assert_close(score(5, 3), score(12, 10))
+    assert not torch.isclose(score(5, 3), score(5, 4))
+    torch.testing.assert_close(score(7, 7), (queries * keys).sum())
+
+
+def test_alibi_takes_a_slope_per_head_times_the_distance():
+    bias = alibi(torch.tensor([[2]]), torch.tensor([[0, 1, 2]]), heads=2)
+    assert bias[0, :, 0].tolist() == [[-2 / 16, -1 / 16, 0], [-2 / 256, -1 / 256, 0]]
