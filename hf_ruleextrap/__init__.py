@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hf_ruleextrap.architectures import build_model, list_architectures
     from hf_ruleextrap.errors import RuleExtrapError
     from hf_ruleextrap.evaluation import chance, score
+    from hf_ruleextrap.evaluation.mass import exact_mass
     from hf_ruleextrap.languages import get_language, list_languages
 
 __version__ = "0.1.0"
@@ -21,6 +22,7 @@ _HOMES = {
     "list_architectures": "architectures",
     "RuleExtrapError": "errors",
     "chance": "evaluation",
+    "exact_mass": "evaluation.mass",
     "score": "evaluation",
     "get_language": "languages",
     "list_languages": "languages",
@@ -30,6 +32,7 @@ __all__ = [
     "RuleExtrapError",
     "build_model",
     "chance",
+    "exact_mass",
     "get_language",
     "list_architectures",
     "list_languages",

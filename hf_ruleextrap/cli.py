@@ -8,10 +8,13 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hf_ruleextrap import __version__
 from hf_ruleextrap.errors import RuleExtrapError
+
+if TYPE_CHECKING:
+    from hf_ruleextrap.formal import Language, WordBatch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,11 +101,16 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
     prompts.add_argument("language")
     prompts.add_argument("--limit", type=int, help="at most so many of each kind, chosen at random")
     prompts.add_argument("--seed", type=int, default=0)
-    chance = commands.add_parser("chance", help="what random symbols achieve on a language's prompts")
+    chance = commands.add_parser(
+        "chance", help="what random symbols, or other references, achieve on a language's prompts"
+    )
     chance.add_argument("language")
     for command in (prompts, chance):
         command.add_argument("--kind", choices=("id", "ood"), help="default: both")
         command.add_argument("--length", type=int, help="symbols in a prompt (default: the language's)")
+    chance.add_argument(
+        "--completer", default="uniform", help="uniform, always-stop, unigram, bigram, trigram or oracle"
+    )
     chance.add_argument("--max-new-symbols", type=int, help="length limit of a completion (default: none)")
     evaluate = commands.add_parser("evaluate", help="complete the prompts with a checkpoint and score them")
     evaluate.add_argument("--model", required=True, help="a checkpoint: a folder, or a repository of the Hub")
@@ -191,13 +199,19 @@ def _chance(arguments: argparse.Namespace) -> None:
 
     language = get_language(arguments.language, paper=arguments.paper)
     limit = arguments.max_new_symbols
-    report = chance(language, kind=arguments.kind, length=arguments.length, max_new_symbols=limit)
+    report = chance(
+        language,
+        kind=arguments.kind,
+        length=arguments.length,
+        completer=arguments.completer,
+        max_new_symbols=limit,
+    )
     if arguments.json:
         _print_json(report.to_dict())
         return
     from hf_ruleextrap.evaluation.table import number
 
-    print(f"uniform over {' '.join(language.alphabet)} and the end, on {report.n} prompts of {language.name}")
+    print(f"{arguments.completer} on {report.n} prompts of {language.name}")
     if report.headline.n:
         print(f"  {number(report.headline)}  every open rule holds (OOD prompts)")
     for i, rule in enumerate(report.rules.values(), start=1):
@@ -217,13 +231,31 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     model = LocalModel.from_pretrained(arguments.model, language, trust_remote_code=arguments.trust_remote_code)
     limit = model.default_limit if arguments.max_new_symbols is None else arguments.max_new_symbols
-    evaluation = Evaluator(language, prompt_length=arguments.prompt_length, max_new_symbols=limit)(model)
+    evaluator = Evaluator(
+        language,
+        prompt_length=arguments.prompt_length,
+        max_new_symbols=limit,
+        train_words=_training_words(Path(arguments.model), language),
+    )
+    evaluation = evaluator(model)
     if arguments.json:
         _print_json({"model": arguments.model, **evaluation.to_dict()})
         return
     from hf_ruleextrap.evaluation.table import show
 
     show(evaluation, f"{arguments.model} on {language.name}: {language.summary}")
+
+
+def _training_words(folder: Path, language: Language) -> WordBatch | None:
+    """What a checkpoint was trained on, where it lies in its run folder (or in that folder's ``last/``)."""
+    from hf_ruleextrap.train.recipe import Recipe, splits_of
+
+    for note in (folder / "recipe.yaml", folder.parent / "recipe.yaml"):
+        if note.exists():
+            recipe = Recipe.from_file(note)
+            if recipe.language == language.name:
+                return splits_of(recipe, language).train
+    return None
 
 
 def _plot(arguments: argparse.Namespace) -> None:

@@ -128,6 +128,6 @@ def test_the_quickstart_does_what_the_readme_says(tmp_path: Path) -> None:
     assert inside["rules"]["as_equal_bs"]["word"]["all"]["rate"] == 1.0
     outside = results["best"]["kinds"]["ood"]
     assert outside["report"]["finished"]["rate"] >= 0.95
-    assert outside["report"]["headline"]["low"] > outside["chance"]["headline"]["rate"]
+    assert outside["report"]["headline"]["low"] > outside["references"]["uniform"]["headline"]["rate"]
     assert "every open rule holds (headline)" in done.stdout
     assert "Traceback" not in done.stderr

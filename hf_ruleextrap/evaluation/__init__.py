@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .evaluate import Evaluation, Evaluator, KindEvaluation, chance, score
+from .evaluate import REFERENCES, Evaluation, Evaluator, KindEvaluation, chance, score
 
-__all__ = ["Evaluation", "Evaluator", "KindEvaluation", "chance", "score"]
+__all__ = ["REFERENCES", "Evaluation", "Evaluator", "KindEvaluation", "chance", "score"]

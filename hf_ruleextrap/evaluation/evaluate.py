@@ -10,11 +10,16 @@ import numpy as np
 
 from hf_ruleextrap import formal
 from hf_ruleextrap.completers.base import Completer
-from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.formal import Kind, Language, PromptSet, Report
+from hf_ruleextrap.errors import RuleExtrapError, unknown
+from hf_ruleextrap.formal import Kind, Language, PromptSet, Report, WordBatch
 from hf_ruleextrap.formal.words import FOREIGN_CODE, BoolArray, Words
 from hf_ruleextrap.languages import get_language
 
+REFERENCES = ("uniform", "always-stop", "unigram", "bigram", "trigram", "oracle")
+"""What a model is compared with, by name."""
+
+_NGRAMS = {"unigram": 1, "bigram": 2, "trigram": 3}
+_ORACLE_LIMIT = 10_000
 _SHOWN = 6
 
 
@@ -47,25 +52,66 @@ def chance(
     *,
     kind: Kind | None = "ood",
     length: int | None = None,
+    completer: str = "uniform",
     max_new_symbols: int | None = None,
+    train_words: Words | None = None,
 ) -> Report:
-    """What uniformly random symbols and an end achieve on the same prompts: exact where it can be computed.
+    """What a completer that has learned nothing achieves on the same prompts: exact where it can be computed.
 
     Args:
         language: a name or a Language.
         kind: of the prompts; None for both.
         length: symbols in a prompt; by default the language's.
+        completer: one of `REFERENCES`: ``uniform`` over the symbols and the end, ``always-stop``, ``unigram``,
+            ``bigram`` or ``trigram`` of the training words, or ``oracle``, which does what can be done.
         max_new_symbols: the length limit; None for no limit.
+        train_words: what an n-gram is fitted on; by default 10,000 words of at most 64 symbols, drawn with seed 0.
 
     Raises:
-        RuleExtrapError: unknown language, or no such prompt exists.
+        RuleExtrapError: unknown language or completer, or no such prompt exists.
 
     >>> round(chance("anbn", kind="ood", length=8).headline.rate, 4)
     0.1537
+    >>> chance("anbn", kind="ood", length=8, completer="oracle").headline.hits
+    247
     """
     language = get_language(language)
+    if completer not in REFERENCES:
+        raise unknown("completer", completer, REFERENCES)
     prompts = language.prompts(kind, length=length)
-    return formal.chance(language, prompts, formal.uniform(language), max_new_symbols=max_new_symbols)
+    if train_words is None and completer in _NGRAMS:
+        train_words = language.sample(10_000, max_length=64, rng=np.random.default_rng(0))
+    words = None if train_words is None else WordBatch.of(train_words, language.alphabet)
+    return _reference(language, prompts, completer, max_new_symbols, words, seed=0)
+
+
+def reference_reports(
+    language: Language,
+    prompts: PromptSet,
+    max_new_symbols: int | None,
+    *,
+    train_words: WordBatch | None,
+    seed: int,
+) -> dict[str, Report]:
+    """The report of each reference on the prompts, by name; without training words there are no n-grams."""
+    names = [name for name in REFERENCES if train_words is not None or name not in _NGRAMS]
+    return {name: _reference(language, prompts, name, max_new_symbols, train_words, seed=seed) for name in names}
+
+
+def _reference(
+    language: Language, prompts: PromptSet, name: str, limit: int | None, words: WordBatch | None, *, seed: int
+) -> Report:
+    if name == "oracle":
+        most = _ORACLE_LIMIT if limit is None else limit
+        return formal.aggregate(
+            formal.score(language, prompts, *formal.oracle(language, prompts, max_new_symbols=most))
+        )
+    if name in _NGRAMS:
+        assert words is not None
+        source = formal.ngram(language, words, _NGRAMS[name])
+    else:
+        source = {"uniform": formal.uniform, "always-stop": formal.always_stop}[name](language)
+    return formal.chance(language, prompts, source, max_new_symbols=limit, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -91,11 +137,23 @@ class Sample:
 
 @dataclass(frozen=True)
 class KindEvaluation:
-    """The prompts of one kind: what the completer did, what chance does, and a few completions."""
+    """The prompts of one kind.
+
+    Attributes:
+        report: what the completer did.
+        references: what others do on the same prompts, by name: ``uniform`` (chance), ``always-stop``, n-grams where
+            the training words are known, and ``oracle`` (the ceiling).
+        samples: a few completions.
+    """
 
     report: Report
-    chance: Report
+    references: dict[str, Report]
     samples: list[Sample]
+
+    @property
+    def chance(self) -> Report:
+        """What uniformly random symbols and an end achieve."""
+        return self.references["uniform"]
 
 
 @dataclass(frozen=True)
@@ -139,14 +197,21 @@ class Evaluator:
         language: the language.
         prompt_length: symbols in a prompt; by default the language's.
         max_new_symbols: the length limit of a completion.
-        seed: for prompt sets that are drawn, and for chance where it must be sampled.
+        train_words: what n-gram references are fitted on; without them there are none.
+        seed: for prompt sets that are drawn, and for references where they must be sampled.
 
     Raises:
         RuleExtrapError: no such prompt exists, or the limit is negative.
     """
 
     def __init__(
-        self, language: Language, *, prompt_length: int | None = None, max_new_symbols: int, seed: int = 0
+        self,
+        language: Language,
+        *,
+        prompt_length: int | None = None,
+        max_new_symbols: int,
+        train_words: WordBatch | None = None,
+        seed: int = 0,
     ) -> None:
         if max_new_symbols < 0:
             raise RuleExtrapError(f"max_new_symbols is {max_new_symbols}: give 0 or more")
@@ -154,8 +219,8 @@ class Evaluator:
         self.max_new_symbols = max_new_symbols
         prompts = language.prompts(length=prompt_length, rng=np.random.default_rng(seed))
         self.prompts: Mapping[Kind, PromptSet] = {kind: prompts.of_kind(kind) for kind in ("id", "ood")}
-        self.chance = {
-            kind: formal.chance(language, of_kind, formal.uniform(language), max_new_symbols=max_new_symbols, seed=seed)
+        self.references = {
+            kind: reference_reports(language, of_kind, max_new_symbols, train_words=train_words, seed=seed)
             for kind, of_kind in self.prompts.items()
         }
 
@@ -179,7 +244,7 @@ class Evaluator:
             )
             for i in shown
         ]
-        return KindEvaluation(formal.aggregate(verdicts), self.chance[kind], samples)
+        return KindEvaluation(formal.aggregate(verdicts), self.references[kind], samples)
 
 
 def _readable(completion: str) -> str:

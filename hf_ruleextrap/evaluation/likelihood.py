@@ -25,11 +25,14 @@ class Likelihood:
         loss: mean cross-entropy in nats.
         accuracy: share of tokens that were the model's most likely ones.
         tokens: how many were predicted.
+        floor: the loss of the distribution that the words are drawn from, on the same words and tokens; None where it
+            is not known. (A model can be below it on words that it was trained on.)
     """
 
     loss: float
     accuracy: float
     tokens: int
+    floor: float | None = None
 
 
 def token_rows(words: WordBatch, language: Language, *, width: int | None = None) -> IntArray:

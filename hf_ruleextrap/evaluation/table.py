@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hf_ruleextrap.formal import Rate
+from hf_ruleextrap.formal import Kind, Rate, Report
 
 from .evaluate import Evaluation
 
@@ -13,22 +14,40 @@ if TYPE_CHECKING:
 
 _KINDS = {"id": "in distribution", "ood": "out of distribution"}
 
+# The references that have a column, and its heading.
+_COLUMNS = {"uniform": "chance", "always-stop": "stop at once", "trigram": "trigram", "oracle": "ceiling"}
 
-def rows(evaluation: Evaluation) -> list[tuple[str, str, str, str, str, str]]:
-    """The cells: prompts, what was asked, rate, 95 % interval, chance, n."""
+
+def rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
+    """The headings and the cells: prompts, what was asked, rate, 95 % interval, each reference, n."""
+    references = [name for name in _COLUMNS if name in evaluation.kinds["id"].references]
+    headings = ["prompts", "over all prompts", "rate", "95 % interval", *(_COLUMNS[name] for name in references), "n"]
     cells = []
     for kind, of_kind in evaluation.kinds.items():
-        report, by_chance = of_kind.report, of_kind.chance
-        asked: list[tuple[str, Rate, Rate | None]] = []
-        if kind == "ood":
-            asked.append(("every open rule holds (headline)", report.headline, by_chance.headline))
-        for i, (name, rule) in enumerate(report.rules.items(), start=1):
-            asked.append((f"R{i}: {rule.summary}", rule.word.all, by_chance.rules[name].word.all))
-        asked.append(("completion finished", report.finished, by_chance.finished))
-        for i, (what, rate, by) in enumerate(asked):
-            label = f"{_KINDS[kind]} ({report.n})" if i == 0 else ""
-            cells.append((label, what, number(rate), interval(rate), _chance(by), str(rate.n)))
-    return cells
+        label = f"{_KINDS[kind]} ({of_kind.report.n})"
+        for what, get in _asked(kind, of_kind.report):
+            rate = get(of_kind.report)
+            others = [_of_reference(name, get(of_kind.references[name])) for name in references]
+            cells.append([label, what, number(rate), interval(rate), *others, str(rate.n)])
+            label = ""
+    return headings, cells
+
+
+def _asked(kind: Kind, report: Report) -> list[tuple[str, Callable[[Report], Rate]]]:
+    """What the table shows of a report, and how to get it."""
+    asked: list[tuple[str, Callable[[Report], Rate]]] = []
+    if kind == "ood":
+        asked.append(("every open rule holds (headline)", lambda report: report.headline))
+    for i, (name, rule) in enumerate(report.rules.items(), start=1):
+        asked.append((f"R{i}: {rule.summary}", lambda report, name=name: report.rules[name].word.all))  # type: ignore[misc]  # a default binds the name
+    asked.append(("completion finished", lambda report: report.finished))
+    return asked
+
+
+def _of_reference(name: str, rate: Rate) -> str:
+    """With a tilde where it was sampled; the oracle completes each prompt once and for all."""
+    sampled = name != "oracle" and not rate.exact and rate.rate not in (None, 0.0)
+    return f"{'~' if sampled else ''}{number(rate)}"
 
 
 def table(evaluation: Evaluation, title: str) -> Table:
@@ -37,14 +56,11 @@ def table(evaluation: Evaluation, title: str) -> Table:
     from rich.table import Table
 
     shown = Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for name, justify in zip(
-        ("prompts", "over all prompts", "rate", "95 % interval", "chance", "n"),
-        ("left", "left", "right", "left", "right", "right"),
-        strict=True,
-    ):
-        shown.add_column(name, justify=justify)  # type: ignore[arg-type]  # rich's literals
-    for cells in rows(evaluation):
-        shown.add_row(*cells, end_section=False)
+    headings, cells = rows(evaluation)
+    for place, heading in enumerate(headings):
+        shown.add_column(heading, justify="left" if place in (0, 1, 3) else "right")
+    for row in cells:
+        shown.add_row(*row)
     return shown
 
 
@@ -74,9 +90,3 @@ def number(rate: Rate) -> str:
 def interval(rate: Rate) -> str:
     """The 95 % interval in brackets."""
     return "" if rate.low is None or rate.exact else f"[{rate.low:.2f}, {rate.high:.2f}]"
-
-
-def _chance(rate: Rate | None) -> str:
-    if rate is None or rate.rate is None:
-        return "-"
-    return f"{rate.rate:.2f}" if rate.exact else f"~{rate.rate:.2f}"

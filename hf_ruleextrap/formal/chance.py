@@ -17,8 +17,8 @@ from .language import Language
 from .prompts import PromptSet
 from .rules import Conjunction, Machine, State
 from .scoring import Rate, Report, RuleReport, Split, aggregate, group_rows, score
-from .sources import FloatArray, Source
-from .words import IntArray
+from .sources import Source
+from .words import FloatArray, IntArray
 
 _NEGLIGIBLE = 1e-15
 """Without a length limit, the walk stops once less probability than this is left."""

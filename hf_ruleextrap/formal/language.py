@@ -13,7 +13,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 
 from .prompts import Kind, PromptSet
 from .rules import Conjunction, Rule, ask
-from .words import BoolArray, WordBatch, Words, pieces
+from .words import BoolArray, FloatArray, WordBatch, Words, pieces
 
 _MOST_PROMPTS = 1 << 20
 
@@ -60,6 +60,18 @@ class Language(Conjunction, ABC):
     @abstractmethod
     def draw(self, n: int, max_length: int, rng: np.random.Generator) -> WordBatch:
         """n words of at most ``max_length`` symbols (which is at least ``shortest``)."""
+
+    def log_probability(self, words: WordBatch, max_length: int) -> FloatArray | None:  # noqa: ARG002  # by subclasses
+        """The log-probability of each word under `draw`, where it is known.
+
+        Args:
+            words: N words, each of which `draw` can give.
+            max_length: as in `draw`.
+
+        Returns:
+            (N,) float64, in nats; or None.
+        """
+        return None
 
     def candidates(self, length: int, rng: np.random.Generator) -> list[str]:  # noqa: ARG002  # some sets are drawn
         """The prompts of one length, ID and OOD together; by default all strings.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .language import Language
-from .words import PAD_CODE, IntArray, WordBatch, concatenate
+from .rules import State
+from .words import PAD_CODE, ByteArray, FloatArray, IntArray, WordBatch, concatenate
 
 _ROWS = 4096
 
@@ -53,15 +54,57 @@ def bracket_words(language: Language, lengths: IntArray, rng: np.random.Generato
     return concatenate(pieces) if pieces else WordBatch.from_strings([])
 
 
+def bracket_log_probability(
+    language: Language, words: WordBatch, max_length: int, *, prime: bool = False
+) -> FloatArray:
+    """(N,) float64: the log-probability of words that `bracket_words` gives for uniform even lengths, in nats.
+
+    Args:
+        language: as in `bracket_words`.
+        words: N words that it can give.
+        max_length: the largest length.
+        prime: as in `bracket_words`. A word may then have been meant to be longer than it is: for each greater length
+            its probability is the same, since closing was never forced.
+    """
+    change = _depth_changes(language)
+    state, depth = language.start(len(words)), np.zeros(len(words), np.int64)
+    free, forced = np.zeros(len(words)), np.zeros(len(words))
+    for place, codes in enumerate(np.ascontiguousarray(words.codes.T)):
+        inside = place < words.lengths
+        allowed = np.column_stack([language.alive(step) for step in _steps(language, state, len(words))])
+        free -= np.log(np.maximum(allowed.sum(axis=1), 1)) * inside
+        allowed[:, change > 0] &= (depth < words.lengths - place)[:, None]
+        forced -= np.log(np.maximum(allowed.sum(axis=1), 1)) * inside
+        state = language.step(state, codes)
+        depth += (codes[:, None] == _codes(language)) @ change
+    lengths = max_length // 2
+    if not prime:
+        return np.asarray(forced - np.log(lengths))
+    longer = lengths - words.lengths // 2
+    return np.asarray(np.log(longer * np.exp(free) + np.exp(forced)) - np.log(lengths))
+
+
+def _codes(language: Language) -> ByteArray:
+    return np.frombuffer("".join(language.alphabet).encode("ascii"), dtype=np.uint8)
+
+
+def _depth_changes(language: Language) -> IntArray:
+    """+1 for each opening symbol of the alphabet, -1 for each closing one."""
+    return np.where(np.arange(len(language.alphabet)) % 2 == 0, 1, -1)
+
+
+def _steps(language: Language, state: State, n: int) -> list[State]:
+    """The state after each symbol of the alphabet."""
+    return [language.step(state, np.full(n, symbol, np.uint8)) for symbol in _codes(language)]
+
+
 def _grow(language: Language, lengths: IntArray, rng: np.random.Generator, prime: bool) -> WordBatch:
     n, width = len(lengths), int(lengths.max(initial=0))
-    symbols = np.frombuffer("".join(language.alphabet).encode("ascii"), dtype=np.uint8)
-    change = np.where(np.arange(len(symbols)) % 2 == 0, 1, -1)
+    symbols, change = _codes(language), _depth_changes(language)
     codes = np.full((width, n), PAD_CODE, np.uint8)
     state, depth, ends = language.start(n), np.zeros(n, np.int64), lengths.copy()
     for place in range(width):
-        steps = [language.step(state, np.full(n, symbol, np.uint8)) for symbol in symbols]
-        allowed = np.column_stack([language.alive(step) for step in steps])
+        allowed = np.column_stack([language.alive(step) for step in _steps(language, state, n)])
         allowed[:, change > 0] &= (depth < lengths - place)[:, None]
         # A uniform choice: the allowed symbol with the largest random key.
         choice = np.where(allowed, rng.random(allowed.shape), -1.0).argmax(axis=1)

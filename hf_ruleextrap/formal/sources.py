@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from .language import Language
 from .rules import Machine, State
-from .words import BoolArray, ByteArray, IntArray, WordBatch
-
-FloatArray = npt.NDArray[np.float64]
+from .words import BoolArray, ByteArray, FloatArray, IntArray, WordBatch
 
 
 @dataclass(frozen=True, eq=False)

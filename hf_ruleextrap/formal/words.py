@@ -14,6 +14,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 ByteArray: TypeAlias = npt.NDArray[np.uint8]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 IntArray: TypeAlias = npt.NDArray[np.int64]
+FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 PAD_CODE = 0
 """The code in the padded places of a batch; never a symbol."""

@@ -7,7 +7,7 @@ import numpy as np
 from hf_ruleextrap.formal.language import Language
 from hf_ruleextrap.formal.rules import State, equal_counts, ordered
 from hf_ruleextrap.formal.sampling import blocks
-from hf_ruleextrap.formal.words import BoolArray, WordBatch
+from hf_ruleextrap.formal.words import BoolArray, FloatArray, WordBatch
 
 
 class AnBn(Language):
@@ -42,6 +42,10 @@ class AnBn(Language):
         """In order, and no more b than a."""
         surplus, phase = state
         return self.rules[1].alive((phase,)) & (surplus >= 0)
+
+    def log_probability(self, words: WordBatch, max_length: int) -> FloatArray:
+        """One over the number of exponents."""
+        return np.full(len(words), -np.log(max_length // 2))
 
     def draw(self, n: int, max_length: int, rng: np.random.Generator) -> WordBatch:
         """The exponent is uniform."""

@@ -7,7 +7,7 @@ import numpy as np
 from hf_ruleextrap.formal.language import Language
 from hf_ruleextrap.formal.rules import State, equal_counts, ordered
 from hf_ruleextrap.formal.sampling import blocks
-from hf_ruleextrap.formal.words import BoolArray, WordBatch
+from hf_ruleextrap.formal.words import BoolArray, FloatArray, WordBatch
 
 
 class AnBnCn(Language):
@@ -43,6 +43,10 @@ class AnBnCn(Language):
         a_less_b, a_less_c, phase = state
         counts = (a_less_b >= 0) & (a_less_c >= 0) & ((phase < 3) | (a_less_b == 0))
         return np.asarray(self.rules[1].alive((phase,)) & counts)
+
+    def log_probability(self, words: WordBatch, max_length: int) -> FloatArray:
+        """One over the number of exponents."""
+        return np.full(len(words), -np.log(max_length // 3))
 
     def draw(self, n: int, max_length: int, rng: np.random.Generator) -> WordBatch:
         """The exponent is uniform."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import lgamma
+
 import numpy as np
 
 from hf_ruleextrap.formal.language import Language
 from hf_ruleextrap.formal.rules import even_count, starts_with
 from hf_ruleextrap.formal.sampling import blocks, shuffled
-from hf_ruleextrap.formal.words import WordBatch
+from hf_ruleextrap.formal.words import FloatArray, WordBatch
 
 
 class BAN(Language):
@@ -43,3 +45,10 @@ class BAN(Language):
         twos = rng.integers(0, (length - 1) // 2, endpoint=True)
         rest = blocks(("a", 2 * twos), ("b", length - 1 - 2 * twos))
         return blocks(("b", np.ones_like(length))).followed_by(shuffled(rest, rng))
+
+    def log_probability(self, words: WordBatch, max_length: int) -> FloatArray:
+        """One over the number of lengths, of k for that length, and of the places for 2k a among l - 1."""
+        log_factorial = np.array([lgamma(n + 1) for n in range(max_length + 1)])
+        rest, count = words.lengths - 1, (words.codes == ord("a")).sum(axis=1)
+        places = log_factorial[rest] - log_factorial[count] - log_factorial[rest - count]
+        return np.asarray(-np.log(max_length) - np.log(rest // 2 + 1) - places)

@@ -9,7 +9,7 @@ import numpy as np
 from hf_ruleextrap.formal.language import Language
 from hf_ruleextrap.formal.rules import even_count, ordered
 from hf_ruleextrap.formal.sampling import blocks
-from hf_ruleextrap.formal.words import WordBatch
+from hf_ruleextrap.formal.words import FloatArray, WordBatch
 
 
 class BBaN(Language):
@@ -51,6 +51,10 @@ class BBaN(Language):
         length = rng.integers(1, max_length, size=n, endpoint=True)
         twos = rng.integers(0, (length - 1) // 2, endpoint=True)
         return blocks(("b", length - 2 * twos), ("a", 2 * twos))
+
+    def log_probability(self, words: WordBatch, max_length: int) -> FloatArray:
+        """One over the number of lengths, times one over the number of k for that length."""
+        return np.asarray(-np.log(max_length) - np.log((words.lengths - 1) // 2 + 1))
 
     def candidates(self, length: int, rng: np.random.Generator) -> list[str]:
         """Both families, each prompt once; ``paper`` draws 128 of each."""

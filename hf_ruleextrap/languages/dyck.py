@@ -6,8 +6,8 @@ import numpy as np
 
 from hf_ruleextrap.formal.language import Language
 from hf_ruleextrap.formal.rules import balanced, nested
-from hf_ruleextrap.formal.sampling import bracket_words
-from hf_ruleextrap.formal.words import WordBatch
+from hf_ruleextrap.formal.sampling import bracket_log_probability, bracket_words
+from hf_ruleextrap.formal.words import FloatArray, WordBatch
 
 
 class Dyck(Language):
@@ -45,6 +45,10 @@ class Dyck(Language):
         """Length first, then symbol by symbol."""
         lengths = 2 * rng.integers(1, max_length // 2, size=n, endpoint=True)
         return bracket_words(self, lengths, rng, prime=self.paper)
+
+    def log_probability(self, words: WordBatch, max_length: int) -> FloatArray:
+        """The product of the choices that lead to the word."""
+        return bracket_log_probability(self, words, max_length, prime=self.paper)
 
     def candidates(self, length: int, rng: np.random.Generator) -> list[str]:
         """A prefix and a word."""

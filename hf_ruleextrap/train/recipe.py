@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from hf_ruleextrap.data import Splits, build_splits
 from hf_ruleextrap.errors import RuleExtrapError, unknown
+from hf_ruleextrap.formal import Language
 
 
 def _number(value: object) -> object:
@@ -114,6 +116,18 @@ class Recipe(BaseModel):
             RuleExtrapError: no such file, not YAML, or as `of`.
         """
         return cls.of({**_read(Path(path)), **(overrides or {})}, str(path))
+
+
+def splits_of(recipe: Recipe, language: Language) -> Splits:
+    """The data that a recipe asks for."""
+    return build_splits(
+        language,
+        max_length=recipe.max_length,
+        train_size=recipe.train_size,
+        held_out_size=recipe.held_out_size,
+        seed=recipe.seed,
+        disjoint=recipe.disjoint,
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,17 +22,17 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from hf_ruleextrap.architectures import build_model
 from hf_ruleextrap.completers import LocalModel
-from hf_ruleextrap.data import Splits, build_splits
+from hf_ruleextrap.data import Splits
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation, Evaluator
 from hf_ruleextrap.evaluation.likelihood import Likelihood, likelihood, token_rows
-from hf_ruleextrap.formal import Language
+from hf_ruleextrap.formal import Language, WordBatch
 from hf_ruleextrap.formal.words import IntArray
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.tokenization import PAD_ID, build_tokenizer
 
 from .callbacks import JsonLog, Progress
-from .recipe import Recipe
+from .recipe import Recipe, splits_of
 from .results import Results, Timing, Training, git_commit, package_versions
 
 if TYPE_CHECKING:
@@ -95,18 +95,12 @@ class Task:
             RuleExtrapError: unknown language, too small a length, no prompts.
         """
         language = get_language(recipe.language, paper=recipe.paper)
-        splits = build_splits(
-            language,
-            max_length=recipe.max_length,
-            train_size=recipe.train_size,
-            held_out_size=recipe.held_out_size,
-            seed=recipe.seed,
-            disjoint=recipe.disjoint,
-        )
+        splits = splits_of(recipe, language)
         evaluator = Evaluator(
             language,
             prompt_length=recipe.prompt_length,
             max_new_symbols=recipe.completion_limit,
+            train_words=splits.train,
             seed=recipe.seed,
         )
         return cls(recipe, language, splits, build_tokenizer(language), evaluator)
@@ -118,7 +112,10 @@ class Task:
 
     def likelihood(self, model: PreTrainedModel, split: str) -> Likelihood:
         """Loss and accuracy on a split, as the recipe counts PAD."""
-        return likelihood(model, self.rows(split), count_padding=self.recipe.loss_on_padding)
+        words: WordBatch = getattr(self.splits, split)
+        found = likelihood(model, self.rows(split), count_padding=self.recipe.loss_on_padding)
+        known = self.language.log_probability(words, self.recipe.max_length)
+        return found if known is None else replace(found, floor=float(-known.sum() / found.tokens))
 
     def evaluate(self, model: PreTrainedModel) -> Evaluation:
         """Rule extrapolation of a model."""

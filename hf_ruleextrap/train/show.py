@@ -15,9 +15,10 @@ def show(results: Results) -> None:
         f"\n{recipe.language} · {recipe.architecture} · {training.parameters:,} parameters · seed {recipe.seed} · "
         f"{training.steps} steps in {results.timing.train_seconds:.0f} s"
     )
+    floor = "" if results.test.floor is None else f" (the data's own entropy: {results.test.floor:.4f})"
     print(
         f"loss per token: validation {results.validation.loss:.4f} (step {training.best_step}), "
-        f"test {results.test.loss:.4f}; next-token accuracy {results.test.accuracy:.3f}"
+        f"test {results.test.loss:.4f}{floor}; next-token accuracy {results.test.accuracy:.3f}"
     )
     show_evaluation(best, f"checkpoint at the lowest validation loss: {recipe.run_dir}")
     print(f"next: hf-ruleextrap evaluate --model {recipe.run_dir} --language {recipe.language}")

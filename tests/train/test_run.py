@@ -16,7 +16,7 @@ from hf_ruleextrap.evaluation import Evaluator
 from hf_ruleextrap.evaluation.likelihood import likelihood
 from hf_ruleextrap.languages import get_language, list_languages
 from hf_ruleextrap.train import callbacks
-from hf_ruleextrap.train.recipe import Recipe
+from hf_ruleextrap.train.recipe import Recipe, splits_of
 from hf_ruleextrap.train.results import Results
 from hf_ruleextrap.train.run import Task, run
 
@@ -50,10 +50,11 @@ def test_the_folder_is_a_checkpoint_for_the_auto_classes(tiny_run: Path) -> None
 
 def test_the_checkpoint_scores_what_the_results_say(tiny_run: Path) -> None:
     results, language = Results.read(tiny_run), get_language("anbn")
+    train_words = splits_of(results.recipe, language).train
     for folder, said in ((tiny_run, results.best), (tiny_run / "last", results.last)):
         model = LocalModel.from_pretrained(folder, language)
         assert model.default_limit == said.max_new_symbols
-        again = Evaluator(language, max_new_symbols=model.default_limit)(model)
+        again = Evaluator(language, max_new_symbols=model.default_limit, train_words=train_words)(model)
         assert again.to_dict() == said.to_dict()
 
 

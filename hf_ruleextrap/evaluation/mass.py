@@ -1,0 +1,288 @@
+"""The exact distribution of a model over short words, not a sample of it.
+
+Words grow symbol by symbol, all prefixes of a length together, each once, with the model's own cache; so 2^15 words
+take as many steps of one token. This is what Figure 1 and the training dynamics of Mészáros et al. (NeurIPS 2024) show.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.formal import Language, Machine, PromptSet, Source, WordBatch
+from hf_ruleextrap.formal.rules import Conjunction, State
+from hf_ruleextrap.formal.words import FloatArray, IntArray, concatenate
+from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.tokenization import BOS_ID, EOS_ID, SPECIAL_TOKENS, encode
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+_ROWS = 4096
+_MOST_WORDS = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class Mass:
+    """The probability that a model gives to words of up to ``max_length`` symbols.
+
+    Attributes:
+        language: the language's name.
+        max_length: of the words that were followed.
+        both, only_r1, only_r2, neither: to the words that keep R1 and R2, only one of them, none.
+        grammatical: to the words of the language (with two rules, that is ``both``).
+        longer: to all longer words, and to words that hold a special token.
+        impossible: to taking a symbol after which a prefix that was viable no longer is.
+        words: every word that was followed, the shortest first.
+        log_probability: (N,) float64, of each, in nats.
+    """
+
+    language: str
+    max_length: int
+    both: float
+    only_r1: float
+    only_r2: float
+    neither: float
+    grammatical: float
+    longer: float
+    impossible: float
+    words: WordBatch
+    log_probability: FloatArray
+
+    @property
+    def cells(self) -> dict[str, float]:
+        """The four cells."""
+        return {name: getattr(self, name) for name in ("both", "only_r1", "only_r2", "neither")}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers, without the words."""
+        rest = {name: getattr(self, name) for name in ("grammatical", "longer", "impossible")}
+        return {"language": self.language, "max_length": self.max_length, **self.cells, **rest}
+
+
+def exact_mass(model: PreTrainedModel | Source, language: str | Language, *, max_length: int) -> Mass:
+    """How a model's probability is spread over words that keep both rules, one, or none.
+
+    Args:
+        model: a causal language model with the language's tokenizer, or a source.
+        language: a name or a Language.
+        max_length: longest word that is followed (anbn: 8 gives 510 words, 14 gives 32,766).
+
+    Raises:
+        RuleExtrapError: there are more than 2^22 such words, or none.
+
+    >>> from hf_ruleextrap.formal import uniform
+    >>> mass = exact_mass(uniform(get_language("anbn")), "anbn", max_length=2)
+    >>> {cell: round(p, 4) for cell, p in mass.cells.items()}
+    {'both': 0.037, 'only_r1': 0.037, 'only_r2': 0.2963, 'neither': 0.0}
+    """
+    language = get_language(language)
+    _check_size(language, 1, max_length)
+    found: list[tuple[WordBatch, FloatArray, IntArray]] = []
+    impossible, inside, kept, empty = 0.0, 0.0, 0.0, 0.0
+    for layer in _walk(_steps_of(model, language), language, language, WordBatch.from_strings([""]), max_length):
+        prefix = np.exp(layer.log_prefix)
+        alive = language.alive(layer.state)
+        for i, step in enumerate(layer.after):
+            lost = alive & ~language.alive(step)
+            impossible += float(prefix[lost] @ np.exp(layer.log_next[lost, i]))
+        if layer.depth == 0:
+            empty = float(np.exp(layer.log_next[0, -1]))
+            continue
+        log_word = layer.log_prefix + layer.log_next[:, -1]
+        parts = language.split(layer.state)
+        r1, r2 = language.rules[0].accepts(parts[0]), language.rules[1].accepts(parts[1])
+        cell = np.where(r1, np.where(r2, 0, 1), np.where(r2, 2, 3))
+        kept += float(np.exp(log_word) @ language.accepts(layer.state))
+        inside += float(np.exp(log_word).sum())
+        found.append((layer.words, log_word, cell))
+    words, log_probability, cells = _in_order(found)
+    both, only_r1, only_r2, neither = np.bincount(cells, np.exp(log_probability), minlength=4).tolist()
+    return Mass(
+        language=language.name,
+        max_length=max_length,
+        both=both,
+        only_r1=only_r1,
+        only_r2=only_r2,
+        neither=neither,
+        grammatical=kept,
+        longer=max(0.0, 1 - inside - empty),
+        impossible=impossible,
+        words=words,
+        log_probability=log_probability,
+    )
+
+
+def open_rules_probability(
+    model: PreTrainedModel | Source, language: str | Language, prompts: PromptSet, *, max_new_symbols: int
+) -> FloatArray:
+    """The exact probability that a completion ends within the limit and every open rule of its prompt then holds.
+
+    Args:
+        model: as in `exact_mass`.
+        language: a name or a Language.
+        prompts: N prompts of one length.
+        max_new_symbols: most symbols in a completion.
+
+    Returns:
+        (N,) float64.
+
+    Raises:
+        RuleExtrapError: more than 2^22 completions in all, or prompts of several lengths.
+    """
+    language = get_language(language)
+    if len(np.unique(prompts.words.lengths)) > 1:
+        raise RuleExtrapError("the prompts have several lengths: ask for each length in turn")
+    _check_size(language, len(prompts), max_new_symbols)
+    total = np.zeros(len(prompts))
+    for is_open in np.unique(prompts.open, axis=0):
+        rows = np.flatnonzero((prompts.open == is_open).all(axis=1))
+        machine = Conjunction([rule for rule, wanted in zip(language.rules, is_open, strict=True) if wanted])
+        words = prompts.words.take(rows)
+        for layer in _walk(_steps_of(model, language), language, machine, words, max_new_symbols):
+            holds = machine.accepts(layer.state) if machine.rules else np.ones(len(layer.row), np.bool_)
+            np.add.at(total, rows[layer.row], np.exp(layer.log_prefix + layer.log_next[:, -1]) * holds)
+    return total
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """Prefixes of one length.
+
+    Attributes:
+        depth: how many symbols were added.
+        row: (n,) which of the first prefixes each continues.
+        words: the n prefixes themselves.
+        log_prefix: (n,) log-probability of what was added.
+        log_next: (n, k + 1) of each symbol next, and of the end.
+        state: the machine's, after each.
+        after: the machine's after each and one more symbol, for each symbol.
+    """
+
+    depth: int
+    row: IntArray
+    words: WordBatch
+    log_prefix: FloatArray
+    log_next: FloatArray
+    state: State
+    after: list[State]
+
+
+class _Steps(Protocol):
+    """A model as what it needs to be here: prefixes in, the next symbol's log-probabilities out, (n, k + 1)."""
+
+    def first(self, words: WordBatch) -> tuple[Any, FloatArray]: ...
+
+    def following(self, carried: Any, parent: IntArray, symbol: IntArray) -> tuple[Any, FloatArray]: ...
+
+
+class _SourceSteps:
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        with np.errstate(divide="ignore"):
+            self.table = np.log(source.table)
+
+    def first(self, words: WordBatch) -> tuple[Any, FloatArray]:
+        state = self.source.read(words)
+        return state, self.table[state[0]]
+
+    def following(self, carried: Any, parent: IntArray, symbol: IntArray) -> tuple[Any, FloatArray]:
+        state = self.source.step((carried[0][parent],), self.source.symbols[symbol])
+        return state, self.table[state[0]]
+
+
+class _ModelSteps:
+    """A causal LM, one token at a time with its cache; one without a cache reads each prefix anew."""
+
+    def __init__(self, model: PreTrainedModel, language: Language) -> None:
+        self.model, self.language = model.eval(), language
+        self.columns = [len(SPECIAL_TOKENS) + i for i in range(len(language.alphabet))] + [EOS_ID]
+
+    def first(self, words: WordBatch) -> tuple[Any, FloatArray]:
+        import torch
+
+        tokens = np.column_stack([np.full(len(words), BOS_ID), encode(words, self.language)])
+        return self._run(torch.from_numpy(tokens).to(self.model.device), None, None)
+
+    def following(self, carried: Any, parent: IntArray, symbol: IntArray) -> tuple[Any, FloatArray]:
+        import torch
+
+        cache, tokens = carried
+        rows = torch.from_numpy(parent).to(self.model.device)
+        new = torch.from_numpy(symbol + len(SPECIAL_TOKENS)).to(self.model.device)[:, None]
+        tokens = torch.cat([tokens[rows], new], dim=1)
+        if cache is None:
+            return self._run(tokens, None, None)
+        cache = copy.deepcopy(cache)
+        cache.batch_select_indices(rows)
+        return self._run(new, cache, tokens)
+
+    def _run(self, inputs: torch.Tensor, cache: Any, tokens: torch.Tensor | None) -> tuple[Any, FloatArray]:
+        import torch
+
+        with torch.inference_mode():
+            output = self.model(input_ids=inputs, past_key_values=cache, use_cache=True)
+            logs = output.logits[:, -1].double().log_softmax(dim=-1)[:, self.columns].cpu().numpy()
+        carried = getattr(output, "past_key_values", None)
+        usable = carried if hasattr(carried, "batch_select_indices") else None
+        return (usable, inputs if tokens is None else tokens), logs
+
+
+def _steps_of(model: PreTrainedModel | Source, language: Language) -> _Steps:
+    return _SourceSteps(model) if isinstance(model, Source) else _ModelSteps(model, language)
+
+
+def _walk(
+    steps: _Steps, language: Language, machine: Machine, words: WordBatch, max_new_symbols: int
+) -> Iterator[_Layer]:
+    """All continuations, layer by layer; a layer that is too large goes on in parts, one after the other."""
+    codes = np.frombuffer("".join(language.alphabet).encode("ascii"), dtype=np.uint8)
+    k = len(codes)
+    carried, log_next = steps.first(words)
+    state = machine.read(words, to_the_end=True)
+    first = (carried, np.arange(len(words)), words, np.zeros(len(words)), log_next, state, 0)
+    stack = [first]
+    while stack:
+        carried, row, words, log_prefix, log_next, state, depth = stack.pop()
+        after = [machine.step(state, np.full(len(row), code, np.uint8)) for code in codes]
+        yield _Layer(depth, row, words, log_prefix, log_next, state, after)
+        if depth == max_new_symbols:
+            continue
+        for begin in range(0, len(row), max(1, _ROWS // k)):
+            part = np.arange(begin, min(begin + max(1, _ROWS // k), len(row)))
+            parent, symbol = part.repeat(k), np.tile(np.arange(k), len(part))
+            carried_on, log_after = steps.following(carried, parent, symbol)
+            grown = words.take(parent).followed_by(WordBatch(codes[symbol][:, None], np.ones(len(symbol), np.int64)))
+            # Parent by parent, its k children next to each other.
+            moved = tuple(
+                np.stack([step[register][part] for step in after], axis=1).reshape(-1, *state[register].shape[1:])
+                for register in range(len(state))
+            )
+            log_grown = log_prefix[parent] + log_next[parent, symbol]
+            stack.append((carried_on, row[parent], grown, log_grown, log_after, moved, depth + 1))
+
+
+def _in_order(found: list[tuple[WordBatch, FloatArray, IntArray]]) -> tuple[WordBatch, FloatArray, IntArray]:
+    """All layers as one, the shortest words first, then in the order of their codes."""
+    words = concatenate([words for words, _, _ in found])
+    # The last key counts most: the length, then the first symbol, the second, …
+    order = np.lexsort(np.column_stack([words.codes[:, ::-1], words.lengths]).T)
+    log_probability = np.concatenate([logs for _, logs, _ in found])
+    cell = np.concatenate([cells for _, _, cells in found])
+    return words.take(order), log_probability[order], cell[order]
+
+
+def _check_size(language: Language, prefixes: int, length: int) -> None:
+    if length < 1:
+        raise RuleExtrapError(f"a length of {length} holds no word: give 1 or more")
+    if prefixes * len(language.alphabet) ** length > _MOST_WORDS:
+        raise RuleExtrapError(
+            f"{prefixes} x {len(language.alphabet)}^{length} words are too many to follow one by one (the limit is "
+            "2^22): give a smaller length"
+        )

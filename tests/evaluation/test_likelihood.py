@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hf_ruleextrap.architectures import build_model
+from hf_ruleextrap.evaluation import likelihood as module
+from hf_ruleextrap.evaluation.likelihood import likelihood, token_rows
+from hf_ruleextrap.formal import WordBatch
+from hf_ruleextrap.languages import get_language, list_languages
+
+
+def test_token_rows_are_bos_word_eos_and_padding() -> None:
+    rows = token_rows(WordBatch.from_strings(["ab", "aabb"]), get_language("anbn"), width=7)
+    assert rows.tolist() == [[1, 3, 4, 2, 0, 0, 0], [1, 3, 3, 4, 4, 2, 0]]
+
+
+def test_the_mean_is_over_tokens_whatever_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    language = get_language("dyck")
+    model = build_model("lstm", language=language, seed=0)
+    rows = token_rows(language.sample(50, max_length=20, rng=np.random.default_rng(0)), language)
+    whole = likelihood(model, rows)
+    monkeypatch.setattr(module, "_ROWS", 7)
+    parts = likelihood(model, rows)
+    assert parts.tokens == whole.tokens
+    assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert parts.accuracy == whole.accuracy
+    ids = torch.from_numpy(rows)
+    labels = ids.masked_fill(ids == 0, -100)
+    assert whole.loss == pytest.approx(model.eval()(input_ids=ids, labels=labels).loss.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("paper", [False, True])
+@pytest.mark.parametrize("name", list_languages())
+def test_the_probabilities_of_all_words_add_up_to_one(name: str, paper: bool) -> None:
+    language = get_language(name, paper=paper)
+    rng = np.random.default_rng(0)
+    # Words of at most six symbols are few enough that each of them is drawn.
+    possible = sorted(set(language.sample(20_000, max_length=6, rng=rng)))
+    log_probability = language.log_probability(WordBatch.from_strings(possible), 6)
+    assert log_probability is not None
+    assert np.exp(log_probability).sum() == pytest.approx(1)
+
+
+# The authors' data (Mészáros et al., 2024): the entropy of a word, over the 257 targets of a padded row.
+FLOORS = {
+    "ban": 0.2734,
+    "bban": 0.03667,
+    "anbn": np.log(128) / 257,
+    "anbncn": np.log(85) / 257,
+    "dyck": 0.217,
+    "csdyck": 0.630,
+}
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_the_entropy_of_the_paper_s_data_is_the_known_floor(name: str) -> None:
+    language = get_language(name, paper=True)
+    words = language.sample(4000, max_length=256, rng=np.random.default_rng(1))
+    log_probability = language.log_probability(words, 256)
+    assert log_probability is not None
+    error = log_probability.std() / 257 / np.sqrt(len(words))
+    # The published floors of the two bracket languages have a standard error themselves.
+    known_to = {"dyck": 0.005, "csdyck": 0.007}.get(name, 0.00005)
+    assert -log_probability.mean() / 257 == pytest.approx(FLOORS[name], abs=3 * float(np.hypot(error, known_to)))
