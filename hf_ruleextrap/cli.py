@@ -14,7 +14,7 @@ from hf_ruleextrap import __version__
 from hf_ruleextrap.errors import RuleExtrapError
 
 if TYPE_CHECKING:
-    from hf_ruleextrap.formal import Language, WordBatch
+    from hf_ruleextrap.formal import Language, Report, WordBatch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,6 +124,18 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
         command.add_argument("--paper", action="store_true", help="as in the authors' code, where that differs")
     for command in (languages, sample, prompts, chance, evaluate):
         command.add_argument("--json", action="store_true", help="print JSON")
+    score = commands.add_parser("score", help="score completions from a file of JSON lines")
+    score.add_argument("file", help='lines of {"prompt": …, "completion": …, "finished": true}; - for standard input')
+    score.add_argument("--language", required=True)
+    score.add_argument("--paper", action="store_true", help="as in the authors' code, where that differs")
+    score.add_argument("--json", action="store_true", help="print JSON")
+    mass = commands.add_parser("mass", help="the exact probability that a checkpoint gives to all short words")
+    mass.add_argument("--model", required=True, help="a checkpoint: a folder, or a repository of the Hub")
+    mass.add_argument("--language", required=True)
+    mass.add_argument("--max-length", type=int, default=8, help="longest word (default 8)")
+    mass.add_argument("--trust-remote-code", action="store_true", help="run code that the checkpoint brings")
+    mass.add_argument("--out", help="draw every word (.png, .svg, .pdf)")
+    mass.add_argument("--json", action="store_true", help="print JSON")
     plot = commands.add_parser("plot", help="draw a run: its loss beside its rates")
     plot.add_argument("run", help="a run folder")
     plot.add_argument("--out", help="the picture: .png, .svg or .pdf (default: plot.png in the run folder)")
@@ -135,6 +147,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
         "prompts": _prompts,
         "chance": _chance,
         "evaluate": _evaluate,
+        "score": _score,
+        "mass": _mass,
         "plot": _plot,
     }
 
@@ -209,14 +223,52 @@ def _chance(arguments: argparse.Namespace) -> None:
     if arguments.json:
         _print_json(report.to_dict())
         return
-    from hf_ruleextrap.evaluation.table import number
-
     print(f"{arguments.completer} on {report.n} prompts of {language.name}")
-    if report.headline.n:
-        print(f"  {number(report.headline)}  every open rule holds (OOD prompts)")
-    for i, rule in enumerate(report.rules.values(), start=1):
-        print(f"  {number(rule.word.all)}  R{i}: {rule.summary}")
-    print(f"  {number(report.finished)}  completion finished")
+    _print_report(report)
+
+
+def _score(arguments: argparse.Namespace) -> None:
+    from hf_ruleextrap.evaluation import score
+    from hf_ruleextrap.languages import get_language
+
+    language = get_language(arguments.language, paper=arguments.paper)
+    rows = _read_rows(arguments.file)
+    report = score(language, *([row[key] for row in rows] for key in ("prompt", "completion", "finished")))
+    if arguments.json:
+        _print_json(report.to_dict())
+        return
+    print(f"{report.n} completions of prompts of {language.name}")
+    _print_report(report)
+
+
+def _read_rows(name: str) -> list[dict[str, Any]]:
+    """The lines of a file of completions; ``finished`` is true where it is not given."""
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RuleExtrapError(f"cannot read {name!r}: {error}; give a file of JSON lines") from None
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict) or not {"prompt", "completion"} <= row.keys():
+            raise RuleExtrapError(f'{name}, line {number}: give {{"prompt": "…", "completion": "…", "finished": true}}')
+        rows.append({"finished": True, **row})
+    return rows
+
+
+def _print_report(report: Report) -> None:
+    from hf_ruleextrap.evaluation.table import interval, number
+
+    lines = [(report.headline, "every open rule holds (OOD prompts)")] if report.headline.n else []
+    lines += [(rule.word.all, f"R{i}: {rule.summary}") for i, rule in enumerate(report.rules.values(), start=1)]
+    lines += [(report.grammatical, "a word of the language"), (report.finished, "completion finished")]
+    for rate, what in lines:
+        print(f"  {number(rate)}  {interval(rate):12}  {what}")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -256,6 +308,39 @@ def _training_words(folder: Path, language: Language) -> WordBatch | None:
             if recipe.language == language.name:
                 return splits_of(recipe, language).train
     return None
+
+
+def _mass(arguments: argparse.Namespace) -> None:
+    from hf_ruleextrap.languages import get_language
+
+    language = get_language(arguments.language)
+    _quiet()
+    from hf_ruleextrap.completers import LocalModel
+    from hf_ruleextrap.evaluation.mass import check_size, exact_mass
+
+    check_size(language, 1, arguments.max_length)
+    if arguments.out:
+        from hf_ruleextrap.evaluation.figures import check_format
+
+        check_format(arguments.out)
+    model = LocalModel.from_pretrained(arguments.model, language, trust_remote_code=arguments.trust_remote_code)
+    mass = exact_mass(model.model, language, max_length=arguments.max_length)
+    if arguments.json:
+        _print_json({"model": arguments.model, **mass.to_dict()})
+    else:
+        print(f"{arguments.model} on the {len(mass.words):,} words of up to {mass.max_length} symbols")
+        names = {"both": "R1 and R2", "only_r1": "only R1", "only_r2": "only R2", "neither": "neither"}
+        for cell, probability in mass.cells.items():
+            print(f"  {probability:.6f}  {names[cell]}")
+        print(f"  {mass.longer:.6f}  longer words, or a special token")
+        print(f"  {mass.impossible:.6f}  taking a symbol after which no word of {language.name} can follow")
+    if arguments.out:
+        from hf_ruleextrap.evaluation.figures import new_figure
+        from hf_ruleextrap.evaluation.mass_plot import draw_words
+
+        figure = new_figure(10, 3.2, f"{arguments.model} on {language.name}")
+        draw_words(figure, mass, language)
+        figure.savefig(arguments.out, dpi=150, bbox_inches="tight")
 
 
 def _plot(arguments: argparse.Namespace) -> None:

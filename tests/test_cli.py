@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from tiny import TINY
 
+from hf_ruleextrap import score
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.languages import list_languages
 
@@ -46,7 +48,29 @@ def test_prompts(capsys: pytest.CaptureFixture[str]) -> None:
 def test_chance(capsys: pytest.CaptureFixture[str]) -> None:
     report = json.loads(output(capsys, "chance", "ban", "--kind", "ood", "--json"))
     assert report["rules"]["even_as"]["word"]["all"]["rate"] == pytest.approx(0.5)
-    assert "0.50  R1: an even number of a" in output(capsys, "chance", "ban")
+    text = output(capsys, "chance", "ban")
+    assert re.search(r"0\.50 +R1: an even number of a", text)
+    best = json.loads(output(capsys, "chance", "anbn", "--kind", "ood", "--completer", "oracle", "--json"))
+    assert (best["headline"]["hits"], best["headline"]["n"]) == (247, 251)
+
+
+def test_score(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "made.jsonl"
+    path.write_text(
+        '{"prompt": "baa", "completion": "b"}\n{"prompt": "ba", "completion": "bb", "finished": false}\n\n',
+        encoding="utf-8",
+    )
+    report = json.loads(output(capsys, "score", str(path), "--language", "anbn", "--json"))
+    assert report == score("anbn", ["baa", "ba"], ["b", "bb"], [True, False]).to_dict()
+    assert re.search(r"0\.50 +\[.*\] +R1: as many a as b", output(capsys, "score", str(path), "--language", "anbn"))
+
+
+def test_mass(capsys: pytest.CaptureFixture[str], tiny_run: Path, tmp_path: Path) -> None:
+    words = ("mass", "--model", str(tiny_run), "--language", "anbn", "--max-length", "4")
+    mass = json.loads(output(capsys, *words, "--json"))
+    assert 0 < sum(mass[cell] for cell in ("both", "only_r1", "only_r2", "neither", "longer")) <= 1
+    assert f"{mass['both']:.6f}  R1 and R2" in output(capsys, *words, "--out", str(tmp_path / "mass.png"))
+    assert (tmp_path / "mass.png").stat().st_size > 5_000
 
 
 def test_evaluate(capsys: pytest.CaptureFixture[str], tiny_run: Path) -> None:
@@ -79,6 +103,10 @@ def test_train_prints_the_table_and_what_to_type_next(capsys: pytest.CaptureFixt
         (["prompts", "anbn", "--length", "0"], "no id prompt of anbn has 0 symbols"),
         (["prompts", "dyck", "--length", "7"], "no id prompt of dyck has 7 symbols"),
         (["evaluate", "--model", "nowhere/at-all", "--language", "anbn"], "no checkpoint can be loaded"),
+        (["chance", "anbn", "--completer", "unifrom"], "unknown completer 'unifrom': did you mean 'uniform'"),
+        (["score", "nowhere.jsonl", "--language", "anbn"], "cannot read 'nowhere.jsonl'"),
+        (["mass", "--model", "x", "--language", "anbn", "--max-length", "99"], "too many to follow"),
+        (["mass", "--model", "x", "--language", "anbn", "--out", "x.docx"], "cannot draw"),
         (["train", "nowhere.yaml"], "cannot read the recipe 'nowhere.yaml'"),
         (["train", "--max_steps", "soon"], "max_steps is 'soon'"),
         (["train", "--architecture", "lstn"], "unknown architecture 'lstn'"),
@@ -93,6 +121,14 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert captured.err.startswith("error: ")
     assert message in captured.err
     assert len(captured.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("line", ["not json", "[]", '{"prompt": "a"}'])
+def test_a_bad_line_of_completions_is_named(line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "made.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b"}\n' + line, encoding="utf-8")
+    assert main(["score", str(path), "--language", "anbn"]) == 2
+    assert "made.jsonl, line 2: give" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["nonsense"], ["train", "--max_step", "3"], ["evaluate"], ["sample"]])

@@ -187,6 +187,7 @@ class Evaluation:
                 found[f"{kind}_r{i}_completion"] = rule.completion.all.rate
             found[f"{kind}_finished"] = report.finished.rate
             found[f"{kind}_headline"] = report.headline.rate
+            found |= {f"paper/{kind}_{column}": rate for column, rate in report.paper_columns().items()}
         return {name: rate for name, rate in found.items() if rate is not None}
 
 

@@ -83,7 +83,7 @@ def exact_mass(model: PreTrainedModel | Source, language: str | Language, *, max
     {'both': 0.037, 'only_r1': 0.037, 'only_r2': 0.2963, 'neither': 0.0}
     """
     language = get_language(language)
-    _check_size(language, 1, max_length)
+    check_size(language, 1, max_length)
     found: list[tuple[WordBatch, FloatArray, IntArray]] = []
     impossible, inside, kept, empty = 0.0, 0.0, 0.0, 0.0
     for layer in _walk(_steps_of(model, language), language, language, WordBatch.from_strings([""]), max_length):
@@ -139,7 +139,7 @@ def open_rules_probability(
     language = get_language(language)
     if len(np.unique(prompts.words.lengths)) > 1:
         raise RuleExtrapError("the prompts have several lengths: ask for each length in turn")
-    _check_size(language, len(prompts), max_new_symbols)
+    check_size(language, len(prompts), max_new_symbols)
     total = np.zeros(len(prompts))
     for is_open in np.unique(prompts.open, axis=0):
         rows = np.flatnonzero((prompts.open == is_open).all(axis=1))
@@ -201,7 +201,7 @@ class _ModelSteps:
     """A causal LM, one token at a time with its cache; one without a cache reads each prefix anew."""
 
     def __init__(self, model: PreTrainedModel, language: Language) -> None:
-        self.model, self.language = model.eval(), language
+        self.model, self.language = model, language
         self.columns = [len(SPECIAL_TOKENS) + i for i in range(len(language.alphabet))] + [EOS_ID]
 
     def first(self, words: WordBatch) -> tuple[Any, FloatArray]:
@@ -226,9 +226,12 @@ class _ModelSteps:
     def _run(self, inputs: torch.Tensor, cache: Any, tokens: torch.Tensor | None) -> tuple[Any, FloatArray]:
         import torch
 
+        was_training = self.model.training
+        self.model.eval()
         with torch.inference_mode():
             output = self.model(input_ids=inputs, past_key_values=cache, use_cache=True)
             logs = output.logits[:, -1].double().log_softmax(dim=-1)[:, self.columns].cpu().numpy()
+        self.model.train(was_training)
         carried = getattr(output, "past_key_values", None)
         usable = carried if hasattr(carried, "batch_select_indices") else None
         return (usable, inputs if tokens is None else tokens), logs
@@ -278,7 +281,8 @@ def _in_order(found: list[tuple[WordBatch, FloatArray, IntArray]]) -> tuple[Word
     return words.take(order), log_probability[order], cell[order]
 
 
-def _check_size(language: Language, prefixes: int, length: int) -> None:
+def check_size(language: Language, prefixes: int, length: int) -> None:
+    """Raise a RuleExtrapError when the words to be followed are none, or too many."""
     if length < 1:
         raise RuleExtrapError(f"a length of {length} holds no word: give 1 or more")
     if prefixes * len(language.alphabet) ** length > _MOST_WORDS:

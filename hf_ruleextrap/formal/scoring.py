@@ -127,6 +127,19 @@ class Report:
     rules: dict[str, RuleReport]
     groups: dict[str, dict[str, Report]] = field(default_factory=dict)
 
+    def paper_columns(self) -> dict[str, float | None]:
+        """The rates under the names of the authors' tables: each among finished completions alone.
+
+        Where nothing finished they are None; the authors' code has 0.0 there.
+        """
+        first, second = list(self.rules.values())[:2]
+        return {
+            "rule_1_accuracy": first.word.finished.rate,
+            "rule_2_accuracy": second.word.finished.rate,
+            "rule_2_completion_accuracy": second.completion.finished.rate,
+            "finished": self.finished.rate,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and numbers, as in ``results.json``."""
         return asdict(self)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.evaluation.figures import check_format, new_figure
+from hf_ruleextrap.evaluation.mass_plot import CELLS, draw_dynamics
 from hf_ruleextrap.formal import Rate
 
 from .results import Results
@@ -14,7 +16,6 @@ from .results import Results
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_FORMATS = (".png", ".svg", ".pdf")
 # Blue and vermilion of Okabe and Ito: told apart by colour-blind people, and by lightness in print.
 _ID, _OOD = "#0072B2", "#D55E00"
 
@@ -31,25 +32,27 @@ def plot(folder: Path, out: Path) -> None:
     """
     if not (folder / "results.json").exists():
         raise RuleExtrapError(f"{folder} holds no finished run (no results.json): give a run folder")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise RuleExtrapError("plots need matplotlib: pip install 'hf-ruleextrap[plot]'") from None
-    if out.suffix not in _FORMATS:
-        raise RuleExtrapError(f"cannot draw {out.name!r}: give a name that ends in {', '.join(_FORMATS)}")
+    check_format(out)
     results = Results.read(folder)
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     checks = [line for line in log if "eval_loss" in line]
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
-    loss, rates = figure.subplots(1, 2)
+    recipe = results.recipe
+    panels = 2 if recipe.mass_length is None else 3
+    title = f"{recipe.language} · {recipe.architecture} · seed {recipe.seed}"
+    figure = new_figure(4.5 * panels, 4.2, title)
+    loss, rates, *more = figure.subplots(1, panels)
     _draw_loss(loss, log, checks, results)
     _draw_rates(rates, checks, results)
-    for axes in (loss, rates):
+    for axes in more:
+        draw_dynamics(
+            axes, [c["step"] for c in checks], {cell: [c[f"eval_mass_{cell}"] for c in checks] for cell in CELLS}
+        )
+        axes.set_title(f"mass of words up to {recipe.mass_length} symbols", loc="left", fontsize="medium")
+        _legend(axes)
+    for axes in (loss, rates, *more):
         axes.set_xlabel("optimizer step")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)
-    recipe = results.recipe
-    figure.suptitle(f"{recipe.language} · {recipe.architecture} · seed {recipe.seed}", x=0.01, ha="left")
     figure.savefig(out, dpi=150, bbox_inches="tight")
 
 

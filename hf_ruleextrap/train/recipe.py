@@ -61,6 +61,10 @@ class Recipe(BaseModel):
     prompt_length: int | None = Field(None, ge=1, description="symbols in a prompt; by default the language's")
     max_new_symbols: int | None = Field(None, ge=0, description="most symbols in a completion; default max_length")
 
+    mass_length: int | None = Field(
+        None, ge=1, description="at each evaluation, the exact probability of all words up to this length"
+    )
+
     output_dir: str = Field("", description="the run folder; by default runs/LANGUAGE-ARCHITECTURE-seedN")
     use_cpu: bool = Field(False, description="stay on the CPU where there is a GPU")
     report_to: Literal["none", "tensorboard", "trackio", "wandb"] = Field("none", description="an experiment tracker")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +16,7 @@ from hf_ruleextrap.evaluation.likelihood import Likelihood
 from .recipe import Recipe
 
 SCHEMA_VERSION = 1
+_PAPER = "eval_paper/"
 _PACKAGES = ("hf-ruleextrap", "torch", "transformers", "datasets", "accelerate", "numpy")
 
 
@@ -30,6 +32,34 @@ class Training(BaseModel):
     train_words: int
     validation_words: int
     test_words: int
+
+
+class PaperColumns(BaseModel):
+    """The authors' columns (`Report.paper_columns`), by kind and name, as ``ood_rule_1_accuracy``.
+
+    Attributes:
+        best_check: of each column its largest value over all evaluations of the run, which is what the paper's main
+            tables report. It flatters: each column has its own best check.
+        minimum_loss: all at the evaluation with the lowest validation loss.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    best_check: dict[str, float]
+    minimum_loss: dict[str, float]
+
+    @classmethod
+    def from_log(cls, log: Path, best_step: int) -> PaperColumns:
+        """Read them from ``log.jsonl``."""
+        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        best: dict[str, float] = {}
+        at_minimum: dict[str, float] = {}
+        for line in lines:
+            columns = {key.removeprefix(_PAPER): rate for key, rate in line.items() if key.startswith(_PAPER)}
+            best = {key: max(rate, best.get(key, rate)) for key, rate in {**best, **columns}.items()}
+            if line["step"] == best_step and columns:
+                at_minimum = columns
+        return cls(best_check=best, minimum_loss=at_minimum)
 
 
 class Timing(BaseModel):
@@ -53,6 +83,7 @@ class Results(BaseModel):
         training: how it went.
         validation, test: the best checkpoint on words that it was not trained on.
         best, last: rule extrapolation of the checkpoint with the lowest validation loss, and of the last one.
+        paper: the authors' columns.
         versions: of Python and the packages.
         git_commit: of the working directory's repository, or None.
         timing: seconds and the machine; all else is equal for equal recipe and seed.
@@ -68,6 +99,7 @@ class Results(BaseModel):
     test: Likelihood
     best: Evaluation
     last: Evaluation
+    paper: PaperColumns
     versions: dict[str, str | None]
     git_commit: str | None
     timing: Timing

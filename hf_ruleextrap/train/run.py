@@ -26,6 +26,7 @@ from hf_ruleextrap.data import Splits
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation, Evaluator
 from hf_ruleextrap.evaluation.likelihood import Likelihood, likelihood, token_rows
+from hf_ruleextrap.evaluation.mass import check_size, exact_mass
 from hf_ruleextrap.formal import Language, WordBatch
 from hf_ruleextrap.formal.words import IntArray
 from hf_ruleextrap.languages import get_language
@@ -33,7 +34,7 @@ from hf_ruleextrap.tokenization import PAD_ID, build_tokenizer
 
 from .callbacks import JsonLog, Progress
 from .recipe import Recipe, splits_of
-from .results import Results, Timing, Training, git_commit, package_versions
+from .results import PaperColumns, Results, Timing, Training, git_commit, package_versions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -95,6 +96,8 @@ class Task:
             RuleExtrapError: unknown language, too small a length, no prompts.
         """
         language = get_language(recipe.language, paper=recipe.paper)
+        if recipe.mass_length is not None:
+            check_size(language, 1, recipe.mass_length)
         splits = splits_of(recipe, language)
         evaluator = Evaluator(
             language,
@@ -116,6 +119,14 @@ class Task:
         found = likelihood(model, self.rows(split), count_padding=self.recipe.loss_on_padding)
         known = self.language.log_probability(words, self.recipe.max_length)
         return found if known is None else replace(found, floor=float(-known.sum() / found.tokens))
+
+    def masses(self, model: PreTrainedModel) -> dict[str, float]:
+        """The exact cell masses, where the recipe asks for them."""
+        length = self.recipe.mass_length
+        if length is None:
+            return {}
+        mass = exact_mass(model, self.language, max_length=length)
+        return {f"mass_{name}": value for name, value in {**mass.cells, "impossible": mass.impossible}.items()}
 
     def evaluate(self, model: PreTrainedModel) -> Evaluation:
         """Rule extrapolation of a model."""
@@ -177,7 +188,7 @@ class RuleTrainer(Trainer):
         model = self.accelerator.unwrap_model(self.model)
         found = self.task.likelihood(model, "validation")
         rates = self.task.evaluate(model).rates()
-        values = {"loss": found.loss, "token_accuracy": found.accuracy, **rates}
+        values = {"loss": found.loss, "token_accuracy": found.accuracy, **rates, **self.task.masses(model)}
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -291,6 +302,7 @@ def _finish(trainer: RuleTrainer, task: Task) -> Results:
         test=task.likelihood(best, "test"),
         best=task.evaluate(best),
         last=task.evaluate(last),
+        paper=PaperColumns.from_log(recipe.run_dir / "log.jsonl", state.best_global_step),
         versions=package_versions(),
         git_commit=git_commit(),
         timing=Timing(

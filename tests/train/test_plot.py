@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,18 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path, capsys: pytest.Captur
 def test_an_unknown_format_is_refused(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plot", str(tiny_run), "--out", str(tmp_path / "run.docx")]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_run_with_masses_has_them_in_its_log_and_its_picture(tmp_path: Path) -> None:
+    from tiny import TINY
+
+    from hf_ruleextrap.train.plot import plot
+    from hf_ruleextrap.train.recipe import Recipe
+    from hf_ruleextrap.train.run import run
+
+    folder = tmp_path / "run"
+    run(Recipe.of({**TINY, "mass_length": 6, "output_dir": str(folder)}, "test"))
+    checks = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines() if "eval_loss" in line]
+    assert all(0 < check["eval_mass_both"] < 1 for check in checks)
+    plot(folder, tmp_path / "three.png")
+    assert (tmp_path / "three.png").stat().st_size > 5_000
