@@ -246,8 +246,12 @@ def _flat_codes(text: str) -> ByteArray:
 def _holds_integers(words: object) -> bool:
     if isinstance(words, np.ndarray):
         return bool(np.issubdtype(words.dtype, np.integer))
-    first = next(iter(cast("Sequence[object]", words)), "")
-    return not isinstance(first, str) and np.issubdtype(np.asarray(first).dtype, np.integer)
+    rows = cast("Sequence[object]", words)
+    if not isinstance(next(iter(rows), ""), (list, tuple, np.ndarray)):
+        return False
+    # An empty row has no type; the first other one tells.
+    telling = next((row for row in rows if np.size(cast("npt.ArrayLike", row))), None)
+    return telling is None or np.issubdtype(np.asarray(telling).dtype, np.integer)
 
 
 def _integer_matrix(ids: npt.ArrayLike | Sequence[npt.ArrayLike]) -> IntArray:
