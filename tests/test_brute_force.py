@@ -241,6 +241,26 @@ def test_any_text_can_be_a_completion(texts: list[str]) -> None:
     assert not verdicts.word[~verdicts.parsed].any()
 
 
+def test_a_very_long_completion_widens_no_other() -> None:
+    language = get_language("dyck")
+    completions = ["[" * 50_000 + "]" * 50_000, *["]"] * 1000]
+    verdicts = formal.score(language, ["", *[")["] * 1000], completions)
+    assert verdicts.word[:, 0].all()
+    assert verdicts.word[0].all()
+
+
+@pytest.mark.parametrize("end", ["])", "]", ")]", "])]"])
+def test_a_long_word_is_read_like_a_short_one(end: str) -> None:
+    rule = formal.nested("()", "[]")
+    middle = "()[]" * 2000
+    prefix, long = formal.WordBatch.from_strings(["(["]), formal.WordBatch.from_strings([middle + end])
+    short = formal.WordBatch.from_strings([end])
+    states = [rule.read(words, rule.read(prefix)) for words in (long, short)]
+    assert states[0][0].tolist() == states[1][0].tolist()
+    assert states[0][1].tolist() == states[1][1].tolist() or states[0][0][0] < 0
+    assert rule.accepts(states[0]) == closes("([" + end, "()[]")
+
+
 def test_rates_count_what_they_say() -> None:
     language = get_language("anbn")
     report = formal.aggregate(

@@ -28,6 +28,8 @@ def score(
     prompts: PromptSet | Words,
     completions: Words,
     finished: Sequence[bool] | BoolArray | None = None,
+    *,
+    samples: int = 1,
 ) -> Report:
     """Do prompt + completion keep the rules? Counts, rates and 95 % intervals.
 
@@ -36,6 +38,7 @@ def score(
         prompts: N prompts, as strings, arrays of symbol indices, or a set of `Language.prompts`.
         completions: what was added to each, without BOS and EOS; one with anything but symbols in it is unparsable.
         finished: whether each ended by itself; by default all did.
+        samples: completions of each prompt, next to each other; the intervals are then a bootstrap over prompts.
 
     Raises:
         RuleExtrapError: unknown language, foreign symbol in a prompt, numbers of rows differ, no rows.
@@ -44,7 +47,7 @@ def score(
     >>> report.headline.rate, report.to_dict()["rules"]["as_equal_bs"]["word"]["all"]["hits"]
     (1.0, 1)
     """
-    return formal.aggregate(formal.score(get_language(language), prompts, completions, finished))
+    return formal.aggregate(formal.score(get_language(language), prompts, completions, finished, samples=samples))
 
 
 def chance(

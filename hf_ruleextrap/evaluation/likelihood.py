@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hf_ruleextrap.formal import Language, WordBatch
-from hf_ruleextrap.formal.words import IntArray
+from hf_ruleextrap.formal.words import BoolArray, FloatArray, IntArray
 from hf_ruleextrap.tokenization import BOS_ID, EOS_ID, PAD_ID, encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _ROWS = 256
+_MOST_WORDS = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -61,21 +64,64 @@ def likelihood(model: PreTrainedModel, rows: IntArray, *, count_padding: bool = 
         rows: (N, T) token ids, as of `token_rows`.
         count_padding: PAD targets count, too (as in the paper's code).
     """
+    loss, right, total = 0.0, 0, 0
+    for losses, correct, counted in _batches(model, rows, count_padding=count_padding):
+        loss += float(losses.sum())
+        right += int(correct.sum())
+        total += int(counted.sum())
+    return Likelihood(loss / total, right / total, total)
+
+
+def word_log_probability(model: PreTrainedModel, words: WordBatch, language: Language) -> FloatArray:
+    """(N,) float64: the log-probability that a model gives to each word and its end, in nats."""
+    parts = _batches(model, token_rows(words, language), count_padding=False)
+    return np.concatenate([-losses.sum(axis=1) for losses, _, _ in parts])
+
+
+def divergence(model: PreTrainedModel, language: Language, *, max_length: int) -> float | None:
+    """The Kullback-Leibler divergence of a model from the data, in nats a word: sum of P log(P / model).
+
+    Args:
+        model: a causal language model with the language's tokenizer.
+        language: whose sampler makes the data.
+        max_length: of the data.
+
+    Returns:
+        The exact sum over all words; or None where the sampler has no closed form, or the words are more than 2^14.
+    """
+    words = list(islice(language.words(max_length), _MOST_WORDS + 1)) if _is_small(language, max_length) else []
+    if not 0 < len(words) <= _MOST_WORDS:
+        return None
+    batch = WordBatch.from_strings(words)
+    known = language.log_probability(batch, max_length)
+    if known is None:
+        return None
+    possible = np.exp(known) > 0
+    return float((np.exp(known) * (known - word_log_probability(model, batch, language)))[possible].sum())
+
+
+def _is_small(language: Language, max_length: int) -> bool:
+    """Whether to list the words at all; a list of all words grows with k to the power of the length."""
+    return language.few_words or len(language.alphabet) ** max_length <= _MOST_WORDS
+
+
+def _batches(
+    model: PreTrainedModel, rows: IntArray, *, count_padding: bool
+) -> Iterator[tuple[FloatArray, BoolArray, BoolArray]]:
+    """The loss of each target, whether it was the likeliest token, and whether it counts; each (B, T - 1)."""
     import torch
     from torch.nn.functional import cross_entropy
 
     was_training = model.training
     model.eval()
-    loss, right, total = 0.0, 0, 0
-    with torch.inference_mode():
-        for first in range(0, len(rows), _ROWS):
+    for first in range(0, len(rows), _ROWS):
+        with torch.inference_mode():
             ids = torch.from_numpy(rows[first : first + _ROWS]).to(model.device)
             targets = ids[:, 1:]
             if not count_padding:
                 targets = targets.masked_fill(targets == PAD_ID, -100)
             logits = model(input_ids=ids[:, :-1], use_cache=False).logits.float()
-            loss += cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum").item()
-            right += int((logits.argmax(-1) == targets).sum())
-            total += int((targets != -100).sum())
+            losses = cross_entropy(logits.transpose(1, 2), targets, reduction="none")
+            found = (losses.double(), logits.argmax(-1) == targets, targets != -100)
+        yield tuple(part.cpu().numpy() for part in found)  # type: ignore[misc]  # three of them
     model.train(was_training)
-    return Likelihood(loss / total, right / total, total)

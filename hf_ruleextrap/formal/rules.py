@@ -25,6 +25,10 @@ State: TypeAlias = tuple[Register, ...]
 """A machine's registers; the first axis of each runs over the words."""
 
 
+_LONG = 4096
+"""Symbols above which a word is read on its own by a rule whose state grows."""
+
+
 class Machine(ABC):
     """What reads words symbol by symbol: a rule, or a language (all its rules side by side)."""
 
@@ -293,6 +297,36 @@ class Nested(Rule):
         fatal = (depth < 0) | (closes & ((depth == 0) | (top != kind)))
         depth = np.where(fatal, np.int32(-1), depth + opens - closes)
         return depth, self._moved(stack, kind, opens, closes)
+
+    def read(self, words: WordBatch, state: State | None = None, *, to_the_end: bool = False) -> State:
+        """As for any machine; long words one by one, or the time would grow with the square of their length."""
+        if words.codes.shape[1] <= _LONG:
+            return super().read(words, state, to_the_end=to_the_end)
+        depth, stack = self.start(len(words)) if state is None else state
+        ends = [
+            self._read_one(word, int(depth[row]), int.from_bytes(stack[row].astype("<u8").tobytes(), "little"))
+            for row, word in enumerate(words)
+        ]
+        digits = max(1, max(-(-top.bit_length() // 64) for _, top in ends))
+        packed = b"".join(top.to_bytes(8 * digits, "little") for _, top in ends)
+        numbers = np.frombuffer(packed, dtype="<u8").astype(np.uint64)
+        return np.array([end for end, _ in ends], np.int32), numbers.reshape(len(words), digits)
+
+    def _read_one(self, word: str, depth: int, stack: int) -> tuple[int, int]:
+        """The depth and the stack, as one number, after a word."""
+        if depth < 0:
+            return -1, 0
+        bits = self._bits
+        open_kinds = [stack >> bits * place & (1 << bits) - 1 for place in reversed(range(depth))]
+        opens = {opening: kind for kind, (opening, _) in enumerate(self.pairs)}
+        closes = {closing: kind for kind, (_, closing) in enumerate(self.pairs)}
+        for symbol in word:
+            if symbol in opens:
+                open_kinds.append(opens[symbol])
+            elif symbol in closes and (not open_kinds or open_kinds.pop() != closes[symbol]):
+                return -1, 0
+        written = "".join(format(kind, f"0{bits}b") for kind in open_kinds)
+        return len(open_kinds), int(written or "0", 2)
 
     def _moved(self, stack: Register, kind: ByteArray, opens: BoolArray, closes: BoolArray) -> Register:
         """The stack with the kind pushed where one opens, and the top dropped where one closes."""

@@ -82,6 +82,9 @@ class Results(BaseModel):
         recipe: the whole recipe.
         training: how it went.
         validation, test: the best checkpoint on words that it was not trained on.
+        test_without_padding, test_with_padding: the test loss in both ways to count, whatever the recipe's.
+        divergence: the Kullback-Leibler divergence of the best checkpoint from the data, in nats a word, where it can
+            be computed.
         best, last: rule extrapolation of the checkpoint with the lowest validation loss, and of the last one.
         paper: the authors' columns.
         versions: of Python and the packages.
@@ -97,6 +100,9 @@ class Results(BaseModel):
     training: Training
     validation: Likelihood
     test: Likelihood
+    test_without_padding: Likelihood
+    test_with_padding: Likelihood
+    divergence: float | None
     best: Evaluation
     last: Evaluation
     paper: PaperColumns

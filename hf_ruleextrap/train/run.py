@@ -25,7 +25,7 @@ from hf_ruleextrap.completers import LocalModel
 from hf_ruleextrap.data import Splits
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation, Evaluator
-from hf_ruleextrap.evaluation.likelihood import Likelihood, likelihood, token_rows
+from hf_ruleextrap.evaluation.likelihood import Likelihood, divergence, likelihood, token_rows
 from hf_ruleextrap.evaluation.mass import check_size, exact_mass
 from hf_ruleextrap.formal import Language, WordBatch
 from hf_ruleextrap.formal.words import IntArray
@@ -110,13 +110,17 @@ class Task:
 
     def rows(self, split: str) -> IntArray:
         """Token ids of a split; as wide as the longest word may be where PAD counts, else as the longest one is."""
-        width = self.recipe.max_length + 2 if self.recipe.loss_on_padding else None
+        return self._rows(split, padded=self.recipe.loss_on_padding)
+
+    def _rows(self, split: str, *, padded: bool) -> IntArray:
+        width = self.recipe.max_length + 2 if padded else None
         return token_rows(getattr(self.splits, split), self.language, width=width)
 
-    def likelihood(self, model: PreTrainedModel, split: str) -> Likelihood:
-        """Loss and accuracy on a split, as the recipe counts PAD."""
+    def likelihood(self, model: PreTrainedModel, split: str, *, padded: bool | None = None) -> Likelihood:
+        """Loss and accuracy on a split; PAD counts where it is asked for, by default as in the recipe."""
+        padded = self.recipe.loss_on_padding if padded is None else padded
         words: WordBatch = getattr(self.splits, split)
-        found = likelihood(model, self.rows(split), count_padding=self.recipe.loss_on_padding)
+        found = likelihood(model, self._rows(split, padded=padded), count_padding=padded)
         known = self.language.log_probability(words, self.recipe.max_length)
         return found if known is None else replace(found, floor=float(-known.sum() / found.tokens))
 
@@ -300,6 +304,9 @@ def _finish(trainer: RuleTrainer, task: Task) -> Results:
         ),
         validation=task.likelihood(best, "validation"),
         test=task.likelihood(best, "test"),
+        test_without_padding=task.likelihood(best, "test", padded=False),
+        test_with_padding=task.likelihood(best, "test", padded=True),
+        divergence=divergence(best, task.language, max_length=recipe.max_length),
         best=task.evaluate(best),
         last=task.evaluate(last),
         paper=PaperColumns.from_log(recipe.run_dir / "log.jsonl", state.best_global_step),

@@ -6,7 +6,7 @@ import torch
 
 from hf_ruleextrap.architectures import build_model
 from hf_ruleextrap.evaluation import likelihood as module
-from hf_ruleextrap.evaluation.likelihood import likelihood, token_rows
+from hf_ruleextrap.evaluation.likelihood import divergence, likelihood, token_rows
 from hf_ruleextrap.formal import WordBatch
 from hf_ruleextrap.languages import get_language, list_languages
 
@@ -29,6 +29,34 @@ def test_the_mean_is_over_tokens_whatever_the_batches(monkeypatch: pytest.Monkey
     ids = torch.from_numpy(rows)
     labels = ids.masked_fill(ids == 0, -100)
     assert whole.loss == pytest.approx(model.eval()(input_ids=ids, labels=labels).loss.item(), rel=1e-5)
+
+
+def test_the_divergence_is_none_of_a_model_that_is_the_data() -> None:
+    class Exact(torch.nn.Module):
+        """Gives a^n b^n, n <= 4, its own probabilities, by looking each prefix up."""
+
+        device = torch.device("cpu")
+
+        def forward(self, input_ids: torch.Tensor, use_cache: bool) -> object:
+            del use_cache
+            words = ["a" * n + "b" * n for n in range(1, 5)]
+            logits = torch.full((*input_ids.shape, 5), -1e4)
+            for row, ids in enumerate(input_ids.tolist()):
+                for place in range(len(ids)):
+                    prefix = "".join({3: "a", 4: "b"}.get(i, "") for i in ids[1 : place + 1])
+                    following = [word[len(prefix) :][:1] or "$" for word in words if word.startswith(prefix)]
+                    for token, symbol in ((3, "a"), (4, "b"), (2, "$")):
+                        if symbol in following:
+                            logits[row, place, token] = np.log(following.count(symbol) / len(following))
+            return type("Output", (), {"logits": logits})
+
+    language = get_language("anbn")
+    exact = divergence(Exact(), language, max_length=8)  # type: ignore[arg-type]  # all of a model that is used
+    assert exact == pytest.approx(0, abs=1e-5)
+    other = divergence(build_model("lstm", language=language, seed=0), language, max_length=8)
+    assert other is not None
+    assert other > 0.1
+    assert divergence(build_model("lstm", language="dyck", seed=0), get_language("dyck"), max_length=64) is None
 
 
 @pytest.mark.parametrize("paper", [False, True])
