@@ -15,7 +15,8 @@ import numpy as np
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import Language, Machine, PromptSet, Source, WordBatch
-from hf_ruleextrap.formal.rules import Conjunction, State
+from hf_ruleextrap.formal.machine import State
+from hf_ruleextrap.formal.rules import Conjunction
 from hf_ruleextrap.formal.words import FloatArray, IntArray, concatenate
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.tokenization import BOS_ID, EOS_ID, SPECIAL_TOKENS, encode

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
+from .brackets import balanced, nested
 from .chance import chance
 from .language import Language
+from .machine import Machine
 from .oracle import oracle
 from .prompts import Kind, Prompt, PromptSet
-from .rules import (
-    Conjunction,
-    Machine,
-    Rule,
-    balanced,
-    equal_counts,
-    even_count,
-    nested,
-    ordered,
-    starts_with,
-)
+from .rules import Conjunction, Rule, equal_counts, even_count, ordered, starts_with
 from .scoring import Rate, Report, Verdicts, aggregate, score
 from .sources import Source, always_stop, ngram, uniform
 from .words import WordBatch

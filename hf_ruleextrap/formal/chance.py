@@ -14,8 +14,9 @@ import numpy as np
 from hf_ruleextrap.errors import RuleExtrapError
 
 from .language import Language
+from .machine import Machine, State
 from .prompts import PromptSet
-from .rules import Conjunction, Machine, State
+from .rules import Conjunction
 from .scoring import Rate, Report, RuleReport, Split, aggregate, group_rows, score
 from .sources import Source
 from .words import FloatArray, IntArray

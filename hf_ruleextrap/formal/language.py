@@ -11,8 +11,9 @@ import numpy as np
 
 from hf_ruleextrap.errors import RuleExtrapError
 
+from .machine import ask
 from .prompts import Kind, PromptSet
-from .rules import Conjunction, Rule, ask
+from .rules import Conjunction, Rule
 from .words import BoolArray, FloatArray, WordBatch, Words, pieces
 
 _MOST_PROMPTS = 1 << 20

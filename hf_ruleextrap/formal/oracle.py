@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from .language import Language
+from .machine import Machine, State
 from .prompts import PromptSet
-from .rules import Conjunction, Machine, State
+from .rules import Conjunction
 from .words import BoolArray, ByteArray, IntArray, WordBatch
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .language import Language
-from .rules import State
+from .machine import State
 from .words import PAD_CODE, ByteArray, FloatArray, IntArray, WordBatch, concatenate
 
 _ROWS = 4096

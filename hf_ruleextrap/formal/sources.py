@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .language import Language
-from .rules import Machine, State
+from .machine import Machine, State
 from .words import BoolArray, ByteArray, FloatArray, IntArray, WordBatch
 
 

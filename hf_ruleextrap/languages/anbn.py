@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from hf_ruleextrap.formal.language import Language
-from hf_ruleextrap.formal.rules import State, equal_counts, ordered
+from hf_ruleextrap.formal.machine import State
+from hf_ruleextrap.formal.rules import equal_counts, ordered
 from hf_ruleextrap.formal.sampling import blocks
 from hf_ruleextrap.formal.words import BoolArray, FloatArray, WordBatch
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from hf_ruleextrap.formal.brackets import balanced
 from hf_ruleextrap.formal.language import Language
-from hf_ruleextrap.formal.rules import balanced
 from hf_ruleextrap.formal.sampling import bracket_log_probability, bracket_words
 from hf_ruleextrap.formal.words import FloatArray, WordBatch
 from hf_ruleextrap.languages.dyck import prime_words
