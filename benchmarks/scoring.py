@@ -74,21 +74,26 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     print(f"{arguments.n:,} completions of up to {arguments.longest} symbols, seconds (median of {arguments.repeats})")
-    print(f"{'language':10}{'score':>9}{'aggregate':>11}{'row by row':>12}{'ratio':>8}")
+    print(f"{'language':10}{'strings':>9}{'ids':>9}{'aggregate':>11}{'row by row':>12}{'strings':>9}{'ids':>7}")
     few = min(arguments.n, 5000)
     for name in list_languages():
         language = get_language(name)
         prompts, completions = completions_of(language, arguments.n, arguments.longest)
         ours = seconds(lambda: formal.score(language, prompts, completions), arguments.repeats)  # noqa: B023  # at once
         verdicts = formal.score(language, prompts, completions)
+        table, ids = np.zeros(256, np.int8), formal.WordBatch.from_strings(completions)
+        table[[ord(symbol) for symbol in language.alphabet]] = np.arange(len(language.alphabet))
+        indices = np.where(ids.codes > 0, table[ids.codes], np.int8(-1))
+        labelled = language.label(prompts)
+        from_ids = seconds(lambda: formal.score(language, labelled, indices), arguments.repeats)  # noqa: B023  # at once
         rates = seconds(lambda: formal.aggregate(verdicts), arguments.repeats)  # noqa: B023  # at once
-        line = f"{name:10}{ours:9.3f}{rates:11.3f}"
+        line = f"{name:10}{ours:9.3f}{from_ids:9.3f}{rates:11.3f}"
         if name in LOOPS:
             whole = formal.WordBatch.from_strings(
                 [p + c for p, c in zip(prompts[:few], completions[:few], strict=True)]
             )
             loop = seconds(lambda: row_by_row(name, whole, 8), 3) * arguments.n / few  # noqa: B023  # at once
-            line += f"{loop:12.3f}{loop / ours:8.1f}"
+            line += f"{loop:12.3f}{loop / ours:8.0f}x{loop / from_ids:6.0f}x"
         print(line)
 
 

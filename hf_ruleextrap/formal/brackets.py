@@ -109,6 +109,10 @@ class Nested(Rule):
     def _moved(self, stack: Register, kind: ByteArray, opens: BoolArray, closes: BoolArray) -> Register:
         """The stack with the kind pushed where one opens, and the top dropped where one closes."""
         bits, rest = np.uint64(self._bits), np.uint64(64 - self._bits)
+        if stack.shape[1] == 1:
+            # One digit, as almost always: shift by nothing where nothing is to be done, which no choice can beat.
+            up, down = opens.astype(np.uint64) * bits, closes.astype(np.uint64) * bits
+            return np.asarray((((stack[:, 0] << up) | (kind * opens)) >> down)[:, None])
         pushed, dropped = stack << bits, stack >> bits
         pushed[:, 1:] |= stack[:, :-1] >> rest
         dropped[:, :-1] |= stack[:, 1:] << rest

@@ -113,8 +113,9 @@ class WordBatch:
             )
         ended = matrix < 0
         lengths = np.where(ended.any(axis=1), ended.argmax(axis=1), matrix.shape[1]).astype(np.int64)
-        table = np.frombuffer("".join(alphabet).encode("ascii"), dtype=np.uint8)
-        return cls.from_codes(table[np.maximum(matrix, 0)], lengths)
+        table = np.zeros(256, np.uint8)
+        table[: len(alphabet)] = np.frombuffer("".join(alphabet).encode("ascii"), dtype=np.uint8)
+        return cls.from_codes(table.take(matrix.astype(np.uint8), mode="clip"), lengths)
 
     @classmethod
     def of(cls, words: Words, alphabet: Sequence[str] | None = None, *, allow_foreign: bool = False) -> WordBatch:
@@ -164,7 +165,7 @@ class WordBatch:
     def take(self, rows: IntArray | BoolArray | slice) -> WordBatch:
         """The batch of some rows, as NumPy would index them."""
         lengths = self.lengths[rows]
-        return WordBatch(self.codes[rows, : int(lengths.max(initial=0))], lengths)
+        return WordBatch(self.codes[:, : int(lengths.max(initial=0))][rows], lengths)
 
     def followed_by(self, suffixes: WordBatch) -> WordBatch:
         """Row by row, the concatenation with another batch of as many rows.
@@ -254,7 +255,7 @@ def _holds_integers(words: object) -> bool:
     return telling is None or np.issubdtype(np.asarray(telling).dtype, np.integer)
 
 
-def _integer_matrix(ids: npt.ArrayLike | Sequence[npt.ArrayLike]) -> IntArray:
+def _integer_matrix(ids: npt.ArrayLike | Sequence[npt.ArrayLike]) -> npt.NDArray[np.integer]:
     if isinstance(ids, np.ndarray):
         matrix = ids
     else:
@@ -264,4 +265,4 @@ def _integer_matrix(ids: npt.ArrayLike | Sequence[npt.ArrayLike]) -> IntArray:
             matrix[row, : len(values)] = values
     if matrix.ndim != 2:
         raise RuleExtrapError(f"integer words have {matrix.ndim} dimension(s): give a matrix, one row a word")
-    return matrix.astype(np.int64)
+    return matrix
