@@ -102,7 +102,7 @@ class _Walk:
         return Report(
             language=self.language.name,
             n=n,
-            headline=self.headline(prompts.of_kind("ood"), sampled),
+            headline=self.headline(prompts.take(prompts.asked), sampled),
             finished=Rate.known(finishing, n),
             empty=Rate.known(empty, n),
             unparsable=Rate.known(0.0, n),
@@ -110,16 +110,16 @@ class _Walk:
             rules=rules,
         )
 
-    def headline(self, ood: PromptSet, sampled: Report | None) -> Rate:
+    def headline(self, asked: PromptSet, sampled: Report | None) -> Rate:
         """Every open rule holds: one walk for each set of open rules."""
         total = 0.0
-        for is_open in np.unique(ood.open, axis=0):
-            words = ood.words.take((ood.open == is_open).all(axis=1))
+        for is_open in np.unique(asked.open, axis=0):
+            words = asked.words.take((asked.open == is_open).all(axis=1))
             machine = Conjunction([rule for rule, wanted in zip(self.language.rules, is_open, strict=True) if wanted])
             if sampled is not None and not _is_exact(machine):
                 return sampled.headline
             total += self.success(machine, machine.read(words), self.source.read(words)) * len(words)
-        return Rate.known(total / max(len(ood), 1), len(ood))
+        return Rate.known(total / max(len(asked), 1), len(asked))
 
     def success(self, machine: Machine, state: State, context: State) -> float:
         """The probability that a completion ends within the limit and the machine then accepts.

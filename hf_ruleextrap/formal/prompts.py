@@ -57,6 +57,11 @@ class PromptSet(Sequence[Prompt]):
         return self.take(self.ood if kind == "ood" else ~self.ood)
 
     @property
+    def asked(self) -> BoolArray:
+        """(N,) bool: OOD, and some rule is open. Of any other prompt the headline asks nothing."""
+        return np.asarray(self.ood & self.open.any(axis=1))
+
+    @property
     def texts(self) -> list[str]:
         """The prompts as strings."""
         return list(self.words)

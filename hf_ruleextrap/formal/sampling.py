@@ -8,7 +8,7 @@ from .language import Language
 from .machine import State
 from .words import PAD_CODE, ByteArray, FloatArray, IntArray, WordBatch, concatenate
 
-_ROWS = 4096
+_AT_ONCE = 4096
 
 
 def blocks(*runs: tuple[str, IntArray]) -> WordBatch:
@@ -50,7 +50,9 @@ def bracket_words(language: Language, lengths: IntArray, rng: np.random.Generato
         rng: the randomness.
         prime: end a word as soon as all brackets are closed, so that no word is a concatenation of two.
     """
-    pieces = [_grow(language, lengths[first : first + _ROWS], rng, prime) for first in range(0, len(lengths), _ROWS)]
+    pieces = [
+        _grow(language, lengths[first : first + _AT_ONCE], rng, prime) for first in range(0, len(lengths), _AT_ONCE)
+    ]
     return concatenate(pieces) if pieces else WordBatch.from_strings([])
 
 

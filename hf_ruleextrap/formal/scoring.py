@@ -107,7 +107,7 @@ class Report:
     Attributes:
         language: its name.
         n: number of completions.
-        headline: every open rule of the prompt holds; over all OOD prompts.
+        headline: every open rule of the prompt holds; over all OOD prompts that leave one open.
         finished: the completion ended by itself, within the limit.
         empty: it has no symbol.
         unparsable: it holds something that is no symbol.
@@ -284,7 +284,7 @@ def aggregate(verdicts: Verdicts, *, groups: bool = True) -> Report:
     return Report(
         language=v.language.name,
         n=len(v.prompts),
-        headline=rate(v.open_hold, v.prompts.ood),
+        headline=rate(v.open_hold, v.prompts.asked),
         finished=rate(v.finished),
         empty=rate(v.empty),
         unparsable=rate(~v.parsed),

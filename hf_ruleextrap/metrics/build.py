@@ -1,0 +1,142 @@
+"""The metric's folder as it is published: complete without this package."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+from collections import defaultdict
+from pathlib import Path
+
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.languages import get_language, list_languages
+from hf_ruleextrap.metrics import GOLDEN, RULE_EXTRAPOLATION
+
+_PACKAGE = Path(__file__).parents[1]
+_NAME = _PACKAGE.name
+_HEADER = '''"""Rules, languages and scoring of hf-ruleextrap in one file, made from its modules: change those."""
+
+from __future__ import annotations
+
+'''
+
+
+def build_metric(folder: str | Path) -> list[Path]:
+    """Write the metric as a folder that needs NumPy, `datasets` and `evaluate`, and nothing of ours.
+
+    Args:
+        folder: the folder; it is made, and its files are replaced. Its last part has to be ``rule_extrapolation``,
+            since `evaluate` looks for a script of the folder's name.
+
+    Returns:
+        The files, sorted. The same sources give the same bytes.
+
+    Raises:
+        RuleExtrapError: the folder has another name.
+    """
+    folder, source = Path(folder), Path(RULE_EXTRAPOLATION)
+    if folder.name != source.name:
+        raise RuleExtrapError(f"{str(folder)!r}: evaluate needs a folder of the name {source.name!r}")
+    (folder / "golden").mkdir(parents=True, exist_ok=True)
+    script = f"{source.name}.py"
+    shutil.copyfile(source / script, folder / script)
+    (folder / "rules.py").write_text(flat_source(), encoding="utf-8")
+    for case in GOLDEN.iterdir():
+        shutil.copyfile(case, folder / "golden" / case.name)
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def flat_source() -> str:
+    """The modules that scoring needs, one after the other in one file, each after what it imports.
+
+    Raises:
+        RuleExtrapError: two modules give a name of their own to different things.
+    """
+    modules = [f"{_NAME}.languages.{name}" for name in list_languages()]
+    imports: defaultdict[str, set[str]] = defaultdict(set)
+    owners: dict[str, str] = {}
+    parts = []
+    for module in _in_order([f"{_NAME}.formal.scoring", *modules]):
+        tree = ast.parse(_file(module).read_text(encoding="utf-8"))
+        for name in _defined(tree):
+            if owners.setdefault(name, module) != module:
+                raise RuleExtrapError(f"{owners[name]} and {module} both define {name}: give one of them another name")
+        parts.append(_body(module, tree, imports))
+    classes = ", ".join(type(get_language(name)).__name__ for name in list_languages())
+    listed = f"LANGUAGES = {{language.name: language() for language in ({classes})}}\n"
+    return "\n\n".join([_HEADER + _statements(imports), *parts, listed])
+
+
+def _file(module: str) -> Path:
+    return _PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+
+
+def _home(node: ast.ImportFrom, module: str) -> str:
+    """The module that a ``from … import`` of another module names."""
+    base = module.split(".")[: -node.level] if node.level else []
+    return ".".join([*base, *([node.module] if node.module else [])])
+
+
+def _ours(node: ast.stmt, module: str) -> str | None:
+    if isinstance(node, ast.ImportFrom) and _home(node, module).startswith(_NAME):
+        return _home(node, module)
+    return None
+
+
+def _in_order(modules: list[str]) -> list[str]:
+    """The modules and all that they import of ours, each after what it imports."""
+    order: list[str] = []
+
+    def visit(module: str) -> None:
+        if module in order:
+            return
+        for node in ast.parse(_file(module).read_text(encoding="utf-8")).body:
+            if home := _ours(node, module):
+                visit(home)
+        order.append(module)
+
+    for module in modules:
+        visit(module)
+    return order
+
+
+def _defined(tree: ast.Module) -> list[str]:
+    """The names that a module gives to things of its own."""
+    names = []
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.append(node.name)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            names += [part.id for part in ast.walk(node) if isinstance(part, ast.Name) and _is_stored(part)]
+    return names
+
+
+def _is_stored(name: ast.Name) -> bool:
+    return isinstance(name.ctx, ast.Store)
+
+
+def _body(module: str, tree: ast.Module, imports: defaultdict[str, set[str]]) -> str:
+    """A module's text under a heading, without its imports; those of other packages are noted."""
+    lines = _file(module).read_text(encoding="utf-8").splitlines()
+    for node in tree.body:
+        is_import = isinstance(node, (ast.Import, ast.ImportFrom))
+        if is_import or node is tree.body[0]:
+            assert node.end_lineno is not None
+            lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+        if is_import and not _ours(node, module):
+            _note(node, imports)
+    heading = f"# {module.removeprefix(_NAME + '.')}: {(ast.get_docstring(tree) or '').splitlines()[0]}"
+    return "\n".join([heading, "", *"\n".join(lines).strip().splitlines(), ""])
+
+
+def _note(node: ast.stmt, imports: defaultdict[str, set[str]]) -> None:
+    """Remember an import of another package: "" for the names of modules, else the names by their module."""
+    if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+        imports[str(node.module)] |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.Import):
+        imports[""] |= {f"{a.name} as {a.asname}" if a.asname else a.name for a in node.names}
+
+
+def _statements(imports: defaultdict[str, set[str]]) -> str:
+    whole = [f"import {name}" for name in sorted(imports[""])]
+    named = [f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(imports.items()) if module]
+    return "\n".join([*named, "", *whole, ""])

@@ -1,0 +1,108 @@
+"""The metric `rule_extrapolation`: do completions of a prompt keep the rules of a formal language?"""
+
+from __future__ import annotations
+
+# `evaluate` reads these lines itself: one module a line, no comment behind a relative import.
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+import evaluate
+
+from .rules import LANGUAGES, RuleExtrapError, aggregate, score, unknown
+
+_DESCRIPTION = """\
+Rule extrapolation: a formal language is the intersection of two rules (a^n b^n: as many a as b; every a before every
+b). A prompt already breaks one of them; does its completion still keep the other? The metric counts how often each rule
+holds for prompt + completion and for the completion alone, over all prompts and among finished completions, with 95 %
+intervals. Its headline is the share of out-of-distribution prompts after which every rule that was still open holds.
+"""
+
+_INPUTS = """\
+Args:
+    predictions: list of str, the completions: symbols alone, without prompt, spaces and special tokens. A completion
+        with anything else in it is unparsable, and keeps no rule.
+    references: list of str, the prompt of each.
+    finished: list of bool, whether each completion ended by itself within its limit. By default all did.
+    samples: how many completions, next to each other, belong to one prompt (which is repeated). By default 1.
+Returns:
+    A dictionary: n, headline, finished, empty, unparsable, grammatical, rules[NAME]["word" | "completion"]["all" |
+    "finished"], each a rate {"rate", "low", "high", "hits", "n", "exact"}; groups by kind, broken rules and length.
+    What was never asked has the rate None.
+Example:
+    >>> metric = evaluate.load("ruleextrap/rule_extrapolation", "anbn")
+    >>> metric.compute(predictions=["b", ""], references=["baa", "aab"])["headline"]["rate"]
+    1.0
+"""
+
+_CITATION = """\
+@inproceedings{meszaros2024rule,
+  title = {Rule Extrapolation in Language Models: A Study of Compositional Generalization on {OOD} Prompts},
+  author = {M{\\'e}sz{\\'a}ros, Anna and Ujv{\\'a}ry, Szilvia and Brendel, Wieland and Reizinger, Patrik and
+    Husz{\\'a}r, Ferenc},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2024},
+}
+"""
+
+
+class RuleExtrapolation(evaluate.Metric):
+    """One configuration a language."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        if self.config_name not in LANGUAGES:
+            hint = 'Give it as the second argument: evaluate.load(…, "anbn")'
+            raise unknown("language", self.config_name, LANGUAGES, hint)
+        text = datasets.Value("string")
+        return evaluate.MetricInfo(
+            module_type="metric",
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_INPUTS,
+            features=datasets.Features({"predictions": text, "references": text}),
+            reference_urls=["https://arxiv.org/abs/2409.13728"],
+        )
+
+    def compute(
+        self, *, predictions: Sequence[str] | None = None, references: Sequence[str] | None = None, **options: Any
+    ) -> dict[str, Any] | None:
+        """Score what was added and what is given; see ``inputs_description``."""
+        if predictions is not None and references is not None:
+            predictions, references = _checked(predictions, references)
+        elif self.writer is None and predictions is None and references is None and self.process_id == 0:
+            raise RuleExtrapError("nothing to score: give predictions (completions) and references (their prompts)")
+        return super().compute(predictions=predictions, references=references, **options)
+
+    def add_batch(
+        self, *, predictions: Sequence[str] | None = None, references: Sequence[str] | None = None, **options: Any
+    ) -> None:
+        """Add completions and their prompts."""
+        if predictions is not None and references is not None:
+            predictions, references = _checked(predictions, references)
+        super().add_batch(predictions=predictions, references=references, **options)
+
+    def _compute(
+        self, predictions: list[str], references: list[str], finished: Sequence[bool] | None = None, samples: int = 1
+    ) -> dict[str, Any]:
+        prompts = references[::samples] if samples > 0 else references
+        if [prompt for prompt in prompts for _ in range(samples)] != references:
+            raise RuleExtrapError(f"samples is {samples}: repeat each prompt so often, next to each other")
+        language = LANGUAGES[self.config_name]
+        return aggregate(score(language, prompts, predictions, finished, samples=samples)).to_dict()
+
+
+def _checked(predictions: Sequence[str], references: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What Arrow can hold; what it cannot, `evaluate` would report at length and without the row."""
+    if len(predictions) != len(references):
+        raise RuleExtrapError(f"{len(predictions)} predictions and {len(references)} references: give one prompt each")
+    if len(predictions) == 0:
+        raise RuleExtrapError("nothing to score: give at least one prediction and its reference")
+    return _texts("prediction", predictions), _texts("reference", references)
+
+
+def _texts(what: str, rows: Sequence[str]) -> list[str]:
+    for row, text in enumerate(rows):
+        if not isinstance(text, str):
+            raise RuleExtrapError(f"{what} {row} is {type(text).__name__}, not a string: give one a row")
+    # Half of a surrogate pair cannot be stored; the replacement character is no symbol either.
+    return [t if t.isascii() else t.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for t in rows]

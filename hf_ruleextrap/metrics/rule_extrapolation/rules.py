@@ -1,0 +1,9 @@
+"""What the metric needs of this package. A published metric holds the code itself here: see `metrics.build`."""
+
+from hf_ruleextrap.errors import RuleExtrapError, unknown
+from hf_ruleextrap.formal.scoring import aggregate, score
+from hf_ruleextrap.languages import get_language, list_languages
+
+LANGUAGES = {name: get_language(name) for name in list_languages()}
+
+__all__ = ["LANGUAGES", "RuleExtrapError", "aggregate", "score", "unknown"]

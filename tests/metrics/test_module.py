@@ -1,0 +1,118 @@
+"""The `evaluate` module: what a user of that library may do with it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import evaluate
+import pytest
+
+from hf_ruleextrap import score
+from hf_ruleextrap.metrics import RULE_EXTRAPOLATION
+
+PROMPTS, COMPLETIONS, FINISHED = ["baa", "ba", "ab", "bb"], ["b", "a", "", "aa"], [True, True, True, False]
+
+
+@pytest.fixture
+def metric() -> evaluate.Metric:
+    return evaluate.load(RULE_EXTRAPOLATION, "anbn", keep_in_memory=True)
+
+
+def test_it_is_score(metric: evaluate.Metric) -> None:
+    expected = score("anbn", PROMPTS, COMPLETIONS, FINISHED).to_dict()
+    assert metric.compute(predictions=COMPLETIONS, references=PROMPTS, finished=FINISHED) == expected
+
+
+def test_rows_can_be_added_one_by_one_and_in_batches(metric: evaluate.Metric) -> None:
+    metric.add_batch(predictions=COMPLETIONS[:2], references=PROMPTS[:2])
+    metric.add(prediction=COMPLETIONS[2], reference=PROMPTS[2])
+    metric.add_batch(predictions=COMPLETIONS[3:], references=PROMPTS[3:])
+    assert metric.compute() == score("anbn", PROMPTS, COMPLETIONS).to_dict()
+    # It can be used again.
+    assert metric.compute(predictions=["b"], references=["baa"])["n"] == 1
+
+
+def test_several_completions_of_a_prompt(metric: evaluate.Metric) -> None:
+    completions = ["b", "", "a", "b"]
+    result = metric.compute(predictions=completions, references=["baa", "baa", "ba", "ba"], samples=2)
+    assert result == score("anbn", ["baa", "ba"], completions, samples=2).to_dict()
+    with pytest.raises(ValueError, match="repeat each prompt"):
+        metric.compute(predictions=completions, references=["baa", "ba", "baa", "ba"], samples=2)
+
+
+def test_it_combines_with_others() -> None:
+    both = evaluate.combine(
+        {name: evaluate.load(RULE_EXTRAPOLATION, name, keep_in_memory=True) for name in ("anbn", "ban")},
+        force_prefix=True,
+    )
+    result = both.compute(predictions=["b"], references=["baa"])
+    assert result["anbn_headline"] == score("anbn", ["baa"], ["b"]).to_dict()["headline"]
+    assert result["ban_grammatical"] == score("ban", ["baa"], ["b"]).to_dict()["grammatical"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("anbm", "did you mean 'anbn'"), (None, "known: anbn, anbncn, ban, bban, csdyck, dyck")]
+)
+def test_an_unknown_language_is_refused_with_the_list(name: str | None, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        evaluate.load(RULE_EXTRAPOLATION, name)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "references", "said"),
+    [
+        ([], [], "nothing to score: give at least one"),
+        (["a"], [], "1 predictions and 0 references"),
+        (["a", None], ["a", "b"], "prediction 1 is NoneType, not a string"),
+        (["a"], [3], "reference 0 is int, not a string"),
+        (["a"], ["axb"], "row 0: 'x' is not a symbol"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    metric: evaluate.Metric, predictions: list[object], references: list[object], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        metric.compute(predictions=predictions, references=references)
+    assert "\n" not in str(caught.value)
+    # Nothing of it stays behind.
+    assert metric.compute(predictions=["b"], references=["baa"])["n"] == 1
+
+
+def test_nothing_at_all_is_a_mistake(metric: evaluate.Metric) -> None:
+    with pytest.raises(ValueError, match="nothing to score"):
+        metric.compute()
+
+
+def test_any_text_is_counted(metric: evaluate.Metric) -> None:
+    strange = ["b" * 20_000, "\ud800", "b\u0301", "b\0", "</s>", "b\n"]
+    result = metric.compute(predictions=strange, references=["baa"] * len(strange))
+    assert result == score("anbn", ["baa"] * len(strange), strange).to_dict()
+    assert result["unparsable"]["hits"] == len(strange) - 1
+
+
+WORKER = """
+import sys
+import evaluate
+
+rank = int(sys.argv[1])
+metric = evaluate.load(sys.argv[2], "anbn", process_id=rank, num_process=2, experiment_id="two", cache_dir=sys.argv[3])
+metric.add_batch(predictions=[["b", "a"], ["", "aa"]][rank], references=[["baa", "ba"], ["ab", "bb"]][rank])
+result = metric.compute()
+assert (result is None) == (rank == 1)
+print(result and (result["n"], result["headline"]["hits"], result["rules"]["as_equal_bs"]["word"]["all"]["hits"]))
+"""
+
+
+def test_two_processes_are_one_result(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WORKER]
+    processes = [
+        subprocess.Popen([*command, str(rank), RULE_EXTRAPOLATION, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    outputs = [process.communicate(timeout=120)[0].strip() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    report = score("anbn", PROMPTS, COMPLETIONS)
+    held = report.rules["as_equal_bs"].word.all.hits
+    assert outputs == [str((4, report.headline.hits, held)), "None"]
