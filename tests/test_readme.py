@@ -1,4 +1,4 @@
-"""What the README tells a reader to type."""
+"""What the README and the pages of docs/ tell a reader to type."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hf_ruleextrap.languages import get_language, list_languages
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+PAGES = [README, *(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))]
+BLOCKS = [block for page in PAGES for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)]
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
@@ -21,7 +22,7 @@ def test_each_python_block_runs(
 ) -> None:
     shutil.copytree(tiny_run, tmp_path / "runs" / "quickstart")
     monkeypatch.chdir(tmp_path)
-    exec(compile(BLOCKS[number], f"README block {number}", "exec"), {})
+    exec(compile(BLOCKS[number], f"block {number}", "exec"), {})
     assert capsys.readouterr().out
 
 
