@@ -41,7 +41,8 @@ class Preset:
         name: what `build_model` calls it, e.g. ``"lstm"``.
         model_type: what transformers calls it.
         summary: one sentence.
-        sizes: for each size ("paper", "mini") the fields of its configuration.
+        sizes: for each size ("paper", "mini") the fields of its configuration; and ``vocab_multiple``, where the
+            vocabulary is rounded up.
     """
 
     name: str
@@ -98,6 +99,8 @@ def architecture_config(
     _check_overrides(name, config_class, overrides)
     if not _is(vocab_size, int) or vocab_size <= max(_SPECIAL_IDS.values()):
         raise RuleExtrapError(f"vocab_size is {vocab_size!r}: give 3 for the special tokens plus the alphabet's size")
+    multiple = fields.pop("vocab_multiple", 1)
+    vocab_size = -(-vocab_size // multiple) * multiple
     try:
         return config_class(**{**fields, **overrides, **_SPECIAL_IDS, "vocab_size": vocab_size})
     except (TypeError, ValueError) as error:
@@ -172,6 +175,9 @@ def _config_class(model_type: str) -> type[PreTrainedConfig]:
 
     # Importing it makes the Auto classes know our own.
     from . import models  # noqa: F401
+    from .kernels import use_kernels
+
+    use_kernels()
 
     if model_type not in CONFIG_MAPPING:
         near = difflib.get_close_matches(str(model_type), CONFIG_MAPPING.keys(), n=3)

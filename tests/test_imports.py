@@ -18,7 +18,7 @@ LAYERS = [
     {"errors"},
     {"formal"},
     {"languages"},
-    {"tokenization", "data", "metrics", "models"},
+    {"tokenization", "data", "metrics", "models", "kernels"},
     {"architectures", "completers"},
     {"evaluation"},
     {"train"},

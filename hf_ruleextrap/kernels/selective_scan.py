@@ -1,0 +1,165 @@
+"""The selective scan of Mamba on a CPU: one pass over the sequence with the state in the processor's cache.
+
+    h[t] = exp(dt[t] A) h[t - 1] + dt[t] B[t] x[t],    y[t] = sum over the state of C[t] h[t]
+
+Source: Gu and Dao, Mamba, arXiv 2312.00752, algorithm 2. Going backward, the states of one channel are computed again
+rather than stored; what is stored is what went in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import silu, softplus
+
+_Array: TypeAlias = npt.NDArray[np.float32]
+# Sums may be taken in any order; what is not a number stays so.
+_FREE = {"reassoc", "contract", "arcp", "nsz"}
+
+
+@numba.njit(parallel=True, fastmath=_FREE, cache=True)  # type: ignore[untyped-decorator]  # numba has no types
+def _forward(x: _Array, dt: _Array, a: _Array, b: _Array, c: _Array, y: _Array, last: _Array) -> None:
+    rows, channels, length = x.shape
+    size = a.shape[1]
+    for place in numba.prange(rows * channels):
+        row, channel = place // channels, place % channels
+        state = np.zeros(size, np.float32)
+        for t in range(length):
+            step = dt[row, channel, t]
+            drive = step * x[row, channel, t]
+            total = np.float32(0)
+            for n in range(size):
+                state[n] = np.exp(step * a[channel, n]) * state[n] + drive * b[row, t, n]
+                total += state[n] * c[row, t, n]
+            y[row, channel, t] = total
+        last[row, channel] = state
+
+
+@numba.njit(parallel=True, fastmath=_FREE, cache=True)  # type: ignore[untyped-decorator]  # numba has no types
+def _backward(
+    x: _Array,
+    dt: _Array,
+    a: _Array,
+    b: _Array,
+    c: _Array,
+    grad_y: _Array,
+    grad_last: _Array,
+    grad_x: _Array,
+    grad_dt: _Array,
+    grad_a: _Array,
+    grad_b: _Array,
+    grad_c: _Array,
+) -> None:
+    rows, channels, length = x.shape
+    size = a.shape[1]
+    for row in numba.prange(rows):
+        states = np.zeros((length + 1, size), np.float32)
+        decays = np.empty((length, size), np.float32)
+        for channel in range(channels):
+            for t in range(length):
+                step = dt[row, channel, t]
+                drive = step * x[row, channel, t]
+                for n in range(size):
+                    decays[t, n] = np.exp(step * a[channel, n])
+                    states[t + 1, n] = decays[t, n] * states[t, n] + drive * b[row, t, n]
+            grad_state = grad_last[row, channel].copy()
+            for back in range(length):
+                t = length - 1 - back
+                step, value, out = dt[row, channel, t], x[row, channel, t], grad_y[row, channel, t]
+                for_input, for_step = np.float32(0), np.float32(0)
+                for n in range(size):
+                    grad_c[row, t, n] += out * states[t + 1, n]
+                    grad = grad_state[n] + out * c[row, t, n]
+                    grad_state[n] = grad * decays[t, n]
+                    through = grad_state[n] * states[t, n]
+                    for_step += through * a[channel, n]
+                    grad_a[row, channel, n] += through * step
+                    for_input += grad * b[row, t, n]
+                    grad_b[row, t, n] += grad * step * value
+                grad_x[row, channel, t] = for_input * step
+                grad_dt[row, channel, t] = for_step + for_input * value
+
+
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        x, dt, a, b, c = (tensor.detach().contiguous() for tensor in inputs)
+        y, last = torch.empty_like(x), x.new_empty(*x.shape[:2], a.shape[1])
+        numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+        _forward(*(tensor.numpy() for tensor in (x, dt, a, b, c, y, last)))
+        ctx.save_for_backward(x, dt, a, b, c)
+        return y, last
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        x, dt, a, b, c = ctx.saved_tensors
+        grad_x, grad_dt = torch.empty_like(x), torch.empty_like(dt)
+        grad_a, grad_b, grad_c = x.new_zeros(len(x), *a.shape), torch.zeros_like(b), torch.zeros_like(c)
+        numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+        given = (x, dt, a, b, c, *(grad.contiguous() for grad in grads))
+        made = (grad_x, grad_dt, grad_a, grad_b, grad_c)
+        _backward(*(tensor.numpy() for tensor in (*given, *made)))
+        return grad_x, grad_dt, grad_a.sum(0), grad_b, grad_c
+
+
+def selective_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """The scan from a state of zeros.
+
+    Args:
+        x: (B, D, T) float32, on the CPU like all the others.
+        dt: (B, D, T) float32, the step sizes, at least 0.
+        a: (D, N) float32, negative.
+        b: (B, T, N) float32.
+        c: (B, T, N) float32.
+
+    Returns:
+        y (B, D, T) and the last state (B, D, N).
+    """
+    y, last = _Scan.apply(x, dt, a, b, c)
+    return y, last
+
+
+def over(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """transformers' ``mamba_selective_scan``, with this scan where it can run, and ``plain`` where it cannot."""
+
+    def scan(
+        hidden_states: Tensor,
+        dt: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None = None,
+        z: Tensor | None = None,
+        delta_bias: Tensor | None = None,
+        delta_softplus: bool = False,
+        return_last_state: bool = False,
+        **rest: Any,
+    ) -> Any:
+        tensors = [tensor for tensor in (hidden_states, dt, A, B, C, D, z, delta_bias) if tensor is not None]
+        if torch.compiler.is_compiling() or any(
+            tensor.device.type != "cpu" or tensor.dtype != torch.float32 for tensor in tensors
+        ):
+            return plain(
+                hidden_states, dt, A, B, C, D, z, delta_bias, delta_softplus, return_last_state, **rest
+            )
+        steps = dt if delta_bias is None else dt + delta_bias[..., None]
+        y, last = selective_scan(
+            hidden_states,
+            softplus(steps) if delta_softplus else steps,
+            A,
+            B.transpose(1, 2),
+            C.transpose(1, 2),
+        )
+        if D is not None:
+            y = y + hidden_states * D[:, None]
+        if z is not None:
+            y = y * silu(z)
+        return (y, last) if return_last_state else y
+
+    return scan

@@ -1,0 +1,511 @@
+"""The xLSTM with mLSTM and sLSTM blocks, as in the package ``xlstm``.
+
+Source: Beck et al., xLSTM: Extended Long Short-Term Memory, NeurIPS 2024, arXiv 2405.04517. The modules and the
+parameters are those of that package's ``xLSTMLMModel`` (`package_name` says which is which); the computation goes over
+the sequence in chunks from one state to the next, so that training, reading a prompt and adding one token are one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, group_norm, layer_norm, logsigmoid, silu
+from transformers import initialization as init
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.utils.generic import can_return_tuple
+
+from .base import RuleConfig, RuleForCausalLM, RulePreTrainedModel, real_tokens
+from .recurrent import RecurrentCache, States, run_aligned
+
+# The logarithm of a scale at which nothing has been seen; not infinite, so that differences stay numbers.
+_NOTHING = -1e30
+_EPS = 1e-6
+
+
+class RuleXLSTMConfig(RuleConfig):
+    """Sizes and choices of the xLSTM; the defaults are the paper's.
+
+    Attributes:
+        hidden_size: width of the residual stream.
+        num_hidden_layers: number of blocks.
+        slstm_at: the blocks, from 0, that are sLSTM; the others are mLSTM.
+        num_attention_heads: heads of every cell; divides ``hidden_size``.
+        conv_kernel: width of the causal convolution before the gates (mLSTM: before queries and keys).
+        qkv_block_size: width of the blocks of the mLSTM's queries, keys and values.
+        proj_factor: the mLSTM's inner width over ``hidden_size``, rounded up to a multiple of ``proj_multiple``.
+        ff_proj_factor: the same for the feed-forward layer behind an sLSTM.
+        proj_multiple: see there.
+        dropout: share dropped of each cell's output.
+        chunk_size: tokens computed in parallel by an mLSTM. It changes the time that it takes, not the result.
+    """
+
+    model_type = "ruleextrap_xlstm"
+    size_fields: ClassVar[tuple[str, ...]] = (
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "conv_kernel",
+        "qkv_block_size",
+        "proj_multiple",
+        "chunk_size",
+    )
+    probability_fields: ClassVar[tuple[str, ...]] = ("dropout",)
+
+    hidden_size: int = 64
+    num_hidden_layers: int = 6
+    slstm_at: list[int] | tuple[int, ...] = (1,)
+    num_attention_heads: int = 4
+    conv_kernel: int = 4
+    qkv_block_size: int = 4
+    proj_factor: float = 2.0
+    ff_proj_factor: float = 1.3
+    proj_multiple: int = 64
+    dropout: float = 0.0
+    chunk_size: int = 64
+
+    def check(self) -> None:
+        """Raise ValueError, in one line, for a value from which no model can be built."""
+        super().check()
+        blocks = range(self.num_hidden_layers)
+        if not isinstance(self.slstm_at, (list, tuple)) or not set(self.slstm_at) <= set(blocks):
+            raise ValueError(f"slstm_at is {self.slstm_at!r}: give a list of numbers from 0 to {blocks[-1]}")
+        for name in ("proj_factor", "ff_proj_factor"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
+                raise ValueError(f"{name} is {value!r}: give a number above 0")
+        for name, width in (("hidden_size", self.hidden_size), ("the mLSTM's inner width", self.inner_size)):
+            if width % self.num_attention_heads:
+                raise ValueError(
+                    f"num_attention_heads {self.num_attention_heads} does not divide {name} {width}: give another"
+                )
+        if self.inner_size % self.qkv_block_size:
+            raise ValueError(
+                f"qkv_block_size {self.qkv_block_size} does not divide the mLSTM's inner width {self.inner_size}: "
+                "give another"
+            )
+
+    def rounded_up(self, factor: float) -> int:
+        """``factor`` times the width, up to the next multiple."""
+        return math.ceil(factor * self.hidden_size / self.proj_multiple) * self.proj_multiple
+
+    @property
+    def inner_size(self) -> int:
+        """Width inside an mLSTM."""
+        return self.rounded_up(self.proj_factor)
+
+
+def package_name(name: str) -> str:
+    """The name that the package ``xlstm`` gives to a parameter of `RuleXLSTMForCausalLM`.
+
+    >>> package_name("model.blocks.0.xlstm.proj_up.weight")
+    'xlstm_block_stack.blocks.0.xlstm.proj_up.weight'
+    """
+    name = name.replace("model.embed_tokens.", "token_embedding.")
+    name = re.sub(r"^model\.", "xlstm_block_stack.", name)
+    return re.sub(r"slstm_cell\.(recurrent_kernel|bias)$", r"slstm_cell._\1_", name)
+
+
+def small_init(weight: Tensor, width: int) -> None:
+    """Normal, of variance 2 / (5 width)."""
+    init.normal_(weight, mean=0.0, std=math.sqrt(2 / (5 * width)))
+
+
+class Norm(nn.Module):
+    """Layer norm without a bias whose weight is 1 + w, over all of a vector or over each head's part."""
+
+    def __init__(self, width: int, heads: int | None = None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.weight = nn.Parameter(torch.zeros(width))
+
+    def reset_parameters(self) -> None:
+        """The weight is 1."""
+        init.zeros_(self.weight)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, T, width) in and out."""
+        weight = 1 + self.weight
+        if self.heads is None:
+            return layer_norm(hidden, weight.shape, weight)
+        return group_norm(hidden.flatten(0, 1), self.heads, weight).view_as(hidden)
+
+
+class BlockLinear(nn.Module):
+    """A linear map that is a row of small blocks."""
+
+    def __init__(self, blocks: int, width: int, init_width: int) -> None:
+        super().__init__()
+        self.init_width = init_width
+        self.weight = nn.Parameter(torch.empty(blocks, width // blocks, width // blocks))
+
+    def reset_parameters(self) -> None:
+        """Small, for the width of the residual stream."""
+        small_init(self.weight, self.init_width)
+
+    @property
+    def dense(self) -> Tensor:
+        """(width, width), to be multiplied from the right."""
+        return block_diagonal(self.weight.transpose(1, 2))
+
+
+def block_diagonal(blocks: Tensor) -> Tensor:
+    """One matrix with the (N, rows, columns) blocks on its diagonal: (N rows, N columns)."""
+    n, rows, columns = blocks.shape
+    eye = torch.eye(n, dtype=blocks.dtype, device=blocks.device)
+    return (blocks[:, :, None] * eye[:, None, :, None]).reshape(n * rows, n * columns)
+
+
+class CausalConv(nn.Module):
+    """A causal convolution of each channel by itself, as a sum over the shifts."""
+
+    def __init__(self, width: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(width, width, kernel, groups=width)
+
+    def forward(self, inputs: Tensor, before: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Convolve.
+
+        Args:
+            inputs: (B, T, width).
+            before: (B, kernel - 1, width), what came before.
+            lengths: (B,) how many of each row count; None for all.
+
+        Returns:
+            (B, T, width), and the last kernel - 1 inputs that count.
+        """
+        columns, kernel = inputs.shape[1], self.conv.kernel_size[0]
+        padded = torch.cat([before, inputs], dim=1)
+        outputs = self.conv.bias + sum(padded[:, k : k + columns] * self.conv.weight[:, 0, k] for k in range(kernel))
+        if lengths is None:
+            return outputs, padded[:, columns:]
+        index = lengths[:, None] + torch.arange(kernel - 1, device=inputs.device)
+        return outputs, padded[torch.arange(len(padded), device=inputs.device)[:, None], index]
+
+
+class MatrixCell(nn.Module):
+    """The mLSTM's cell: a matrix memory with exponential gates."""
+
+    def __init__(self, width: int, heads: int, chunk: int) -> None:
+        super().__init__()
+        self.heads, self.chunk = heads, chunk
+        self.igate = nn.Linear(3 * width, heads)
+        self.fgate = nn.Linear(3 * width, heads)
+        self.outnorm = Norm(width, heads)
+
+    def reset_parameters(self) -> None:
+        """Gates that do not depend on the input: forgetting from 3 to 6 over the heads."""
+        init.zeros_(self.fgate.weight)
+        init.copy_(self.fgate.bias, torch.linspace(3.0, 6.0, self.heads))
+        init.zeros_(self.igate.weight)
+        init.normal_(self.igate.bias, mean=0.0, std=0.1)
+
+    def start(self, inputs: Tensor) -> States:
+        """The memory (B, heads, d, d), its normalizer (B, heads, d) and their logarithmic scale (B, heads)."""
+        batch, _, width = inputs.shape
+        size = width // self.heads
+        scale = torch.full((batch, self.heads), _NOTHING, dtype=torch.float32, device=inputs.device)
+        return inputs.new_zeros(batch, self.heads, size, size), inputs.new_zeros(batch, self.heads, size), scale
+
+    def forward(
+        self, queries: Tensor, keys: Tensor, values: Tensor, state: States, lengths: Tensor | None
+    ) -> tuple[Tensor, States]:
+        """Read and write (B, T, width) queries, keys and values, chunk by chunk."""
+        batch, columns, width = queries.shape
+        together = torch.cat([queries, keys, values], dim=-1)
+        gates = self.igate(together).transpose(1, 2), logsigmoid(self.fgate(together)).transpose(1, 2)
+        log_in, log_keep = (gate.float() for gate in gates)
+        if lengths is not None:
+            # A pad writes nothing and forgets nothing.
+            inside = torch.arange(columns, device=queries.device) < lengths[:, None, None]
+            log_in, log_keep = log_in.where(inside, log_in.new_tensor(_NOTHING)), log_keep * inside
+        q, k, v = (part.view(batch, columns, self.heads, -1).transpose(1, 2) for part in (queries, keys, values))
+        k = k / math.sqrt(width // self.heads)
+        outputs = []
+        for first in range(0, columns, self.chunk):
+            part = slice(first, first + self.chunk)
+            output, state = _read_and_write(
+                q[:, :, part], k[:, :, part], v[:, :, part], log_in[:, :, part], log_keep[:, :, part], state
+            )
+            outputs.append(output)
+        hidden = torch.cat(outputs, dim=2).transpose(1, 2).reshape(batch, columns, width)
+        return self.outnorm(hidden), state
+
+
+def _read_and_write(
+    q: Tensor, k: Tensor, v: Tensor, log_in: Tensor, log_keep: Tensor, state: States
+) -> tuple[Tensor, States]:
+    """One chunk of C tokens of the mLSTM (arXiv 2405.04517, appendix A.3).
+
+    Scales are taken out of every sum before it is exponentiated. They cancel in the quotient, so no gradient goes
+    through them.
+
+    Args:
+        q, k, v: (B, heads, C, d).
+        log_in: (B, heads, C), logarithms of the input gates.
+        log_keep: (B, heads, C), of the forget gates.
+        state: as of `MatrixCell.start`.
+    """
+    memory, normalizer, scale = state
+    kept = log_keep.cumsum(dim=-1)
+    # weights[t, s]: what token s wrote, as it is left at token t.
+    weights = kept[..., :, None] - kept[..., None, :] + log_in[..., None, :]
+    ones = torch.ones(weights.shape[-2:], dtype=torch.bool, device=weights.device)
+    weights = weights.masked_fill(ones.triu(1), -math.inf)
+    earlier = kept + scale[..., None]
+    with torch.no_grad():
+        most = torch.maximum(weights.amax(dim=-1), earlier)
+    from_state = (earlier - most).exp().to(q.dtype)
+    mixed = (q @ k.transpose(-1, -2)) * (weights - most[..., None]).exp().to(q.dtype)
+    total = mixed.sum(dim=-1) + from_state * (q @ normalizer[..., None])[..., 0]
+    found = mixed @ v + from_state[..., None] * (q @ memory)
+    output = found / (torch.maximum(total.abs(), (-most).exp().to(q.dtype)) + _EPS)[..., None]
+
+    end, end_scale = weights[..., -1, :], most[..., -1]
+    written = (end - end_scale[..., None]).exp().to(q.dtype)[..., None] * k
+    left = from_state[..., -1, None]
+    new_memory = left[..., None] * memory + written.transpose(-1, -2) @ v
+    return output, (new_memory, left * normalizer + written.sum(dim=-2), end_scale)
+
+
+class MatrixLayer(nn.Module):
+    """The mLSTM's layer: up, convolution, cell, gate, down."""
+
+    def __init__(self, config: RuleXLSTMConfig) -> None:
+        super().__init__()
+        width, inner = config.hidden_size, config.inner_size
+        self.width, self.blocks = width, config.num_hidden_layers
+        self.proj_up = nn.Linear(width, 2 * inner, bias=False)
+        blocks = inner // config.qkv_block_size
+        self.q_proj, self.k_proj, self.v_proj = (BlockLinear(blocks, inner, width) for _ in range(3))
+        self.conv1d = CausalConv(inner, config.conv_kernel)
+        self.mlstm_cell = MatrixCell(inner, config.num_attention_heads, config.chunk_size)
+        self.learnable_skip = nn.Parameter(torch.ones(inner))
+        self.proj_down = nn.Linear(inner, width, bias=False)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def reset_parameters(self) -> None:
+        """As the package has it."""
+        small_init(self.proj_up.weight, self.width)
+        init.normal_(self.proj_down.weight, mean=0.0, std=2 / self.blocks / math.sqrt(self.width))
+        init.ones_(self.learnable_skip)
+
+    def start(self, inputs: Tensor) -> States:
+        """Nothing seen."""
+        inner = self.learnable_skip.shape[0]
+        wide = inputs.new_zeros(len(inputs), self.conv1d.conv.kernel_size[0] - 1, inner)
+        return wide, *self.mlstm_cell.start(inputs.new_empty(len(inputs), 0, inner))
+
+    def forward(self, inputs: Tensor, state: States, lengths: Tensor | None) -> tuple[Tensor, States]:
+        """(B, T, hidden_size) in and out, and the state after the last token that counts."""
+        up, gate = self.proj_up(inputs).chunk(2, dim=-1)
+        convolved, before = self.conv1d(up, state[0], lengths)
+        convolved = silu(convolved)
+        queries, keys = (convolved @ torch.cat([self.q_proj.dense, self.k_proj.dense], dim=1)).chunk(2, dim=-1)
+        hidden, memory = self.mlstm_cell(queries, keys, up @ self.v_proj.dense, state[1:], lengths)
+        hidden = (hidden + self.learnable_skip * convolved) * silu(gate)
+        return self.dropout(self.proj_down(hidden)), (before, *memory)
+
+
+class ScalarCell(nn.Module):
+    """The sLSTM's parameters: what the last output adds to the gates, and their bias."""
+
+    def __init__(self, width: int, heads: int, depth: float) -> None:
+        super().__init__()
+        self.heads, self.depth = heads, depth
+        self.recurrent_kernel = nn.Parameter(torch.empty(heads, 4 * width // heads, width // heads))
+        self.bias = nn.Parameter(torch.empty(4 * width))
+
+    def reset_parameters(self) -> None:
+        """No recurrence at first; forgetting spread over each head's cells by a power law."""
+        init.zeros_(self.recurrent_kernel)
+        size = self.recurrent_kernel.shape[-1]
+        place = torch.arange(size) / max(size - 1, 1)
+        keep = 5.0 - 12.0 * place ** (0.3 + 1.3 * self.depth)
+        bias = torch.zeros(4, self.heads, size)
+        bias[1] = keep
+        init.copy_(self.bias, bias.flatten())
+
+    @property
+    def dense(self) -> Tensor:
+        """(width, 4 width): the last output's part in the four gates, from the right."""
+        heads, fourfold, size = self.recurrent_kernel.shape
+        blocks = self.recurrent_kernel.view(heads, 4, size, size).transpose(0, 1).transpose(2, 3)
+        return torch.cat([block_diagonal(gate) for gate in blocks], dim=1)
+
+
+class ScalarLayer(nn.Module):
+    """The sLSTM's layer: convolution, gates, cell, norm. Its state: (convolution, output, cell, normalizer, scale)."""
+
+    def __init__(self, config: RuleXLSTMConfig, block: int) -> None:
+        super().__init__()
+        width, heads, last = config.hidden_size, config.num_attention_heads, config.num_hidden_layers - 1
+        self.conv1d = CausalConv(width, config.conv_kernel)
+        self.fgate, self.igate, self.zgate, self.ogate = (BlockLinear(heads, width, width) for _ in range(4))
+        self.slstm_cell = ScalarCell(width, heads, block / last if last else 0.0)
+        self.group_norm = Norm(width, heads)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def start(self, inputs: Tensor) -> States:
+        """Nothing seen."""
+        batch, _, width = inputs.shape
+        zeros = inputs.new_zeros(batch, width)
+        scale = torch.full((batch, width), _NOTHING, dtype=torch.float32, device=inputs.device)
+        return inputs.new_zeros(batch, self.conv1d.conv.kernel_size[0] - 1, width), zeros, zeros, zeros, scale
+
+    def forward(self, inputs: Tensor, state: States, lengths: Tensor | None) -> tuple[Tensor, States]:
+        """(B, T, hidden_size) in and out, and the state after the last token that counts."""
+        convolved, before = self.conv1d(inputs, state[0], lengths)
+        # The package gives what its fgate makes to the input gate, and the other way round.
+        gates = torch.cat(
+            [
+                silu(convolved) @ torch.cat([self.fgate.dense, self.igate.dense], dim=1),
+                inputs @ torch.cat([self.zgate.dense, self.ogate.dense], dim=1),
+            ],
+            dim=-1,
+        )
+        gates = gates + self.slstm_cell.bias
+        recurrent, outputs = self.slstm_cell.dense, []
+        step: States = state[1:]
+        for t, drive in enumerate(gates.unbind(dim=1)):
+            following = _next_scalar(drive, recurrent, step)
+            if lengths is not None:
+                inside = (t < lengths)[:, None]
+                following = tuple(new.where(inside, old) for new, old in zip(following, step, strict=True))
+            step = following
+            outputs.append(step[0])
+        hidden = self.dropout(torch.stack(outputs, dim=1))
+        return self.group_norm(hidden), (before, *step)
+
+
+def _next_scalar(drive: Tensor, recurrent: Tensor, state: States) -> States:
+    """One token of the sLSTM (arXiv 2405.04517, appendix A.2), for (B, 4 width) gates before their functions.
+
+    The scale cancels in the output, so no gradient goes through it.
+    """
+    output, cell, normalizer, scale = state
+    log_in, forget, value, gate = torch.addmm(drive, output, recurrent).chunk(4, dim=-1)
+    log_keep = logsigmoid(forget).float() + scale
+    with torch.no_grad():
+        most = torch.maximum(log_in.float(), log_keep)
+    write, keep = (log_in - most).exp().to(drive.dtype), (log_keep - most).exp().to(drive.dtype)
+    cell, normalizer = keep * cell + write * value.tanh(), keep * normalizer + write
+    return gate.sigmoid() * cell / normalizer, cell, normalizer, most
+
+
+class FeedForward(nn.Module):
+    """A gated feed-forward layer."""
+
+    def __init__(self, config: RuleXLSTMConfig) -> None:
+        super().__init__()
+        self.width, self.blocks = config.hidden_size, config.num_hidden_layers
+        inner = config.rounded_up(config.ff_proj_factor)
+        self.proj_up = nn.Linear(self.width, 2 * inner, bias=False)
+        self.proj_down = nn.Linear(inner, self.width, bias=False)
+
+    def reset_parameters(self) -> None:
+        """As the package has it."""
+        small_init(self.proj_up.weight, self.width)
+        init.normal_(self.proj_down.weight, mean=0.0, std=2 / self.blocks / math.sqrt(self.width))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, T, hidden_size) in and out."""
+        gate, up = self.proj_up(hidden).chunk(2, dim=-1)
+        return self.proj_down(gelu(gate) * up)
+
+
+class Block(nn.Module):
+    """Norm, mLSTM or sLSTM, and behind an sLSTM a feed-forward layer, each with its residual."""
+
+    def __init__(self, config: RuleXLSTMConfig, block: int) -> None:
+        super().__init__()
+        scalar = block in config.slstm_at
+        self.xlstm_norm = Norm(config.hidden_size)
+        self.xlstm = ScalarLayer(config, block) if scalar else MatrixLayer(config)
+        self.ffn_norm = Norm(config.hidden_size) if scalar else None
+        self.ffn = FeedForward(config) if scalar else None
+
+    def forward(self, hidden: Tensor, state: States, lengths: Tensor | None) -> tuple[Tensor, States]:
+        """(B, T, hidden_size) in and out, and the new state."""
+        added, state = self.xlstm(self.xlstm_norm(hidden), state, lengths)
+        hidden = hidden + added
+        if self.ffn is not None and self.ffn_norm is not None:
+            hidden = hidden + self.ffn(self.ffn_norm(hidden))
+        return hidden, state
+
+
+class RuleXLSTMModel(RulePreTrainedModel):
+    """Embedding, blocks, norm. The cache holds each block's state, constant in size."""
+
+    config_class = RuleXLSTMConfig
+    _is_stateful = True
+
+    def __init__(self, config: RuleXLSTMConfig) -> None:
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.blocks = nn.ModuleList(Block(config, block) for block in range(config.num_hidden_layers))
+        self.post_blocks_norm = Norm(config.hidden_size)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        _init_weights(self, module)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        **_: Any,
+    ) -> BaseModelOutputWithPast:
+        """As `RuleForCausalLM.forward`; ``last_hidden_state`` is (B, T, hidden_size)."""
+        embeds = self.embed_inputs(input_ids, inputs_embeds)
+        cache = RecurrentCache.of(past_key_values)
+        batch, columns = embeds.shape[:2]
+        real = real_tokens(attention_mask, batch, cache.seen + columns)
+        if real is not None:
+            real = real[:, cache.seen :]
+        keep = self.config.use_cache if use_cache is None else use_cache
+        stateful = keep or past_key_values is not None
+
+        def run(inputs: Tensor, lengths: Tensor | None) -> tuple[Tensor, list[States]]:
+            # Pads after a row's tokens spoil its state only.
+            return self._run(inputs, lengths if stateful else None, cache.states)
+
+        hidden, states = run_aligned(embeds, real, run)
+        if stateful:
+            cache.update_states(states, columns)
+        return BaseModelOutputWithPast(last_hidden_state=hidden, past_key_values=cache if keep else None)
+
+    def _run(self, hidden: Tensor, lengths: Tensor | None, states: Sequence[States]) -> tuple[Tensor, list[States]]:
+        new = []
+        for i, block in enumerate(self.blocks):
+            hidden, state = block(hidden, states[i] if states else block.xlstm.start(hidden), lengths)
+            new.append(state)
+        return self.post_blocks_norm(hidden), new
+
+
+class RuleXLSTMForCausalLM(RuleForCausalLM):
+    """The xLSTM with its output layer, which has no bias."""
+
+    config_class = RuleXLSTMConfig
+    backbone = RuleXLSTMModel
+    head_bias = False
+    _is_stateful = True
+
+    def _init_weights(self, module: nn.Module) -> None:
+        _init_weights(self, module)
+
+
+def _init_weights(model: RulePreTrainedModel, module: nn.Module) -> None:
+    """As the package has it; torch's own for what that leaves alone."""
+    RulePreTrainedModel._init_weights(model, module)
+    if isinstance(module, nn.Embedding) or module is getattr(model, "lm_head", None):
+        small_init(module.weight, model.config.hidden_size)
