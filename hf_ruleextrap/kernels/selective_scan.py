@@ -23,7 +23,7 @@ _Array: TypeAlias = npt.NDArray[np.float32]
 _FREE = {"reassoc", "contract", "arcp", "nsz"}
 
 
-@numba.njit(parallel=True, fastmath=_FREE, cache=True)  # type: ignore[untyped-decorator]  # numba has no types
+@numba.njit(parallel=True, fastmath=_FREE, cache=True)
 def _forward(x: _Array, dt: _Array, a: _Array, b: _Array, c: _Array, y: _Array, last: _Array) -> None:
     rows, channels, length = x.shape
     size = a.shape[1]
@@ -41,7 +41,7 @@ def _forward(x: _Array, dt: _Array, a: _Array, b: _Array, c: _Array, y: _Array, 
         last[row, channel] = state
 
 
-@numba.njit(parallel=True, fastmath=_FREE, cache=True)  # type: ignore[untyped-decorator]  # numba has no types
+@numba.njit(parallel=True, fastmath=_FREE, cache=True)
 def _backward(
     x: _Array,
     dt: _Array,
@@ -86,12 +86,16 @@ def _backward(
                 grad_dt[row, channel, t] = for_step + for_input * value
 
 
+def _as_many_threads_as_torch() -> None:
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+
+
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         x, dt, a, b, c = (tensor.detach().contiguous() for tensor in inputs)
         y, last = torch.empty_like(x), x.new_empty(*x.shape[:2], a.shape[1])
-        numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+        _as_many_threads_as_torch()
         _forward(*(tensor.numpy() for tensor in (x, dt, a, b, c, y, last)))
         ctx.save_for_backward(x, dt, a, b, c)
         return y, last
@@ -101,7 +105,7 @@ class _Scan(torch.autograd.Function):
         x, dt, a, b, c = ctx.saved_tensors
         grad_x, grad_dt = torch.empty_like(x), torch.empty_like(dt)
         grad_a, grad_b, grad_c = x.new_zeros(len(x), *a.shape), torch.zeros_like(b), torch.zeros_like(c)
-        numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+        _as_many_threads_as_torch()
         given = (x, dt, a, b, c, *(grad.contiguous() for grad in grads))
         made = (grad_x, grad_dt, grad_a, grad_b, grad_c)
         _backward(*(tensor.numpy() for tensor in (*given, *made)))
@@ -145,9 +149,7 @@ def over(plain: Callable[..., Any]) -> Callable[..., Any]:
         if torch.compiler.is_compiling() or any(
             tensor.device.type != "cpu" or tensor.dtype != torch.float32 for tensor in tensors
         ):
-            return plain(
-                hidden_states, dt, A, B, C, D, z, delta_bias, delta_softplus, return_last_state, **rest
-            )
+            return plain(hidden_states, dt, A, B, C, D, z, delta_bias, delta_softplus, return_last_state, **rest)
         steps = dt if delta_bias is None else dt + delta_bias[..., None]
         y, last = selective_scan(
             hidden_states,

@@ -114,6 +114,11 @@ class RulePreTrainedModel(PreTrainedModel):
         config.check()
         super().__init__(config)
 
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """No: else transformers would pass over modules without parameters of their own, which start their parts'."""
+        return False
+
     def _init_weights(self, module: nn.Module) -> None:
         # transformers guards the functions of torch.nn.init here, so what was loaded is left alone.
         if callable(reset := getattr(module, "reset_parameters", None)):

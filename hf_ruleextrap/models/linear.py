@@ -173,7 +173,7 @@ class RuleLinearForCausalLM(RuleForCausalLM):
     config_class = RuleLinearConfig
     backbone = RuleLinearModel
     _is_stateful = True
-    _tied_weights_keys = None
+    _tied_weights_keys = {}  # noqa: RUF012  # transformers reads a dict
 
     def build_head(self, config: RuleConfig) -> nn.Module:  # noqa: ARG002  # there is nothing to build
         """The logits are already there."""

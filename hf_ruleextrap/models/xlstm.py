@@ -111,6 +111,11 @@ def package_name(name: str) -> str:
     return re.sub(r"slstm_cell\.(recurrent_kernel|bias)$", r"slstm_cell._\1_", name)
 
 
+def _exact(tensor: Tensor) -> torch.dtype:
+    """What logarithms of scales are computed in: float32 where the rest has half of it."""
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
 def small_init(weight: Tensor, width: int) -> None:
     """Normal, of variance 2 / (5 width)."""
     init.normal_(weight, mean=0.0, std=math.sqrt(2 / (5 * width)))
@@ -181,7 +186,11 @@ class CausalConv(nn.Module):
         """
         columns, kernel = inputs.shape[1], self.conv.kernel_size[0]
         padded = torch.cat([before, inputs], dim=1)
-        outputs = self.conv.bias + sum(padded[:, k : k + columns] * self.conv.weight[:, 0, k] for k in range(kernel))
+        weight, bias = self.conv.weight[:, 0], self.conv.bias
+        assert bias is not None
+        outputs = torch.addcmul(bias, padded[:, :columns], weight[:, 0])
+        for k in range(1, kernel):
+            outputs = torch.addcmul(outputs, padded[:, k : k + columns], weight[:, k])
         if lengths is None:
             return outputs, padded[:, columns:]
         index = lengths[:, None] + torch.arange(kernel - 1, device=inputs.device)
@@ -209,7 +218,7 @@ class MatrixCell(nn.Module):
         """The memory (B, heads, d, d), its normalizer (B, heads, d) and their logarithmic scale (B, heads)."""
         batch, _, width = inputs.shape
         size = width // self.heads
-        scale = torch.full((batch, self.heads), _NOTHING, dtype=torch.float32, device=inputs.device)
+        scale = torch.full((batch, self.heads), _NOTHING, dtype=_exact(inputs), device=inputs.device)
         return inputs.new_zeros(batch, self.heads, size, size), inputs.new_zeros(batch, self.heads, size), scale
 
     def forward(
@@ -219,7 +228,7 @@ class MatrixCell(nn.Module):
         batch, columns, width = queries.shape
         together = torch.cat([queries, keys, values], dim=-1)
         gates = self.igate(together).transpose(1, 2), logsigmoid(self.fgate(together)).transpose(1, 2)
-        log_in, log_keep = (gate.float() for gate in gates)
+        log_in, log_keep = (gate.to(_exact(gate)) for gate in gates)
         if lengths is not None:
             # A pad writes nothing and forgets nothing.
             inside = torch.arange(columns, device=queries.device) < lengths[:, None, None]
@@ -246,7 +255,9 @@ def _read_and_write(
     through them.
 
     Args:
-        q, k, v: (B, heads, C, d).
+        q: (B, heads, C, d), what is asked for.
+        k: (B, heads, C, d), where it is written.
+        v: (B, heads, C, d), what is written.
         log_in: (B, heads, C), logarithms of the input gates.
         log_keep: (B, heads, C), of the forget gates.
         state: as of `MatrixCell.start`.
@@ -334,7 +345,7 @@ class ScalarCell(nn.Module):
     @property
     def dense(self) -> Tensor:
         """(width, 4 width): the last output's part in the four gates, from the right."""
-        heads, fourfold, size = self.recurrent_kernel.shape
+        heads, _, size = self.recurrent_kernel.shape
         blocks = self.recurrent_kernel.view(heads, 4, size, size).transpose(0, 1).transpose(2, 3)
         return torch.cat([block_diagonal(gate) for gate in blocks], dim=1)
 
@@ -355,7 +366,7 @@ class ScalarLayer(nn.Module):
         """Nothing seen."""
         batch, _, width = inputs.shape
         zeros = inputs.new_zeros(batch, width)
-        scale = torch.full((batch, width), _NOTHING, dtype=torch.float32, device=inputs.device)
+        scale = torch.full((batch, width), _NOTHING, dtype=_exact(inputs), device=inputs.device)
         return inputs.new_zeros(batch, self.conv1d.conv.kernel_size[0] - 1, width), zeros, zeros, zeros, scale
 
     def forward(self, inputs: Tensor, state: States, lengths: Tensor | None) -> tuple[Tensor, States]:
@@ -390,9 +401,9 @@ def _next_scalar(drive: Tensor, recurrent: Tensor, state: States) -> States:
     """
     output, cell, normalizer, scale = state
     log_in, forget, value, gate = torch.addmm(drive, output, recurrent).chunk(4, dim=-1)
-    log_keep = logsigmoid(forget).float() + scale
+    log_keep = logsigmoid(forget).to(scale.dtype) + scale
     with torch.no_grad():
-        most = torch.maximum(log_in.float(), log_keep)
+        most = torch.maximum(log_in.to(scale.dtype), log_keep)
     write, keep = (log_in - most).exp().to(drive.dtype), (log_keep - most).exp().to(drive.dtype)
     cell, normalizer = keep * cell + write * value.tanh(), keep * normalizer + write
     return gate.sigmoid() * cell / normalizer, cell, normalizer, most
@@ -430,8 +441,9 @@ class Block(nn.Module):
         self.ffn_norm = Norm(config.hidden_size) if scalar else None
         self.ffn = FeedForward(config) if scalar else None
 
-    def forward(self, hidden: Tensor, state: States, lengths: Tensor | None) -> tuple[Tensor, States]:
+    def forward(self, hidden: Tensor, state: States | None, lengths: Tensor | None) -> tuple[Tensor, States]:
         """(B, T, hidden_size) in and out, and the new state."""
+        state = self.xlstm.start(hidden) if state is None else state
         added, state = self.xlstm(self.xlstm_norm(hidden), state, lengths)
         hidden = hidden + added
         if self.ffn is not None and self.ffn_norm is not None:
@@ -487,7 +499,7 @@ class RuleXLSTMModel(RulePreTrainedModel):
     def _run(self, hidden: Tensor, lengths: Tensor | None, states: Sequence[States]) -> tuple[Tensor, list[States]]:
         new = []
         for i, block in enumerate(self.blocks):
-            hidden, state = block(hidden, states[i] if states else block.xlstm.start(hidden), lengths)
+            hidden, state = block(hidden, states[i] if states else None, lengths)
             new.append(state)
         return self.post_blocks_norm(hidden), new
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.utils.data import Dataset
 from transformers import (
     EarlyStoppingCallback,
@@ -38,6 +39,9 @@ from .results import PaperColumns, Results, Timing, Training, git_commit, packag
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+# A group of rows is worth its own pass from so many tokens and pads on; and no more groups than these.
+_GROUP_CELLS, _MOST_GROUPS = 4096, 8
 
 LAST = "last"
 """The folder of the last checkpoint, inside the run folder (which is itself the best one)."""
@@ -165,6 +169,32 @@ class TokenRows(Dataset[dict[str, torch.Tensor]]):
         return {"input_ids": ids, "labels": ids.masked_fill(ids == PAD_ID, -100)}
 
 
+def by_length(batch: dict[str, torch.Tensor], width: int) -> list[dict[str, torch.Tensor]]:
+    """A batch as groups of rows of similar length, each as wide as its longest row.
+
+    Args:
+        batch: ``input_ids`` and ``labels``, (B, T) int64, -100 behind each word.
+        width: of the longest row that there is. It and B alone decide how many groups there are, so that all
+            processes run the model equally often.
+
+    >>> labels = torch.tensor([[1, 3, 4, 2], [1, 2, -100, -100]])
+    >>> [part["labels"].shape for part in by_length({"input_ids": labels, "labels": labels}, 20_000)]
+    [torch.Size([1, 2]), torch.Size([1, 4])]
+    """
+    labels = batch["labels"]
+    groups = min(_MOST_GROUPS, len(labels), len(labels) * width // _GROUP_CELLS)
+    if groups <= 1:
+        return [batch]
+    lengths = (labels != -100).sum(dim=1)
+    parts = lengths.argsort(stable=True).tensor_split(groups)
+    return [{name: value[rows, : int(lengths[rows].max())] for name, value in batch.items()} for rows in parts]
+
+
+def _targets(batch: dict[str, torch.Tensor]) -> int:
+    """How many tokens are predicted."""
+    return int((batch["labels"][:, 1:] != -100).sum())
+
+
 class RuleTrainer(Trainer):
     """The Trainer, with our evaluation as its own: exact validation loss, and the prompts completed and scored."""
 
@@ -185,6 +215,29 @@ class RuleTrainer(Trainer):
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """The loss of a batch, computed in groups of words of similar length: the same loss, and less padding."""
+        data, whole = self.train_dataset, super().compute_loss
+        assert isinstance(data, TokenRows)
+        parts = [inputs] if return_outputs or data.keep_padding else by_length(inputs, data.rows.shape[1])
+        if len(parts) == 1:
+            return whole(model, inputs, return_outputs, num_items_in_batch)
+        if not self.model_accepts_loss_kwargs:
+            num_items_in_batch = None
+        total = inputs["labels"].new_zeros((), dtype=torch.float32)
+        for part in parts:
+            loss = whole(model, part, num_items_in_batch=num_items_in_batch)
+            # Either a sum over the number of tokens of the whole batch already, or a mean over the part's own.
+            share = 1.0 if num_items_in_batch is not None else _targets(part) / _targets(inputs)
+            total = total + loss * share  # type: ignore[operator]  # without outputs it is a tensor
+        return total
 
     # What is evaluated is the task, so the arguments of the Trainer are not read.
     def evaluate(self, *_: object, metric_key_prefix: str = "eval", **__: object) -> dict[str, float]:

@@ -90,7 +90,7 @@ def test_without_a_seed_the_global_state_decides():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("lstn", {}, "unknown architecture 'lstn': did you mean 'lstm'?"),
+        ("lstn", {}, "unknown architecture 'lstn': did you mean 'lstm' or 'xlstm'?"),
         ("gpt3", {}, "near: gptj, gpt2"),
         ("qqqq", {}, "e.g. gpt2, llama"),
         ("vit", {}, "'vit' is no causal LM"),

@@ -10,6 +10,7 @@ import torch
 from tiny import TINY
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from hf_ruleextrap.architectures import build_model
 from hf_ruleextrap.completers import LocalModel
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluator
@@ -18,7 +19,7 @@ from hf_ruleextrap.languages import get_language, list_languages
 from hf_ruleextrap.train import callbacks
 from hf_ruleextrap.train.recipe import Recipe, splits_of
 from hf_ruleextrap.train.results import Results
-from hf_ruleextrap.train.run import Task, run
+from hf_ruleextrap.train.run import RuleTrainer, Task, by_length, run, training_arguments
 
 
 def recipe(folder: Path, **values: Any) -> Recipe:
@@ -178,3 +179,25 @@ def test_overwrite_replaces_a_run(tmp_path: Path) -> None:
     short = {"max_steps": 2, "eval_steps": 2}
     run(recipe(tmp_path / "run", **short))
     assert run(recipe(tmp_path / "run", **short, seed=1), overwrite=True).recipe.seed == 1
+
+
+@pytest.mark.parametrize("architecture", ["lstm", "transformer", "mamba", "xlstm", "linear"])
+def test_a_batch_in_groups_of_similar_length_has_the_very_same_loss_and_gradient(
+    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task.of(recipe(tmp_path, architecture=architecture))
+    found = []
+    for cells in (10**9, 40):
+        monkeypatch.setattr("hf_ruleextrap.train.run._GROUP_CELLS", cells)
+        model = build_model(architecture, language=task.language, seed=0)
+        trainer = RuleTrainer(model.eval(), task, training_arguments(task.recipe))
+        batch = trainer.train_dataset.__getitems__(list(range(len(task.splits.train))))
+        assert len(by_length(batch, batch["labels"].shape[1])) == (1 if cells > 40 else 2)
+        for count in (None, (batch["labels"][:, 1:] != -100).sum()):
+            model.zero_grad()
+            loss = trainer.compute_loss(model, batch, num_items_in_batch=count)
+            loss.backward()
+            found.append([loss.detach(), *(parameter.grad for parameter in model.parameters())])
+    for other in found[1:]:
+        for ours, theirs in zip(other, found[0], strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)

@@ -1,0 +1,196 @@
+"""How long a training step takes: each architecture at the paper's size, beside what one would use instead.
+
+    OMP_NUM_THREADS=2 python benchmarks/architectures.py
+
+The work is one step (forward, backward, AdamW) in fp32 on the paper's batch of a^n b^n: its 128 words of 2 to 256
+symbols, padded to 258 tokens. Beside it stand ``nn.TransformerEncoder`` with boolean masks, the packages mambapy and
+xlstm (backend vanilla), ``nn.LSTM``, and a three-way einsum for the linear model, which compute all that is padded. Both
+sides run in one process, in turn, after a step that does not count.
+
+Then greedy completion of all 256 prompts to 256 tokens with the model's state, beside the same without a cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from hf_ruleextrap import build_model, get_language
+from hf_ruleextrap.evaluation.likelihood import token_rows
+from hf_ruleextrap.formal import WordBatch
+from hf_ruleextrap.tokenization import PAD_ID, encode
+from hf_ruleextrap.train.run import by_length
+
+VOCAB, WIDTH = 5, 258
+
+
+class TransformerPeer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(10, 5, 1024, 0.1, layer_norm_eps=6e-3, batch_first=True)
+        self.embed, self.head = nn.Embedding(VOCAB, 10), nn.Linear(10, VOCAB)
+        self.encoder = nn.TransformerEncoder(layer, 7, enable_nested_tensor=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        mask = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).triu(1)
+        return self.head(self.encoder(self.embed(ids), mask=mask, src_key_padding_mask=ids == PAD_ID))
+
+
+class MambaPeer(nn.Module):
+    def __init__(self) -> None:
+        from mambapy.mamba import Mamba, MambaConfig
+
+        super().__init__()
+        self.embed = nn.Embedding(8, 32)
+        self.mamba = Mamba(MambaConfig(d_model=32, n_layers=10, d_state=16, d_conv=8, expand_factor=2))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.mamba(self.embed(ids)) @ self.embed.weight.T
+
+
+def xlstm_peer() -> nn.Module:
+    import xlstm
+
+    return xlstm.xLSTMLMModel(
+        xlstm.xLSTMLMModelConfig(
+            vocab_size=VOCAB,
+            embedding_dim=64,
+            num_blocks=6,
+            context_length=WIDTH,
+            slstm_at=[1],
+            mlstm_block=xlstm.mLSTMBlockConfig(
+                mlstm=xlstm.mLSTMLayerConfig(conv1d_kernel_size=4, qkv_proj_blocksize=4, num_heads=4)
+            ),
+            slstm_block=xlstm.sLSTMBlockConfig(
+                slstm=xlstm.sLSTMLayerConfig(backend="vanilla", num_heads=4, conv1d_kernel_size=4),
+                feedforward=xlstm.FeedForwardConfig(proj_factor=1.3, act_fn="gelu"),
+            ),
+        )
+    )
+
+
+class LSTMPeer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(VOCAB, 10), nn.Linear(64, VOCAB)
+        self.lstm, self.dropout = nn.LSTM(10, 64, 5, batch_first=True), nn.Dropout(0.4)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.head(self.dropout(self.lstm(self.embed(ids))[0]))
+
+
+class LinearPeer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(VOCAB, 10)
+        self.weight = nn.Parameter(torch.randn(WIDTH - 1, 10, WIDTH - 1, VOCAB) * 0.01)
+        self.bias = nn.Parameter(torch.zeros(WIDTH - 1, VOCAB))
+        self.mask = torch.ones(WIDTH - 1, WIDTH - 1).triu()
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return torch.einsum("bsw,swtv,st->btv", self.embed(ids), self.weight, self.mask) + self.bias
+
+
+PEERS: dict[str, Callable[[], nn.Module]] = {
+    "transformer": TransformerPeer,
+    "mamba": MambaPeer,
+    "xlstm": xlstm_peer,
+    "lstm": LSTMPeer,
+    "linear": LinearPeer,
+}
+
+
+def peer_step(model: nn.Module, rows: Tensor) -> Callable[[], None]:
+    optimizer = torch.optim.AdamW(model.parameters())
+
+    def step() -> None:
+        optimizer.zero_grad()
+        logits = model(rows[:, :-1])
+        cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten()).backward()
+        optimizer.step()
+
+    return step
+
+
+def our_step(name: str, rows: Tensor) -> Callable[[], None]:
+    model = build_model(name, vocab_size=VOCAB, size="paper", seed=0)
+    optimizer = torch.optim.AdamW(model.parameters())
+    # The last token is a target only; a linear model has no position for it as an input.
+    batch = {"input_ids": rows, "labels": rows.masked_fill(rows == PAD_ID, -100)}
+    count = (batch["labels"][:, 1:] != -100).sum()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        for part in by_length(batch, rows.shape[1]):
+            ids, labels = part["input_ids"][:, :-1], part["labels"][:, 1:]
+            logits = model(ids, use_cache=False).logits
+            (cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") / count).backward()
+        optimizer.step()
+
+    return step
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def completion(name: str, prompts: Tensor) -> Callable[[bool], None]:
+    positions = {"max_position_embeddings": 300} if name == "linear" else {}
+    model = build_model(name, vocab_size=VOCAB, size="paper", seed=0, **positions).eval()
+
+    def complete(use_cache: bool) -> None:
+        with torch.inference_mode():
+            model.generate(
+                prompts,
+                attention_mask=torch.ones_like(prompts),
+                do_sample=False,
+                use_cache=use_cache,
+                max_new_tokens=256,
+                min_new_tokens=256,
+            )
+
+    return complete
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", choices=PEERS, nargs="*", default=list(PEERS))
+    parser.add_argument("--skip-completion", action="store_true")
+    arguments = parser.parse_args()
+    anbn = get_language("anbn")
+    words = WordBatch.from_strings(list(anbn.words(256)))
+    rows = torch.from_numpy(token_rows(words, anbn))
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; a training step, {tuple(rows.shape)} tokens")
+    print(f"{'':12} {'ours [s]':>9} {'peer [s]':>9} {'ratio':>6}")
+    for name in arguments.only:
+        ours, theirs = our_step(name, rows), peer_step(PEERS[name](), rows)
+        ours(), theirs()
+        pairs = [(seconds(ours), seconds(theirs)) for _ in range(arguments.repeats)]
+        mine, other = (statistics.median(side) for side in zip(*pairs, strict=True))
+        print(f"{name:12} {mine:9.3f} {other:9.3f} {other / mine:6.1f}", flush=True)
+    if arguments.skip_completion:
+        return
+    prompts = anbn.prompts().words
+    ids = torch.from_numpy(np.column_stack([np.ones(len(prompts), np.int64), encode(prompts, anbn)]))
+    print(f"greedy completion of {len(ids)} prompts to 256 tokens")
+    print(f"{'':12} {'state [s]':>9} {'none [s]':>9} {'ratio':>6}")
+    for name in arguments.only:
+        complete = completion(name, ids)
+        complete(True)
+        cached = statistics.median(seconds(lambda: complete(True)) for _ in range(arguments.repeats))  # noqa: B023
+        plain = seconds(lambda: complete(False))  # noqa: B023  # at once; it takes minutes
+        print(f"{name:12} {cached:9.3f} {plain:9.3f} {plain / cached:6.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
