@@ -4,7 +4,7 @@
 
 The work is one step (forward, backward, AdamW) in fp32 on the paper's batch of a^n b^n: its 128 words of 2 to 256
 symbols, padded to 258 tokens. Beside it stand ``nn.TransformerEncoder`` with boolean masks, the packages mambapy and
-xlstm (backend vanilla), ``nn.LSTM``, and a three-way einsum for the linear model, which compute all that is padded. Both
+xlstm (backend vanilla), ``nn.LSTM``, and a three-way einsum for the linear model, which compute padding too. Both
 sides run in one process, in turn, after a step that does not count.
 
 Then greedy completion of all 256 prompts to 256 tokens with the model's state, beside the same without a cache.

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import relu, scaled_dot_product_attention
+from torch.nn.functional import linear, relu, scaled_dot_product_attention, softmax
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils.generic import can_return_tuple
@@ -140,12 +140,41 @@ def alibi(queries: Tensor, keys: Tensor, heads: int) -> Tensor:
     return -slopes[:, None, None] * distance
 
 
+def to_keep(like: Tensor, share: float) -> Tensor:
+    """A bool tensor of another one's shape, each place False with probability ``share``.
+
+    On a CPU torch draws a floating-point number for each place, which takes longer than all of this model's matrix
+    products; here 64 random bits make two places.
+    """
+    if like.device.type != "cpu":
+        return torch.rand_like(like, dtype=torch.float32) >= share
+    drawn = torch.empty((like.numel() + 1) // 2, dtype=torch.int64).random_(-(2**63), None)
+    bits = drawn.view(torch.int32)[: like.numel()].view(like.shape)
+    return bits >= min(round(share * 2**32) - 2**31, 2**31 - 1)
+
+
+class Dropout(nn.Dropout):
+    """`torch.nn.Dropout` with masks that cost less."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Any shape in and out."""
+        if not self.training or self.p == 0:
+            return hidden
+        return hidden * to_keep(hidden, self.p) * self.scale
+
+    @property
+    def scale(self) -> float:
+        """By what the rest is multiplied; 0 where nothing is left."""
+        return 1 / (1 - self.p) if self.p < 1 else 0.0
+
+
 class Attention(nn.Module):
     """Causal self-attention with one matrix for queries, keys and values."""
 
     def __init__(self, config: RuleTransformerConfig, layer: int) -> None:
         super().__init__()
-        self.layer, self.heads, self.dropout = layer, config.num_attention_heads, config.dropout
+        self.layer, self.heads = layer, config.num_attention_heads
+        self.dropout = Dropout(config.dropout)
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
         self.out = nn.Linear(config.hidden_size, config.hidden_size)
 
@@ -158,15 +187,24 @@ class Attention(nn.Module):
             queries, keys = rotate(queries, window.rotation), rotate(keys, window.rotation)
         if cache is not None:
             keys, values = cache.update(keys, values, self.layer)
-        mixed = scaled_dot_product_attention(
-            queries,
-            keys,
-            values,
-            attn_mask=window.mask,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=window.causal,
-        )
+        if self.training and self.dropout.p:
+            mixed = self._with_dropout(queries, keys, values, window)
+        else:
+            mixed = scaled_dot_product_attention(queries, keys, values, attn_mask=window.mask, is_causal=window.causal)
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+
+    def _with_dropout(self, queries: Tensor, keys: Tensor, values: Tensor, window: Window) -> Tensor:
+        """SDPA's own dropout would have the costly masks."""
+        scores = (queries / math.sqrt(queries.shape[-1])) @ keys.transpose(-1, -2)
+        if window.mask is None:
+            if window.causal:
+                scores = scores + torch.full_like(scores[0, 0], -math.inf).triu(1)
+        elif window.mask.dtype == torch.bool:
+            scores = scores.masked_fill(~window.mask, -math.inf)
+        else:
+            scores = scores + window.mask
+        weights = softmax(scores, dim=-1)
+        return (weights * to_keep(weights, self.dropout.p)) @ values * self.dropout.scale
 
 
 class Layer(nn.Module):
@@ -180,7 +218,7 @@ class Layer(nn.Module):
         self.linear2 = nn.Linear(config.intermediate_size, config.hidden_size)
         self.norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, hidden: Tensor, window: Window, cache: Cache | None) -> Tensor:
         """(B, T, hidden_size) in and out."""
@@ -191,7 +229,12 @@ class Layer(nn.Module):
         return self.norm2(hidden + self.dropout(self._feed_forward(hidden)))
 
     def _feed_forward(self, hidden: Tensor) -> Tensor:
-        return self.linear2(self.dropout(relu(self.linear1(hidden))))
+        hidden = self.linear1(hidden)
+        if not self.training or self.dropout.p == 0:
+            return self.linear2(relu(hidden))
+        # One mask for both, and the scale on the narrow side of the matrix: nothing wide is passed over twice.
+        hidden = hidden * ((hidden > 0) & to_keep(hidden, self.dropout.p))
+        return linear(hidden, self.linear2.weight) * self.dropout.scale + self.linear2.bias
 
 
 class RuleTransformerModel(RulePreTrainedModel):

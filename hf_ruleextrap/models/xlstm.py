@@ -67,7 +67,7 @@ class RuleXLSTMConfig(RuleConfig):
     ff_proj_factor: float = 1.3
     proj_multiple: int = 64
     dropout: float = 0.0
-    chunk_size: int = 64
+    chunk_size: int = 32
 
     def check(self) -> None:
         """Raise ValueError, in one line, for a value from which no model can be built."""

@@ -7,7 +7,15 @@ import torch
 from torch import nn
 
 from hf_ruleextrap.architectures import build_model
-from hf_ruleextrap.models.transformer import alibi, rotate, sinusoids
+from hf_ruleextrap.models.transformer import (
+    Layer,
+    RuleTransformerConfig,
+    Window,
+    alibi,
+    rotate,
+    sinusoids,
+    to_keep,
+)
 
 
 def reference(model) -> nn.TransformerEncoder:
@@ -113,3 +121,49 @@ def test_a_rotation_keeps_lengths_and_depends_on_distance_only():
 def test_alibi_takes_a_slope_per_head_times_the_distance():
     bias = alibi(torch.tensor([[2]]), torch.tensor([[0, 1, 2]]), heads=2)
     assert bias[0, :, 0].tolist() == [[-2 / 16, -1 / 16, 0], [-2 / 256, -1 / 256, 0]]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("places", [1, 7, 200_000])
+def test_a_mask_drops_the_share_that_it_should(share: float, places: int) -> None:
+    torch.manual_seed(0)
+    found = ~to_keep(torch.empty(places), share)
+    assert found.shape == (places,)
+    assert abs(float(found.float().mean()) - share) <= 4 * (share * (1 - share) / places) ** 0.5 + 1e-9
+    if places > 7 and 0 < share < 1:
+        # Neighbours, which come from one draw, know nothing of each other.
+        pairs = found.view(-1, 2).float()
+        assert abs(float((pairs[:, 0] * pairs[:, 1]).mean()) - share**2) < 0.005
+
+
+def test_with_dropout_the_mean_output_and_gradient_are_torch_s() -> None:
+    """Against a `torch.nn.TransformerEncoderLayer` of the same weights, over many draws."""
+    torch.manual_seed(0)
+    config = RuleTransformerConfig(hidden_size=8, num_attention_heads=2, intermediate_size=32, dropout=0.2)
+    ours, theirs = Layer(config, 0), torch.nn.TransformerEncoderLayer(8, 2, 32, 0.2, batch_first=True)
+    theirs.norm1.eps = theirs.norm2.eps = config.layer_norm_eps
+    pairs = {
+        "self_attn.in_proj_weight": ours.attention.qkv.weight,
+        "self_attn.in_proj_bias": ours.attention.qkv.bias,
+        "self_attn.out_proj.weight": ours.attention.out.weight,
+        "self_attn.out_proj.bias": ours.attention.out.bias,
+    }
+    state = {**{name: value for name, value in ours.state_dict().items() if "attention" not in name}, **pairs}
+    theirs.load_state_dict(state)
+    inputs = torch.randn(1, 6, 8)
+    copies = inputs.expand(20_000, -1, -1)
+    causal = torch.ones(6, 6, dtype=torch.bool).triu(1)
+    outputs = []
+    for compute in (
+        lambda: ours(copies, Window(None, causal=True, rotation=None), None),
+        lambda: theirs(copies, src_mask=causal),
+    ):
+        made = compute()
+        made.square().mean().backward()
+        outputs.append(made)
+    for moment in (lambda x: x.mean(0), lambda x: x.var(0)):
+        torch.testing.assert_close(moment(outputs[0]), moment(outputs[1]), atol=0.03, rtol=0.03)
+    torch.testing.assert_close(ours.linear1.weight.grad, theirs.linear1.weight.grad, atol=2e-3, rtol=0.1)
+    torch.testing.assert_close(
+        ours.attention.qkv.weight.grad, theirs.self_attn.in_proj_weight.grad, atol=2e-3, rtol=0.1
+    )
