@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,12 +43,15 @@ class Preset:
         summary: one sentence.
         sizes: for each size ("paper", "mini") the fields of its configuration; and ``vocab_multiple``, where the
             vocabulary is rounded up.
+        fit: how a budget of parameters is met: the field under ``width`` grows by steps, what stands under ``with`` in
+            proportion, and then the field under ``fine``.
     """
 
     name: str
     model_type: str
     summary: str
     sizes: Mapping[str, Mapping[str, Any]]
+    fit: Mapping[str, Mapping[str, float]]
 
 
 def list_architectures() -> list[str]:
@@ -114,6 +117,7 @@ def build_model(
     vocab_size: int | None = None,
     size: str = "mini",
     seed: int | None = None,
+    parameters: int | None = None,
     **overrides: Any,
 ) -> PreTrainedModel:
     """A new causal LM for a language, on the CPU and in training mode.
@@ -125,6 +129,7 @@ def build_model(
         size: which sizes of the preset, ``"paper"`` or ``"mini"``; a model type of transformers has none.
         seed: of the weights; the global random state stays as it was. Without one, the weights are drawn from
             the global random state.
+        parameters: about so many parameters, met by the width (see `fit_parameters`).
         **overrides: fields of the configuration that differ, e.g. ``num_hidden_layers=2``.
 
     Returns:
@@ -143,6 +148,8 @@ def build_model(
 
         vocab_size = len(_SPECIAL_IDS) + len(get_language(language).alphabet)
     assert vocab_size is not None
+    if parameters is not None:
+        overrides |= fit_parameters(name, parameters, size=size, vocab_size=vocab_size, overrides=overrides)
     config = architecture_config(name, size=size, vocab_size=vocab_size, overrides=overrides)
 
     import torch
@@ -156,6 +163,91 @@ def build_model(
             return AutoModelForCausalLM.from_config(config)
         except ValueError as error:
             raise _one_line(name, error) from error
+
+
+def fit_parameters(
+    name: str,
+    parameters: int,
+    *,
+    size: str = "mini",
+    vocab_size: int,
+    overrides: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The fields with which an architecture has about so many parameters, within 5 %.
+
+    Args:
+        name: one of `list_architectures`.
+        parameters: the budget.
+        size: whose other fields are kept.
+        vocab_size: as in `architecture_config`.
+        overrides: as in `architecture_config`; not the fields that are to be found.
+
+    Returns:
+        The fields found; overrides for `build_model`.
+
+    Raises:
+        RuleExtrapError: a model type of transformers, whose widths are not known here; a field that is to be found and
+            overridden; or no width comes near enough (the message gives the nearest).
+
+    >>> fit_parameters("lstm", 20_000, vocab_size=5)
+    {'hidden_size': 61, 'embedding_size': 17}
+    """
+    preset = get_preset(name)
+    (field, step), *_ = preset.fit["width"].items()
+    scaled = preset.fit.get("with", {})
+    given = dict(overrides or {})
+    for key in given:
+        if key in {field, *scaled, *preset.fit.get("fine", {})}:
+            raise RuleExtrapError(f"parameters decides {key} of {name}: give one of the two")
+
+    def count(found: Mapping[str, Any]) -> int:
+        return count_parameters(
+            architecture_config(name, size=size, vocab_size=vocab_size, overrides={**given, **found})
+        )
+
+    def wide(steps: int) -> dict[str, Any]:
+        width = steps * step
+        return {field: width, **{other: int(factor * width) for other, factor in scaled.items()}}
+
+    steps = max(1, _most(lambda steps: count(wide(steps)) <= parameters))
+    coarse = wide(steps)
+    candidates = [coarse, wide(steps + 1)]
+    for other, grain in preset.fit.get("fine", {}).items():
+
+        def fine(steps: int) -> dict[str, Any]:
+            return {**coarse, other: type(grain)(round(steps * grain, 6))}  # noqa: B023  # used at once
+
+        most = _most(lambda steps: count(fine(steps)) <= parameters)
+        candidates += [fine(most), fine(most + 1)] if most else []
+    found = min(candidates, key=lambda fields: abs(count(fields) - parameters))
+    nearest = count(found)
+    if abs(nearest - parameters) > 0.05 * parameters:
+        raise RuleExtrapError(
+            f"no {name} of size {size!r} has {parameters:,} parameters within 5 %: the nearest found has {nearest:,} "
+            f"({', '.join(f'{key}={value}' for key, value in found.items())}); give another budget or size"
+        )
+    return found
+
+
+def _most(fits: Callable[[int], bool]) -> int:
+    """The largest number from 1 on that fits, where all smaller ones do; 0 where none does."""
+    high = 1
+    while fits(high):
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def count_parameters(config: PreTrainedConfig) -> int:
+    """How many parameters a configuration makes; nothing is allocated."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return int(AutoModelForCausalLM.from_config(config).num_parameters())
 
 
 def _resolve(name: str, size: str) -> tuple[type[PreTrainedConfig], dict[str, Any]]:

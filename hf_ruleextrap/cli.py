@@ -92,6 +92,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
     languages = commands.add_parser("languages", help="list the languages and their rules")
+    architectures = commands.add_parser("architectures", help="list the architectures, their sizes and kernels")
     sample = commands.add_parser("sample", help="draw words of a language")
     sample.add_argument("language")
     sample.add_argument("-n", type=int, default=10, help="how many (default 10)")
@@ -122,7 +123,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
     evaluate.add_argument("--trust-remote-code", action="store_true", help="run code that the checkpoint brings")
     for command in (sample, prompts, chance, evaluate):
         command.add_argument("--paper", action="store_true", help="as in the authors' code, where that differs")
-    for command in (languages, sample, prompts, chance, evaluate):
+    for command in (languages, architectures, sample, prompts, chance, evaluate):
         command.add_argument("--json", action="store_true", help="print JSON")
     score = commands.add_parser("score", help="score completions from a file of JSON lines")
     score.add_argument("file", help='lines of {"prompt": …, "completion": …, "finished": true}; - for standard input')
@@ -143,6 +144,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
     commands.add_parser("train", help="train on a language, complete its prompts, score them", add_help=False)
     return parser, {
         "languages": _languages,
+        "architectures": _architectures,
         "sample": _sample,
         "prompts": _prompts,
         "chance": _chance,
@@ -174,6 +176,37 @@ def _languages(arguments: argparse.Namespace) -> None:
         print(f"{language.name:8} {language.summary}  ({language.level})")
         for i, rule in enumerate(language.rules, start=1):
             print(f"{'':8} R{i} {rule.summary}")
+
+
+def _architectures(arguments: argparse.Namespace) -> None:
+    _quiet()
+    from hf_ruleextrap.architectures import architecture_config, count_parameters, get_preset, list_architectures
+    from hf_ruleextrap.kernels import kernels_found
+
+    kernels = kernels_found()
+    rows: list[dict[str, Any]] = []
+    for preset in map(get_preset, list_architectures()):
+        # The smallest vocabulary of the languages here: two symbols and three special tokens.
+        counts = {
+            size: count_parameters(architecture_config(preset.name, size=size, vocab_size=5)) for size in preset.sizes
+        }
+        rows.append(
+            {
+                "name": preset.name,
+                "summary": preset.summary,
+                "model_type": preset.model_type,
+                "parameters": counts,
+                "computed_by": kernels.get(preset.name, "torch"),
+            }
+        )
+    if arguments.json:
+        _print_json(rows)
+        return
+    for row in rows:
+        counted = ", ".join(f"{size} {count:,}" for size, count in row["parameters"].items())
+        print(f"{row['name']:12} {row['summary']}")
+        print(f"{'':12} model_type {row['model_type']}; parameters for two symbols: {counted}; {row['computed_by']}")
+    print("Any causal model type of transformers works by name, too, with its sizes as overrides.")
 
 
 def _sample(arguments: argparse.Namespace) -> None:

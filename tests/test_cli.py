@@ -31,6 +31,15 @@ def test_languages(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(rule["summary"] in text for row in rows for rule in row["rules"])
 
 
+def test_architectures(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {row["name"]: row for row in json.loads(output(capsys, "architectures", "--json"))}
+    assert set(rows) == {"linear", "lstm", "mamba", "transformer", "xlstm"}
+    assert rows["transformer"]["parameters"]["paper"] == 154_063
+    assert rows["mamba"]["model_type"] == "mamba"
+    text = output(capsys, "architectures")
+    assert all(row["summary"] in text and row["computed_by"] in text for row in rows.values())
+
+
 def test_sample(capsys: pytest.CaptureFixture[str]) -> None:
     words = json.loads(output(capsys, "sample", "dyck", "-n", "4", "--max-length", "10", "--json"))
     assert len(words) == 4

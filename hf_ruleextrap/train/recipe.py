@@ -42,6 +42,7 @@ class Recipe(BaseModel):
 
     architecture: str = Field("lstm", description="a preset's name, or a model type of transformers")
     size: str = Field("mini", description="the preset's size")
+    parameters: int | None = Field(None, ge=1, description="about so many parameters; the preset's width is found")
     model: dict[str, Any] = Field({}, description="config keys that override the preset (on the command line: --set)")
 
     seed: int = Field(0, ge=0, description="of the data, the weights and the batches")

@@ -7,6 +7,7 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,11 +22,16 @@ _PACKAGES = ("hf-ruleextrap", "torch", "transformers", "datasets", "accelerate",
 
 
 class Training(BaseModel):
-    """How the training went."""
+    """How the training went.
+
+    Attributes:
+        fitted: the fields of the model that a budget of parameters decided.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     parameters: int
+    fitted: dict[str, Any]
     steps: int
     best_step: int
     stopped_early: bool

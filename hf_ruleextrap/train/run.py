@@ -21,7 +21,7 @@ from transformers import (
 )
 from transformers.trainer_utils import get_last_checkpoint
 
-from hf_ruleextrap.architectures import build_model
+from hf_ruleextrap.architectures import build_model, fit_parameters
 from hf_ruleextrap.completers import LocalModel
 from hf_ruleextrap.data import Splits
 from hf_ruleextrap.errors import RuleExtrapError
@@ -31,7 +31,7 @@ from hf_ruleextrap.evaluation.mass import check_size, exact_mass
 from hf_ruleextrap.formal import Language, WordBatch
 from hf_ruleextrap.formal.words import IntArray
 from hf_ruleextrap.languages import get_language
-from hf_ruleextrap.tokenization import PAD_ID, build_tokenizer
+from hf_ruleextrap.tokenization import PAD_ID, SPECIAL_TOKENS, build_tokenizer
 
 from .callbacks import JsonLog, Progress
 from .recipe import Recipe, splits_of
@@ -63,7 +63,9 @@ def run(recipe: Recipe, *, overwrite: bool = False) -> Results:
             work is done.
     """
     task = Task.of(recipe)
-    model = build_model(recipe.architecture, language=task.language, size=recipe.size, seed=recipe.seed, **recipe.model)
+    fitted = fitted_fields(recipe, task.language)
+    fields = {**recipe.model, **fitted}
+    model = build_model(recipe.architecture, language=task.language, size=recipe.size, seed=recipe.seed, **fields)
     arguments = training_arguments(recipe)
     with arguments.main_process_first(local=False, desc="claiming the run folder"):
         checkpoint = claim(recipe, overwrite=overwrite and arguments.process_index == 0)
@@ -71,7 +73,7 @@ def run(recipe: Recipe, *, overwrite: bool = False) -> Results:
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=checkpoint)
     trained = time.perf_counter()
-    results = _finish(trainer, task)
+    results = _finish(trainer, task, fitted)
     results.timing.train_seconds = round(trained - started, 2)
     results.timing.evaluate_seconds = round(time.perf_counter() - trained, 2)
     trainer.accelerator.wait_for_everyone()
@@ -252,6 +254,16 @@ class RuleTrainer(Trainer):
         return metrics
 
 
+def fitted_fields(recipe: Recipe, language: Language) -> dict[str, Any]:
+    """The fields of the model's config that the recipe's budget of parameters decides."""
+    if recipe.parameters is None:
+        return {}
+    vocabulary = len(SPECIAL_TOKENS) + len(language.alphabet)
+    return fit_parameters(
+        recipe.architecture, recipe.parameters, size=recipe.size, vocab_size=vocabulary, overrides=recipe.model
+    )
+
+
 def training_arguments(recipe: Recipe) -> TrainingArguments:
     """What the recipe says, in the Trainer's words."""
     return TrainingArguments(
@@ -331,7 +343,7 @@ def save(model: PreTrainedModel, task: Task, folder: Path) -> None:
     task.tokenizer.save_pretrained(folder)
 
 
-def _finish(trainer: RuleTrainer, task: Task) -> Results:
+def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any]) -> Results:
     """Evaluate the best and the last checkpoint, and save both."""
     recipe, state = task.recipe, trainer.state
     # Every run evaluates at its last step, if not before.
@@ -352,6 +364,7 @@ def _finish(trainer: RuleTrainer, task: Task) -> Results:
             parameters=best.num_parameters(),
             steps=state.global_step,
             best_step=state.best_global_step,
+            fitted=fitted,
             stopped_early=state.global_step < recipe.max_steps,
             **words,
         ),

@@ -11,9 +11,11 @@ def show(results: Results) -> None:
     """The table of the best checkpoint, some completions, and what to type next."""
     recipe, training = results.recipe, results.training
     best = results.best
+    fitted = ", ".join(f"{key} {value}" for key, value in training.fitted.items())
     print(
-        f"\n{recipe.language} · {recipe.architecture} · {training.parameters:,} parameters · seed {recipe.seed} · "
-        f"{training.steps} steps in {results.timing.train_seconds:.0f} s"
+        f"\n{recipe.language} · {recipe.architecture} · {training.parameters:,} parameters"
+        + (f" ({fitted})" if fitted else "")
+        + f" · seed {recipe.seed} · {training.steps} steps in {results.timing.train_seconds:.0f} s"
     )
     floor = "" if results.test.floor is None else f" (the data's own entropy: {results.test.floor:.4f})"
     print(

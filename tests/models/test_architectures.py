@@ -8,7 +8,14 @@ import sys
 import pytest
 import torch
 
-from hf_ruleextrap.architectures import architecture_config, build_model, get_preset, list_architectures
+from hf_ruleextrap.architectures import (
+    architecture_config,
+    build_model,
+    count_parameters,
+    fit_parameters,
+    get_preset,
+    list_architectures,
+)
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.languages import get_language
 
@@ -128,3 +135,76 @@ def test_a_mistake_is_found_before_anything_is_built(monkeypatch):
     monkeypatch.setattr("torch.nn.Embedding.__init__", lambda *_, **__: pytest.fail("something was built"))
     with pytest.raises(RuleExtrapError, match="unknown field"):
         build_model("lstm", vocab_size=5, hiden_size=3)
+
+
+BUDGETS = [
+    (name, size, budget)
+    for name in ("lstm", "mamba", "transformer")
+    for size, budget in (("mini", 20_000), ("paper", 150_000))
+]
+BUDGETS += [("xlstm", "mini", 20_000), ("xlstm", "paper", 150_000), ("linear", "mini", 1_000_000)]
+
+
+@pytest.mark.parametrize(("name", "size", "budget"), BUDGETS)
+def test_a_budget_of_parameters_is_met_within_5_percent(name, size, budget):
+    model = build_model(name, vocab_size=6, size=size, parameters=budget)
+    assert abs(model.num_parameters() - budget) <= 0.05 * budget
+    found = fit_parameters(name, budget, size=size, vocab_size=6)
+    assert all(getattr(model.config, key) == value for key, value in found.items())
+    assert count_parameters(model.config) == model.num_parameters()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("linear", {"parameters": 1000}, "no linear of size 'mini' has 1,000 parameters within 5 %"),
+        ("lstm", {"parameters": 9000, "hidden_size": 8}, "parameters decides hidden_size of lstm"),
+        ("gpt2", {"parameters": 9000}, "unknown architecture 'gpt2'"),
+    ],
+)
+def test_a_budget_that_cannot_be_met_is_one_line(name, options, message):
+    with pytest.raises(RuleExtrapError) as caught:
+        build_model(name, vocab_size=5, **options)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+FOREIGN = {
+    "llama": {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "intermediate_size": 32,
+    },
+    "mamba2": {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_heads": 4,
+        "head_dim": 8,
+        "state_size": 8,
+        "n_groups": 1,
+    },
+    "gpt2": {"n_embd": 16, "n_layer": 1, "n_head": 2},
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_model_type_of_transformers_trains_from_a_recipe(name, tmp_path):
+    from tiny import TINY
+
+    from hf_ruleextrap.train.recipe import Recipe
+    from hf_ruleextrap.train.run import run
+
+    values = {
+        **TINY,
+        "architecture": name,
+        "model": FOREIGN[name],
+        "output_dir": str(tmp_path),
+        "max_steps": 4,
+        "eval_steps": 2,
+    }
+    results = run(Recipe.of(values, "test"))
+    assert results.training.steps == 4
+    assert results.validation.loss > 0
+    assert results.best.kinds["ood"].report.n == 251

@@ -83,6 +83,12 @@ def test_a_stranger_loads_and_generates(name, tmp_path):
     assert found["generated"] == expected.tolist()
 
 
+def test_mamba_needs_no_trust(tmp_path):
+    build_model("mamba", vocab_size=6, seed=0).save_pretrained(tmp_path / "checkpoint")
+    run = stranger(tmp_path, str(tmp_path / "checkpoint"), "no", "[[1]]")
+    assert "loaded without trust" in run.stderr
+
+
 def test_without_trust_the_code_is_refused(tmp_path):
     build_model("lstm", vocab_size=6, seed=0).save_pretrained(tmp_path / "checkpoint")
     run = stranger(tmp_path, str(tmp_path / "checkpoint"), "no", "[[1]]")
@@ -93,9 +99,14 @@ def test_without_trust_the_code_is_refused(tmp_path):
 def test_a_checkpoint_of_our_own_code_says_where_it_is(name, tmp_path):
     model = build_model(name, vocab_size=6, seed=0)
     model.save_pretrained(tmp_path)
-    if not model.config.model_type.startswith("ruleextrap_"):
-        pytest.skip("transformers has this architecture")
-    auto_map = json.loads((tmp_path / "config.json").read_text())["auto_map"]
+    config = json.loads((tmp_path / "config.json").read_text())
+    if name == "mamba":
+        # transformers has it, so its checkpoint brings no code and asks for no trust.
+        assert config["architectures"] == ["MambaForCausalLM"]
+        assert "auto_map" not in config
+        assert not [*tmp_path.glob("*.py")]
+        return
+    auto_map = config["auto_map"]
     assert set(auto_map) == {"AutoConfig", "AutoModel", "AutoModelForCausalLM"}
     for entry in auto_map.values():
         file, _ = entry.split(".")

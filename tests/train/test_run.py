@@ -20,6 +20,7 @@ from hf_ruleextrap.train import callbacks
 from hf_ruleextrap.train.recipe import Recipe, splits_of
 from hf_ruleextrap.train.results import Results
 from hf_ruleextrap.train.run import RuleTrainer, Task, by_length, run, training_arguments
+from hf_ruleextrap.train.show import show
 
 
 def recipe(folder: Path, **values: Any) -> Recipe:
@@ -201,3 +202,11 @@ def test_a_batch_in_groups_of_similar_length_has_the_very_same_loss_and_gradient
     for other in found[1:]:
         for ours, theirs in zip(other, found[0], strict=True):
             torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+
+
+def test_a_budget_of_parameters_is_met_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = run(recipe(tmp_path, architecture="transformer", parameters=12_000, max_steps=1, eval_steps=1))
+    assert abs(results.training.parameters - 12_000) <= 600
+    assert set(results.training.fitted) == {"hidden_size", "intermediate_size"}
+    show(results)
+    assert f"hidden_size {results.training.fitted['hidden_size']}" in capsys.readouterr().out
