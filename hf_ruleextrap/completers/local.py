@@ -69,7 +69,9 @@ class LocalModel:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         import hf_ruleextrap.models  # noqa: F401  # registers our architectures
+        from hf_ruleextrap.kernels import use_kernels
 
+        use_kernels()
         name = str(path)
         try:
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)

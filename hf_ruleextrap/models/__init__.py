@@ -15,10 +15,11 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 from .base import RuleConfig, RuleForCausalLM, RulePreTrainedModel
 from .recurrent import RecurrentCache
 
-__all__ = ["RecurrentCache", "RuleConfig", "RuleForCausalLM", "RulePreTrainedModel"]
+__all__ = ["RecurrentCache", "RuleConfig", "RuleForCausalLM", "RulePreTrainedModel", "register"]
 
 
-def _register(causal_lm: type[RuleForCausalLM]) -> None:
+def register(causal_lm: type[RuleForCausalLM]) -> None:
+    """Make the Auto classes know an architecture, and its checkpoints carry its code."""
     config, backbone = causal_lm.config_class, causal_lm.backbone
     AutoConfig.register(config.model_type, config, exist_ok=True)
     AutoModel.register(config, backbone, exist_ok=True)
@@ -31,4 +32,4 @@ def _register(causal_lm: type[RuleForCausalLM]) -> None:
 for _module in pkgutil.iter_modules(__path__):
     for _value in vars(importlib.import_module(f"{__name__}.{_module.name}")).values():
         if isinstance(_value, type) and issubclass(_value, RuleForCausalLM) and _value is not RuleForCausalLM:
-            _register(_value)
+            register(_value)

@@ -1,0 +1,30 @@
+"""Every architecture learns a tiny a^n b^n to near the entropy of its data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hf_ruleextrap.architectures import list_architectures
+from hf_ruleextrap.train.recipe import Recipe
+from hf_ruleextrap.train.run import run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_architectures())
+def test_200_steps_reach_the_floor_plus_20_percent(name: str, tmp_path: Path) -> None:
+    values = {
+        "architecture": name,
+        "max_length": 16,
+        "disjoint": False,
+        "train_size": 64,
+        "held_out_size": 16,
+        "max_steps": 200,
+        "eval_steps": 200,
+        "learning_rate": 0.01,
+        "output_dir": str(tmp_path),
+    }
+    found = run(Recipe.of(values, "test")).test
+    assert found.floor is not None
+    assert found.floor * 0.999 <= found.loss <= 1.2 * found.floor
