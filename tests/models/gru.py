@@ -30,7 +30,7 @@ class RuleGRUModel(RulePreTrainedModel):
 
     @can_return_tuple
     def forward(
-        self, input_ids: Tensor, past_key_values: RecurrentCache | None = None, use_cache: bool | None = None, **_: Any
+        self, input_ids: Tensor, past_key_values: RecurrentCache | None = None, **_: Any
     ) -> BaseModelOutputWithPast:
         cache = RecurrentCache.of(past_key_values)
         start = cache.states[0][0][None].contiguous() if cache.states else None
