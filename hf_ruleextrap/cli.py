@@ -140,6 +140,14 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
     plot = commands.add_parser("plot", help="draw a run: its loss beside its rates")
     plot.add_argument("run", help="a run folder")
     plot.add_argument("--out", help="the picture: .png, .svg or .pdf (default: plot.png in the run folder)")
+    publish = commands.add_parser("publish", help="write a repository as a folder, as the Hub would hold it")
+    publish.add_argument("what", choices=("dataset", "metric"))
+    publish.add_argument("name", nargs="?", help="the dataset's language")
+    publish.add_argument("--to", default=".", help="the folder that gets ORG/NAME (default: this one)")
+    publish.add_argument("--org", default="ruleextrap", help="whose repository it is (default ruleextrap)")
+    publish.add_argument("--max-length", type=int, default=256, help="most symbols in a word (default 256)")
+    publish.add_argument("--train-size", type=int, default=15_000, help="words to train on (default 15,000)")
+    publish.add_argument("--seed", type=int, default=0)
     # Its flags are the recipe's keys; `train` parses them itself.
     commands.add_parser("train", help="train on a language, complete its prompts, score them", add_help=False)
     return parser, {
@@ -152,6 +160,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
         "score": _score,
         "mass": _mass,
         "plot": _plot,
+        "publish": _publish,
     }
 
 
@@ -383,6 +392,36 @@ def _plot(arguments: argparse.Namespace) -> None:
     out = Path(arguments.out) if arguments.out else folder / "plot.png"
     plot(folder, out)
     print(out)
+
+
+def _publish(arguments: argparse.Namespace) -> None:
+    owner = Path(arguments.to) / arguments.org
+    if arguments.what == "metric":
+        from hf_ruleextrap.hub.metric import write_metric
+
+        folder = owner / "rule_extrapolation"
+        files = write_metric(folder, organization=arguments.org)
+        opened = f'evaluate.load("{arguments.org}/rule_extrapolation", "anbn")'
+    else:
+        from hf_ruleextrap.hub.dataset import write_dataset
+        from hf_ruleextrap.languages import get_language, list_languages
+
+        if arguments.name is None:
+            raise RuleExtrapError(f"publish dataset needs a language: {', '.join(list_languages())}")
+        language = get_language(arguments.name)
+        folder = owner / language.name
+        files = write_dataset(
+            language,
+            folder,
+            organization=arguments.org,
+            max_length=arguments.max_length,
+            train_size=arguments.train_size,
+            held_out_size=max(1, arguments.train_size // 10),
+            seed=_natural("seed", arguments.seed),
+        )
+        opened = f'load_dataset("{arguments.org}/{language.name}")'
+    print(f"{folder}: {len(files)} files, {sum(path.stat().st_size for path in files):,} bytes")
+    print(f"from {arguments.to}: {opened}")
 
 
 def _quiet() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import ClassVar, Literal
 
@@ -14,7 +14,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 from .machine import ask
 from .prompts import Kind, PromptSet
 from .rules import Conjunction, Rule
-from .words import BoolArray, FloatArray, WordBatch, Words, pieces
+from .words import BoolArray, FloatArray, IntArray, WordBatch, Words, pieces
 
 _MOST_PROMPTS = 1 << 20
 
@@ -37,6 +37,8 @@ class Language(Conjunction, ABC):
         paper_rules: the rules as the authors' code has them, where that differs.
         few_words: at most one word has each length, so that a training set can hold them all.
         prompt_length: symbols in a prompt of the paper's experiment.
+        paper_train_size: words drawn for training there, where not all words are used.
+        parameters: what a word's own numbers are called, and mean; `parameter_values` computes them.
         paper: whether this object follows the authors' released code where it differs: in data, in prompts,
             in how a rule reads a completion. Each language's docstring says what that changes.
     """
@@ -50,6 +52,8 @@ class Language(Conjunction, ABC):
     shortest: ClassVar[int]
     few_words: ClassVar[bool] = False
     prompt_length: ClassVar[int] = 8
+    paper_train_size: ClassVar[int] = 512
+    parameters: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, *, paper: bool = False) -> None:
         self.paper = paper
@@ -73,6 +77,10 @@ class Language(Conjunction, ABC):
             (N,) float64, in nats; or None.
         """
         return None
+
+    def parameter_values(self, words: WordBatch) -> dict[str, IntArray]:  # noqa: ARG002  # not every language has any
+        """For each of ``parameters``, (N,) int64: its value for each word of the language."""
+        return {}
 
     def candidates(self, length: int, rng: np.random.Generator) -> list[str]:  # noqa: ARG002  # some sets are drawn
         """The prompts of one length, ID and OOD together; by default all strings.

@@ -86,6 +86,18 @@ def bracket_log_probability(
     return np.asarray(np.log(longer * np.exp(free) + np.exp(forced)) - np.log(lengths))
 
 
+def bracket_depth(language: Language, words: WordBatch) -> IntArray:
+    """(N,) int64: most brackets of a word that are open at once.
+
+    Args:
+        language: as in `bracket_words`.
+        words: N words of it.
+    """
+    change = np.zeros(256, np.int64)
+    change[_codes(language)] = _depth_changes(language)
+    return np.asarray(change[words.codes].cumsum(axis=1).max(axis=1, initial=0))
+
+
 def _codes(language: Language) -> ByteArray:
     return np.frombuffer("".join(language.alphabet).encode("ascii"), dtype=np.uint8)
 

@@ -8,7 +8,7 @@ from hf_ruleextrap.formal.language import Language
 from hf_ruleextrap.formal.machine import State
 from hf_ruleextrap.formal.rules import equal_counts, ordered
 from hf_ruleextrap.formal.sampling import blocks
-from hf_ruleextrap.formal.words import BoolArray, FloatArray, WordBatch
+from hf_ruleextrap.formal.words import BoolArray, FloatArray, IntArray, WordBatch
 
 
 class AnBn(Language):
@@ -38,6 +38,7 @@ class AnBn(Language):
     rules = (equal_counts("a", "b"), ordered("a", "b"))
     shortest = 2
     few_words = True
+    parameters = {"n": "the exponent"}  # noqa: RUF012  # never changed
 
     def alive(self, state: State) -> BoolArray:
         """In order, and no more b than a."""
@@ -52,3 +53,7 @@ class AnBn(Language):
         """The exponent is uniform."""
         exponent = rng.integers(1, max_length // 2, size=n, endpoint=True)
         return blocks(("a", exponent), ("b", exponent))
+
+    def parameter_values(self, words: WordBatch) -> dict[str, IntArray]:
+        """Half of the length."""
+        return {"n": words.lengths // 2}

@@ -8,7 +8,7 @@ from hf_ruleextrap.formal.language import Language
 from hf_ruleextrap.formal.machine import State
 from hf_ruleextrap.formal.rules import equal_counts, ordered
 from hf_ruleextrap.formal.sampling import blocks
-from hf_ruleextrap.formal.words import BoolArray, FloatArray, WordBatch
+from hf_ruleextrap.formal.words import BoolArray, FloatArray, IntArray, WordBatch
 
 
 class AnBnCn(Language):
@@ -37,6 +37,7 @@ class AnBnCn(Language):
     rules = (equal_counts("a", "b", "c"), ordered("a", "b", "c"))
     shortest = 3
     few_words = True
+    parameters = {"n": "the exponent"}  # noqa: RUF012  # never changed
     prompt_length = 5
 
     def alive(self, state: State) -> BoolArray:
@@ -53,3 +54,7 @@ class AnBnCn(Language):
         """The exponent is uniform."""
         exponent = rng.integers(1, max_length // 3, size=n, endpoint=True)
         return blocks(("a", exponent), ("b", exponent), ("c", exponent))
+
+    def parameter_values(self, words: WordBatch) -> dict[str, IntArray]:
+        """A third of the length."""
+        return {"n": words.lengths // 3}

@@ -9,7 +9,7 @@ import numpy as np
 from hf_ruleextrap.formal.language import Language
 from hf_ruleextrap.formal.rules import even_count, starts_with
 from hf_ruleextrap.formal.sampling import blocks, shuffled
-from hf_ruleextrap.formal.words import FloatArray, WordBatch
+from hf_ruleextrap.formal.words import FloatArray, IntArray, WordBatch
 
 
 class BAN(Language):
@@ -38,6 +38,8 @@ class BAN(Language):
     alphabet = ("a", "b")
     rules = (even_count("a"), starts_with("b"))
     shortest = 1
+    paper_train_size = 15_000
+    parameters = {"m": "half the number of a"}  # noqa: RUF012  # never changed
 
     def draw(self, n: int, max_length: int, rng: np.random.Generator) -> WordBatch:
         """Length first, then the number of a, then their places."""
@@ -52,3 +54,7 @@ class BAN(Language):
         rest, count = words.lengths - 1, (words.codes == ord("a")).sum(axis=1)
         places = log_factorial[rest] - log_factorial[count] - log_factorial[rest - count]
         return np.asarray(-np.log(max_length) - np.log(rest // 2 + 1) - places)
+
+    def parameter_values(self, words: WordBatch) -> dict[str, IntArray]:
+        """Half the number of a."""
+        return {"m": (words.codes == ord("a")).sum(axis=1) // 2}

@@ -9,7 +9,7 @@ import numpy as np
 from hf_ruleextrap.formal.language import Language
 from hf_ruleextrap.formal.rules import even_count, ordered
 from hf_ruleextrap.formal.sampling import blocks
-from hf_ruleextrap.formal.words import FloatArray, WordBatch
+from hf_ruleextrap.formal.words import FloatArray, IntArray, WordBatch
 
 
 class BBaN(Language):
@@ -45,6 +45,8 @@ class BBaN(Language):
     )
     paper_rules = (rules[0], replace(rules[1], on_completion=None))
     shortest = 1
+    paper_train_size = 15_000
+    parameters = {"n": "the number of b", "m": "half the number of a"}  # noqa: RUF012  # never changed
 
     def draw(self, n: int, max_length: int, rng: np.random.Generator) -> WordBatch:
         """Length first, then the number of a."""
@@ -63,3 +65,7 @@ class BBaN(Language):
         if not self.paper:
             return inside + outside
         return [texts[i] for texts in (inside, outside) if texts for i in rng.integers(len(texts), size=128)]
+
+    def parameter_values(self, words: WordBatch) -> dict[str, IntArray]:
+        """The two exponents."""
+        return {"n": (words.codes == ord("b")).sum(axis=1), "m": (words.codes == ord("a")).sum(axis=1) // 2}

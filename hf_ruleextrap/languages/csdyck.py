@@ -6,8 +6,8 @@ import numpy as np
 
 from hf_ruleextrap.formal.brackets import balanced
 from hf_ruleextrap.formal.language import Language
-from hf_ruleextrap.formal.sampling import bracket_log_probability, bracket_words
-from hf_ruleextrap.formal.words import FloatArray, WordBatch
+from hf_ruleextrap.formal.sampling import bracket_depth, bracket_log_probability, bracket_words
+from hf_ruleextrap.formal.words import FloatArray, IntArray, WordBatch
 from hf_ruleextrap.languages.dyck import prime_words
 
 
@@ -40,6 +40,7 @@ class ContextSensitiveDyck(Language):
     alphabet = ("(", ")", "[", "]")
     rules = (balanced("[", "]"), balanced("(", ")"))
     shortest = 2
+    parameters = {"depth": "most brackets open at once"}  # noqa: RUF012  # never changed
 
     def draw(self, n: int, max_length: int, rng: np.random.Generator) -> WordBatch:
         """Length first, then symbol by symbol."""
@@ -54,3 +55,7 @@ class ContextSensitiveDyck(Language):
         """A prefix and a word."""
         inner = prime_words(length - 2, 32, rng) if self.paper else self.words_of_length(length - 2)
         return [prefix + word for prefix in ("([", ")[") for word in inner]
+
+    def parameter_values(self, words: WordBatch) -> dict[str, IntArray]:
+        """Most brackets that are open at once."""
+        return {"depth": bracket_depth(self, words)}

@@ -1,0 +1,167 @@
+"""A language as a dataset repository: Parquet and a card."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_ruleextrap import __version__
+from hf_ruleextrap.data import Splits, build_splits
+from hf_ruleextrap.formal import Language, PromptSet, WordBatch
+from hf_ruleextrap.languages import get_language
+
+from .cards import ORGANIZATION, render
+from .citation import CITATION
+
+MAX_LENGTH = 256
+"""Most symbols in a word, as in the paper."""
+
+_TRAIN, _HELD_OUT = 15_000, 1_500
+_HOW = {
+    True: "It has one word of a length at most, so lengths are held out: a random tenth of them for validation and "
+    "another for test, never the shortest or the longest.",
+    False: "Which split a word belongs to is decided by a hash of the word and the seed.",
+}
+
+
+def write_dataset(
+    language: str | Language,
+    folder: str | Path,
+    *,
+    organization: str = ORGANIZATION,
+    max_length: int = MAX_LENGTH,
+    train_size: int = _TRAIN,
+    held_out_size: int = _HELD_OUT,
+    seed: int = 0,
+) -> list[Path]:
+    """Write a dataset repository, which `datasets` opens as it stands: ``load_dataset("ruleextrap/anbn")``.
+
+    Args:
+        language: a name or a Language.
+        folder: where it goes; files of the same name are replaced.
+        organization: whose repository the card names.
+        max_length: most symbols in a word.
+        train_size: words to train on; a language with few words gives at most all of them.
+        held_out_size: words in validation, and in test.
+        seed: of the draws. The same arguments give the same bytes.
+
+    Returns:
+        The files, sorted.
+
+    Raises:
+        RuleExtrapError: unknown language, or ``max_length`` too small.
+    """
+    language = get_language(language)
+    paper = get_language(language.name, paper=True)
+    default = build_splits(
+        language, max_length=max_length, train_size=train_size, held_out_size=held_out_size, seed=seed
+    )
+    authors = build_splits(
+        paper,
+        max_length=max_length,
+        train_size=paper.paper_train_size,
+        held_out_size=paper.paper_train_size,
+        seed=seed,
+        disjoint=False,
+    )
+    prompts = language.prompts(rng=np.random.default_rng(seed))
+    tables: dict[str, dict[str, tuple[dict[str, Any], str]]] = {
+        "default": _words(language, default),
+        "paper": _words(paper, authors),
+        "prompts": {
+            kind: (prompt_columns(prompts.of_kind(kind)), text)  # type: ignore[arg-type]  # the two kinds
+            for kind, text in (("id", "prompts that some suffix completes"), ("ood", "prompts that none does"))
+        },
+    }
+    folder = Path(folder)
+    configs: list[dict[str, Any]] = []
+    for name, splits in tables.items():
+        listed = []
+        for split, (columns, what) in splits.items():
+            path = f"{name}/{split}-00000-of-00001.parquet"
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            _write(columns, folder / path)
+            listed.append({"name": split, "path": path, "rows": len(columns["length"]), "what": what})
+        configs.append({"name": name, "splits": listed})
+    card = render(
+        "dataset.md",
+        language=language,
+        repository=f"{organization}/{language.name}",
+        size_category=_size_category(sum(split["rows"] for config in configs for split in config["splits"])),
+        configs=configs,
+        max_length=max_length,
+        held_out=_HOW[language.few_words],
+        columns=language.parameters,
+        paper_overlap=overlap(authors),
+        prompt_length=language.prompt_length,
+        docstring=_prose(language),
+        version=__version__,
+        seed=seed,
+        citation=CITATION,
+    )
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def overlap(splits: Splits) -> float:
+    """The share of validation words (as they were drawn) that also stand in train."""
+    known = set(splits.train)
+    return float(np.mean([word in known for word in splits.validation]))
+
+
+def word_columns(language: Language, words: WordBatch) -> dict[str, Any]:
+    """``text``, ``length``, and the language's own parameters, each with N rows."""
+    own = language.parameter_values(words)
+    return {"text": list(words), "length": words.lengths.astype(np.int32)} | {
+        name: values.astype(np.int32) for name, values in own.items()
+    }
+
+
+def prompt_columns(prompts: PromptSet) -> dict[str, Any]:
+    """``prompt``, ``length``, ``kind``, ``broken``, ``open``, and whether each rule is open; each with N rows."""
+    rows = list(prompts)
+    return {
+        "prompt": [row.text for row in rows],
+        "length": prompts.words.lengths.astype(np.int32),
+        "kind": [row.kind for row in rows],
+        "broken": [list(row.broken) for row in rows],
+        "open": [list(row.open) for row in rows],
+    } | {f"{name}_open": prompts.open[:, i] for i, name in enumerate(prompts.rules)}
+
+
+def _words(language: Language, splits: Splits) -> dict[str, tuple[dict[str, Any], str]]:
+    return {
+        name: (
+            word_columns(language, getattr(splits, name)),
+            what if splits.disjoint else f"{what}, drawn like the others",
+        )
+        for name, what in (("train", "to train on"), ("validation", "to choose by"), ("test", "to measure on"))
+    }
+
+
+def _write(columns: dict[str, Any], path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow.parquet import write_table
+
+    lists = {"broken", "open"}
+    arrays = {
+        name: pa.array(values, type=pa.list_(pa.string()) if name in lists else None)
+        for name, values in columns.items()
+    }
+    draft = path.with_suffix(".part")
+    write_table(pa.table(arrays), draft)
+    draft.replace(path)
+
+
+def _size_category(rows: int) -> str:
+    return next(name for most, name in ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K")) if rows < most)
+
+
+def _prose(language: Language) -> str:
+    """The language's docstring up to its examples."""
+    text = inspect.cleandoc(type(language).__doc__ or "").split(">>>")[0].strip()
+    # Double backquotes are reStructuredText's.
+    return text.replace("``", "`")

@@ -1,0 +1,26 @@
+"""The metric as a Space: the self-contained module and its card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hf_ruleextrap import __version__
+from hf_ruleextrap.languages import get_language, list_languages
+from hf_ruleextrap.metrics.build import build_metric
+
+from .cards import ORGANIZATION, render
+from .citation import CITATION
+
+
+def write_metric(folder: str | Path, *, organization: str = ORGANIZATION) -> list[Path]:
+    """Write the Space ``ORGANIZATION/rule_extrapolation``; see `build_metric`."""
+    build_metric(folder)
+    card = render(
+        "metric.md",
+        repository=f"{organization}/rule_extrapolation",
+        languages=[get_language(name) for name in list_languages()],
+        version=__version__,
+        citation=CITATION,
+    )
+    (Path(folder) / "README.md").write_text(card, encoding="utf-8")
+    return sorted(path for path in Path(folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)

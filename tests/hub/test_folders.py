@@ -1,0 +1,146 @@
+"""Repositories as folders, opened by the line of code that would open them on the Hub."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import evaluate
+import jinja2
+import pytest
+from datasets import load_dataset
+from huggingface_hub import DatasetCard
+
+from hf_ruleextrap import get_language, list_languages
+from hf_ruleextrap.cli import main
+from hf_ruleextrap.formal import WordBatch
+from hf_ruleextrap.hub.cards import render
+from hf_ruleextrap.hub.dataset import overlap, word_columns, write_dataset
+from hf_ruleextrap.hub.metric import write_metric
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all repositories, small."""
+    folder = tmp_path_factory.mktemp("repositories")
+    for name in list_languages():
+        words = ["--max-length", "32", "--train-size", "200"]
+        assert main(["publish", "dataset", name, "--to", str(folder), *words]) == 0
+    assert main(["publish", "metric", "--to", str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("name", list_languages())
+def test_every_configuration_loads_and_is_what_it_says(
+    name: str, parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(parent)
+    language = get_language(name)
+    default, paper = load_dataset(f"ruleextrap/{name}"), load_dataset(f"ruleextrap/{name}", "paper")
+    assert set(default["train"].column_names) == {"text", "length", *language.parameters}
+    splits = [set(default[split]["text"][:]) for split in ("train", "validation", "test")]
+    assert all(splits)
+    assert sum(map(len, splits)) == len(set.union(*splits))
+    for data in (*default.values(), *paper.values()):
+        assert language.contains(data["text"][:]).all()
+        assert data["length"][:] == [len(text) for text in data["text"]]
+    prompts = load_dataset(f"ruleextrap/{name}", "prompts")
+    expected = language.prompts()
+    rows = [*prompts["id"], *prompts["ood"]]
+    assert [row["prompt"] for row in rows] == expected.texts
+    for row, prompt in zip(rows, expected, strict=True):
+        assert (row["kind"], tuple(row["broken"]), tuple(row["open"])) == (prompt.kind, prompt.broken, prompt.open)
+        assert [row[f"{rule.name}_open"] for rule in language.rules] == [r.name in prompt.open for r in language.rules]
+    streamed = next(iter(load_dataset(f"ruleextrap/{name}", split="train", streaming=True)))
+    assert streamed == default["train"][0]
+
+
+def test_the_same_seed_gives_the_same_bytes(parent: Path, tmp_path: Path) -> None:
+    again = write_dataset("dyck", tmp_path / "dyck", max_length=32, train_size=200, held_out_size=20)
+    assert len(again) == 9
+    for path in again:
+        assert path.read_bytes() == (parent / "ruleextrap" / "dyck" / path.relative_to(tmp_path / "dyck")).read_bytes()
+    write_dataset("dyck", tmp_path / "other", max_length=32, train_size=200, held_out_size=20, seed=1)
+    train = "default/train-00000-of-00001.parquet"
+    assert (tmp_path / "other" / train).read_bytes() != (tmp_path / "dyck" / train).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "values"),
+    [
+        ("anbn", "aaabbb", {"n": 3}),
+        ("anbncn", "aabbcc", {"n": 2}),
+        ("ban", "babab", {"m": 1}),
+        ("bban", "bbbaaaa", {"n": 3, "m": 2}),
+        ("dyck", "([()])[]", {"depth": 3}),
+        ("csdyck", "([)]", {"depth": 2}),
+    ],
+)
+def test_a_word_s_own_numbers(name: str, word: str, values: dict[str, int]) -> None:
+    columns = word_columns(get_language(name), WordBatch.from_strings([word]))
+    assert {key: int(column[0]) for key, column in columns.items() if key not in ("text", "length")} == values
+
+
+@pytest.mark.parametrize("name", list_languages())
+def test_the_card_is_valid_and_its_numbers_and_code_are_true(
+    name: str, parent: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(parent)
+    text = (parent / "ruleextrap" / name / "README.md").read_text(encoding="utf-8")
+    card = DatasetCard(text)
+    assert [config["config_name"] for config in card.data.configs] == ["default", "paper", "prompts"]
+    for config, split, rows in re.findall(r"\| `(\w+)` \| `(\w+)` \| ([\d,]+) \|", text):
+        assert load_dataset(f"ruleextrap/{name}", config, split=split).num_rows == int(rows.replace(",", ""))
+    train, validation = (load_dataset(f"ruleextrap/{name}", "paper", split=split) for split in ("train", "validation"))
+    known = set(train["text"][:])
+    share = sum(word in known for word in validation["text"]) / len(validation)
+    assert f"{100 * share:.0f} % of its validation words" in text
+    assert not re.search(r"\{\{ |\{% ", text)
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(compile(block, "card", "exec"), {})
+    assert "prompt" in capsys.readouterr().out
+
+
+def test_the_metric_loads_from_its_folder_and_its_card_runs(
+    parent: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(parent)
+    metric = evaluate.load("ruleextrap/rule_extrapolation", "anbn", keep_in_memory=True)
+    assert metric.compute(predictions=["b"], references=["baa"])["headline"]["rate"] == 1.0
+    text = (parent / "ruleextrap" / "rule_extrapolation" / "README.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(compile(block, "card", "exec"), {})
+    assert "rate" in capsys.readouterr().out
+    assert write_metric(parent / "ruleextrap" / "rule_extrapolation")
+
+
+def test_a_variable_that_is_missing_is_an_error() -> None:
+    with pytest.raises(jinja2.UndefinedError):
+        render("metric.md", repository="ruleextrap/rule_extrapolation")
+
+
+def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, said in (
+        (["dataset"], "publish dataset needs a language: anbn"),
+        (["dataset", "anbm"], "did you mean 'anbn'"),
+        (["dataset", "anbn", "--max-length", "1"], "max_length 1 is too small"),
+    ):
+        assert main(["publish", *words, "--to", str(tmp_path)]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_the_script_builds_what_it_is_asked_for(tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "dataset_scripts" / "build.py"
+    command = [sys.executable, str(script), "anbn", "bban", "--to", str(tmp_path), "--max-length", "16"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert sorted(path.name for path in (tmp_path / "ruleextrap").iterdir()) == ["anbn", "bban"]
+    assert 'load_dataset("ruleextrap/bban")' in done.stdout
+
+
+def test_the_share_of_words_in_both() -> None:
+    from hf_ruleextrap.data import Splits
+
+    train, validation = WordBatch.from_strings(["ab", "aabb"]), WordBatch.from_strings(["ab", "ab", "aaabbb", "ab"])
+    assert overlap(Splits(train, validation, validation, disjoint=False)) == 0.75
