@@ -141,8 +141,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
     plot.add_argument("run", help="a run folder")
     plot.add_argument("--out", help="the picture: .png, .svg or .pdf (default: plot.png in the run folder)")
     publish = commands.add_parser("publish", help="write a repository as a folder, as the Hub would hold it")
-    publish.add_argument("what", choices=("dataset", "metric"))
-    publish.add_argument("name", nargs="?", help="the dataset's language")
+    publish.add_argument("what", choices=("dataset", "checkpoint", "metric"))
+    publish.add_argument("name", nargs="?", help="the dataset's language, or the checkpoint's run folder")
     publish.add_argument("--to", default=".", help="the folder that gets ORG/NAME (default: this one)")
     publish.add_argument("--org", default="ruleextrap", help="whose repository it is (default ruleextrap)")
     publish.add_argument("--max-length", type=int, default=256, help="most symbols in a word (default 256)")
@@ -402,6 +402,14 @@ def _publish(arguments: argparse.Namespace) -> None:
         folder = owner / "rule_extrapolation"
         files = write_metric(folder, organization=arguments.org)
         opened = f'evaluate.load("{arguments.org}/rule_extrapolation", "anbn")'
+    elif arguments.what == "checkpoint":
+        from hf_ruleextrap.hub.checkpoint import repository_name, write_checkpoint
+
+        if arguments.name is None:
+            raise RuleExtrapError("publish checkpoint needs a run folder, such as runs/quickstart")
+        folder = owner / repository_name(arguments.name)
+        files = write_checkpoint(arguments.name, folder, organization=arguments.org)
+        opened = f'AutoModelForCausalLM.from_pretrained("{arguments.org}/{folder.name}")'
     else:
         from hf_ruleextrap.hub.dataset import write_dataset
         from hf_ruleextrap.languages import get_language, list_languages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import evaluate
 import jinja2
 import pytest
 from datasets import load_dataset
-from huggingface_hub import DatasetCard
+from huggingface_hub import DatasetCard, ModelCard
+from transformers import AutoModelForCausalLM
 
 from hf_ruleextrap import get_language, list_languages
 from hf_ruleextrap.cli import main
@@ -144,3 +146,47 @@ def test_the_share_of_words_in_both() -> None:
 
     train, validation = WordBatch.from_strings(["ab", "aabb"]), WordBatch.from_strings(["ab", "ab", "aaabbb", "ab"])
     assert overlap(Splits(train, validation, validation, disjoint=False)) == 0.75
+
+
+@pytest.fixture
+def checkpoint(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    assert main(["publish", "checkpoint", str(tiny_run), "--to", str(tmp_path)]) == 0
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "ruleextrap" / "anbn-lstm"
+
+
+def test_a_checkpoint_holds_what_a_stranger_needs_and_nothing_else(checkpoint: Path, tiny_run: Path) -> None:
+    names = {path.name for path in checkpoint.iterdir()}
+    assert {"README.md", "config.json", "lstm.py", "model.safetensors", "results.json", "tokenizer.json"} <= names
+    assert not names & {"last", "log.jsonl", "training_args.bin", "optimizer.pt"}
+    assert not [path for path in checkpoint.rglob("*") if path.suffix in (".bin", ".pt", ".pth", ".pkl")]
+    for path in checkpoint.glob("*"):
+        for place in (str(tiny_run), str(Path.home()), str(checkpoint.parent)):
+            assert place.encode() not in path.read_bytes(), path
+    model = AutoModelForCausalLM.from_pretrained("ruleextrap/anbn-lstm")
+    again = AutoModelForCausalLM.from_pretrained(tiny_run)
+    assert all(ours.equal(theirs) for ours, theirs in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_a_checkpoint_s_card_is_its_results(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (checkpoint / "README.md").read_text(encoding="utf-8")
+    results = json.loads((checkpoint / "results.json").read_text(encoding="utf-8"))
+    index = {
+        (found.dataset_split, found.metric_name): found.metric_value for found in ModelCard(text).data.eval_results
+    }
+    for kind, of_kind in results["best"]["kinds"].items():
+        report = of_kind["report"]
+        for name, rule in report["rules"].items():
+            assert index[kind, f"{name} (prompt + completion)"] == rule["word"]["all"]["rate"]
+            assert f"| {rule['word']['all']['rate']:.2f} | [{rule['word']['all']['low']:.2f}," in text
+    assert index["ood", "every open rule holds"] == results["best"]["kinds"]["ood"]["report"]["headline"]["rate"]
+    assert f"Test loss {results['test']['loss']:.4f}" in text
+    assert f"{results['training']['parameters']:,} parameters" in text
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(compile(block, "card", "exec"), {})
+    assert capsys.readouterr().out.strip()
+
+
+def test_a_folder_without_a_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["publish", "checkpoint", str(tmp_path)]) == 2
+    assert "holds no finished run" in capsys.readouterr().err

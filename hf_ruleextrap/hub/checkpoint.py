@@ -1,0 +1,119 @@
+"""A finished run as a model repository: weights, config, tokenizer, code where it is ours, results, and a card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.evaluation import table
+from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.train.results import Results
+
+from .cards import ORGANIZATION, render
+from .citation import CITATION
+
+# What a repository holds of a run folder; never optimizer state, pickles, or other checkpoints.
+_TAKEN = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+
+
+def repository_name(run: str | Path) -> str:
+    """``LANGUAGE-ARCHITECTURE`` of a run.
+
+    Raises:
+        RuleExtrapError: the folder holds no finished run.
+    """
+    recipe = _results(Path(run)).recipe
+    return f"{recipe.language}-{recipe.architecture}"
+
+
+def write_checkpoint(run: str | Path, folder: str | Path, *, organization: str = ORGANIZATION) -> list[Path]:
+    """Write a model repository from a run folder; `from_pretrained` opens it as it stands.
+
+    Args:
+        run: the folder of a finished run; its checkpoint with the lowest validation loss is taken.
+        folder: where it goes; files of the same name are replaced.
+        organization: whose repository the card names.
+
+    Returns:
+        The files, sorted.
+
+    Raises:
+        RuleExtrapError: the folder holds no finished run.
+    """
+    run, folder = Path(run), Path(folder)
+    results = _results(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in [run / name for name in _TAKEN] + sorted(run.glob("*.py")):
+        if path.exists():
+            shutil.copyfile(path, folder / path.name)
+    # Where it lay is nobody's matter.
+    results = results.model_copy(update={"recipe": results.recipe.model_copy(update={"output_dir": ""})})
+    results.write(folder)
+    (folder / "recipe.yaml").write_text(results.recipe.to_yaml(), encoding="utf-8")
+    (folder / "README.md").write_text(_card(results, folder, organization), encoding="utf-8")
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _results(run: Path) -> Results:
+    if not (run / "results.json").exists():
+        raise RuleExtrapError(f"{str(run)!r} holds no finished run: give a run folder with results.json")
+    return Results.read(run)
+
+
+def _card(results: Results, folder: Path, organization: str) -> str:
+    recipe, language = results.recipe, get_language(results.recipe.language)
+    headings, rows = table.rows(results.best)
+    return render(
+        "model.md",
+        card_data=_metadata(results, organization),
+        repository=f"{organization}/{recipe.language}-{recipe.architecture}",
+        language=language,
+        recipe=recipe,
+        training=results.training,
+        test=results.test,
+        evaluation=results.best,
+        headings=headings,
+        rows=rows,
+        ours="auto_map" in json.loads((folder / "config.json").read_text(encoding="utf-8")),
+        example=language.prompts("ood")[0].text,
+        citation=CITATION,
+    )
+
+
+def _metadata(results: Results, organization: str) -> str:
+    """The card's YAML, with the rates as a ``model-index``."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    recipe = results.recipe
+    found = []
+    for kind, of_kind in results.best.kinds.items():
+        report = of_kind.report
+        rates = {f"{name} (prompt + completion)": rule.word.all for name, rule in report.rules.items()}
+        if kind == "ood":
+            rates = {"every open rule holds": report.headline, **rates}
+        for name, rate in {**rates, "finished": report.finished}.items():
+            if rate.rate is not None:
+                found.append(
+                    EvalResult(
+                        task_type="text-generation",
+                        dataset_type=f"{organization}/{recipe.language}",
+                        dataset_name=f"{recipe.language} prompts",
+                        dataset_config="prompts",
+                        dataset_split=kind,
+                        metric_type=f"{organization}/rule_extrapolation",
+                        metric_name=name,
+                        metric_value=rate.rate,
+                    )
+                )
+    return ModelCardData(
+        model_name=f"{recipe.language}-{recipe.architecture}",
+        license="apache-2.0",
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["formal-languages", "rule-extrapolation"],
+        datasets=[f"{organization}/{recipe.language}"],
+        metrics=[f"{organization}/rule_extrapolation"],
+        eval_results=found,
+    ).to_yaml()
