@@ -6,16 +6,14 @@ position on, and a completion reads the last position whatever the prompt: ``cau
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import Cache
-from transformers.modeling_outputs import BaseModelOutputWithPast
-from transformers.utils.generic import can_return_tuple
 
-from .base import RuleConfig, RuleForCausalLM, RulePreTrainedModel, real_tokens
-from .recurrent import RecurrentCache, States, run_aligned
+from .base import RuleConfig, RuleForCausalLM
+from .recurrent import RecurrentBackbone, States
 
 
 class RuleLinearConfig(RuleConfig):
@@ -73,11 +71,10 @@ class PositionalLinear(nn.Module):
         return flat.view(len(inputs), last - first, -1) + self.bias[first:last]
 
 
-class RuleLinearModel(RulePreTrainedModel):
+class RuleLinearModel(RecurrentBackbone):
     """Embedding and a linear map over positions. The cache holds each row's embedded tokens and their number."""
 
     config_class = RuleLinearConfig
-    _is_stateful = True
 
     def __init__(self, config: RuleLinearConfig) -> None:
         super().__init__(config)
@@ -85,49 +82,21 @@ class RuleLinearModel(RulePreTrainedModel):
         self.linear = PositionalLinear(config)
         self.post_init()
 
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        past_key_values: Cache | None = None,
-        inputs_embeds: Tensor | None = None,
-        use_cache: bool | None = None,
-        **_: Any,
-    ) -> BaseModelOutputWithPast:
-        """As `RuleForCausalLM.forward`; ``last_hidden_state`` is (B, T, vocab_size), the logits themselves.
+    def run(
+        self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
+    ) -> tuple[Tensor, list[States]]:
+        """See `RecurrentBackbone.run`; the outputs (B, T, vocab_size) are the logits themselves.
 
         A token's position is the number of tokens before it in its row.
 
         Raises:
             ValueError: a row has more tokens than there are positions.
         """
-        embeds = self.embed_inputs(input_ids, inputs_embeds)
-        cache = RecurrentCache.of(past_key_values)
-        batch, columns = embeds.shape[:2]
-        real = real_tokens(attention_mask, batch, cache.seen + columns)
-        if real is not None:
-            real = real[:, cache.seen :]
-        keep = self.config.use_cache if use_cache is None else use_cache
-        stateful = keep or past_key_values is not None
-        start = cache.states[0] if cache.states else None
-
-        def run(inputs: Tensor, lengths: Tensor | None) -> tuple[Tensor, list[States]]:
-            return self._run(inputs, lengths, start, last=self.config.read == "last" and stateful)
-
-        logits, states = run_aligned(embeds, real, run)
-        if stateful:
-            cache.update_states(states, columns)
-        return BaseModelOutputWithPast(last_hidden_state=logits, past_key_values=cache if keep else None)
-
-    def _run(
-        self, inputs: Tensor, lengths: Tensor | None, start: States | None, *, last: bool
-    ) -> tuple[Tensor, list[States]]:
         batch, columns, width = inputs.shape
-        if start is None:
-            before, counts = inputs.new_zeros(batch, 0, width), torch.zeros(batch, dtype=torch.long)
+        if states:
+            before, counts = states[0]
         else:
-            before, counts = start
+            before, counts = inputs.new_zeros(batch, 0, width), torch.zeros(batch, dtype=torch.long)
         counts = counts.to(inputs.device)
         added = torch.full_like(counts, columns) if lengths is None else lengths
         place = counts[:, None] + torch.arange(columns, device=inputs.device)
@@ -145,7 +114,7 @@ class RuleLinearModel(RulePreTrainedModel):
         # Pads go to the last column, which is then cut off.
         target = torch.where(is_real, place, everything.shape[1] - 1)
         everything = everything.index_put((_rows(inputs), target), inputs)[:, :-1]
-        if last:
+        if stateful and self.config.read == "last":
             logits = self.linear(everything, limit - 1, limit).expand(-1, columns, -1)
         elif bool((counts == counts[0]).all()):
             first = int(counts[0])

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from transformers.cache_utils import Cache
-from transformers.modeling_outputs import BaseModelOutputWithPast
-from transformers.utils.generic import can_return_tuple
 
-from .base import RuleConfig, RuleForCausalLM, RulePreTrainedModel, real_tokens
-from .recurrent import RecurrentCache, States, run_aligned
+from .base import RuleConfig, RuleForCausalLM
+from .recurrent import RecurrentBackbone, States
 
 
 class RuleLSTMConfig(RuleConfig):
@@ -44,11 +42,10 @@ class RuleLSTMConfig(RuleConfig):
             )
 
 
-class RuleLSTMModel(RulePreTrainedModel):
+class RuleLSTMModel(RecurrentBackbone):
     """Embedding, `torch.nn.LSTM`, dropout. The cache holds each layer's (h, c), both (B, hidden_size)."""
 
     config_class = RuleLSTMConfig
-    _is_stateful = True
 
     def __init__(self, config: RuleLSTMConfig) -> None:
         super().__init__(config)
@@ -57,48 +54,13 @@ class RuleLSTMModel(RulePreTrainedModel):
         self.dropout = nn.Dropout(config.dropout)
         self.post_init()
 
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        past_key_values: Cache | None = None,
-        inputs_embeds: Tensor | None = None,
-        use_cache: bool | None = None,
-        **_: Any,
-    ) -> BaseModelOutputWithPast:
-        """As `RuleForCausalLM.forward`; ``last_hidden_state`` is (B, T, hidden_size)."""
-        embeds = self.embed_inputs(input_ids, inputs_embeds)
-        cache = RecurrentCache.of(past_key_values)
-        batch, columns = embeds.shape[:2]
-        real = real_tokens(attention_mask, batch, cache.seen + columns)
-        if real is not None:
-            real = real[:, cache.seen :]
-        start = self._start(cache, embeds)
-        # A cache that was given is always moved on, or it would lag behind its caller.
-        keep = self.config.use_cache if use_cache is None else use_cache
-        stateful = keep or past_key_values is not None
-
-        def run(inputs: Tensor, lengths: Tensor | None) -> tuple[Tensor, list[States]]:
+    def run(
+        self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
+    ) -> tuple[Tensor, list[States]]:
+        """See `RecurrentBackbone.run`; the width is hidden_size."""
+        h, c = start = self._start(inputs, states)
+        if lengths is None or not stateful:
             # Pads after a row's tokens spoil its state only; packing them away costs a training step twice its time.
-            return self._run(inputs, lengths if stateful else None, start)
-
-        hidden, states = run_aligned(embeds, real, run)
-        if stateful:
-            cache.update_states(states, columns)
-        return BaseModelOutputWithPast(last_hidden_state=self.dropout(hidden), past_key_values=cache if keep else None)
-
-    def _start(self, cache: RecurrentCache, embeds: Tensor) -> States:
-        """h and c to start from, both (layers, B, hidden_size)."""
-        if cache.states:
-            h, c = (torch.stack(tensors) for tensors in zip(*cache.states, strict=True))
-            return h, c
-        zeros = embeds.new_zeros(self.lstm.num_layers, len(embeds), self.lstm.hidden_size)
-        return zeros, zeros
-
-    def _run(self, inputs: Tensor, lengths: Tensor | None, start: States) -> tuple[Tensor, list[States]]:
-        h, c = start
-        if lengths is None:
             outputs, (h, c) = self.lstm(inputs, (h, c))
         else:
             # torch packs no empty row, so such a row runs over one pad and gets its old state back.
@@ -107,7 +69,15 @@ class RuleLSTMModel(RulePreTrainedModel):
             outputs, _ = pad_packed_sequence(ran, batch_first=True, total_length=inputs.shape[1])
             empty = (lengths == 0)[:, None]
             h, c = torch.where(empty, start[0], h), torch.where(empty, start[1], c)
-        return outputs, list(zip(h, c, strict=True))
+        return self.dropout(outputs), list(zip(h, c, strict=True))
+
+    def _start(self, inputs: Tensor, states: Sequence[States]) -> States:
+        """h and c to start from, both (layers, B, hidden_size)."""
+        if states:
+            h, c = (torch.stack(tensors) for tensors in zip(*states, strict=True))
+            return h, c
+        zeros = inputs.new_zeros(self.lstm.num_layers, len(inputs), self.lstm.hidden_size)
+        return zeros, zeros
 
 
 class RuleLSTMForCausalLM(RuleForCausalLM):

@@ -6,10 +6,15 @@ This file travels with each checkpoint as remote code, so it imports nothing of 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.utils.generic import can_return_tuple
+
+from .base import RulePreTrainedModel, real_tokens
 
 States = tuple[Tensor, ...]
 
@@ -144,3 +149,54 @@ def run_aligned(
 def _take(values: Tensor, order: Tensor) -> Tensor:
     rows = torch.arange(len(order), device=order.device)[:, None]
     return values[rows, order]
+
+
+class RecurrentBackbone(RulePreTrainedModel):
+    """A backbone that goes from state to state; a concrete one has ``embed_tokens`` and `run`."""
+
+    _is_stateful = True
+
+    def run(
+        self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
+    ) -> tuple[Tensor, list[States]]:
+        """Go on.
+
+        Args:
+            inputs: (B, T, E) float, the tokens of each row at its front.
+            lengths: (B,) int64, how many there are in each row; None for T.
+            states: of each layer, to start from; empty before the first token.
+            stateful: whether anyone asks for the new states; else what pads do to them does not matter.
+
+        Returns:
+            (B, T, width), and the states after the last token of each row.
+        """
+        raise NotImplementedError
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        **_: Any,
+    ) -> BaseModelOutputWithPast:
+        """As `RuleForCausalLM.forward`; ``last_hidden_state`` is what `run` returns."""
+        embeds = self.embed_inputs(input_ids, inputs_embeds)
+        cache = RecurrentCache.of(past_key_values)
+        batch, columns = embeds.shape[:2]
+        real = real_tokens(attention_mask, batch, cache.seen + columns)
+        if real is not None:
+            real = real[:, cache.seen :]
+        keep = self.config.use_cache if use_cache is None else use_cache
+        # A cache that was given is always moved on, or it would lag behind its caller.
+        stateful = keep or past_key_values is not None
+
+        def run(inputs: Tensor, lengths: Tensor | None) -> tuple[Tensor, list[States]]:
+            return self.run(inputs, lengths, cache.states, stateful=stateful)
+
+        hidden, states = run_aligned(embeds, real, run)
+        if stateful:
+            cache.update_states(states, columns)
+        return BaseModelOutputWithPast(last_hidden_state=hidden, past_key_values=cache if keep else None)

@@ -10,18 +10,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, group_norm, layer_norm, logsigmoid, silu
 from transformers import initialization as init
-from transformers.cache_utils import Cache
-from transformers.modeling_outputs import BaseModelOutputWithPast
-from transformers.utils.generic import can_return_tuple
 
-from .base import RuleConfig, RuleForCausalLM, RulePreTrainedModel, real_tokens
-from .recurrent import RecurrentCache, States, run_aligned
+from .base import RuleConfig, RuleForCausalLM, RulePreTrainedModel
+from .recurrent import RecurrentBackbone, States
 
 # The logarithm of a scale at which nothing has been seen; not infinite, so that differences stay numbers.
 _NOTHING = -1e30
@@ -451,11 +448,10 @@ class Block(nn.Module):
         return hidden, state
 
 
-class RuleXLSTMModel(RulePreTrainedModel):
+class RuleXLSTMModel(RecurrentBackbone):
     """Embedding, blocks, norm. The cache holds each block's state, constant in size."""
 
     config_class = RuleXLSTMConfig
-    _is_stateful = True
 
     def __init__(self, config: RuleXLSTMConfig) -> None:
         super().__init__(config)
@@ -467,37 +463,13 @@ class RuleXLSTMModel(RulePreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         _init_weights(self, module)
 
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        past_key_values: Cache | None = None,
-        inputs_embeds: Tensor | None = None,
-        use_cache: bool | None = None,
-        **_: Any,
-    ) -> BaseModelOutputWithPast:
-        """As `RuleForCausalLM.forward`; ``last_hidden_state`` is (B, T, hidden_size)."""
-        embeds = self.embed_inputs(input_ids, inputs_embeds)
-        cache = RecurrentCache.of(past_key_values)
-        batch, columns = embeds.shape[:2]
-        real = real_tokens(attention_mask, batch, cache.seen + columns)
-        if real is not None:
-            real = real[:, cache.seen :]
-        keep = self.config.use_cache if use_cache is None else use_cache
-        stateful = keep or past_key_values is not None
-
-        def run(inputs: Tensor, lengths: Tensor | None) -> tuple[Tensor, list[States]]:
-            # Pads after a row's tokens spoil its state only.
-            return self._run(inputs, lengths if stateful else None, cache.states)
-
-        hidden, states = run_aligned(embeds, real, run)
-        if stateful:
-            cache.update_states(states, columns)
-        return BaseModelOutputWithPast(last_hidden_state=hidden, past_key_values=cache if keep else None)
-
-    def _run(self, hidden: Tensor, lengths: Tensor | None, states: Sequence[States]) -> tuple[Tensor, list[States]]:
-        new = []
+    def run(
+        self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
+    ) -> tuple[Tensor, list[States]]:
+        """See `RecurrentBackbone.run`; the width is hidden_size."""
+        # Pads after a row's tokens spoil its state only.
+        lengths = lengths if stateful else None
+        hidden, new = inputs, []
         for i, block in enumerate(self.blocks):
             hidden, state = block(hidden, states[i] if states else None, lengths)
             new.append(state)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
-from transformers.modeling_outputs import BaseModelOutputWithPast
-from transformers.utils.generic import can_return_tuple
 
-from hf_ruleextrap.models.base import RuleConfig, RuleForCausalLM, RulePreTrainedModel
-from hf_ruleextrap.models.recurrent import RecurrentCache
+from hf_ruleextrap.models.base import RuleConfig, RuleForCausalLM
+from hf_ruleextrap.models.recurrent import RecurrentBackbone, States
 
 
 class RuleGRUConfig(RuleConfig):
@@ -18,9 +17,8 @@ class RuleGRUConfig(RuleConfig):
     hidden_size: int = 16
 
 
-class RuleGRUModel(RulePreTrainedModel):
+class RuleGRUModel(RecurrentBackbone):
     config_class = RuleGRUConfig
-    _is_stateful = True
 
     def __init__(self, config: RuleGRUConfig) -> None:
         super().__init__(config)
@@ -28,15 +26,12 @@ class RuleGRUModel(RulePreTrainedModel):
         self.gru = nn.GRU(config.hidden_size, config.hidden_size, batch_first=True)
         self.post_init()
 
-    @can_return_tuple
-    def forward(
-        self, input_ids: Tensor, past_key_values: RecurrentCache | None = None, **_: Any
-    ) -> BaseModelOutputWithPast:
-        cache = RecurrentCache.of(past_key_values)
-        start = cache.states[0][0][None].contiguous() if cache.states else None
-        hidden, last = self.gru(self.embed_tokens(input_ids), start)
-        cache.update_states([(last[0],)], input_ids.shape[1])
-        return BaseModelOutputWithPast(last_hidden_state=hidden, past_key_values=cache)
+    def run(
+        self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
+    ) -> tuple[Tensor, list[States]]:
+        assert lengths is None or not stateful, "a toy has no padding"
+        hidden, last = self.gru(inputs, states[0][0][None].contiguous() if states else None)
+        return hidden, [(last[0],)]
 
 
 class RuleGRUForCausalLM(RuleForCausalLM):
