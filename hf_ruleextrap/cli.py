@@ -140,11 +140,15 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
     plot = commands.add_parser("plot", help="draw a run: its loss beside its rates")
     plot.add_argument("run", help="a run folder")
     plot.add_argument("--out", help="the picture: .png, .svg or .pdf (default: plot.png in the run folder)")
-    publish = commands.add_parser("publish", help="write a repository as a folder, as the Hub would hold it")
+    publish = commands.add_parser("publish", help="write a repository as a folder, and upload it if asked to")
     publish.add_argument("what", choices=("dataset", "checkpoint", "metric"))
     publish.add_argument("name", nargs="?", help="the dataset's language, or the checkpoint's run folder")
     publish.add_argument("--to", default=".", help="the folder that gets ORG/NAME (default: this one)")
     publish.add_argument("--org", default="ruleextrap", help="whose repository it is (default ruleextrap)")
+    publish.add_argument("--push-to-hub", action="store_true", help="also upload it, in one commit")
+    publish.add_argument("--dry-run", action="store_true", help="only list the files and their sizes")
+    publish.add_argument("--private", action="store_true", help="a repository that is made is private")
+    publish.add_argument("--revision", help="upload to this branch, such as seed-1 (default: main)")
     publish.add_argument("--max-length", type=int, default=256, help="most symbols in a word (default 256)")
     publish.add_argument("--train-size", type=int, default=15_000, help="words to train on (default 15,000)")
     publish.add_argument("--seed", type=int, default=0)
@@ -395,41 +399,59 @@ def _plot(arguments: argparse.Namespace) -> None:
 
 
 def _publish(arguments: argparse.Namespace) -> None:
-    owner = Path(arguments.to) / arguments.org
+    if arguments.dry_run:
+        from tempfile import TemporaryDirectory
+
+        with TemporaryDirectory() as draft:
+            folder, files, _ = _write_repository(arguments, Path(draft))
+            for path in files:
+                print(f"{path.stat().st_size:>12,}  {arguments.org}/{folder.name}/{path.relative_to(folder)}")
+        return
+    folder, files, opened = _write_repository(arguments, Path(arguments.to))
+    print(f"{folder}: {len(files)} files, {sum(path.stat().st_size for path in files):,} bytes")
+    print(f"from {arguments.to}: {opened}")
+    if arguments.push_to_hub:
+        from hf_ruleextrap.hub.push import Kind, push
+
+        kinds: dict[str, Kind] = {"dataset": "dataset", "checkpoint": "model", "metric": "space"}
+        repository, kind = f"{arguments.org}/{folder.name}", kinds[arguments.what]
+        print(push(folder, repository, kind, private=arguments.private, revision=arguments.revision))
+
+
+def _write_repository(arguments: argparse.Namespace, parent: Path) -> tuple[Path, list[Path], str]:
+    """The folder, its files, and the line of code that opens it from its parent's parent."""
+    owner, organization = parent / arguments.org, arguments.org
     if arguments.what == "metric":
         from hf_ruleextrap.hub.metric import write_metric
 
         folder = owner / "rule_extrapolation"
-        files = write_metric(folder, organization=arguments.org)
-        opened = f'evaluate.load("{arguments.org}/rule_extrapolation", "anbn")'
-    elif arguments.what == "checkpoint":
+        files = write_metric(folder, organization=organization)
+        return folder, files, f'evaluate.load("{organization}/{folder.name}", "anbn")'
+    if arguments.what == "checkpoint":
         from hf_ruleextrap.hub.checkpoint import repository_name, write_checkpoint
 
         if arguments.name is None:
             raise RuleExtrapError("publish checkpoint needs a run folder, such as runs/quickstart")
         folder = owner / repository_name(arguments.name)
-        files = write_checkpoint(arguments.name, folder, organization=arguments.org)
-        opened = f'AutoModelForCausalLM.from_pretrained("{arguments.org}/{folder.name}")'
-    else:
-        from hf_ruleextrap.hub.dataset import write_dataset
-        from hf_ruleextrap.languages import get_language, list_languages
+        files = write_checkpoint(arguments.name, folder, organization=organization)
+        return folder, files, f'AutoModelForCausalLM.from_pretrained("{organization}/{folder.name}")'
+    from hf_ruleextrap.hub.dataset import write_dataset
+    from hf_ruleextrap.languages import get_language, list_languages
 
-        if arguments.name is None:
-            raise RuleExtrapError(f"publish dataset needs a language: {', '.join(list_languages())}")
-        language = get_language(arguments.name)
-        folder = owner / language.name
-        files = write_dataset(
-            language,
-            folder,
-            organization=arguments.org,
-            max_length=arguments.max_length,
-            train_size=arguments.train_size,
-            held_out_size=max(1, arguments.train_size // 10),
-            seed=_natural("seed", arguments.seed),
-        )
-        opened = f'load_dataset("{arguments.org}/{language.name}")'
-    print(f"{folder}: {len(files)} files, {sum(path.stat().st_size for path in files):,} bytes")
-    print(f"from {arguments.to}: {opened}")
+    if arguments.name is None:
+        raise RuleExtrapError(f"publish dataset needs a language: {', '.join(list_languages())}")
+    language = get_language(arguments.name)
+    folder = owner / language.name
+    files = write_dataset(
+        language,
+        folder,
+        organization=organization,
+        max_length=arguments.max_length,
+        train_size=arguments.train_size,
+        held_out_size=max(1, arguments.train_size // 10),
+        seed=_natural("seed", arguments.seed),
+    )
+    return folder, files, f'load_dataset("{organization}/{folder.name}")'
 
 
 def _quiet() -> None:

@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import yaml
+
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import table
 from hf_ruleextrap.languages import get_language
@@ -53,6 +55,7 @@ def write_checkpoint(run: str | Path, folder: str | Path, *, organization: str =
     results.write(folder)
     (folder / "recipe.yaml").write_text(results.recipe.to_yaml(), encoding="utf-8")
     (folder / "README.md").write_text(_card(results, folder, organization), encoding="utf-8")
+    _write_eval_results(results, folder, organization)
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
@@ -87,26 +90,19 @@ def _metadata(results: Results, organization: str) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     recipe = results.recipe
-    found = []
-    for kind, of_kind in results.best.kinds.items():
-        report = of_kind.report
-        rates = {f"{name} (prompt + completion)": rule.word.all for name, rule in report.rules.items()}
-        if kind == "ood":
-            rates = {"every open rule holds": report.headline, **rates}
-        for name, rate in {**rates, "finished": report.finished}.items():
-            if rate.rate is not None:
-                found.append(
-                    EvalResult(
-                        task_type="text-generation",
-                        dataset_type=f"{organization}/{recipe.language}",
-                        dataset_name=f"{recipe.language} prompts",
-                        dataset_config="prompts",
-                        dataset_split=kind,
-                        metric_type=f"{organization}/rule_extrapolation",
-                        metric_name=name,
-                        metric_value=rate.rate,
-                    )
-                )
+    found = [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=f"{organization}/{recipe.language}",
+            dataset_name=f"{recipe.language} prompts",
+            dataset_config="prompts",
+            dataset_split=kind,
+            metric_type=f"{organization}/rule_extrapolation",
+            metric_name=name,
+            metric_value=rate,
+        )
+        for kind, name, rate in _rates(results)
+    ]
     return ModelCardData(
         model_name=f"{recipe.language}-{recipe.architecture}",
         license="apache-2.0",
@@ -117,3 +113,34 @@ def _metadata(results: Results, organization: str) -> str:
         metrics=[f"{organization}/rule_extrapolation"],
         eval_results=found,
     ).to_yaml()
+
+
+def _write_eval_results(results: Results, folder: Path, organization: str) -> None:
+    """The same rates as ``.eval_results/LANGUAGE.yaml``, which the Hub reads, too."""
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+    language = results.recipe.language
+    entries = [
+        EvalResultEntry(
+            dataset_id=f"{organization}/{language}",
+            task_id=f"{kind}_{name}".replace(" ", "_"),
+            value=rate,
+            notes=f"greedy completions of at most {results.best.max_new_symbols} symbols; seed {results.recipe.seed}",
+        )
+        for kind, name, rate in _rates(results)
+    ]
+    path = folder / ".eval_results" / f"{language}.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False), encoding="utf-8")
+
+
+def _rates(results: Results) -> list[tuple[str, str, float]]:
+    """Kind, name and rate of what the metadata hold; what was never asked is left out."""
+    found = []
+    for kind, of_kind in results.best.kinds.items():
+        report = of_kind.report
+        rates = {"every open rule holds": report.headline} if kind == "ood" else {}
+        rates |= {name: rule.word.all for name, rule in report.rules.items()}
+        rates["finished"] = report.finished
+        found += [(kind, name, rate.rate) for name, rate in rates.items() if rate.rate is not None]
+    return found

@@ -11,6 +11,7 @@ from pathlib import Path
 import evaluate
 import jinja2
 import pytest
+import yaml
 from datasets import load_dataset
 from huggingface_hub import DatasetCard, ModelCard
 from transformers import AutoModelForCausalLM
@@ -133,6 +134,16 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert said in capsys.readouterr().err
 
 
+def test_a_dry_run_lists_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["publish", "metric", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "ruleextrap/rule_extrapolation/rules.py" in out
+    assert not [*tmp_path.iterdir()]
+
+
 def test_the_script_builds_what_it_is_asked_for(tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "dataset_scripts" / "build.py"
     command = [sys.executable, str(script), "anbn", "bban", "--to", str(tmp_path), "--max-length", "16"]
@@ -160,7 +171,7 @@ def test_a_checkpoint_holds_what_a_stranger_needs_and_nothing_else(checkpoint: P
     assert {"README.md", "config.json", "lstm.py", "model.safetensors", "results.json", "tokenizer.json"} <= names
     assert not names & {"last", "log.jsonl", "training_args.bin", "optimizer.pt"}
     assert not [path for path in checkpoint.rglob("*") if path.suffix in (".bin", ".pt", ".pth", ".pkl")]
-    for path in checkpoint.glob("*"):
+    for path in filter(Path.is_file, checkpoint.rglob("*")):
         for place in (str(tiny_run), str(Path.home()), str(checkpoint.parent)):
             assert place.encode() not in path.read_bytes(), path
     model = AutoModelForCausalLM.from_pretrained("ruleextrap/anbn-lstm")
@@ -177,9 +188,11 @@ def test_a_checkpoint_s_card_is_its_results(checkpoint: Path, capsys: pytest.Cap
     for kind, of_kind in results["best"]["kinds"].items():
         report = of_kind["report"]
         for name, rule in report["rules"].items():
-            assert index[kind, f"{name} (prompt + completion)"] == rule["word"]["all"]["rate"]
+            assert index[kind, name] == rule["word"]["all"]["rate"]
             assert f"| {rule['word']['all']['rate']:.2f} | [{rule['word']['all']['low']:.2f}," in text
     assert index["ood", "every open rule holds"] == results["best"]["kinds"]["ood"]["report"]["headline"]["rate"]
+    entries = yaml.safe_load((checkpoint / ".eval_results" / "anbn.yaml").read_text(encoding="utf-8"))
+    assert [entry["value"] for entry in entries] == list(index.values())
     assert f"Test loss {results['test']['loss']:.4f}" in text
     assert f"{results['training']['parameters']:,} parameters" in text
     for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):

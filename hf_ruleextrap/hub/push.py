@@ -1,0 +1,83 @@
+"""A folder to the Hub, in one commit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from hf_ruleextrap.errors import RuleExtrapError
+
+Kind = Literal["dataset", "model", "space"]
+_Result = TypeVar("_Result")
+
+_TRIES, _FIRST_WAIT = 5, 1.0
+_PASSING = (429, 500, 502, 503, 504)
+
+
+def push(folder: str | Path, repository: str, kind: Kind, *, private: bool = False, revision: str | None = None) -> str:
+    """Upload a folder in one commit; what is unchanged is not sent, and it is safe to repeat.
+
+    The repository, and the branch where one is named, are made if needed. Busy and broken answers (429, 5xx) are tried
+    again, five times in all, each after twice the wait.
+
+    Args:
+        folder: its files become the repository's; files that it lacks stay there.
+        repository: ``owner/name``.
+        kind: of repository.
+        private: make it private, if it is made.
+        revision: a branch; by default main.
+
+    Returns:
+        What was done, in a sentence.
+
+    Raises:
+        RuleExtrapError: no token, or one that may not write there; or the Hub stays unreachable.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    made = not _patiently(lambda: api.repo_exists(repository, repo_type=kind))
+    sdk = "static" if kind == "space" else None
+    _patiently(lambda: api.create_repo(repository, repo_type=kind, private=private, exist_ok=True, space_sdk=sdk))
+    if revision is not None:
+        _patiently(lambda: api.create_branch(repository, branch=revision, repo_type=kind, exist_ok=True))
+    before = _patiently(lambda: api.repo_info(repository, repo_type=kind, revision=revision)).sha
+    commit = _patiently(
+        lambda: api.upload_folder(
+            repo_id=repository,
+            repo_type=kind,
+            folder_path=str(folder),
+            revision=revision,
+            commit_message="Publish with hf-ruleextrap",
+            ignore_patterns=["**/__pycache__/**"],
+        )
+    )
+    where = f"{api.endpoint}/{'' if kind == 'model' else kind + 's/'}{repository}"
+    if not made and commit.oid == before:
+        return f"{where}: nothing has changed"
+    return f"{where}: {'created and ' if made else ''}updated in commit {commit.oid[:8]}"
+
+
+def _patiently(ask: Callable[[], _Result]) -> _Result:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    wait = _FIRST_WAIT
+    for left in reversed(range(_TRIES)):
+        try:
+            return ask()
+        except HfHubHTTPError as error:
+            status = error.response.status_code
+            if status in (401, 403):
+                raise RuleExtrapError(
+                    f"the Hub refuses ({status}): log in with `hf auth login` and a token that may write there"
+                ) from None
+            if status not in _PASSING or not left:
+                raise RuleExtrapError(f"the Hub answers {status}: {str(error).splitlines()[0]}") from None
+        except OSError as error:
+            if not left:
+                raise RuleExtrapError(f"the Hub cannot be reached: {str(error).splitlines()[0]}") from None
+        time.sleep(wait)
+        wait *= 2
+    raise AssertionError("the last try returns or raises")

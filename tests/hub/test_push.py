@@ -1,0 +1,117 @@
+"""Publishing and loading over real HTTP, to a Hub on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hub.loopback import READER, WRITER, Hub
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    hub = Hub()
+    yield hub
+    hub.close()
+
+
+class User:
+    """Someone with a token, a folder of their own, and nothing cached."""
+
+    def __init__(self, hub: Hub, folder: Path, token: str) -> None:
+        self.folder = folder
+        folder.mkdir()
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+        settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_XET": "1"}
+        self.environment = kept | settings | ({"HF_TOKEN": token} if token else {})
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *words],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+
+    def publish(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return self.run("-m", "hf_ruleextrap", "publish", *words, "--to", "made", "--push-to-hub")
+
+
+SMALL = ("--max-length", "16", "--train-size", "50")
+LOAD = """
+from datasets import load_dataset
+print(load_dataset("ruleextrap/anbn", split="train")[0])
+print(next(iter(load_dataset("ruleextrap/anbn", "prompts", split="ood", streaming=True)))["prompt"])
+"""
+
+
+def test_a_dataset_goes_up_once_and_is_loaded_by_another(hub: Hub, tmp_path: Path) -> None:
+    writer, other = User(hub, tmp_path / "writer", WRITER), User(hub, tmp_path / "other", "")
+    first = writer.publish("dataset", "anbn", *SMALL)
+    assert "created and updated in commit" in first.stdout, first.stderr
+    held = hub.files("datasets", "ruleextrap/anbn")
+    made = tmp_path / "writer" / "made" / "ruleextrap" / "anbn"
+    for path in made.rglob("*"):
+        assert path.is_dir() or held[str(path.relative_to(made))] == path.read_bytes()
+    commits = len(hub.repositories["datasets", "ruleextrap/anbn"].commits)
+    again = writer.publish("dataset", "anbn", *SMALL)
+    assert "nothing has changed" in again.stdout, again.stderr
+    assert len(hub.repositories["datasets", "ruleextrap/anbn"].commits) == commits
+    loaded = other.run("-c", LOAD)
+    assert loaded.stdout.splitlines() == ["{'text': 'ab', 'length': 2, 'n': 1}", "aaaaaaba"], loaded.stderr
+
+
+def test_a_checkpoint_and_its_seeds(hub: Hub, tiny_run: Path, tmp_path: Path) -> None:
+    writer, other = User(hub, tmp_path / "writer", WRITER), User(hub, tmp_path / "other", "")
+    assert writer.publish("checkpoint", str(tiny_run)).returncode == 0
+    seed = writer.publish("checkpoint", str(tiny_run), "--revision", "seed-1")
+    assert seed.returncode == 0, seed.stderr
+    assert "model.safetensors" in hub.files("models", "ruleextrap/anbn-lstm", "seed-1")
+    code = (
+        "from transformers import AutoModelForCausalLM as M; "
+        "m = M.from_pretrained('ruleextrap/anbn-lstm', trust_remote_code=True); print(type(m).__name__)"
+    )
+    loaded = other.run("-c", code)
+    assert loaded.stdout.strip() == "RuleLSTMForCausalLM", loaded.stderr
+
+
+def test_the_metric_as_a_space(hub: Hub, tmp_path: Path) -> None:
+    writer, other = User(hub, tmp_path / "writer", WRITER), User(hub, tmp_path / "other", "")
+    assert writer.publish("metric").returncode == 0
+    code = (
+        "import evaluate; m = evaluate.load('ruleextrap/rule_extrapolation', 'anbn'); "
+        "print(m.compute(predictions=['b'], references=['baa'])['headline']['rate'])"
+    )
+    loaded = other.run("-c", code)
+    assert loaded.stdout.strip() == "1.0", loaded.stderr
+
+
+def test_a_private_repository_is_for_those_with_a_token(hub: Hub, tmp_path: Path) -> None:
+    assert User(hub, tmp_path / "writer", WRITER).publish("dataset", "anbn", *SMALL, "--private").returncode == 0
+    assert User(hub, tmp_path / "friend", READER).run("-c", LOAD).returncode == 0
+    assert User(hub, tmp_path / "stranger", "").run("-c", LOAD).returncode != 0
+
+
+@pytest.mark.parametrize("token", ["", READER])
+def test_who_may_not_write_is_told_so_in_one_line(hub: Hub, tmp_path: Path, token: str) -> None:
+    done = User(hub, tmp_path / "user", token).publish("dataset", "anbn", *SMALL)
+    assert done.returncode == 2
+    assert "hf auth login" in done.stderr
+    assert done.stderr.strip().count("\n") == 0
+    assert READER not in done.stderr
+    assert not hub.repositories
+
+
+def test_a_busy_hub_is_asked_again(hub: Hub, tmp_path: Path) -> None:
+    hub.failures = [429, 503]
+    done = User(hub, tmp_path / "writer", WRITER).publish("dataset", "anbn", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert not hub.failures
+    assert "README.md" in hub.files("datasets", "ruleextrap/anbn")
