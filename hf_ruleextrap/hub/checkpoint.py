@@ -136,7 +136,7 @@ def _write_eval_results(results: Results, folder: Path, organization: str) -> No
 
 def _rates(results: Results) -> list[tuple[str, str, float]]:
     """Kind, name and rate of what the metadata hold; what was never asked is left out."""
-    found = []
+    found: list[tuple[str, str, float]] = []
     for kind, of_kind in results.best.kinds.items():
         report = of_kind.report
         rates = {"every open rule holds": report.headline} if kind == "ood" else {}
