@@ -141,8 +141,12 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
     plot.add_argument("run", help="a run folder")
     plot.add_argument("--out", help="the picture: .png, .svg or .pdf (default: plot.png in the run folder)")
     publish = commands.add_parser("publish", help="write a repository as a folder, and upload it if asked to")
-    publish.add_argument("what", choices=("dataset", "checkpoint", "metric"))
-    publish.add_argument("name", nargs="?", help="the dataset's language, or the checkpoint's run folder")
+    publish.add_argument(
+        "what", choices=("dataset", "checkpoint", "metric", "space", "all"), help="a space is the metric's"
+    )
+    publish.add_argument(
+        "name", nargs="?", help="the dataset's language, the checkpoint's run folder, or the folder of all runs"
+    )
     publish.add_argument("--to", default=".", help="the folder that gets ORG/NAME (default: this one)")
     publish.add_argument("--org", default="ruleextrap", help="whose repository it is (default ruleextrap)")
     publish.add_argument("--push-to-hub", action="store_true", help="also upload it, in one commit")
@@ -399,6 +403,18 @@ def _plot(arguments: argparse.Namespace) -> None:
 
 
 def _publish(arguments: argparse.Namespace) -> None:
+    jobs = [(arguments.what, arguments.name)]
+    if arguments.what == "all":
+        from hf_ruleextrap.hub.checkpoint import finished_runs
+        from hf_ruleextrap.languages import list_languages
+
+        jobs = [("dataset", name) for name in list_languages()] + [("metric", None)]
+        jobs += [("checkpoint", str(run)) for run in finished_runs(arguments.name or "runs")]
+    for what, name in jobs:
+        _publish_one(argparse.Namespace(**{**vars(arguments), "what": what, "name": name}))
+
+
+def _publish_one(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         from tempfile import TemporaryDirectory
 
@@ -413,7 +429,7 @@ def _publish(arguments: argparse.Namespace) -> None:
     if arguments.push_to_hub:
         from hf_ruleextrap.hub.push import Kind, push
 
-        kinds: dict[str, Kind] = {"dataset": "dataset", "checkpoint": "model", "metric": "space"}
+        kinds: dict[str, Kind] = {"dataset": "dataset", "checkpoint": "model", "metric": "space", "space": "space"}
         repository, kind = f"{arguments.org}/{folder.name}", kinds[arguments.what]
         print(push(folder, repository, kind, private=arguments.private, revision=arguments.revision))
 
@@ -421,7 +437,7 @@ def _publish(arguments: argparse.Namespace) -> None:
 def _write_repository(arguments: argparse.Namespace, parent: Path) -> tuple[Path, list[Path], str]:
     """The folder, its files, and the line of code that opens it from its parent's parent."""
     owner, organization = parent / arguments.org, arguments.org
-    if arguments.what == "metric":
+    if arguments.what in ("metric", "space"):
         from hf_ruleextrap.hub.metric import write_metric
 
         folder = owner / "rule_extrapolation"

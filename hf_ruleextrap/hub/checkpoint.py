@@ -30,6 +30,16 @@ def repository_name(run: str | Path) -> str:
     return f"{recipe.language}-{recipe.architecture}"
 
 
+def finished_runs(folder: str | Path) -> list[Path]:
+    """The finished runs in a folder, sorted; of those that would have one repository, the one with the lowest seed."""
+    found: dict[str, tuple[int, Path]] = {}
+    for path in sorted(Path(folder).glob("*/results.json")):
+        recipe = Results.read(path.parent).recipe
+        name = f"{recipe.language}-{recipe.architecture}"
+        found[name] = min(found.get(name, (recipe.seed, path.parent)), (recipe.seed, path.parent))
+    return sorted(run for _, run in found.values())
+
+
 def write_checkpoint(run: str | Path, folder: str | Path, *, organization: str = ORGANIZATION) -> list[Path]:
     """Write a model repository from a run folder; `from_pretrained` opens it as it stands.
 

@@ -134,6 +134,17 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert said in capsys.readouterr().err
 
 
+def test_all_writes_every_dataset_the_metric_and_the_runs(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["--to", "site", "--max-length", "32", "--train-size", "100"]
+    assert main(["publish", "all", str(tiny_run.parent), *words]) == 0
+    names = {path.name for path in (tmp_path / "site" / "ruleextrap").iterdir()}
+    assert names == {*list_languages(), "rule_extrapolation", "anbn-lstm"}
+    assert capsys.readouterr().out.count("files,") == len(names)
+
+
 def test_a_dry_run_lists_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
