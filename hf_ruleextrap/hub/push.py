@@ -13,6 +13,8 @@ Kind = Literal["dataset", "model", "space"]
 _Result = TypeVar("_Result")
 
 _TRIES, _FIRST_WAIT = 5, 1.0
+# Whose errors a broken connection raises depends on the version of huggingface_hub.
+_TRANSPORTS = ("httpx", "httpx2", "requests")
 _PASSING = (429, 500, 502, 503, 504)
 
 
@@ -50,6 +52,7 @@ def push(folder: str | Path, repository: str, kind: Kind, *, private: bool = Fal
             repo_type=kind,
             folder_path=str(folder),
             revision=revision,
+            parent_commit=before,
             commit_message="Publish with hf-ruleextrap",
             ignore_patterns=["**/__pycache__/**"],
         )
@@ -73,9 +76,15 @@ def _patiently(ask: Callable[[], _Result]) -> _Result:
                 raise RuleExtrapError(
                     f"the Hub refuses ({status}): log in with `hf auth login` and a token that may write there"
                 ) from None
+            if status == 412:
+                raise RuleExtrapError(
+                    "someone else has published there just now: give the same command again"
+                ) from None
             if status not in _PASSING or not left:
                 raise RuleExtrapError(f"the Hub answers {status}: {str(error).splitlines()[0]}") from None
-        except OSError as error:
+        except Exception as error:
+            if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _TRANSPORTS:
+                raise
             if not left:
                 raise RuleExtrapError(f"the Hub cannot be reached: {str(error).splitlines()[0]}") from None
         time.sleep(wait)

@@ -36,12 +36,17 @@ class Repository:
 
 
 class Hub:
-    """The server; ``failures`` is a list of statuses with which the next requests that write are refused."""
+    """The server.
+
+    ``failures`` are the statuses with which the next requests that write are refused, 0 for a connection that breaks;
+    ``rivals`` is how many of the next commits come just after someone else's.
+    """
 
     def __init__(self) -> None:
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.blobs: dict[str, bytes] = {}
         self.failures: list[int] = []
+        self.rivals = 0
         self.log: list[tuple[str, str]] = []
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -103,7 +108,11 @@ class Handler(BaseHTTPRequestHandler):
         path, query, body = unquote(url.path), parse_qs(url.query), self.body()
         self.hub.log.append((self.command, path))
         if self.command in ("POST", "PUT") and self.hub.failures:
-            return self.send(self.hub.failures.pop(0), Retry_After="0")
+            status = self.hub.failures.pop(0)
+            if status:
+                return self.send(status, Retry_After="0")
+            self.close_connection = True
+            return None
         if path == "/api/whoami-v2":
             return self.whoami()
         if path == "/api/validate-yaml":
@@ -239,9 +248,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def commit(self, repository: Repository, place: str, revision: str, files: dict[str, bytes], body: bytes) -> None:
         changed = dict(files)
+        if self.hub.rivals:
+            self.hub.rivals -= 1
+            repository.branches[revision] = "f" * 40
+            repository.commits["f" * 40] = {**files, "rival.txt": b"first"}
         for line in body.splitlines():
             item = json.loads(line)
             value = item["value"]
+            if value.get("parentCommit", repository.branches[revision]) != repository.branches[revision]:
+                return self.refuse(412, "", "A commit has happened since. Please refresh and try again.")
             if item["key"] == "file":
                 changed[value["path"]] = base64.b64decode(value["content"])
             elif item["key"] == "lfsFile":
@@ -252,6 +267,7 @@ class Handler(BaseHTTPRequestHandler):
         repository.commits[sha] = changed
         repository.branches[revision] = sha
         self.json({"success": True, "commitOid": sha, "commitUrl": f"{self.hub.url}/{place}/commit/{sha}"})
+        return None
 
     def resolve(self, kind: str, name: str, revision: str, path: str) -> None:
         repository = self.found(kind, name)

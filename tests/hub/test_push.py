@@ -115,3 +115,36 @@ def test_a_busy_hub_is_asked_again(hub: Hub, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert not hub.failures
     assert "README.md" in hub.files("datasets", "ruleextrap/anbn")
+
+
+def test_two_publishers_at_once_lose_nothing(hub: Hub, tmp_path: Path) -> None:
+    writer = User(hub, tmp_path / "writer", WRITER)
+    hub.rivals = 1
+    done = writer.publish("dataset", "anbn", *SMALL)
+    assert done.returncode == 2
+    assert "someone else has published there just now: give the same command again" in done.stderr
+    assert hub.files("datasets", "ruleextrap/anbn") == {"rival.txt": b"first"}
+    assert writer.publish("dataset", "anbn", *SMALL).returncode == 0
+    assert {"rival.txt", "README.md"} <= set(hub.files("datasets", "ruleextrap/anbn"))
+
+
+def test_a_connection_that_breaks_leaves_nothing_half_published(hub: Hub, tmp_path: Path) -> None:
+    writer = User(hub, tmp_path / "writer", WRITER)
+    hub.failures = [0] * 200
+    done = writer.publish("dataset", "anbn", *SMALL)
+    assert done.returncode == 2, done.stderr
+    assert "the Hub cannot be reached" in done.stderr
+    assert not hub.repositories
+    hub.failures = []
+    assert writer.publish("dataset", "anbn", *SMALL).returncode == 0
+
+
+def test_the_token_is_nowhere(hub: Hub, tmp_path: Path) -> None:
+    writer = User(hub, tmp_path / "writer", WRITER)
+    for failures in ([400], []):
+        hub.failures = list(failures)
+        done = writer.publish("dataset", "anbn", *SMALL)
+        assert done.returncode == (2 if failures else 0)
+        assert WRITER not in done.stdout + done.stderr
+    for path in writer.folder.rglob("*"):
+        assert path.is_dir() or WRITER.encode() not in path.read_bytes(), path
