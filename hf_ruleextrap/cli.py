@@ -47,6 +47,13 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
         _quiet()
         from hf_ruleextrap.train.run import run
 
+        organization = recipe.hub_organization
+        if recipe.push_to_hub:
+            # Who may not publish is told so before hours of training.
+            from hf_ruleextrap.hub.push import account
+
+            name = account()
+            organization = organization or name
         results = run(recipe, overwrite=arguments.overwrite)
         from accelerate import PartialState
 
@@ -58,6 +65,10 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
             from hf_ruleextrap.train.show import show
 
             show(results)
+        if recipe.push_to_hub and organization is not None:
+            from hf_ruleextrap.hub.push import push_run
+
+            print(push_run(recipe.run_dir, organization), file=sys.stderr if arguments.json else sys.stdout)
 
     return reporting(work)
 

@@ -23,7 +23,8 @@ LAYERS = [
     {"evaluation"},
     {"train"},
     {"hub"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -5,17 +5,35 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal, TypeVar
 
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.train.results import Results
 
 Kind = Literal["dataset", "model", "space"]
 _Result = TypeVar("_Result")
 
+_LOG_IN = "log in with `hf auth login` and a token that may write there"
 _TRIES, _FIRST_WAIT = 5, 1.0
 # Whose errors a broken connection raises depends on the version of huggingface_hub.
 _TRANSPORTS = ("httpx", "httpx2", "requests")
 _PASSING = (429, 500, 502, 503, 504)
+
+
+def account() -> str:
+    """The name of whoever is logged in.
+
+    Raises:
+        RuleExtrapError: nobody is, or the Hub cannot be reached.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import LocalTokenNotFoundError
+
+    try:
+        return str(_patiently(HfApi().whoami)["name"])
+    except LocalTokenNotFoundError:
+        raise RuleExtrapError(f"nobody is logged in: {_LOG_IN}") from None
 
 
 def push(folder: str | Path, repository: str, kind: Kind, *, private: bool = False, revision: str | None = None) -> str:
@@ -63,6 +81,16 @@ def push(folder: str | Path, repository: str, kind: Kind, *, private: bool = Fal
     return f"{where}: {'created and ' if made else ''}updated in commit {commit.oid[:8]}"
 
 
+def push_run(run: str | Path, organization: str) -> str:
+    """Publish a run as ``ORGANIZATION/LANGUAGE-ARCHITECTURE``; a seed other than 0 goes to the branch ``seed-N``."""
+    from .checkpoint import repository_name, write_checkpoint
+
+    name, seed = repository_name(run), Results.read(Path(run)).recipe.seed
+    with TemporaryDirectory() as draft:
+        write_checkpoint(run, draft, organization=organization)
+        return push(draft, f"{organization}/{name}", "model", revision=f"seed-{seed}" if seed else None)
+
+
 def _patiently(ask: Callable[[], _Result]) -> _Result:
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -73,9 +101,7 @@ def _patiently(ask: Callable[[], _Result]) -> _Result:
         except HfHubHTTPError as error:
             status = error.response.status_code
             if status in (401, 403):
-                raise RuleExtrapError(
-                    f"the Hub refuses ({status}): log in with `hf auth login` and a token that may write there"
-                ) from None
+                raise RuleExtrapError(f"the Hub refuses ({status}): {_LOG_IN}") from None
             if status == 412:
                 raise RuleExtrapError(
                     "someone else has published there just now: give the same command again"

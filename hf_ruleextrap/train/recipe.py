@@ -68,6 +68,8 @@ class Recipe(BaseModel):
 
     output_dir: str = Field("", description="the run folder; by default runs/LANGUAGE-ARCHITECTURE-seedN")
     use_cpu: bool = Field(False, description="stay on the CPU where there is a GPU")
+    push_to_hub: bool = Field(False, description="publish the best checkpoint at the end")
+    hub_organization: str | None = Field(None, description="whose repository it becomes; by default yours")
     report_to: Literal["none", "tensorboard", "trackio", "wandb"] = Field("none", description="an experiment tracker")
 
     @property
@@ -142,7 +144,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if name == "model":
             continue
         default = field.default if field.default not in ("", None) else "none"
-        parser.add_argument(f"--{name}", metavar="VALUE", help=f"{field.description} (default: {default})")
+        # As the Trainer's own scripts have it, a switch needs no value.
+        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if field.annotation is bool else {}
+        described = f"{field.description} (default: {default})"
+        parser.add_argument(f"--{name}", metavar="VALUE", help=described, **switch)
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="override a key of the model's config (repeat)"
     )

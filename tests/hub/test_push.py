@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hub.loopback import READER, WRITER, Hub
+from tiny import TINY
 
 
 @pytest.fixture
@@ -148,3 +150,38 @@ def test_the_token_is_nowhere(hub: Hub, tmp_path: Path) -> None:
         assert WRITER not in done.stdout + done.stderr
     for path in writer.folder.rglob("*"):
         assert path.is_dir() or WRITER.encode() not in path.read_bytes(), path
+
+
+def test_a_training_publishes_its_run_and_anyone_loads_it(hub: Hub, tmp_path: Path) -> None:
+    writer, other = User(hub, tmp_path / "writer", WRITER), User(hub, tmp_path / "other", "")
+    script = str(Path(__file__).parents[2] / "training" / "train.py")
+    flags = [f"--{key}={value}" for key, value in {**TINY, "max_steps": 4, "eval_steps": 2, "seed": 1}.items()]
+    command = ["-m", "accelerate.commands.launch", "--num_processes=1", script, *flags, "--push_to_hub"]
+    done = writer.run(*command)
+    assert "/tester/anbn-lstm: created and updated in commit" in done.stdout, done.stderr
+    assert hub.files("models", "tester/anbn-lstm") == {}
+    assert {"README.md", "results.json", "model.safetensors"} <= set(hub.files("models", "tester/anbn-lstm", "seed-1"))
+    code = (
+        "from transformers import AutoModelForCausalLM as M; "
+        "m = M.from_pretrained('tester/anbn-lstm', revision='seed-1', trust_remote_code=True); "
+        "print(m.num_parameters())"
+    )
+    assert int(other.run("-c", code).stdout) > 1000
+
+
+def test_whoever_is_not_logged_in_is_told_before_the_training(hub: Hub, tmp_path: Path) -> None:
+    user = User(hub, tmp_path / "user", "")
+    done = user.run("-m", "hf_ruleextrap", "train", "--max_steps=1", "--push_to_hub")
+    assert done.returncode == 2
+    assert "hf auth login" in done.stderr
+    assert not (user.folder / "runs").exists()
+
+
+def test_a_checkpoint_on_the_hub_is_evaluated_by_name(hub: Hub, tiny_run: Path, tmp_path: Path) -> None:
+    writer, other = User(hub, tmp_path / "writer", WRITER), User(hub, tmp_path / "other", "")
+    assert writer.publish("checkpoint", str(tiny_run)).returncode == 0
+    command = ["-m", "hf_ruleextrap", "evaluate", "--model", "ruleextrap/anbn-lstm", "--language", "anbn", "--json"]
+    found = json.loads(other.run(*command, "--max-new-symbols", "16").stdout)
+    expected = json.loads((tiny_run / "results.json").read_text())["best"]
+    report = found["kinds"]["ood"]["report"]
+    assert report == expected["kinds"]["ood"]["report"]
