@@ -230,9 +230,10 @@ def fit_parameters(
 
 
 def _most(fits: Callable[[int], bool]) -> int:
-    """The largest number from 1 on that fits, where all smaller ones do; 0 where none does."""
+    """The largest number from 1 on that fits, where all smaller ones do; 0 where none does, and at most 2^20."""
     high = 1
-    while fits(high):
+    # A field may decide nothing, such as the feed-forward's width where no block has one.
+    while high < 1 << 20 and fits(high):
         high *= 2
     low = high // 2
     while high - low > 1:

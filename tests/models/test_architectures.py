@@ -154,6 +154,11 @@ def test_a_budget_of_parameters_is_met_within_5_percent(name, size, budget):
     assert count_parameters(model.config) == model.num_parameters()
 
 
+def test_a_budget_does_not_search_for_ever():
+    model = build_model("xlstm", vocab_size=6, size="paper", slstm_at=[], parameters=300_000)
+    assert abs(model.num_parameters() - 300_000) <= 15_000
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
