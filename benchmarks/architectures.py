@@ -7,6 +7,8 @@ symbols, padded to 258 tokens. Beside it stand ``nn.TransformerEncoder`` with bo
 xlstm (backend vanilla), ``nn.LSTM``, and a three-way einsum for the linear model, which compute padding too. Both
 sides run in one process, in turn, after a step that does not count.
 
+The peers are needed: ``pip install mambapy xlstm``.
+
 Then greedy completion of all 256 prompts to 256 tokens with the model's state, beside reading each prefix anew.
 """
 
