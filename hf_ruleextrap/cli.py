@@ -163,7 +163,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
     publish.add_argument("--push-to-hub", action="store_true", help="also upload it, in one commit")
     publish.add_argument("--dry-run", action="store_true", help="only list the files and their sizes")
     publish.add_argument("--private", action="store_true", help="a repository that is made is private")
-    publish.add_argument("--revision", help="upload to this branch, such as seed-1 (default: main)")
+    publish.add_argument(
+        "--revision", help="upload to this branch (default: main; seed-N for a checkpoint of another seed than 0)"
+    )
     publish.add_argument("--max-length", type=int, default=256, help="most symbols in a word (default 256)")
     publish.add_argument("--train-size", type=int, default=15_000, help="words to train on (default 15,000)")
     publish.add_argument("--seed", type=int, default=0)
@@ -442,7 +444,12 @@ def _publish_one(arguments: argparse.Namespace) -> None:
 
         kinds: dict[str, Kind] = {"dataset": "dataset", "checkpoint": "model", "metric": "space", "space": "space"}
         repository, kind = f"{arguments.org}/{folder.name}", kinds[arguments.what]
-        print(push(folder, repository, kind, private=arguments.private, revision=arguments.revision))
+        revision = arguments.revision
+        if revision is None and kind == "model":
+            from hf_ruleextrap.hub.checkpoint import branch_of
+
+            revision = branch_of(arguments.name)
+        print(push(folder, repository, kind, private=arguments.private, revision=revision))
 
 
 def _write_repository(arguments: argparse.Namespace, parent: Path) -> tuple[Path, list[Path], str]:

@@ -30,6 +30,12 @@ def repository_name(run: str | Path) -> str:
     return f"{recipe.language}-{recipe.architecture}"
 
 
+def branch_of(run: str | Path) -> str | None:
+    """Where a run belongs in its repository: seed 0 on main (None), any other on ``seed-N``."""
+    seed = _results(Path(run)).recipe.seed
+    return f"seed-{seed}" if seed else None
+
+
 def finished_runs(folder: str | Path) -> list[Path]:
     """The finished runs in a folder, sorted; of those that would have one repository, the one with the lowest seed."""
     found: dict[str, tuple[int, Path]] = {}

@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import Literal, TypeVar
 
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.train.results import Results
 
 Kind = Literal["dataset", "model", "space"]
 _Result = TypeVar("_Result")
@@ -83,12 +82,11 @@ def push(folder: str | Path, repository: str, kind: Kind, *, private: bool = Fal
 
 def push_run(run: str | Path, organization: str) -> str:
     """Publish a run as ``ORGANIZATION/LANGUAGE-ARCHITECTURE``; a seed other than 0 goes to the branch ``seed-N``."""
-    from .checkpoint import repository_name, write_checkpoint
+    from .checkpoint import branch_of, repository_name, write_checkpoint
 
-    name, seed = repository_name(run), Results.read(Path(run)).recipe.seed
     with TemporaryDirectory() as draft:
         write_checkpoint(run, draft, organization=organization)
-        return push(draft, f"{organization}/{name}", "model", revision=f"seed-{seed}" if seed else None)
+        return push(draft, f"{organization}/{repository_name(run)}", "model", revision=branch_of(run))
 
 
 def _patiently(ask: Callable[[], _Result]) -> _Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,7 +74,13 @@ def test_a_dataset_goes_up_once_and_is_loaded_by_another(hub: Hub, tmp_path: Pat
 def test_a_checkpoint_and_its_seeds(hub: Hub, tiny_run: Path, tmp_path: Path) -> None:
     writer, other = User(hub, tmp_path / "writer", WRITER), User(hub, tmp_path / "other", "")
     assert writer.publish("checkpoint", str(tiny_run)).returncode == 0
-    seed = writer.publish("checkpoint", str(tiny_run), "--revision", "seed-1")
+    assert "model.safetensors" in hub.files("models", "ruleextrap/anbn-lstm")
+    again = tmp_path / "seed1"
+    shutil.copytree(tiny_run, again)
+    results = json.loads((again / "results.json").read_text())
+    results["recipe"]["seed"] = 1
+    (again / "results.json").write_text(json.dumps(results))
+    seed = writer.publish("checkpoint", str(again))
     assert seed.returncode == 0, seed.stderr
     assert "model.safetensors" in hub.files("models", "ruleextrap/anbn-lstm", "seed-1")
     code = (
