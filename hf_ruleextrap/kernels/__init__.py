@@ -1,51 +1,52 @@
-"""Faster ways to compute what models of transformers compute, and what is found of them on this machine.
+"""Faster ways to compute what the models compute, and what is found of them on this machine.
 
 The checkpoints stay as they are. ``HF_RULEEXTRAP_KERNELS=0`` in the environment, or ``use_kernels(False)``, leaves
-transformers alone.
+everything to plain torch; the name of a kernel's package there asks for that one, and its absence is an error.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
+
+from hf_ruleextrap.errors import RuleExtrapError
 
 _SWITCH = "HF_RULEEXTRAP_KERNELS"
 _SCAN = "mamba_selective_scan"
 # What transformers wraps in a search for CUDA packages, and in a warning where it finds none.
 _WRAPPED = ("mamba_inner_fn", "causal_conv1d_fn", "causal_conv1d_update", "mamba_selective_state_update")
+_CHUNKS = "mlstm_chunks"
 _original: dict[str, Any] = {}
+
+# What can be asked for by name, and how to get it.
+_PACKAGES = {"numba": "numba", "mamba_ssm": "hf-ruleextrap[mamba]", "mlstm_kernels": "hf-ruleextrap[xlstm]"}
 
 
 def use_kernels(use: bool | None = None) -> bool:
-    """Let Mamba's selective scan run here as a compiled loop where transformers has no kernel of its own, or not.
+    """Let Mamba's selective scan and the mLSTM run by compiled kernels where there are any, or by plain torch.
 
-    It is what `build_model`, the training and the evaluation call; a model needs no change, before or after.
+    Mamba's is a compiled loop of ours, on a CPU where mamba-ssm's own kernels are not; the mLSTM's are those of the
+    package ``xlstm``, on CUDA. It is what `build_model`, the training and the evaluation call; a model needs no
+    change, before or after.
 
     Args:
-        use: on or off; None for on, unless the environment says ``HF_RULEEXTRAP_KERNELS=0``.
+        use: on or off; None for what the environment says in ``HF_RULEEXTRAP_KERNELS``: 0 for off, 1 (the default)
+            for on, or the package that must be used (numba, mamba_ssm or mlstm_kernels).
 
     Returns:
-        Whether it is on. It stays off where mamba-ssm's own kernels are, and without numba, where transformers' own
-        loop runs.
+        Whether our scan is on. It stays off where mamba-ssm's own kernels are, and without numba, where transformers'
+        own loop runs.
+
+    Raises:
+        RuleExtrapError: the environment asks for a package that is not here, or that is unknown.
     """
     if use is None:
-        use = os.environ.get(_SWITCH, "1") != "0"
-    from transformers.models.mamba import modeling_mamba as mamba
-
-    for name in (_SCAN, *_WRAPPED):
-        _original.setdefault(name, getattr(mamba, name))
-    use = use and find_spec("numba") is not None and find_spec("mamba_ssm") is None
-    replaced = dict(_original)
-    if use:
-        from .selective_scan import over
-
-        replaced = {name: inspect.unwrap(function) for name, function in _original.items()}
-        replaced[_SCAN] = over(replaced[_SCAN])
-    for name, function in replaced.items():
-        setattr(mamba, name, function)
-    return use
+        use = _asked_for()
+    _replace_mlstm(use)
+    return _replace_scan(use)
 
 
 def kernels_found() -> dict[str, str]:
@@ -54,13 +55,67 @@ def kernels_found() -> dict[str, str]:
     >>> sorted(kernels_found())
     ['mamba', 'xlstm']
     """
-    import torch
-
-    cuda = torch.cuda.is_available()
-    if cuda and find_spec("mamba_ssm") and find_spec("causal_conv1d"):
+    scan = use_kernels()
+    if _cuda() and find_spec("mamba_ssm") and find_spec("causal_conv1d"):
         mamba = "mamba-ssm and causal-conv1d (CUDA)"
-    elif use_kernels():
+    elif scan:
         mamba = "compiled scan (CPU, fp32), else transformers' loop"
     else:
         mamba = "transformers' loop"
-    return {"mamba": mamba, "xlstm": "torch"}
+    kernel = _mlstm_over() if _asked_for() else None
+    return {"mamba": mamba, "xlstm": "mlstm_kernels (CUDA, fp32), else torch" if kernel else "torch"}
+
+
+def _asked_for() -> bool:
+    asked = os.environ.get(_SWITCH, "1")
+    if asked in ("0", "1"):
+        return asked == "1"
+    if asked not in _PACKAGES:
+        raise RuleExtrapError(f"{_SWITCH} is {asked!r}: give 0, 1, {', '.join(_PACKAGES)}")
+    if not find_spec(asked):
+        raise RuleExtrapError(
+            f"{_SWITCH} asks for {asked}, which is not installed: pip install '{_PACKAGES[asked]}', or give 1"
+        )
+    if asked != "numba" and not _cuda():
+        raise RuleExtrapError(f"{_SWITCH} asks for {asked}, which needs a CUDA device, and there is none: give 1")
+    return True
+
+
+def _cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _replace_scan(use: bool) -> bool:
+    from transformers.models.mamba import modeling_mamba as mamba
+
+    for name in (_SCAN, *_WRAPPED):
+        _original.setdefault(name, getattr(mamba, name))
+    use = use and find_spec("numba") is not None and find_spec("mamba_ssm") is None
+    replaced = {name: _original[name] for name in (_SCAN, *_WRAPPED)}
+    if use:
+        from .selective_scan import over
+
+        replaced = {name: inspect.unwrap(function) for name, function in replaced.items()}
+        replaced[_SCAN] = over(replaced[_SCAN])
+    for name, function in replaced.items():
+        setattr(mamba, name, function)
+    return use
+
+
+def _replace_mlstm(use: bool) -> None:
+    from hf_ruleextrap.models import xlstm
+
+    plain = _original.setdefault(_CHUNKS, xlstm.mlstm_chunks)
+    over = _mlstm_over() if use else None
+    setattr(xlstm, _CHUNKS, over(plain) if over else plain)
+
+
+def _mlstm_over() -> Callable[[Any], Any] | None:
+    """What puts the package's kernel over the plain way, where both a GPU and the kernel are here."""
+    if not (_cuda() and find_spec("mlstm_kernels") and find_spec("triton")):
+        return None
+    from .mlstm import over
+
+    return over

@@ -224,23 +224,46 @@ class MatrixCell(nn.Module):
         """Read and write (B, T, width) queries, keys and values, chunk by chunk."""
         batch, columns, width = queries.shape
         together = torch.cat([queries, keys, values], dim=-1)
-        gates = self.igate(together).transpose(1, 2), logsigmoid(self.fgate(together)).transpose(1, 2)
-        log_in, log_keep = (gate.to(_exact(gate)) for gate in gates)
+        enter, keep = (gate.to(_exact(gate)).transpose(1, 2) for gate in (self.igate(together), self.fgate(together)))
         if lengths is not None:
             # A pad writes nothing and forgets nothing.
             inside = torch.arange(columns, device=queries.device) < lengths[:, None, None]
-            log_in, log_keep = log_in.where(inside, log_in.new_tensor(_NOTHING)), log_keep * inside
+            enter, keep = (
+                enter.where(inside, enter.new_tensor(_NOTHING)),
+                keep.where(inside, -keep.new_tensor(_NOTHING)),
+            )
         q, k, v = (part.view(batch, columns, self.heads, -1).transpose(1, 2) for part in (queries, keys, values))
         k = k / math.sqrt(width // self.heads)
-        outputs = []
-        for first in range(0, columns, self.chunk):
-            part = slice(first, first + self.chunk)
-            output, state = _read_and_write(
-                q[:, :, part], k[:, :, part], v[:, :, part], log_in[:, :, part], log_keep[:, :, part], state
-            )
-            outputs.append(output)
-        hidden = torch.cat(outputs, dim=2).transpose(1, 2).reshape(batch, columns, width)
-        return self.outnorm(hidden), state
+        output, state = mlstm_chunks(q, k, v, enter, keep, state, chunk=self.chunk)
+        return self.outnorm(output.transpose(1, 2).reshape(batch, columns, width)), state
+
+
+def mlstm_chunks(
+    q: Tensor, k: Tensor, v: Tensor, enter: Tensor, keep: Tensor, state: States, *, chunk: int
+) -> tuple[Tensor, States]:
+    """Read and write a whole sequence of the mLSTM, chunk by chunk.
+
+    Args:
+        q: (B, heads, T, d), what is asked for.
+        k: (B, heads, T, d), where it is written.
+        v: (B, heads, T, d), what is written.
+        enter: (B, heads, T), the input gates before their exp.
+        keep: (B, heads, T), the forget gates before their sigmoid.
+        state: as of `MatrixCell.start`.
+        chunk: tokens computed in parallel.
+
+    Returns:
+        (B, heads, T, d), and the state after the last token.
+    """
+    log_keep = logsigmoid(keep)
+    outputs = []
+    for first in range(0, q.shape[2], chunk):
+        part = slice(first, first + chunk)
+        output, state = _read_and_write(
+            q[:, :, part], k[:, :, part], v[:, :, part], enter[:, :, part], log_keep[:, :, part], state
+        )
+        outputs.append(output)
+    return torch.cat(outputs, dim=2), state
 
 
 def _read_and_write(
