@@ -16,6 +16,9 @@ from hf_ruleextrap.errors import RuleExtrapError
 if TYPE_CHECKING:
     from hf_ruleextrap.formal import Language, Report, WordBatch
 
+# Words that `publish dataset` holds out for validation, and for test, however many there are to train on.
+_MOST_HELD_OUT = 20_000
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a user's mistake is one line on stderr and exit code 2."""
@@ -436,7 +439,11 @@ def _publish_one(arguments: argparse.Namespace) -> None:
             for path in files:
                 print(f"{path.stat().st_size:>12,}  {arguments.org}/{folder.name}/{path.relative_to(folder)}")
         return
-    folder, files, opened = _write_repository(arguments, Path(arguments.to))
+    try:
+        folder, files, opened = _write_repository(arguments, Path(arguments.to))
+    except OSError as error:
+        advice = "make room or give another --to, and give the same command again"
+        raise RuleExtrapError(f"cannot write to {arguments.to}: {error.strerror or error}; {advice}") from None
     print(f"{folder}: {len(files)} files, {sum(path.stat().st_size for path in files):,} bytes")
     print(f"from {arguments.to}: {opened}")
     if arguments.push_to_hub:
@@ -482,7 +489,7 @@ def _write_repository(arguments: argparse.Namespace, parent: Path) -> tuple[Path
         organization=organization,
         max_length=arguments.max_length,
         train_size=arguments.train_size,
-        held_out_size=max(1, arguments.train_size // 10),
+        held_out_size=min(max(1, arguments.train_size // 10), _MOST_HELD_OUT),
         seed=_natural("seed", arguments.seed),
     )
     return folder, files, f'load_dataset("{organization}/{folder.name}")'

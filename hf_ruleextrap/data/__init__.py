@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .splits import Splits, build_splits
+from .splits import Splits, build_splits, draw_train_words
 
-__all__ = ["Splits", "build_splits"]
+__all__ = ["Splits", "build_splits", "draw_train_words"]

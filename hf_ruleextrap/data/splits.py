@@ -114,9 +114,7 @@ def _drawn(
     counts = [0, 0, 0]
     for _ in range(_ROUNDS):
         words = language.sample(max(256, sum(sizes)), max_length=max_length, rng=rng)
-        share = _hash(words, seed)
-        # Train, then validation, then test, as shares of [0, 1).
-        owner = np.digitize(share, [1 - 2 * _HELD_OUT, 1 - _HELD_OUT])
+        owner = _owner(words, seed)
         for split, size in enumerate(sizes):
             rows = np.flatnonzero(owner == split)[: size - counts[split]]
             parts[split].append(words.take(rows))
@@ -124,10 +122,47 @@ def _drawn(
         if counts == list(sizes):
             train, validation, test = map(concatenate, parts)
             return Splits(train, validation, test, disjoint=True)
-    raise RuleExtrapError(
+    raise _too_few(language, max_length)
+
+
+def draw_train_words(
+    language: Language, size: int, *, max_length: int, seed: int, rng: np.random.Generator
+) -> WordBatch:
+    """Draw words that `build_splits` would hold out for neither validation nor test, for draws made in parts.
+
+    Args:
+        language: what to draw; not one with few words.
+        size: how many.
+        max_length: most symbols in a word.
+        seed: of the split.
+        rng: of this draw.
+
+    Raises:
+        RuleExtrapError: ``max_length`` is too small for any word, or for enough words to hold some out.
+    """
+    language.check_length(max_length)
+    parts: list[WordBatch] = []
+    missing = size
+    for _ in range(_ROUNDS):
+        words = language.sample(max(256, round(missing / (1 - 2 * _HELD_OUT))), max_length=max_length, rng=rng)
+        rows = np.flatnonzero(_owner(words, seed) == 0)[:missing]
+        parts.append(words.take(rows))
+        missing -= len(rows)
+        if not missing:
+            return concatenate(parts)
+    raise _too_few(language, max_length)
+
+
+def _too_few(language: Language, max_length: int) -> RuleExtrapError:
+    return RuleExtrapError(
         f"max_length {max_length} gives {language.name} too few words to hold any out: give a larger max_length, "
         "or disjoint: false"
     )
+
+
+def _owner(words: WordBatch, seed: int) -> npt.NDArray[np.int64]:
+    """(N,) 0, 1 or 2: whether a word may stand in train, validation or test, as shares of [0, 1)."""
+    return np.digitize(_hash(words, seed), [1 - 2 * _HELD_OUT, 1 - _HELD_OUT])
 
 
 def _hash(words: WordBatch, seed: int) -> npt.NDArray[np.float64]:

@@ -15,6 +15,7 @@ from hf_ruleextrap.languages import get_language
 
 from .cards import ORGANIZATION, render
 from .citation import CITATION
+from .shards import SHARD_WORDS, text_column, write_shards, write_table
 
 MAX_LENGTH = 256
 """Most symbols in a word, as in the paper."""
@@ -36,6 +37,7 @@ def write_dataset(
     train_size: int = _TRAIN,
     held_out_size: int = _HELD_OUT,
     seed: int = 0,
+    shard_words: int = SHARD_WORDS,
 ) -> list[Path]:
     """Write a dataset repository, which `datasets` opens as it stands: ``load_dataset("ruleextrap/anbn")``.
 
@@ -47,6 +49,8 @@ def write_dataset(
         train_size: words to train on; a language with few words gives at most all of them.
         held_out_size: words in validation, and in test.
         seed: of the draws. The same arguments give the same bytes.
+        shard_words: more train words than these go to several files, one at a time and with a progress bar; a call
+            that was cut off goes on where it was.
 
     Returns:
         The files, sorted.
@@ -56,8 +60,14 @@ def write_dataset(
     """
     language = get_language(language)
     paper = get_language(language.name, paper=True)
+    large = train_size > shard_words and not language.few_words
     default = build_splits(
-        language, max_length=max_length, train_size=train_size, held_out_size=held_out_size, seed=seed
+        language,
+        max_length=max_length,
+        # Of a large draw's words, only those held out are made here.
+        train_size=1 if large else train_size,
+        held_out_size=held_out_size,
+        seed=seed,
     )
     authors = build_splits(
         paper,
@@ -79,12 +89,29 @@ def write_dataset(
     folder = Path(folder)
     configs: list[dict[str, Any]] = []
     for name, splits in tables.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        written: set[Path] = set()
         listed = []
         for split, (columns, what) in splits.items():
-            path = f"{name}/{split}-00000-of-00001.parquet"
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            _write(columns, folder / path)
-            listed.append({"name": split, "path": path, "rows": len(columns["length"]), "what": what})
+            path, rows = f"{name}/{split}-00000-of-00001.parquet", len(columns["length"])
+            if large and (name, split) == ("default", "train"):
+                shards = write_shards(
+                    language,
+                    folder / name,
+                    size=train_size,
+                    max_length=max_length,
+                    seed=seed,
+                    columns=word_columns,
+                    shard_words=shard_words,
+                )
+                written.update(shards)
+                path, rows = f"{name}/train-*-of-{len(shards):05}.parquet", train_size
+            else:
+                write_table(columns, folder / path)
+                written.add(folder / path)
+            listed.append({"name": split, "path": path, "rows": rows, "what": what})
+        for other in {*(folder / name).glob("*.parquet"), *(folder / name).glob("*.part")} - written:
+            other.unlink()
         configs.append({"name": name, "splits": listed})
     card = render(
         "dataset.md",
@@ -115,7 +142,7 @@ def overlap(splits: Splits) -> float:
 def word_columns(language: Language, words: WordBatch) -> dict[str, Any]:
     """``text``, ``length``, and the language's own parameters, each with N rows."""
     own = language.parameter_values(words)
-    return {"text": list(words), "length": words.lengths.astype(np.int32)} | {
+    return {"text": text_column(words), "length": words.lengths.astype(np.int32)} | {
         name: values.astype(np.int32) for name, values in own.items()
     }
 
@@ -142,22 +169,12 @@ def _words(language: Language, splits: Splits) -> dict[str, tuple[dict[str, Any]
     }
 
 
-def _write(columns: dict[str, Any], path: Path) -> None:
-    import pyarrow as pa
-    from pyarrow.parquet import write_table
-
-    lists = {"broken", "open"}
-    arrays = {
-        name: pa.array(values, type=pa.list_(pa.string()) if name in lists else None)
-        for name, values in columns.items()
-    }
-    draft = path.with_suffix(".part")
-    write_table(pa.table(arrays), draft)
-    draft.replace(path)
-
-
 def _size_category(rows: int) -> str:
-    return next(name for most, name in ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K")) if rows < most)
+    marks = ["1K", "10K", "100K", "1M", "10M", "100M", "1B"]
+    first = next((i for i in range(len(marks)) if rows < 10 ** (i + 3)), len(marks))
+    if first == 0:
+        return "n<1K"
+    return f"{marks[first - 1]}<n<{marks[first]}" if first < len(marks) else "n>1B"
 
 
 def _prose(language: Language) -> str:

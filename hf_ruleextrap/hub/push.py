@@ -27,12 +27,8 @@ def account() -> str:
         RuleExtrapError: nobody is, or the Hub cannot be reached.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import LocalTokenNotFoundError
 
-    try:
-        return str(_patiently(HfApi().whoami)["name"])
-    except LocalTokenNotFoundError:
-        raise RuleExtrapError(f"nobody is logged in: {_LOG_IN}") from None
+    return str(_patiently(HfApi().whoami)["name"])
 
 
 def push(folder: str | Path, repository: str, kind: Kind, *, private: bool = False, revision: str | None = None) -> str:
@@ -90,7 +86,7 @@ def push_run(run: str | Path, organization: str) -> str:
 
 
 def _patiently(ask: Callable[[], _Result]) -> _Result:
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     wait = _FIRST_WAIT
     for left in reversed(range(_TRIES)):
@@ -106,6 +102,11 @@ def _patiently(ask: Callable[[], _Result]) -> _Result:
                 ) from None
             if status not in _PASSING or not left:
                 raise RuleExtrapError(f"the Hub answers {status}: {str(error).splitlines()[0]}") from None
+        except LocalTokenNotFoundError:
+            raise RuleExtrapError(f"nobody is logged in: {_LOG_IN}") from None
+        except ValueError as error:
+            # Such as a card whose metadata the Hub does not take.
+            raise RuleExtrapError(f"the Hub rejects it: {' '.join(str(error).split())}") from None
         except Exception as error:
             if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _TRANSPORTS:
                 raise

@@ -147,7 +147,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         # As the Trainer's own scripts have it, a switch needs no value.
         switch: dict[str, Any] = {"nargs": "?", "const": "true"} if field.annotation is bool else {}
         described = f"{field.description} (default: {default})"
-        parser.add_argument(f"--{name}", metavar="VALUE", help=described, **switch)
+        # Dashes for underscores, as in `HfArgumentParser`.
+        flags = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
+        parser.add_argument(*flags, metavar="VALUE", help=described, **switch)
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="override a key of the model's config (repeat)"
     )

@@ -39,7 +39,7 @@ class Hub:
     """The server.
 
     ``failures`` are the statuses with which the next requests that write are refused, 0 for a connection that breaks;
-    ``rivals`` is how many of the next commits come just after someone else's.
+    ``rivals`` is how many of the next commits come just after someone else's; ``rejects`` is what is wrong with cards.
     """
 
     def __init__(self) -> None:
@@ -47,6 +47,7 @@ class Hub:
         self.blobs: dict[str, bytes] = {}
         self.failures: list[int] = []
         self.rivals = 0
+        self.rejects = ""
         self.log: list[tuple[str, str]] = []
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -116,7 +117,8 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/api/whoami-v2":
             return self.whoami()
         if path == "/api/validate-yaml":
-            return self.json({"errors": [], "warnings": []})
+            errors = [{"message": self.hub.rejects}] if self.hub.rejects else []
+            return self.json({"errors": errors, "warnings": []}, 400 if errors else 200)
         if path == "/api/repos/create":
             return self.create(json.loads(body))
         if match := re.fullmatch(r"/upload/(\w+)", path):

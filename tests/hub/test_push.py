@@ -91,17 +91,6 @@ def test_a_checkpoint_and_its_seeds(hub: Hub, tiny_run: Path, tmp_path: Path) ->
     assert loaded.stdout.strip() == "RuleLSTMForCausalLM", loaded.stderr
 
 
-def test_the_metric_as_a_space(hub: Hub, tmp_path: Path) -> None:
-    writer, other = User(hub, tmp_path / "writer", WRITER), User(hub, tmp_path / "other", "")
-    assert writer.publish("metric").returncode == 0
-    code = (
-        "import evaluate; m = evaluate.load('ruleextrap/rule_extrapolation', 'anbn'); "
-        "print(m.compute(predictions=['b'], references=['baa'])['headline']['rate'])"
-    )
-    loaded = other.run("-c", code)
-    assert loaded.stdout.strip() == "1.0", loaded.stderr
-
-
 def test_a_private_repository_is_for_those_with_a_token(hub: Hub, tmp_path: Path) -> None:
     assert User(hub, tmp_path / "writer", WRITER).publish("dataset", "anbn", *SMALL, "--private").returncode == 0
     assert User(hub, tmp_path / "friend", READER).run("-c", LOAD).returncode == 0
@@ -180,15 +169,41 @@ def test_whoever_is_not_logged_in_is_told_before_the_training(hub: Hub, tmp_path
     user = User(hub, tmp_path / "user", "")
     done = user.run("-m", "hf_ruleextrap", "train", "--max_steps=1", "--push_to_hub")
     assert done.returncode == 2
-    assert "hf auth login" in done.stderr
+    line = "error: nobody is logged in: log in with `hf auth login` and a token that may write there"
+    assert done.stderr.strip() == line
     assert not (user.folder / "runs").exists()
 
 
-def test_a_checkpoint_on_the_hub_is_evaluated_by_name(hub: Hub, tiny_run: Path, tmp_path: Path) -> None:
+def test_a_card_that_the_hub_rejects_is_one_line_and_a_repeat_completes_it(hub: Hub, tmp_path: Path) -> None:
+    writer = User(hub, tmp_path / "writer", WRITER)
+    hub.rejects = '"license" must be one of [apache-2.0, ...]'
+    done = writer.publish("dataset", "anbn", *SMALL)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines() == [
+        "error: the Hub rejects it: Invalid metadata in README.md. - " + hub.rejects
+    ]
+    assert hub.files("datasets", "ruleextrap/anbn") == {}
+    hub.rejects = ""
+    assert writer.publish("dataset", "anbn", *SMALL).returncode == 0
+    assert "README.md" in hub.files("datasets", "ruleextrap/anbn")
+
+
+def test_the_trainer_s_own_push_works_with_our_models(hub: Hub, tmp_path: Path) -> None:
     writer, other = User(hub, tmp_path / "writer", WRITER), User(hub, tmp_path / "other", "")
-    assert writer.publish("checkpoint", str(tiny_run)).returncode == 0
-    command = ["-m", "hf_ruleextrap", "evaluate", "--model", "ruleextrap/anbn-lstm", "--language", "anbn", "--json"]
-    found = json.loads(other.run(*command, "--max-new-symbols", "16").stdout)
-    expected = json.loads((tiny_run / "results.json").read_text())["best"]
-    report = found["kinds"]["ood"]["report"]
-    assert report == expected["kinds"]["ood"]["report"]
+    code = """
+import torch
+from transformers import Trainer, TrainingArguments
+from hf_ruleextrap import build_model
+rows = [{"input_ids": torch.tensor([1, 3, 4, 2]), "labels": torch.tensor([1, 3, 4, 2])}] * 4
+arguments = TrainingArguments("made", max_steps=2, report_to=[], push_to_hub=True, hub_model_id="tester/mine")
+trainer = Trainer(build_model("lstm", language="anbn", size="mini"), arguments, train_dataset=rows)
+trainer.train()
+trainer.push_to_hub()
+"""
+    done = writer.run("-c", code)
+    assert done.returncode == 0, done.stderr
+    load = (
+        "from transformers import AutoModelForCausalLM as M; "
+        "print(M.from_pretrained('tester/mine', trust_remote_code=True).config.model_type)"
+    )
+    assert other.run("-c", load).stdout.strip() == "ruleextrap_lstm"

@@ -1,0 +1,121 @@
+"""Draws too large for memory: sharded, resumed, and nothing torn."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+from functools import partial
+from pathlib import Path
+
+import pytest
+from datasets import load_dataset
+
+from hf_ruleextrap import get_language
+from hf_ruleextrap.cli import main
+from hf_ruleextrap.hub import shards
+from hf_ruleextrap.hub.dataset import word_columns, write_dataset
+
+SMALL = {"max_length": 32, "train_size": 950, "held_out_size": 40, "shard_words": 100}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A large draw, in little, that nothing has disturbed."""
+    folder = tmp_path_factory.mktemp("whole") / "ruleextrap" / "dyck"
+    write_dataset("dyck", folder, **SMALL)  # type: ignore[arg-type]
+    return folder
+
+
+def test_a_large_draw_is_one_data_set(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = sorted(path.name for path in (whole / "default").glob("train-*"))
+    assert names == [f"train-{i:05}-of-00010.parquet" for i in range(10)]
+    monkeypatch.chdir(whole.parents[1])
+    data = load_dataset("ruleextrap/dyck")
+    assert {split: len(rows) for split, rows in data.items()} == {"train": 950, "validation": 40, "test": 40}
+    train = data["train"]["text"][:]
+    assert get_language("dyck").contains(train).all()
+    assert len(set(train)) > 500, "shards repeat each other"
+    assert not set(train) & {*data["validation"]["text"][:], *data["test"]["text"][:]}
+    streamed = load_dataset("ruleextrap/dyck", split="train", streaming=True)
+    assert [row["text"] for row in streamed] == train
+
+
+def test_a_draw_that_was_cut_off_goes_on_and_ends_the_same(whole: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from hf_ruleextrap.hub import dataset, shards\n"
+        "write = shards.write_table\n"
+        "def slowly(*args, **kwargs):\n"
+        "    write(*args, **kwargs); time.sleep(0.2)\n"
+        "shards.write_table = slowly\n"
+        f"dataset.write_dataset('dyck', sys.argv[1], **{SMALL})\n"
+    )
+    folder = tmp_path / "dyck"
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stderr=subprocess.DEVNULL)
+    third, deadline = folder / "default" / "train-00002-of-00010.parquet", time.monotonic() + 120
+    while not third.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=60)
+    done = sorted((folder / "default").glob("train-*.parquet"))
+    assert 3 <= len(done) < 10
+    when = third.stat().st_mtime_ns
+    # What a cut may leave besides: part of a file under another name, and, on a bad disk, a torn one.
+    (folder / "default" / "train-00007-of-00010.part").write_bytes(b"PAR1")
+    done[0].write_bytes(done[0].read_bytes()[:100])
+    write_dataset("dyck", folder, **SMALL)  # type: ignore[arg-type]
+    assert contents(folder) == contents(whole)
+    assert third.stat().st_mtime_ns == when, "a shard that was complete was drawn again"
+
+
+def test_another_draw_replaces_what_is_there(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dyck"
+    write_dataset("dyck", folder, **{**SMALL, "seed": 1, "shard_words": 300})  # type: ignore[arg-type]
+    write_dataset("dyck", folder, **SMALL)  # type: ignore[arg-type]
+    assert contents(folder) == contents(whole)
+
+
+def test_memory_does_not_grow_with_the_draw(tmp_path: Path) -> None:
+    def peak(size: int) -> int:
+        tracemalloc.start()
+        shards.write_shards(
+            get_language("bban"),
+            tmp_path / str(size),
+            size=size,
+            max_length=64,
+            seed=0,
+            columns=word_columns,
+            shard_words=2000,
+        )
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(2000)
+    assert peak(40_000) < 1.3 * peak(4000)
+
+
+@pytest.mark.parametrize("what", [("dataset", "anbn", "--max-length", "64", "--train-size", "50"), ("metric",)])
+def test_a_full_disk_is_one_line_and_a_repeat_completes_it(what: tuple[str, ...], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hf_ruleextrap", "publish", *what, "--to", str(tmp_path)]
+    # No file may grow beyond some bytes: the system's own refusal in the middle of a write.
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1500, 1500))
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    failed = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, env=environment, preexec_fn=limit
+    )
+    assert failed.returncode == 2, failed.stderr
+    line = failed.stderr.strip().splitlines()[-1]
+    assert line.startswith(f"error: cannot write to {tmp_path}: ")
+    assert "File too large; make room or give another --to" in line
+    assert "Traceback" not in failed.stderr
+    assert not list(tmp_path.rglob("*.part"))
+    assert main(command[3:]) == 0
