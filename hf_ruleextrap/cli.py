@@ -172,6 +172,11 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
     publish.add_argument("--max-length", type=int, default=256, help="most symbols in a word (default 256)")
     publish.add_argument("--train-size", type=int, default=15_000, help="words to train on (default 15,000)")
     publish.add_argument("--seed", type=int, default=0)
+    sweep = commands.add_parser("sweep", help="run all cells of a grid that have no results yet")
+    sweep.add_argument("grid", help="a grid file (YAML): recipes, and axes to cross them with")
+    sweep.add_argument("--out", required=True, help="the store: a folder that gets a run folder for each cell")
+    sweep.add_argument("--workers", type=int, help="processes of one thread (default: this machine's cores)")
+    sweep.add_argument("--dry-run", action="store_true", help="only list the cells")
     # Its flags are the recipe's keys; `train` parses them itself.
     commands.add_parser("train", help="train on a language, complete its prompts, score them", add_help=False)
     return parser, {
@@ -185,7 +190,27 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
         "mass": _mass,
         "plot": _plot,
         "publish": _publish,
+        "sweep": _sweep,
     }
+
+
+def _sweep(arguments: argparse.Namespace) -> None:
+    _quiet()
+    from hf_ruleextrap.train.grid import read_grid
+
+    cells = read_grid(arguments.grid, arguments.out)
+    if arguments.dry_run:
+        _print_lines(cell.key for cell in cells)
+        return
+    from hf_ruleextrap.train.sweep import sweep
+
+    outcome = sweep(cells, arguments.out, workers=arguments.workers)
+    ran = f"{len(outcome.done)} ran, {len(outcome.skipped)} had been done, {len(outcome.failed)} failed"
+    print(f"{len(cells)} cells: {ran}; results in {arguments.out}")
+    if outcome.failed:
+        raise RuleExtrapError(
+            f"no results for {', '.join(outcome.failed)}: see {arguments.out}/failures, and give the same command again"
+        )
 
 
 def _languages(arguments: argparse.Namespace) -> None:

@@ -122,7 +122,7 @@ class Recipe(BaseModel):
         Raises:
             RuleExtrapError: no such file, not YAML, or as `of`.
         """
-        return cls.of({**_read(Path(path)), **(overrides or {})}, str(path))
+        return cls.of({**read_yaml(Path(path)), **(overrides or {})}, str(path))
 
 
 def splits_of(recipe: Recipe, language: Language) -> Splits:
@@ -166,13 +166,18 @@ def from_arguments(arguments: argparse.Namespace) -> Recipe:
         for name in Recipe.model_fields
         if name != "model" and (value := getattr(arguments, name)) is not None
     }
-    base = _read(Path(arguments.recipe)) if arguments.recipe else {}
+    base = read_yaml(Path(arguments.recipe)) if arguments.recipe else {}
     model = {**(base.get("model") or {}), **_assignments(arguments.set)}
     values = {**base, **given, **({"model": model} if model else {})}
     return Recipe.of(values, arguments.recipe or "command line")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file.
+
+    Raises:
+        RuleExtrapError: no such file, not YAML, or no mapping.
+    """
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
