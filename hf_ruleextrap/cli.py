@@ -177,6 +177,11 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
     sweep.add_argument("--out", required=True, help="the store: a folder that gets a run folder for each cell")
     sweep.add_argument("--workers", type=int, help="processes of one thread (default: this machine's cores)")
     sweep.add_argument("--dry-run", action="store_true", help="only list the cells")
+    report = commands.add_parser("report", help="write the tables and figures of all runs in a store")
+    report.add_argument("store", help="the folder of a sweep, or of several runs")
+    report.add_argument(
+        "--out", required=True, help="a folder: report.md, report.csv, report.tex, index.html, figures/"
+    )
     # Its flags are the recipe's keys; `train` parses them itself.
     commands.add_parser("train", help="train on a language, complete its prompts, score them", add_help=False)
     return parser, {
@@ -191,6 +196,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
         "plot": _plot,
         "publish": _publish,
         "sweep": _sweep,
+        "report": _report,
     }
 
 
@@ -211,6 +217,16 @@ def _sweep(arguments: argparse.Namespace) -> None:
         raise RuleExtrapError(
             f"no results for {', '.join(outcome.failed)}: see {arguments.out}/failures, and give the same command again"
         )
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    _quiet()
+    from hf_ruleextrap.report import write_report
+    from hf_ruleextrap.train.sweep import read_store
+
+    results = read_store(arguments.store)
+    files = write_report(results, arguments.out)
+    print(f"{len(results)} runs in {len(files)} files: open {arguments.out}/index.html")
 
 
 def _languages(arguments: argparse.Namespace) -> None:

@@ -23,6 +23,7 @@ LAYERS = [
     {"architectures", "completers"},
     {"evaluation"},
     {"train"},
+    {"report"},
     {"hub"},
     {"cli"},
     {"__main__"},
