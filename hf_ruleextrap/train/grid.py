@@ -71,12 +71,14 @@ def read_grid(path: str | Path, store: str | Path) -> list[Cell]:
         if key in cells:
             raise RuleExtrapError(f"{path}: two cells are the same ({key}): remove one")
         cells[key] = Cell(key, recipe.model_copy(update={"output_dir": str(Path(store) / key)}))
-    return list(cells.values())
+    # One seed of everything before the next seed: a sweep that is cut short has something of all.
+    return sorted(cells.values(), key=lambda cell: cell.recipe.seed)
 
 
 def key_of(recipe: Recipe) -> str:
     """What a recipe's run is called: readable, and its own by a hash of all that decides the results."""
-    values = recipe.model_dump(exclude=_ELSEWHERE)
+    # Without defaults, so that a key that recipes get later changes no key of today.
+    values = recipe.model_dump(exclude=_ELSEWHERE, exclude_defaults=True)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     return f"{recipe.language}-{recipe.architecture}-seed{recipe.seed}-{digest[:8]}"
 

@@ -48,12 +48,18 @@ class Recipe(BaseModel):
     seed: int = Field(0, ge=0, description="of the data, the weights and the batches")
     max_steps: int = Field(1000, ge=1, description="optimizer steps")
     batch_size: int = Field(128, ge=1, description="words in a batch")
+    optimizer: Literal["adamw", "sgd", "adafactor", "adagrad", "rmsprop"] = Field(
+        "adamw", description="the optimizer; sgd is without momentum"
+    )
     learning_rate: Real = Field(0.002, gt=0, description="peak learning rate")
     lr_scheduler: Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt"] = Field(
-        "cosine", description="schedule of the learning rate, per step"
+        "cosine", description="schedule of the learning rate"
     )
-    warmup_steps: int = Field(0, ge=0, description="steps until the peak")
-    weight_decay: Real = Field(0.01, ge=0, description="of AdamW")
+    schedule_per: Literal["step", "epoch"] = Field(
+        "step", description="what the schedule and its warm-up count; epochs in the authors' code"
+    )
+    warmup_steps: int = Field(0, ge=0, description="steps (or epochs, see schedule_per) until the peak")
+    weight_decay: Real = Field(0.01, ge=0, description="of the optimizer")
     max_grad_norm: Real = Field(1.0, ge=0, description="gradients are clipped to this norm; 0 for never")
     loss_on_padding: bool = Field(False, description="PAD is a target, too, as in the authors' code")
 

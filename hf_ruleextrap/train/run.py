@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.utils.data import Dataset
 from transformers import (
     EarlyStoppingCallback,
@@ -42,6 +45,9 @@ if TYPE_CHECKING:
 
 # A group of rows is worth its own pass from so many tokens and pads on; and no more groups than these.
 _GROUP_CELLS, _MOST_GROUPS = 4096, 8
+
+# The Trainer's names for the optimizers of a recipe.
+_OPTIMIZERS = {name: name for name in ("sgd", "adafactor", "adagrad", "rmsprop")} | {"adamw": "adamw_torch"}
 
 LAST = "last"
 """The folder of the last checkpoint, inside the run folder (which is itself the best one)."""
@@ -192,6 +198,11 @@ def by_length(batch: dict[str, torch.Tensor], width: int) -> list[dict[str, torc
     return [{name: value[rows, : int(lengths[rows].max())] for name, value in batch.items()} for rows in parts]
 
 
+def _every(unit: int, factor: Callable[[int], float]) -> Callable[[int], float]:
+    """A schedule that counts so many steps as one."""
+    return lambda step: factor(step // unit)
+
+
 def _targets(batch: dict[str, torch.Tensor]) -> int:
     """How many tokens are predicted."""
     return int((batch["labels"][:, 1:] != -100).sum())
@@ -217,6 +228,18 @@ class RuleTrainer(Trainer):
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
+        """The schedule of the recipe, over steps or over epochs."""
+        words, batch = self.train_dataset, self.args.train_batch_size * self.args.world_size
+        assert isinstance(words, TokenRows)
+        unit = -(-len(words) // batch) if self.task.recipe.schedule_per == "epoch" else 1
+        made = self.lr_scheduler is None
+        scheduler = super().create_scheduler(-(-num_training_steps // unit), optimizer)
+        if made and unit > 1:
+            assert isinstance(scheduler, LambdaLR)
+            scheduler.lr_lambdas = [_every(unit, factor) for factor in scheduler.lr_lambdas]
+        return scheduler
 
     def compute_loss(
         self,
@@ -272,6 +295,7 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
         data_seed=recipe.seed,
         max_steps=recipe.max_steps,
         per_device_train_batch_size=recipe.batch_size,
+        optim=_OPTIMIZERS[recipe.optimizer],
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.lr_scheduler,
         warmup_steps=recipe.warmup_steps,
