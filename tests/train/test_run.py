@@ -210,3 +210,60 @@ def test_a_budget_of_parameters_is_met_and_said(tmp_path: Path, capsys: pytest.C
     assert set(results.training.fitted) == {"hidden_size", "intermediate_size"}
     show(results)
     assert f"hidden_size {results.training.fitted['hidden_size']}" in capsys.readouterr().out
+
+
+def trainer_of(found: Recipe) -> RuleTrainer:
+    model = build_model("lstm", language=found.language, seed=0)
+    return RuleTrainer(model, Task.of(found), training_arguments(found))
+
+
+@pytest.mark.parametrize("per", ["step", "epoch"])
+def test_a_schedule_counts_what_it_says(per: str, tmp_path: Path) -> None:
+    """Inverse square root with warm-up, arXiv 2409.13728's: 0 at first, the peak after the warm-up."""
+    values = {"language": "ban", "train_size": 64, "batch_size": 16, "lr_scheduler": "inverse_sqrt", "warmup_steps": 2}
+    trainer = trainer_of(recipe(tmp_path, **values, learning_rate=0.5, schedule_per=per, max_steps=40))
+    optimizer = trainer.create_optimizer()
+    scheduler = trainer.create_scheduler(40)
+    assert trainer.create_scheduler(40) is scheduler
+    rates = []
+    for _ in range(40):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    # Four batches are an epoch.
+    counts = [step // (4 if per == "epoch" else 1) for step in range(40)]
+    assert rates == pytest.approx([0.5 * (n / 2 if n < 2 else (2 / n) ** 0.5) for n in counts])
+
+
+def test_a_schedule_per_epoch_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"language": "ban", "train_size": 64, "batch_size": 16, "lr_scheduler": "inverse_sqrt"}
+    values |= {"warmup_steps": 2, "schedule_per": "epoch"}
+    run(recipe(tmp_path / "whole", **values))
+    cut = recipe(tmp_path / "cut", **values)
+    original = callbacks.JsonLog.on_log
+
+    def stop(self: callbacks.JsonLog, args: Any, state: Any, *rest: Any, **more: Any) -> None:
+        if state.global_step > 10:
+            raise KeyboardInterrupt
+        original(self, args, state, *rest, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(callbacks.JsonLog, "on_log", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(cut)
+    run(cut)
+    assert without_timing(tmp_path / "cut") == without_timing(tmp_path / "whole")
+    assert (tmp_path / "cut" / "model.safetensors").read_bytes() == (
+        tmp_path / "whole" / "model.safetensors"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("adamw", "AdamW"), ("sgd", "SGD"), ("adafactor", "Adafactor"), ("adagrad", "Adagrad"), ("rmsprop", "RMSprop")],
+)
+def test_an_optimizer_is_the_one_asked_for(name: str, kind: str, tmp_path: Path) -> None:
+    optimizer = trainer_of(recipe(tmp_path, optimizer=name)).create_optimizer()
+    assert type(optimizer).__name__ == kind
+    if name == "sgd":
+        assert optimizer.param_groups[0]["momentum"] == 0

@@ -15,10 +15,11 @@ import pytest
 import yaml
 from tiny import TINY
 
+from hf_ruleextrap import get_language
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.train.grid import key_of, read_grid
-from hf_ruleextrap.train.recipe import Recipe
+from hf_ruleextrap.train.recipe import Recipe, splits_of
 from hf_ruleextrap.train.run import run
 from hf_ruleextrap.train.sweep import read_store, sweep
 
@@ -36,8 +37,38 @@ def grid(folder: Path, axes: dict[str, Any], base: dict[str, Any] | None = None)
 @pytest.mark.parametrize("recipe", sorted((TRAINING / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_is_one(recipe: Path) -> None:
     found = Recipe.from_file(recipe)
-    if recipe.stem.startswith("mini-"):
-        assert recipe.stem == f"mini-{found.language}"
+    kind, _, language = recipe.stem.partition("-")
+    if language:
+        assert found.language == language
+        assert found.paper == found.loss_on_padding == (not found.disjoint) == (kind == "paper")
+        assert (found.size, found.max_length) == (("mini", 64) if kind == "mini" else ("paper", 256))
+
+
+# The authors' configuration: epochs, epochs between checks, batches an epoch.
+AUTHORS = {
+    "ban": (50_000, 250, 118),
+    "bban": (5_000, 100, 118),
+    "anbn": (50_000, 250, 1),
+    "dyck": (50_000, 250, 4),
+    "anbncn": (50_000, 250, 1),
+    "csdyck": (50_000, 250, 4),
+}
+
+
+@pytest.mark.parametrize("name", AUTHORS)
+def test_the_paper_s_recipes_train_as_long_as_the_authors(name: str) -> None:
+    recipe = Recipe.from_file(TRAINING / "recipes" / f"paper-{name}.yaml")
+    epochs, between, batches = AUTHORS[name]
+    words = splits_of(recipe, get_language(name, paper=True)).train
+    assert -(-len(words) // recipe.batch_size) == batches
+    assert recipe.max_steps == epochs * batches
+    assert recipe.eval_steps == between * batches
+    assert recipe.patience == 25
+
+
+@pytest.mark.parametrize(("kind", "cells"), [("paper", 6 * 4 * 5), ("corrected", 6 * 5 * 5)])
+def test_the_grids_are_whole(kind: str, cells: int, tmp_path: Path) -> None:
+    assert len(read_grid(TRAINING / "grids" / f"{kind}.yaml", tmp_path)) == cells
 
 
 def test_the_mini_grid_is_the_whole_study(tmp_path: Path) -> None:
