@@ -69,7 +69,7 @@ def test_imports_go_one_way(module: Path) -> None:
 def test_the_reader_of_imports_reads_them() -> None:
     found = imported(PACKAGE / "evaluation" / "evaluate.py")
     assert "hf_ruleextrap.languages.get_language" in found
-    assert "hf_ruleextrap.evaluation.table.show" in imported(PACKAGE / "cli.py")
+    assert "hf_ruleextrap.evaluation.table.show" in imported(PACKAGE / "cli" / "evaluate.py")
 
 
 @pytest.mark.parametrize("module", sorted((PACKAGE / "models").glob("*.py")), ids=lambda path: path.name)
@@ -86,7 +86,7 @@ def test_models_import_nothing_of_ours_but_their_siblings(module: Path) -> None:
         ("import hf_ruleextrap; hf_ruleextrap.get_language('dyck')", ("torch", "transformers", "datasets")),
         ("from hf_ruleextrap import score, chance", ("torch", "transformers", "datasets")),
         (
-            "from hf_ruleextrap.cli import _parser; _parser()",
+            "from hf_ruleextrap.cli import build_parser; build_parser()",
             ("numpy", "torch", "transformers", "datasets", "pydantic"),
         ),
     ],

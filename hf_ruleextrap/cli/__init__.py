@@ -1,0 +1,68 @@
+"""The command line ``hf-ruleextrap``: a file a command, nothing heavy imported before it is needed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from hf_ruleextrap import __version__
+
+from . import (
+    architectures,
+    chance,
+    evaluate,
+    languages,
+    mass,
+    plot,
+    prompts,
+    publish,
+    report,
+    sample,
+    score,
+    sweep,
+    training,
+)
+from .common import Parser, reporting
+from .training import train
+
+__all__ = ["build_parser", "main", "train"]
+
+# In the order of `--help`: the mathematics, a model, many models.
+_COMMANDS = [
+    languages,
+    sample,
+    prompts,
+    chance,
+    score,
+    architectures,
+    training,
+    evaluate,
+    mass,
+    plot,
+    sweep,
+    report,
+    publish,
+]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; a user's mistake is one line on stderr and exit code 2."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] == "train":
+        return train(words[1:], prog="hf-ruleextrap train")
+    parser = build_parser()
+    arguments = parser.parse_args(words)
+    if arguments.command is None:
+        parser.print_help()
+        return 0
+    return reporting(lambda: arguments.run(arguments))
+
+
+def build_parser() -> Parser:
+    """The parser of all commands."""
+    parser = Parser(prog="hf-ruleextrap", description="Rule extrapolation in language models.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    for command in _COMMANDS:
+        command.add(commands)
+    return parser

@@ -1,0 +1,47 @@
+"""``hf-ruleextrap architectures``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .common import Commands, add_json, print_json, quiet
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser("architectures", help="list the architectures, their sizes and kernels")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print them."""
+    quiet()
+    from hf_ruleextrap.architectures import architecture_config, count_parameters, get_preset, list_architectures
+    from hf_ruleextrap.kernels import kernels_found
+
+    kernels = kernels_found()
+    rows: list[dict[str, Any]] = []
+    for preset in map(get_preset, list_architectures()):
+        # The smallest vocabulary of the languages here: two symbols and three special tokens.
+        counts = {
+            size: count_parameters(architecture_config(preset.name, size=size, vocab_size=5)) for size in preset.sizes
+        }
+        rows.append(
+            {
+                "name": preset.name,
+                "summary": preset.summary,
+                "model_type": preset.model_type,
+                "parameters": counts,
+                "computed_by": kernels.get(preset.name, "torch"),
+            }
+        )
+    if arguments.json:
+        print_json(rows)
+        return
+    for row in rows:
+        counted = ", ".join(f"{size} {count:,}" for size, count in row["parameters"].items())
+        print(f"{row['name']:12} {row['summary']}")
+        print(f"{'':12} model_type {row['model_type']}; parameters for two symbols: {counted}; {row['computed_by']}")
+    print("Any causal model type of transformers works by name, too, with its sizes as overrides.")

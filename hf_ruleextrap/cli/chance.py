@@ -1,0 +1,44 @@
+"""``hf-ruleextrap chance``."""
+
+from __future__ import annotations
+
+import argparse
+
+from .common import Commands, add_json, add_paper, add_prompt_set, print_json, print_report
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "chance", help="what random symbols, or other references, achieve on a language's prompts"
+    )
+    parser.add_argument("language")
+    add_prompt_set(parser)
+    parser.add_argument(
+        "--completer", default="uniform", help="uniform, always-stop, unigram, bigram, trigram or oracle"
+    )
+    parser.add_argument("--max-new-symbols", type=int, help="length limit of a completion (default: none)")
+    add_paper(parser)
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print a report."""
+    from hf_ruleextrap.evaluation import chance
+    from hf_ruleextrap.languages import get_language
+
+    language = get_language(arguments.language, paper=arguments.paper)
+    limit = arguments.max_new_symbols
+    report = chance(
+        language,
+        kind=arguments.kind,
+        length=arguments.length,
+        completer=arguments.completer,
+        max_new_symbols=limit,
+    )
+    if arguments.json:
+        print_json(report.to_dict())
+        return
+    print(f"{arguments.completer} on {report.n} prompts of {language.name}")
+    print_report(report)

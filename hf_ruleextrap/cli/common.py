@@ -1,0 +1,102 @@
+"""What several commands share: flags, checks of values, and printing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from hf_ruleextrap.errors import RuleExtrapError
+
+if TYPE_CHECKING:
+    from hf_ruleextrap.formal import Report
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+"""Where a command adds its parser."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints look like all others."""
+
+    def error(self, message: str) -> Any:
+        """One line, and exit code 2."""
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_paper(parser: argparse.ArgumentParser) -> None:
+    """``--paper``."""
+    parser.add_argument("--paper", action="store_true", help="as in the authors' code, where that differs")
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """``--model``, ``--language`` and ``--trust-remote-code``."""
+    parser.add_argument("--model", required=True, help="a checkpoint: a folder, or a repository of the Hub")
+    parser.add_argument("--language", required=True)
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that the checkpoint brings")
+
+
+def add_prompt_set(parser: argparse.ArgumentParser) -> None:
+    """``--kind`` and ``--length``."""
+    parser.add_argument("--kind", choices=("id", "ood"), help="default: both")
+    parser.add_argument("--length", type=int, help="symbols in a prompt (default: the language's)")
+
+
+def quiet() -> None:
+    """Keep the notices of transformers off the screen; what matters to the user is said by us."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def natural(name: str, value: int) -> int:
+    """The value of a flag that is 0 or more."""
+    if value < 0:
+        raise RuleExtrapError(f"{name} is {value}: give 0 or more")
+    return value
+
+
+def print_json(value: Any) -> None:
+    """A dictionary, or rows, as JSON."""
+    print(json.dumps(value if isinstance(value, (dict, list)) else list(value), indent=2, ensure_ascii=False))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """One below the other."""
+    for line in lines:
+        print(line)
+
+
+def print_report(report: Report) -> None:
+    """Its rates with their intervals."""
+    from hf_ruleextrap.evaluation.table import interval, number
+
+    lines = [(report.headline, "every open rule holds (OOD prompts)")] if report.headline.n else []
+    lines += [(rule.word.all, f"R{i}: {rule.summary}") for i, rule in enumerate(report.rules.values(), start=1)]
+    lines += [(report.grammatical, "a word of the language"), (report.finished, "completion finished")]
+    for rate, what in lines:
+        print(f"  {number(rate)}  {interval(rate):12}  {what}")
+
+
+def reporting(work: Callable[[], None]) -> int:
+    """Do the work; turn a user's mistake into its line and the exit code 2."""
+    try:
+        work()
+    except RuleExtrapError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from the latest checkpoint", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough.
+        sys.stderr.close()
+        return 0
+    return 0

@@ -1,0 +1,26 @@
+"""``hf-ruleextrap plot``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .common import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser("plot", help="draw a run: its loss beside its rates")
+    parser.add_argument("run_folder", metavar="run", help="a run folder")
+    parser.add_argument("--out", help="the picture: .png, .svg or .pdf (default: plot.png in the run folder)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Draw a run."""
+    from hf_ruleextrap.train.plot import plot
+
+    folder = Path(arguments.run_folder)
+    out = Path(arguments.out) if arguments.out else folder / "plot.png"
+    plot(folder, out)
+    print(out)

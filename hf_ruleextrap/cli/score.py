@@ -1,0 +1,58 @@
+"""``hf-ruleextrap score``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from hf_ruleextrap.errors import RuleExtrapError
+
+from .common import Commands, add_json, add_paper, print_json, print_report
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser("score", help="score completions from a file of JSON lines")
+    parser.add_argument("file", help='lines of {"prompt": …, "completion": …, "finished": true}; - for standard input')
+    parser.add_argument("--language", required=True)
+    add_paper(parser)
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Read, score, print."""
+    from hf_ruleextrap.evaluation import score
+    from hf_ruleextrap.languages import get_language
+
+    language = get_language(arguments.language, paper=arguments.paper)
+    rows = _read_rows(arguments.file)
+    report = score(language, *([row[key] for row in rows] for key in ("prompt", "completion", "finished")))
+    if arguments.json:
+        print_json(report.to_dict())
+        return
+    print(f"{report.n} completions of prompts of {language.name}")
+    print_report(report)
+
+
+def _read_rows(name: str) -> list[dict[str, Any]]:
+    """The lines of a file of completions; ``finished`` is true where it is not given."""
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RuleExtrapError(f"cannot read {name!r}: {error}; give a file of JSON lines") from None
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict) or not {"prompt", "completion"} <= row.keys():
+            raise RuleExtrapError(f'{name}, line {number}: give {{"prompt": "…", "completion": "…", "finished": true}}')
+        rows.append({"finished": True, **row})
+    return rows
