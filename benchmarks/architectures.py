@@ -28,7 +28,7 @@ from hf_ruleextrap import build_model, get_language
 from hf_ruleextrap.evaluation.likelihood import token_rows
 from hf_ruleextrap.formal import WordBatch
 from hf_ruleextrap.tokenization import PAD_ID, encode
-from hf_ruleextrap.train.run import by_length
+from hf_ruleextrap.train.batches import by_length
 
 VOCAB, WIDTH = 5, 258
 

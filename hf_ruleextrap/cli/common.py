@@ -92,8 +92,9 @@ def reporting(work: Callable[[], None]) -> int:
     except RuleExtrapError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from the latest checkpoint", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        said = str(interrupt) or "interrupted; the same command goes on from the latest checkpoint"
+        print(f"\n{said}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Whoever read our output has seen enough.

@@ -200,6 +200,7 @@ class Evaluator:
     Args:
         language: the language.
         prompt_length: symbols in a prompt; by default the language's.
+        most_prompts: at most so many of each kind, drawn at random; by default all.
         max_new_symbols: the length limit of a completion.
         train_words: what n-gram references are fitted on; without them there are none.
         seed: for prompt sets that are drawn, and for references where they must be sampled.
@@ -213,6 +214,7 @@ class Evaluator:
         language: Language,
         *,
         prompt_length: int | None = None,
+        most_prompts: int | None = None,
         max_new_symbols: int,
         train_words: WordBatch | None = None,
         seed: int = 0,
@@ -221,7 +223,7 @@ class Evaluator:
             raise RuleExtrapError(f"max_new_symbols is {max_new_symbols}: give 0 or more")
         self.language = language
         self.max_new_symbols = max_new_symbols
-        prompts = language.prompts(length=prompt_length, rng=np.random.default_rng(seed))
+        prompts = language.prompts(length=prompt_length, limit=most_prompts, rng=np.random.default_rng(seed))
         self.prompts: Mapping[Kind, PromptSet] = {kind: prompts.of_kind(kind) for kind in ("id", "ood")}
         self.references = {
             kind: reference_reports(language, of_kind, max_new_symbols, train_words=train_words, seed=seed)

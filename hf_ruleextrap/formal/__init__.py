@@ -6,7 +6,7 @@ from .brackets import balanced, nested
 from .chance import chance
 from .language import Language
 from .machine import Machine
-from .oracle import oracle
+from .oracle import adversary, oracle
 from .prompts import Kind, Prompt, PromptSet
 from .rules import Conjunction, Rule, equal_counts, even_count, ordered, starts_with
 from .scoring import Rate, Report, Verdicts, aggregate, score
@@ -26,6 +26,7 @@ __all__ = [
     "Source",
     "Verdicts",
     "WordBatch",
+    "adversary",
     "aggregate",
     "always_stop",
     "balanced",

@@ -38,6 +38,44 @@ def oracle(language: Language, prompts: PromptSet, *, max_new_symbols: int) -> t
     return WordBatch.from_strings(found.tolist()), finished
 
 
+def adversary(language: Language, prompts: PromptSet, *, max_new_symbols: int) -> tuple[WordBatch, BoolArray]:
+    """The oracle's completion of OOD prompts, and then the fewest symbols after which no open rule holds.
+
+    Of several, the symbol that the oracle added last is repeated, else the alphabet's last one is added. For a^n b^n it
+    is the completion of the paper's adversarial training: one more than is lacking.
+
+    Args:
+        language: the language.
+        prompts: N prompts, all OOD with an open rule (`PromptSet.asked`).
+        max_new_symbols: most symbols in a completion.
+
+    Returns:
+        As `oracle`.
+
+    Source: Mészáros et al., NeurIPS 2024, arXiv 2409.13728, the case study of a^n b^n.
+
+    >>> from hf_ruleextrap.languages import get_language
+    >>> lang = get_language("anbn")
+    >>> list(adversary(lang, lang.label(["baa", "bab", "ba"]), max_new_symbols=8)[0])
+    ['bb', 'aa', 'b']
+    """
+    repaired, finished = oracle(language, prompts, max_new_symbols=max_new_symbols)
+    found = np.full(len(prompts), "", dtype=object)
+    for target, rows in _targets(language, prompts):
+        assert isinstance(target, Conjunction)
+        last = np.array([completion[-1:] for completion in repaired.take(rows)])
+        for symbol in np.unique(last):
+            of_last = rows[(last == symbol) & finished[rows]]
+            others = [other for other in reversed(language.alphabet) if other != symbol]
+            alphabet = (*([symbol] if symbol else []), *others)
+            words = prompts.words.take(of_last).followed_by(repaired.take(of_last))
+            more, done = _shortest(_Broken(target), words, alphabet, max_new_symbols)
+            found[of_last] = [first + then for first, then in zip(repaired.take(of_last), more, strict=True)]
+            finished[of_last] = done
+    made = WordBatch.from_strings(found.tolist())
+    return made, finished & (made.lengths <= max_new_symbols)
+
+
 def _targets(language: Language, prompts: PromptSet) -> list[tuple[Machine, IntArray]]:
     """What is to hold after which prompts."""
     inside = np.flatnonzero(~prompts.ood)
@@ -67,6 +105,26 @@ class _NonEmpty(Machine):
 
     def alive(self, state: State) -> BoolArray:
         return self.language.alive(state[1:])
+
+
+class _Broken(Machine):
+    """Accepts what no rule of a conjunction accepts."""
+
+    def __init__(self, target: Conjunction) -> None:
+        self.target = target
+
+    def start(self, n: int) -> State:
+        return self.target.start(n)
+
+    def step(self, state: State, codes: ByteArray) -> State:
+        return self.target.step(state, codes)
+
+    def accepts(self, state: State) -> BoolArray:
+        parts = zip(self.target.rules, self.target.split(state), strict=True)
+        return np.asarray(~np.any([rule.accepts(part) for rule, part in parts], axis=0))
+
+    def alive(self, state: State) -> BoolArray:
+        return np.ones(len(state[0]), np.bool_)
 
 
 def _shortest(

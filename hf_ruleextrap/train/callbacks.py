@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -80,6 +85,52 @@ class JsonLog(TrainerCallback):
         if state.is_world_process_zero and logs and "train_runtime" not in logs:
             with self.path.open("a", encoding="utf-8") as log:
                 log.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, after a checkpoint was saved.
+
+    Args:
+        step: of the checkpoint.
+        folder: the run's.
+    """
+
+    def __init__(self, step: int, folder: Path) -> None:
+        super().__init__(f"stopped at step {step}, which is saved in {folder}; the same command goes on from there")
+
+
+class Interrupt(TrainerCallback):
+    """The first Ctrl-C ends the step, saves a checkpoint and stops; the second stops at once.
+
+    Several processes are left alone: each would end at a step of its own. They go on from the latest checkpoint.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Catch the signal meanwhile; only a process's main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, self._ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Stop, where it was asked for."""
+        if self.asked and args.world_size > 1:
+            raise KeyboardInterrupt
+        if self.asked:
+            control.should_save = control.should_training_stop = True
 
 
 def summary(logs: dict[str, float]) -> str:

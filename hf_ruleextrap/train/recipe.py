@@ -47,9 +47,13 @@ class Recipe(BaseModel):
 
     seed: int = Field(0, ge=0, description="of the data, the weights and the batches")
     max_steps: int = Field(1000, ge=1, description="optimizer steps")
-    batch_size: int = Field(128, ge=1, description="words in a batch")
-    optimizer: Literal["adamw", "sgd", "adafactor", "adagrad", "rmsprop"] = Field(
-        "adamw", description="the optimizer; sgd is without momentum"
+    batch_size: int = Field(128, ge=1, description="words in a batch, of all processes together")
+    objective: Literal["likelihood", "adversarial", "oracle"] = Field(
+        "likelihood",
+        description="adversarial and oracle also train on OOD prompts, completed so that open rules break, or hold",
+    )
+    optimizer: Literal["adamw", "muon", "sgd", "adafactor", "adagrad", "rmsprop"] = Field(
+        "adamw", description="the optimizer; sgd is without momentum, muon has AdamW for all but the inner matrices"
     )
     learning_rate: Real = Field(0.002, gt=0, description="peak learning rate")
     lr_scheduler: Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt"] = Field(
@@ -60,14 +64,18 @@ class Recipe(BaseModel):
     )
     warmup_steps: int = Field(0, ge=0, description="steps (or epochs, see schedule_per) until the peak")
     weight_decay: Real = Field(0.01, ge=0, description="of the optimizer")
+    decay_all: bool = Field(False, description="biases and gains decay, too, as in the authors' code")
     max_grad_norm: Real = Field(1.0, ge=0, description="gradients are clipped to this norm; 0 for never")
     loss_on_padding: bool = Field(False, description="PAD is a target, too, as in the authors' code")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 is automatic mixed precision")
+    compile: bool = Field(False, description="compile the model with torch.compile")
 
     eval_steps: int = Field(100, ge=1, description="steps between evaluations")
     patience: int | None = Field(None, ge=1, description="stop after so many evaluations without a better loss")
     prompt_length: int | None = Field(None, ge=1, description="symbols in a prompt; by default the language's")
     max_new_symbols: int | None = Field(None, ge=0, description="most symbols in a completion; default max_length")
 
+    by_length: list[int] = Field([], description="prompt lengths at which rates are also taken, at the end")
     mass_length: int | None = Field(
         None, ge=1, description="at each evaluation, the exact probability of all words up to this length"
     )

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hf_ruleextrap.evaluation import Evaluation
 from hf_ruleextrap.evaluation.likelihood import Likelihood
+from hf_ruleextrap.formal import Kind, Rate, Report
 
 from .recipe import Recipe
 
@@ -68,6 +69,44 @@ class PaperColumns(BaseModel):
         return cls(best_check=best, minimum_loss=at_minimum)
 
 
+class LengthRates(BaseModel):
+    """The best checkpoint on prompts of one length and kind.
+
+    Attributes:
+        length: symbols in a prompt.
+        kind: of the prompts.
+        headline: of OOD prompts, every open rule holds; of ID prompts, the whole is a word of the language.
+        finished: the completion ended by itself.
+        chance: the headline of uniformly random symbols and an end.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    length: int
+    kind: Kind
+    headline: Rate
+    finished: Rate
+    chance: Rate
+
+    @classmethod
+    def of(cls, evaluation: Evaluation) -> list[LengthRates]:
+        """Of an evaluation, for each kind."""
+        return [
+            cls(
+                length=evaluation.prompt_length,
+                kind=kind,
+                headline=_kept(found.report, kind),
+                finished=found.report.finished,
+                chance=_kept(found.chance, kind),
+            )
+            for kind, found in evaluation.kinds.items()
+        ]
+
+
+def _kept(report: Report, kind: Kind) -> Rate:
+    return report.headline if kind == "ood" else report.grammatical
+
+
 class Timing(BaseModel):
     """The part that differs between two runs of the same recipe and seed."""
 
@@ -92,6 +131,7 @@ class Results(BaseModel):
         divergence: the Kullback-Leibler divergence of the best checkpoint from the data, in nats a word, where it can
             be computed.
         best, last: rule extrapolation of the checkpoint with the lowest validation loss, and of the last one.
+        by_length: the best checkpoint at other prompt lengths, where the recipe lists them.
         paper: the authors' columns.
         versions: of Python and the packages.
         git_commit: of the working directory's repository, or None.
@@ -111,6 +151,7 @@ class Results(BaseModel):
     divergence: float | None
     best: Evaluation
     last: Evaluation
+    by_length: list[LengthRates] = []
     paper: PaperColumns
     versions: dict[str, str | None]
     git_commit: str | None

@@ -4,50 +4,25 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
-from torch.utils.data import Dataset
-from transformers import (
-    EarlyStoppingCallback,
-    PreTrainedModel,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import PreTrainedModel, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 
 from hf_ruleextrap.architectures import build_model, fit_parameters
-from hf_ruleextrap.completers import LocalModel
-from hf_ruleextrap.data import Splits
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation import Evaluation, Evaluator
-from hf_ruleextrap.evaluation.likelihood import Likelihood, divergence, likelihood, token_rows
-from hf_ruleextrap.evaluation.mass import check_size, exact_mass
-from hf_ruleextrap.formal import Language, WordBatch
-from hf_ruleextrap.formal.words import IntArray
-from hf_ruleextrap.languages import get_language
-from hf_ruleextrap.tokenization import PAD_ID, SPECIAL_TOKENS, build_tokenizer
+from hf_ruleextrap.evaluation.likelihood import divergence
+from hf_ruleextrap.formal import Language
+from hf_ruleextrap.tokenization import SPECIAL_TOKENS
 
-from .callbacks import JsonLog, Progress
-from .recipe import Recipe, splits_of
-from .results import PaperColumns, Results, Timing, Training, git_commit, package_versions
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-# A group of rows is worth its own pass from so many tokens and pads on; and no more groups than these.
-_GROUP_CELLS, _MOST_GROUPS = 4096, 8
-
-# The Trainer's names for the optimizers of a recipe.
-_OPTIMIZERS = {name: name for name in ("sgd", "adafactor", "adagrad", "rmsprop")} | {"adamw": "adamw_torch"}
+from .callbacks import Interrupted
+from .checkpoints import is_over, latest_whole
+from .recipe import Recipe
+from .results import LengthRates, PaperColumns, Results, Timing, Training, git_commit, package_versions
+from .task import Task
+from .trainer import RuleTrainer, training_arguments
 
 LAST = "last"
 """The folder of the last checkpoint, inside the run folder (which is itself the best one)."""
@@ -77,7 +52,7 @@ def run(recipe: Recipe, *, overwrite: bool = False) -> Results:
         checkpoint = claim(recipe, overwrite=overwrite and arguments.process_index == 0)
     trainer = RuleTrainer(model, task, arguments)
     started = time.perf_counter()
-    trainer.train(resume_from_checkpoint=checkpoint)
+    _train(trainer, checkpoint)
     trained = time.perf_counter()
     results = _finish(trainer, task, fitted)
     results.timing.train_seconds = round(trained - started, 2)
@@ -90,191 +65,19 @@ def run(recipe: Recipe, *, overwrite: bool = False) -> Results:
     return results
 
 
-@dataclass(frozen=True)
-class Task:
-    """What a recipe trains on and is measured by."""
-
-    recipe: Recipe
-    language: Language
-    splits: Splits
-    tokenizer: PreTrainedTokenizerBase
-    evaluator: Evaluator
-
-    @classmethod
-    def of(cls, recipe: Recipe) -> Task:
-        """Make the data and the prompts.
-
-        Raises:
-            RuleExtrapError: unknown language, too small a length, no prompts.
-        """
-        language = get_language(recipe.language, paper=recipe.paper)
-        if recipe.mass_length is not None:
-            check_size(language, 1, recipe.mass_length)
-        splits = splits_of(recipe, language)
-        evaluator = Evaluator(
-            language,
-            prompt_length=recipe.prompt_length,
-            max_new_symbols=recipe.completion_limit,
-            train_words=splits.train,
-            seed=recipe.seed,
-        )
-        return cls(recipe, language, splits, build_tokenizer(language), evaluator)
-
-    def rows(self, split: str) -> IntArray:
-        """Token ids of a split; as wide as the longest word may be where PAD counts, else as the longest one is."""
-        return self._rows(split, padded=self.recipe.loss_on_padding)
-
-    def _rows(self, split: str, *, padded: bool) -> IntArray:
-        width = self.recipe.max_length + 2 if padded else None
-        return token_rows(getattr(self.splits, split), self.language, width=width)
-
-    def likelihood(self, model: PreTrainedModel, split: str, *, padded: bool | None = None) -> Likelihood:
-        """Loss and accuracy on a split; PAD counts where it is asked for, by default as in the recipe."""
-        padded = self.recipe.loss_on_padding if padded is None else padded
-        words: WordBatch = getattr(self.splits, split)
-        found = likelihood(model, self._rows(split, padded=padded), count_padding=padded)
-        known = self.language.log_probability(words, self.recipe.max_length)
-        return found if known is None else replace(found, floor=float(-known.sum() / found.tokens))
-
-    def masses(self, model: PreTrainedModel) -> dict[str, float]:
-        """The exact cell masses, where the recipe asks for them."""
-        length = self.recipe.mass_length
-        if length is None:
-            return {}
-        mass = exact_mass(model, self.language, max_length=length)
-        return {f"mass_{name}": value for name, value in {**mass.cells, "impossible": mass.impossible}.items()}
-
-    def evaluate(self, model: PreTrainedModel) -> Evaluation:
-        """Rule extrapolation of a model."""
-        return self.evaluator(LocalModel(model, self.language))
-
-
-class TokenRows(Dataset[dict[str, torch.Tensor]]):
-    """All words as one tensor; a batch is one indexing, cut to its longest word.
-
-    Args:
-        rows: (N, T) token ids.
-        keep_padding: PAD is a target and nothing is cut.
-    """
-
-    def __init__(self, rows: IntArray, *, keep_padding: bool) -> None:
-        self.rows = torch.from_numpy(rows)
-        self.widths = (self.rows != PAD_ID).sum(dim=1)
-        self.keep_padding = keep_padding
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, row: int) -> dict[str, torch.Tensor]:
-        return self.__getitems__([row])
-
-    def __getitems__(self, rows: list[int]) -> dict[str, torch.Tensor]:
-        """The batch of some rows."""
-        if self.keep_padding:
-            ids = self.rows[rows]
-            return {"input_ids": ids, "labels": ids}
-        ids = self.rows[rows, : int(self.widths[rows].max())]
-        return {"input_ids": ids, "labels": ids.masked_fill(ids == PAD_ID, -100)}
-
-
-def by_length(batch: dict[str, torch.Tensor], width: int) -> list[dict[str, torch.Tensor]]:
-    """A batch as groups of rows of similar length, each as wide as its longest row.
-
-    Args:
-        batch: ``input_ids`` and ``labels``, (B, T) int64, -100 behind each word.
-        width: of the longest row that there is. It and B alone decide how many groups there are, so that all
-            processes run the model equally often.
-
-    >>> labels = torch.tensor([[1, 3, 4, 2], [1, 2, -100, -100]])
-    >>> [part["labels"].shape for part in by_length({"input_ids": labels, "labels": labels}, 20_000)]
-    [torch.Size([1, 2]), torch.Size([1, 4])]
-    """
-    labels = batch["labels"]
-    groups = min(_MOST_GROUPS, len(labels), len(labels) * width // _GROUP_CELLS)
-    if groups <= 1:
-        return [batch]
-    lengths = (labels != -100).sum(dim=1)
-    parts = lengths.argsort(stable=True).tensor_split(groups)
-    return [{name: value[rows, : int(lengths[rows].max())] for name, value in batch.items()} for rows in parts]
-
-
-def _every(unit: int, factor: Callable[[int], float]) -> Callable[[int], float]:
-    """A schedule that counts so many steps as one."""
-    return lambda step: factor(step // unit)
-
-
-def _targets(batch: dict[str, torch.Tensor]) -> int:
-    """How many tokens are predicted."""
-    return int((batch["labels"][:, 1:] != -100).sum())
-
-
-class RuleTrainer(Trainer):
-    """The Trainer, with our evaluation as its own: exact validation loss, and the prompts completed and scored."""
-
-    def __init__(self, model: PreTrainedModel, task: Task, arguments: TrainingArguments) -> None:
-        recipe = task.recipe
-        callbacks: list[TrainerCallback] = [Progress(), JsonLog(recipe.run_dir / "log.jsonl")]
-        if recipe.patience is not None:
-            callbacks.append(EarlyStoppingCallback(recipe.patience))
-        self.task = task
-        super().__init__(
-            model=model,
-            args=arguments,
-            train_dataset=TokenRows(task.rows("train"), keep_padding=recipe.loss_on_padding),
-            # Never read: `evaluate` is ours. The Trainer asks that there be one.
-            eval_dataset=TokenRows(task.rows("validation"), keep_padding=recipe.loss_on_padding),
-            data_collator=_as_it_is,  # type: ignore[arg-type]  # `__getitems__` has made the batch
-            processing_class=task.tokenizer,
-            callbacks=callbacks,
-        )
-        self.remove_callback(PrinterCallback)
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
-        """The schedule of the recipe, over steps or over epochs."""
-        words, batch = self.train_dataset, self.args.train_batch_size * self.args.world_size
-        assert isinstance(words, TokenRows)
-        unit = -(-len(words) // batch) if self.task.recipe.schedule_per == "epoch" else 1
-        made = self.lr_scheduler is None
-        scheduler = super().create_scheduler(-(-num_training_steps // unit), optimizer)
-        if made and unit > 1:
-            assert isinstance(scheduler, LambdaLR)
-            scheduler.lr_lambdas = [_every(unit, factor) for factor in scheduler.lr_lambdas]
-        return scheduler
-
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, torch.Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> Any:
-        """The loss of a batch, computed in groups of words of similar length: the same loss, and less padding."""
-        data, whole = self.train_dataset, super().compute_loss
-        assert isinstance(data, TokenRows)
-        parts = [inputs] if return_outputs or data.keep_padding else by_length(inputs, data.rows.shape[1])
-        if len(parts) == 1:
-            return whole(model, inputs, return_outputs, num_items_in_batch)
-        if not self.model_accepts_loss_kwargs:
-            num_items_in_batch = None
-        total = inputs["labels"].new_zeros((), dtype=torch.float32)
-        for part in parts:
-            loss = whole(model, part, num_items_in_batch=num_items_in_batch)
-            # Either a sum over the number of tokens of the whole batch already, or a mean over the part's own.
-            share = 1.0 if num_items_in_batch is not None else _targets(part) / _targets(inputs)
-            total = total + loss * share  # type: ignore[operator]  # without outputs it is a tensor
-        return total
-
-    # What is evaluated is the task, so the arguments of the Trainer are not read.
-    def evaluate(self, *_: object, metric_key_prefix: str = "eval", **__: object) -> dict[str, float]:
-        """Validation loss and accuracy, and the rates on the ID and OOD prompts."""
-        model = self.accelerator.unwrap_model(self.model)
-        found = self.task.likelihood(model, "validation")
-        rates = self.task.evaluate(model).rates()
-        values = {"loss": found.loss, "token_accuracy": found.accuracy, **rates, **self.task.masses(model)}
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+def _train(trainer: RuleTrainer, checkpoint: Path | None) -> None:
+    """Train from a checkpoint, or from nothing; Ctrl-C saves first."""
+    recipe = trainer.task.recipe
+    if checkpoint is not None:
+        state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        if is_over(state, recipe.max_steps, recipe.patience):
+            # Cut off after its last step: the Trainer would take one more.
+            trainer.state = state
+            return
+    with trainer.interrupt.watching():
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if trainer.interrupt.asked:
+        raise Interrupted(trainer.state.global_step, recipe.run_dir)
 
 
 def fitted_fields(recipe: Recipe, language: Language) -> dict[str, Any]:
@@ -287,42 +90,7 @@ def fitted_fields(recipe: Recipe, language: Language) -> dict[str, Any]:
     )
 
 
-def training_arguments(recipe: Recipe) -> TrainingArguments:
-    """What the recipe says, in the Trainer's words."""
-    return TrainingArguments(
-        output_dir=str(recipe.run_dir),
-        seed=recipe.seed,
-        data_seed=recipe.seed,
-        max_steps=recipe.max_steps,
-        per_device_train_batch_size=recipe.batch_size,
-        optim=_OPTIMIZERS[recipe.optimizer],
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type=recipe.lr_scheduler,
-        warmup_steps=recipe.warmup_steps,
-        weight_decay=recipe.weight_decay,
-        max_grad_norm=recipe.max_grad_norm,
-        eval_strategy="steps",
-        eval_steps=recipe.eval_steps,
-        save_strategy="steps",
-        save_steps=recipe.eval_steps,
-        # The best and the latest; with 1, the Trainer would drop the latest at the end.
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model="eval_loss",
-        greater_is_better=False,
-        restore_callback_states_from_checkpoint=True,
-        logging_strategy="steps",
-        logging_steps=recipe.eval_steps,
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        ddp_find_unused_parameters=False,
-        use_cpu=recipe.use_cpu,
-        report_to=recipe.report_to,
-    )
-
-
-def claim(recipe: Recipe, *, overwrite: bool = False) -> str | None:
+def claim(recipe: Recipe, *, overwrite: bool = False) -> Path | None:
     """Make the run folder this recipe's own.
 
     Returns:
@@ -347,7 +115,7 @@ def claim(recipe: Recipe, *, overwrite: bool = False) -> str | None:
             raise RuleExtrapError(
                 f"{folder} already holds another run ({described}; it differs in {', '.join(keys)}): {advice}"
             )
-        return get_last_checkpoint(str(folder))
+        return latest_whole(folder)
     if folder.exists() and any(folder.iterdir()):
         raise RuleExtrapError(f"{folder} is not empty and holds no run: give another --output_dir")
     folder.mkdir(parents=True, exist_ok=True)
@@ -369,12 +137,14 @@ def save(model: PreTrainedModel, task: Task, folder: Path) -> None:
 
 def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any]) -> Results:
     """Evaluate the best and the last checkpoint, and save both."""
-    recipe, state = task.recipe, trainer.state
+    recipe, state, accelerator = task.recipe, trainer.state, trainer.accelerator
     # Every run evaluates at its last step, if not before.
     assert state.best_global_step is not None
-    best: PreTrainedModel = trainer.accelerator.unwrap_model(trainer.model)
-    last = type(best).from_pretrained(recipe.run_dir / f"checkpoint-{state.global_step}")
-    last.to(best.device)  # type: ignore[arg-type]  # the library's annotation lacks self
+    kind = type(accelerator.unwrap_model(trainer.model))
+    best, last = (
+        kind.from_pretrained(recipe.run_dir / f"checkpoint-{step}").to(accelerator.device)
+        for step in (state.best_global_step, state.global_step)
+    )
     if trainer.is_world_process_zero():
         save(best, task, recipe.run_dir)
         save(last, task, recipe.run_dir / LAST)
@@ -397,8 +167,11 @@ def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any]) -> Results
         test_without_padding=task.likelihood(best, "test", padded=False),
         test_with_padding=task.likelihood(best, "test", padded=True),
         divergence=divergence(best, task.language, max_length=recipe.max_length),
-        best=task.evaluate(best),
-        last=task.evaluate(last),
+        best=task.evaluate(best, accelerator),
+        last=task.evaluate(last, accelerator),
+        by_length=[
+            rates for evaluation in task.evaluate_lengths(best, accelerator) for rates in LengthRates.of(evaluation)
+        ],
         paper=PaperColumns.from_log(recipe.run_dir / "log.jsonl", state.best_global_step),
         versions=package_versions(),
         git_commit=git_commit(),
@@ -410,7 +183,3 @@ def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any]) -> Results
             threads=torch.get_num_threads(),
         ),
     )
-
-
-def _as_it_is(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return batch

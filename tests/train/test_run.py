@@ -17,10 +17,13 @@ from hf_ruleextrap.evaluation import Evaluator
 from hf_ruleextrap.evaluation.likelihood import likelihood
 from hf_ruleextrap.languages import get_language, list_languages
 from hf_ruleextrap.train import callbacks
+from hf_ruleextrap.train.batches import by_length
 from hf_ruleextrap.train.recipe import Recipe, splits_of
 from hf_ruleextrap.train.results import Results
-from hf_ruleextrap.train.run import RuleTrainer, Task, by_length, run, training_arguments
+from hf_ruleextrap.train.run import run
 from hf_ruleextrap.train.show import show
+from hf_ruleextrap.train.task import Task
+from hf_ruleextrap.train.trainer import RuleTrainer, training_arguments
 
 
 def recipe(folder: Path, **values: Any) -> Recipe:
@@ -189,7 +192,7 @@ def test_a_batch_in_groups_of_similar_length_has_the_very_same_loss_and_gradient
     task = Task.of(recipe(tmp_path, architecture=architecture))
     found = []
     for cells in (10**9, 40):
-        monkeypatch.setattr("hf_ruleextrap.train.run._GROUP_CELLS", cells)
+        monkeypatch.setattr("hf_ruleextrap.train.batches._GROUP_CELLS", cells)
         model = build_model(architecture, language=task.language, seed=0)
         trainer = RuleTrainer(model.eval(), task, training_arguments(task.recipe))
         batch = trainer.train_dataset.__getitems__(list(range(len(task.splits.train))))
