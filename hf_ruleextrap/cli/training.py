@@ -27,6 +27,7 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
         recipe = from_arguments(arguments)
         quiet()
         from hf_ruleextrap.train.run import run
+        from hf_ruleextrap.train.sharing import leave
 
         organization = recipe.hub_organization
         if recipe.push_to_hub:
@@ -38,7 +39,9 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
         results = run(recipe, overwrite=arguments.overwrite)
         from accelerate import PartialState
 
-        if not PartialState().is_main_process:
+        is_main = PartialState().is_main_process
+        leave()
+        if not is_main:
             return
         if arguments.json:
             print(results.model_dump_json(indent=2))

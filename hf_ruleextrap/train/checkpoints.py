@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import EarlyStoppingCallback
 from transformers.utils import logging
 
@@ -48,20 +49,19 @@ def is_whole(folder: Path) -> bool:
 
 
 def latest_whole(run: Path) -> Path | None:
-    """The latest checkpoint that is whole; those that are torn are removed."""
-    steps = {int(path.name.removeprefix(_PREFIX)): path for path in run.glob(f"{_PREFIX}*") if _is_step(path)}
-    whole = None
-    for step in sorted(steps, reverse=True):
-        if is_whole(steps[step]):
-            whole = whole or steps[step]
+    """The latest checkpoint that is whole, as is the best one that it names; those that are torn are removed."""
+    whole: dict[int, Path] = {}
+    for path in run.glob(f"{_PREFIX}*"):
+        if is_whole(path):
+            whole[int(path.name.removeprefix(_PREFIX))] = path
         else:
-            logger.warning(f"{steps[step]} was cut off while it was written; it is not used")
-            shutil.rmtree(steps[step])
-    return whole
-
-
-def _is_step(path: Path) -> bool:
-    return path.is_dir() and path.name.removeprefix(_PREFIX).isdigit()
+            logger.warning(f"{path} was cut off while it was written; it is not used")
+            shutil.rmtree(path)
+    for step in sorted(whole, reverse=True):
+        best = TrainerState.load_from_json(str(whole[step] / TRAINER_STATE_NAME)).best_global_step
+        if best is None or best in whole:
+            return whole[step]
+    return None
 
 
 def is_over(state: TrainerState, max_steps: int, patience: int | None) -> bool:

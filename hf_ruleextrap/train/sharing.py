@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,20 @@ from hf_ruleextrap.formal.words import concatenate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+def leave() -> None:
+    """Close the process group, where there is one.
+
+    Nothing may still be wrapped for it: gloo's threads, joined while a model is, hang. So call this once the trainer
+    is gone.
+    """
+    import torch.distributed
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        gc.collect()
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 class Shared:

@@ -1,0 +1,152 @@
+"""A run that is killed, torn or interrupted ends as one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import TINY
+
+from hf_ruleextrap.train.checkpoints import is_whole, latest_whole, seal
+from hf_ruleextrap.train.recipe import Recipe
+from hf_ruleextrap.train.run import run
+
+WEIGHTS = ("model.safetensors", "last/model.safetensors")
+# Long enough to be killed in, and short enough to be run again.
+VALUES = {"max_steps": 60, "eval_steps": 6}
+
+
+def recipe(folder: Path, **values: Any) -> Recipe:
+    return Recipe.of({**TINY, **VALUES, "output_dir": str(folder), **values}, "test")
+
+
+def results_of(folder: Path) -> dict[str, Any]:
+    results: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    del results["timing"], results["recipe"]["output_dir"]
+    return results
+
+
+def same(one: Path, other: Path) -> None:
+    for name in WEIGHTS:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    assert results_of(one) == results_of(other)
+
+
+def start(folder: Path, **values: Any) -> subprocess.Popen[str]:
+    given = {**TINY, **VALUES, **values, "output_dir": folder}
+    words = [f"--{key}={value}" for key, value in given.items()]
+    command = [sys.executable, "-m", "hf_ruleextrap", "train", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(folder: Path, pattern: str, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not list(folder.glob(pattern)):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("architecture", "moment"),
+    [
+        # While a checkpoint is written, between two of them, and while the results are computed.
+        ("lstm", "checkpoint-12/*"),
+        ("transformer", "checkpoint-18/sealed.json"),
+        ("linear", "checkpoint-60/sealed.json"),
+        ("mamba", "checkpoint-6/optimizer.pt"),
+        ("xlstm", "checkpoint-6"),
+    ],
+)
+@pytest.mark.timeout(240)
+def test_killed_and_started_again(architecture: str, moment: str, tmp_path: Path) -> None:
+    run(recipe(tmp_path / "whole", architecture=architecture))
+    process = start(tmp_path / "cut", architecture=architecture)
+    wait_for(tmp_path / "cut", moment, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert not (tmp_path / "cut" / "results.json").exists()
+    again = start(tmp_path / "cut", architecture=architecture)
+    _, error = again.communicate(timeout=200)
+    assert again.returncode == 0, error
+    same(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    run(
+        recipe(tmp_path / "whole", max_steps=4000, eval_steps=400, patience=None)
+        if False
+        else recipe(tmp_path / "whole")
+    )
+    process = start(tmp_path / "cut")
+    wait_for(tmp_path / "cut", "checkpoint-6/sealed.json", process)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130, error
+    steps = [int(path.name.partition("-")[2]) for path in (tmp_path / "cut").glob("checkpoint-*")]
+    assert f"stopped at step {max(steps)}, which is saved in {tmp_path / 'cut'}" in error
+    assert "Traceback" not in error
+    run(recipe(tmp_path / "cut"))
+    same(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_a_training_that_had_lost_patience_is_not_taken_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"patience": 1, "learning_rate": 10.0, "max_steps": 100, "eval_steps": 5}
+    run(recipe(tmp_path / "whole", **values))
+
+    def power_cut(*_: object) -> None:
+        raise OSError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_ruleextrap.train.run._finish", power_cut)
+        with pytest.raises(OSError, match="power cut"):
+            run(recipe(tmp_path / "cut", **values))
+    run(recipe(tmp_path / "cut", **values))
+    same(tmp_path / "cut", tmp_path / "whole")
+
+
+def checkpoint(run: Path, step: int, *, best: int) -> Path:
+    folder = run / f"checkpoint-{step}"
+    folder.mkdir()
+    (folder / "weights").write_bytes(os.urandom(100))
+    (folder / "trainer_state.json").write_text(json.dumps({"best_global_step": best}))
+    seal(folder)
+    return folder
+
+
+@pytest.mark.parametrize("tear", ["truncate", "flip", "remove", "unsealed", "torn seal"])
+def test_a_torn_checkpoint_is_found_out_and_the_one_before_it_is_used(tear: str, tmp_path: Path) -> None:
+    before, torn = checkpoint(tmp_path, 9, best=9), checkpoint(tmp_path, 10, best=9)
+    assert latest_whole(tmp_path) == torn
+    file, note = torn / "weights", torn / "sealed.json"
+    if tear == "truncate":
+        file.write_bytes(file.read_bytes()[:50])
+    elif tear == "flip":
+        file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
+    elif tear == "remove":
+        file.unlink()
+    elif tear == "unsealed":
+        note.unlink()
+    else:
+        note.write_text(note.read_text()[:20])
+    assert not is_whole(torn)
+    assert latest_whole(tmp_path) == before
+    assert not torn.exists()
+
+
+def test_a_checkpoint_whose_best_one_is_gone_is_not_gone_on_from(tmp_path: Path) -> None:
+    first, best, latest = (checkpoint(tmp_path, step, best=min(step, 4)) for step in (2, 4, 6))
+    assert latest_whole(tmp_path) == latest
+    (best / "weights").unlink()
+    assert latest_whole(tmp_path) == first
+    assert latest_whole(tmp_path / "nothing") is None

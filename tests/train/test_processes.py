@@ -1,0 +1,94 @@
+"""Several processes, one result: `accelerate launch` as the documents give it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+from tiny import TINY
+
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.train.recipe import Recipe
+from hf_ruleextrap.train.results import Results
+from hf_ruleextrap.train.run import run
+
+TRAINING = Path(__file__).parents[2] / "training"
+# 50 words in batches of 16: the last of an epoch has an odd share.
+VALUES = {"language": "ban", "train_size": 51, "batch_size": 16, "use_cpu": True, "mass_length": 3, "by_length": [3, 5]}
+
+
+def recipe(folder: Path, **values: Any) -> Recipe:
+    return Recipe.of({**TINY, **VALUES, "output_dir": str(folder), **values}, "test")
+
+
+def launch(config: str, folder: Path, **values: Any) -> subprocess.CompletedProcess[str]:
+    note = folder.parent / f"{folder.name}.yaml"
+    note.write_text(recipe(folder, **values).to_yaml())
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
+    command += [str(TRAINING / "accelerate" / config), str(TRAINING / "train.py"), str(note)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
+
+
+def losses(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "grad_norm"} for line in lines]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("objective", ["likelihood", "oracle"])
+def test_two_processes_are_one(objective: str, tmp_path: Path) -> None:
+    """The same batches, loss curve, weights and rates, within the noise of fp32 sums in another order."""
+    done = launch("cpu2.yaml", tmp_path / "two", objective=objective)
+    assert done.returncode == 0, done.stderr[-3000:]
+    run(recipe(tmp_path / "one", objective=objective))
+    two, one = Results.read(tmp_path / "two"), Results.read(tmp_path / "one")
+    # The launcher starts one process, and says nothing, where it is called otherwise.
+    assert (two.timing.processes, one.timing.processes) == (2, 1)
+    for ours, theirs in zip(losses(tmp_path / "two"), losses(tmp_path / "one"), strict=True):
+        assert ours == pytest.approx(theirs, rel=2e-4, abs=2e-5)
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("two", "one")]
+    for name, values in weights[0].items():
+        assert values.numpy() == pytest.approx(weights[1][name].numpy(), abs=2e-4), name
+    assert two.best == one.best
+    assert two.by_length == one.by_length
+    assert len(one.by_length) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_one_process_on_the_cpu(tmp_path: Path) -> None:
+    done = launch("cpu.yaml", tmp_path / "launched")
+    assert done.returncode == 0, done.stderr[-3000:]
+    run(recipe(tmp_path / "here"))
+    names = ("launched", "here")
+    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in names)
+    assert first == second
+
+
+def test_bf16_is_checked_and_close(tmp_path: Path) -> None:
+    results = {precision: run(recipe(tmp_path / precision, precision=precision)) for precision in ("fp32", "bf16")}
+    losses = [result.test.loss for result in results.values()]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_a_compiled_model_is_the_same_run(tmp_path: Path) -> None:
+    values = {"architecture": "transformer", "max_steps": 6, "eval_steps": 3}
+    plain = run(recipe(tmp_path / "plain", **values))
+    try:
+        compiled = run(recipe(tmp_path / "compiled", **values, compile=True))
+    except RuleExtrapError as error:
+        # Where there is no compiler, that is said.
+        assert "compile" in str(error)
+        pytest.skip(str(error))
+    assert compiled.test.loss == pytest.approx(plain.test.loss, rel=1e-4)
