@@ -58,7 +58,7 @@ def run(recipe: Recipe, *, overwrite: bool = False) -> Results:
     results.timing.train_seconds = round(trained - started, 2)
     results.timing.evaluate_seconds = round(time.perf_counter() - trained, 2)
     trainer.accelerator.wait_for_everyone()
-    trainer.model_wrapped = trainer.model
+    trainer.model_wrapped = trainer.model  # type: ignore[assignment]  # there is a model
     trainer.accelerator.free_memory()
     if trainer.is_world_process_zero():
         results.write(recipe.run_dir)

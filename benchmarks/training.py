@@ -1,0 +1,178 @@
+"""What the Trainer costs over a bare loop, and a whole paper-size run against the same work done row by row.
+
+    OMP_NUM_THREADS=2 python benchmarks/training.py overhead
+    OMP_NUM_THREADS=2 python benchmarks/training.py run
+
+`overhead`: the mini LSTM, optimizer steps alone, both sides in this process in turn. `run`: the paper's LSTM
+on a^n b^n, from the command to the results, against padded batches, a completion that reads the whole prefix at each
+step, and rules that are judged row by row in torch, which is how the experiment was first written. Both are commands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from hf_ruleextrap.architectures import build_model
+from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.train.batches import Batches, BatchLoader, by_length
+from hf_ruleextrap.train.recipe import Recipe, splits_of
+from hf_ruleextrap.train.task import Task
+from hf_ruleextrap.train.trainer import RuleTrainer, training_arguments
+
+RECIPES = Path(__file__).parents[1] / "training" / "recipes"
+BOS, EOS, PAD = 1, 2, 0
+
+
+def overhead(steps: int, repeats: int) -> None:
+    """Seconds per step of the Trainer and of a loop with the same batches, groups, clipping and optimizer."""
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = Recipe.from_file(
+            RECIPES / "mini-dyck.yaml",
+            # No evaluation and no checkpoint within the steps that are timed.
+            {"output_dir": folder, "max_steps": steps, "eval_steps": steps + 1, "use_cpu": True},
+        )
+        task = Task.of(recipe)
+        seconds: dict[str, list[float]] = {"trainer": [], "loop": []}
+        for repeat in range(repeats + 1):
+            for name, side in (("trainer", _by_the_trainer), ("loop", _by_a_loop)):
+                taken = side(task) / steps
+                # The first of each warms up.
+                seconds[name] += [taken] if repeat else []
+    trainer, loop = (statistics.median(values) for values in seconds.values())
+    ratios = [ours / theirs for ours, theirs in zip(*seconds.values(), strict=True)]
+    print(f"{steps} steps of the mini LSTM on dyck, batch {recipe.batch_size}, {torch.get_num_threads()} threads")
+    print(
+        f"trainer {1000 * trainer:.2f} ms a step, bare loop {1000 * loop:.2f} ms: {statistics.median(ratios):.3f} times"
+    )
+
+
+def _by_the_trainer(task: Task) -> float:
+    model = build_model("lstm", language=task.language, seed=0)
+    arguments = training_arguments(task.recipe)
+    arguments.save_strategy = arguments.eval_strategy = "no"
+    arguments.load_best_model_at_end = False
+    trainer = RuleTrainer(model, task, arguments)
+    started = time.perf_counter()
+    trainer.train()
+    return time.perf_counter() - started
+
+
+def _by_a_loop(task: Task) -> float:
+    recipe = task.recipe
+    model = build_model("lstm", language=task.language, seed=0).train()
+    trainer = RuleTrainer(model, task, training_arguments(recipe))
+    words, optimizer = trainer.words, torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.max_steps)
+    batches = Batches(len(words), recipe.batch_size, seed=recipe.seed)
+    loader = BatchLoader(words, batches)
+    started, step, epoch = time.perf_counter(), 0, 0
+    while step < recipe.max_steps:
+        loader.set_epoch(epoch)
+        for batch in loader:
+            optimizer.zero_grad()
+            count = (batch["labels"][:, 1:] != -100).sum()
+            parts = by_length(batch, words.rows.shape[1])
+            loss = sum(model(**part, num_items_in_batch=count).loss for part in parts)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
+            optimizer.step()
+            scheduler.step()
+            step += 1
+            if step == recipe.max_steps:
+                break
+        epoch += 1
+    return time.perf_counter() - started
+
+
+def run(steps: int, repeats: int) -> None:
+    """Seconds per step from the command to the results, of both commands in turn."""
+    seconds: dict[str, list[float]] = {"ours": [], "row by row": []}
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            flags = [f"--max_steps={steps}", f"--eval_steps={steps}", f"--output_dir={folder}/run", "--use_cpu"]
+            ours = ["-m", "hf_ruleextrap", "train", str(RECIPES / "corrected-anbn.yaml"), *flags]
+            for name, words in (("ours", ours), ("row by row", [__file__, "row-by-row", f"--steps={steps}"])):
+                started = time.perf_counter()
+                subprocess.run([sys.executable, *words], check=True, capture_output=True)
+                seconds[name].append((time.perf_counter() - started) / steps)
+    ours, theirs = (statistics.median(values) for values in seconds.values())
+    print(f"the paper's LSTM on anbn, {steps} steps and one check, start and results included, per step:")
+    print(f"ours {ours:.3f} s, row by row {theirs:.3f} s: {theirs / ours:.2f} times as fast")
+
+
+class PlainLSTM(nn.Module):
+    """Sizes of the paper; no state is kept between calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(5, 10)
+        self.lstm = nn.LSTM(10, 64, 5, batch_first=True)
+        self.dropout, self.head = nn.Dropout(0.4), nn.Linear(64, 5)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.head(self.dropout(self.lstm(self.embed(ids))[0]))
+
+
+def row_by_row(steps: int) -> None:
+    """The work of `run`, done plainly: everything padded, every prefix read anew, every row judged by itself."""
+    torch.manual_seed(0)
+    language = get_language("anbn")
+    recipe = Recipe.from_file(RECIPES / "corrected-anbn.yaml")
+    words = splits_of(recipe, language)
+    rows = {name: _padded(list(getattr(words, name)), recipe.max_length + 2) for name in ("train", "validation")}
+    prompts = language.prompts()
+    model = PlainLSTM()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        _loss(model, rows["train"]).backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        _loss(model, rows["validation"])
+        ids = torch.tensor([[BOS, *(3 + (symbol == "b") for symbol in text)] for text in prompts.texts])
+        for _ in range(recipe.max_length + 1):
+            ids = torch.cat([ids, model(ids)[:, -1].argmax(-1, keepdim=True)], dim=1)
+    for row in ids:
+        ends = (row == EOS).nonzero()
+        word = row[1 : int(ends[0])] if len(ends) else row[1:]
+        _ = (word == 3).sum() == (word == 4).sum()
+        first_b = (word == 4).nonzero()
+        _ = not len(first_b) or not (word[int(first_b[0]) :] == 3).any()
+
+
+def _padded(words: list[str], width: int) -> torch.Tensor:
+    rows = torch.full((len(words), width), PAD)
+    for row, word in zip(rows, words, strict=True):
+        row[: len(word) + 2] = torch.tensor([BOS, *(3 + (symbol == "b") for symbol in word), EOS])
+    return rows
+
+
+def _loss(model: nn.Module, rows: torch.Tensor) -> torch.Tensor:
+    return cross_entropy(model(rows[:, :-1]).transpose(1, 2), rows[:, 1:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("overhead", "run", "row-by-row"))
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    if arguments.what == "row-by-row":
+        row_by_row(arguments.steps)
+    else:
+        {"overhead": overhead, "run": run}[arguments.what](arguments.steps, arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()
