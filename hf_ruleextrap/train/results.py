@@ -108,12 +108,18 @@ def _kept(report: Report, kind: Kind) -> Rate:
 
 
 class Timing(BaseModel):
-    """The part that differs between two runs of the same recipe and seed."""
+    """The part that differs between two runs of the same recipe and seed.
+
+    Attributes:
+        train_seconds, evaluate_seconds: by the clock, since the run was started or gone on with.
+        cpu_seconds: of all cores, by the main process; it says more than the clock on a busy machine.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     train_seconds: float
     evaluate_seconds: float
+    cpu_seconds: float | None = None
     processes: int
     device: str
     threads: int

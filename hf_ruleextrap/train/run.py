@@ -51,12 +51,13 @@ def run(recipe: Recipe, *, overwrite: bool = False) -> Results:
     with arguments.main_process_first(local=False, desc="claiming the run folder"):
         checkpoint = claim(recipe, overwrite=overwrite and arguments.process_index == 0)
     trainer = RuleTrainer(model, task, arguments)
-    started = time.perf_counter()
+    started, computed = time.perf_counter(), time.process_time()
     _train(trainer, checkpoint)
     trained = time.perf_counter()
     results = _finish(trainer, task, fitted)
     results.timing.train_seconds = round(trained - started, 2)
     results.timing.evaluate_seconds = round(time.perf_counter() - trained, 2)
+    results.timing.cpu_seconds = round(time.process_time() - computed, 2)
     trainer.accelerator.wait_for_everyone()
     trainer.model_wrapped = trainer.model  # type: ignore[assignment]  # there is a model
     trainer.accelerator.free_memory()

@@ -41,7 +41,8 @@ def test_every_recipe_is_one(recipe: Path) -> None:
     if language:
         assert found.language == language
         assert found.paper == found.loss_on_padding == (not found.disjoint) == (kind == "paper")
-        assert (found.size, found.max_length) == (("mini", 64) if kind == "mini" else ("paper", 256))
+        assert found.size == ("mini" if kind == "mini" else "paper")
+        assert found.max_length <= 64 if kind == "mini" else found.max_length == 256
 
 
 # The authors' configuration: epochs, epochs between checks, batches an epoch.
