@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _HELD_OUT = 0.1
 """The share of distinct words that validation gets, and that test gets."""
 
+_COMMON = 0.005
+"""A word that is drawn so often is never held out: a model that is trained without it learns that it is no word."""
+
 _ROUNDS = 200
 
 
@@ -61,7 +64,8 @@ def build_splits(
 
     A language with at most one word per length is used whole: each word once, a random tenth of the lengths held out
     for validation and another for test (never the shortest or the longest). Any other is drawn from its sampler;
-    there, which split a word belongs to is decided by a hash of the word and the seed, so that no word is in two.
+    there, which split a word belongs to is decided by a hash of the word and the seed, so that no word is in two, and
+    a word that is drawn more often than once in 200 times is trained on.
 
     With ``disjoint=False``, as in the paper: a language with few words stands whole in all three splits, and for any
     other the three are independent draws.
@@ -114,7 +118,7 @@ def _drawn(
     counts = [0, 0, 0]
     for _ in range(_ROUNDS):
         words = language.sample(max(256, sum(sizes)), max_length=max_length, rng=rng)
-        owner = _owner(words, seed)
+        owner = _owner(language, words, max_length, seed)
         for split, size in enumerate(sizes):
             rows = np.flatnonzero(owner == split)[: size - counts[split]]
             parts[split].append(words.take(rows))
@@ -145,7 +149,7 @@ def draw_train_words(
     missing = size
     for _ in range(_ROUNDS):
         words = language.sample(max(256, round(missing / (1 - 2 * _HELD_OUT))), max_length=max_length, rng=rng)
-        rows = np.flatnonzero(_owner(words, seed) == 0)[:missing]
+        rows = np.flatnonzero(_owner(language, words, max_length, seed) == 0)[:missing]
         parts.append(words.take(rows))
         missing -= len(rows)
         if not missing:
@@ -160,9 +164,11 @@ def _too_few(language: Language, max_length: int) -> RuleExtrapError:
     )
 
 
-def _owner(words: WordBatch, seed: int) -> npt.NDArray[np.int64]:
+def _owner(language: Language, words: WordBatch, max_length: int, seed: int) -> npt.NDArray[np.int64]:
     """(N,) 0, 1 or 2: whether a word may stand in train, validation or test, as shares of [0, 1)."""
-    return np.digitize(_hash(words, seed), [1 - 2 * _HELD_OUT, 1 - _HELD_OUT])
+    owner = np.digitize(_hash(words, seed), [1 - 2 * _HELD_OUT, 1 - _HELD_OUT])
+    known = language.log_probability(words, max_length)
+    return owner if known is None else np.where(np.exp(known) > _COMMON, 0, owner)
 
 
 def _hash(words: WordBatch, seed: int) -> npt.NDArray[np.float64]:

@@ -41,6 +41,15 @@ def test_few_words_are_used_once_each_and_the_ends_are_trained_on(name: str) -> 
         assert words.lengths.max() < splits.train.lengths.max()
 
 
+def test_what_is_drawn_often_is_trained_on() -> None:
+    """A word that makes up a thirty-second of all data and is not among those trained on is, to a model, no word."""
+    splits = [splits_of("ban", seed=seed) for seed in range(8)]
+    assert all({"b", "bb"} <= set(found.train) for found in splits)
+    for found in splits:
+        held_out = [*found.validation, *found.test]
+        assert max(held_out.count(word) for word in held_out) < 0.1 * len(held_out)
+
+
 def test_the_sizes_are_those_asked_for() -> None:
     splits = splits_of("dyck")
     assert [len(words) for words in (splits.train, splits.validation, splits.test)] == [300, 60, 60]

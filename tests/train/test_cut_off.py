@@ -20,7 +20,7 @@ from hf_ruleextrap.train.run import run
 
 WEIGHTS = ("model.safetensors", "last/model.safetensors")
 # Long enough to be killed in, and short enough to be run again.
-VALUES = {"max_steps": 60, "eval_steps": 6}
+VALUES = {"max_steps": 48, "eval_steps": 6}
 
 
 def recipe(folder: Path, **values: Any) -> Recipe:
@@ -62,7 +62,7 @@ def wait_for(folder: Path, pattern: str, process: subprocess.Popen[str]) -> None
         # While a checkpoint is written, between two of them, and while the results are computed.
         ("lstm", "checkpoint-12/*"),
         ("transformer", "checkpoint-18/sealed.json"),
-        ("linear", "checkpoint-60/sealed.json"),
+        ("linear", "checkpoint-48/sealed.json"),
         ("mamba", "checkpoint-6/optimizer.pt"),
         ("xlstm", "checkpoint-6"),
     ],
