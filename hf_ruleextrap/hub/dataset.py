@@ -24,8 +24,8 @@ _TRAIN, _HELD_OUT = 15_000, 1_500
 _HOW = {
     True: "It has one word of a length at most, so lengths are held out: a random tenth of them for validation and "
     "another for test, never the shortest or the longest.",
-    False: "Which split a word belongs to is decided by a hash of the word and the seed; a word that is drawn more often than "
-    "once in 200 times is trained on.",
+    False: "Which split a word belongs to is decided by a hash of the word and the seed; a word that is "
+    "drawn more often than once in 200 times is trained on.",
 }
 
 
