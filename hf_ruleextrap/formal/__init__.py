@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .brackets import balanced, nested
 from .chance import chance
+from .counting import WordCounts
+from .graph import Graph, explore
 from .language import Language
 from .machine import Machine
 from .oracle import adversary, oracle
@@ -15,6 +17,7 @@ from .words import WordBatch
 
 __all__ = [
     "Conjunction",
+    "Graph",
     "Kind",
     "Language",
     "Machine",
@@ -26,6 +29,7 @@ __all__ = [
     "Source",
     "Verdicts",
     "WordBatch",
+    "WordCounts",
     "adversary",
     "aggregate",
     "always_stop",
@@ -33,6 +37,7 @@ __all__ = [
     "chance",
     "equal_counts",
     "even_count",
+    "explore",
     "nested",
     "ngram",
     "oracle",

@@ -14,12 +14,12 @@ import numpy as np
 from hf_ruleextrap.errors import RuleExtrapError
 
 from .language import Language
-from .machine import Machine, State
+from .machine import Machine, State, distinct
 from .prompts import PromptSet
 from .rules import Conjunction
 from .scoring import Rate, Report, RuleReport, Split, aggregate, group_rows, score
 from .sources import Source
-from .words import FloatArray, IntArray
+from .words import FloatArray
 
 _NEGLIGIBLE = 1e-15
 """Without a length limit, the walk stops once less probability than this is left."""
@@ -173,9 +173,5 @@ def _is_exact(machine: Machine) -> bool:
 
 def _merge(state: State, weights: FloatArray) -> tuple[State, FloatArray]:
     """Each state once, with the sum of its weights."""
-    key: IntArray = np.zeros(len(weights), np.int64)
-    for register in state:
-        low = int(register.min())
-        key = key * (int(register.max()) - low + 1) + (register.astype(np.int64) - low)
-    _, first, place = np.unique(key, return_index=True, return_inverse=True)
+    first, place = distinct(state)
     return tuple(register[first] for register in state), np.bincount(place, weights).astype(np.float64)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from itertools import product
 from typing import ClassVar, Literal
 
@@ -11,20 +11,23 @@ import numpy as np
 
 from hf_ruleextrap.errors import RuleExtrapError
 
+from .counting import WordCounts
+from .graph import explore, shortest_length
 from .machine import ask
 from .prompts import Kind, PromptSet
 from .rules import Conjunction, Rule
-from .words import BoolArray, FloatArray, IntArray, WordBatch, Words, pieces
+from .words import BoolArray, FloatArray, IntArray, WordBatch, Words, pieces, symbol_codes
 
 _MOST_PROMPTS = 1 << 20
 
 
-class Language(Conjunction, ABC):
+class Language(Conjunction):
     """The words over an alphabet that keep every rule; the empty word is never one of them.
 
-    A subclass states the class attributes and ``draw``; it overrides ``alive`` where a prefix that leaves each rule
-    viable need not leave all of them viable together, and ``candidates`` where the prompts are not all strings of
-    a length. A language is also a machine, its rules running side by side.
+    A subclass states the class attributes. It overrides ``alive`` where a prefix that leaves each rule viable need not
+    leave all of them viable together, ``candidates`` where the prompts are not all strings of a length, and ``draw``
+    with ``log_probability`` where it has a distribution of its own. A language is also a machine, its rules running
+    side by side.
 
     Attributes:
         name: identifier, e.g. ``"anbn"``.
@@ -33,7 +36,7 @@ class Language(Conjunction, ABC):
         alphabet: its symbols, each one printable ASCII character.
         rules: R1, which is tested on OOD prompts, first; R2, which these break, second (numbered as in the paper's
             code and tables); then any more that membership needs.
-        shortest: length of its shortest word.
+        shortest: length of its shortest word; computed where it is not stated.
         paper_rules: the rules as the authors' code has them, where that differs.
         few_words: at most one word has each length, so that a training set can hold them all.
         prompt_length: symbols in a prompt of the paper's experiment.
@@ -49,7 +52,6 @@ class Language(Conjunction, ABC):
     alphabet: ClassVar[tuple[str, ...]]
     rules: tuple[Rule, ...]
     paper_rules: ClassVar[tuple[Rule, ...] | None] = None
-    shortest: ClassVar[int]
     few_words: ClassVar[bool] = False
     prompt_length: ClassVar[int] = 8
     paper_train_size: ClassVar[int] = 512
@@ -59,14 +61,32 @@ class Language(Conjunction, ABC):
         self.paper = paper
         rules = self.paper_rules if paper and self.paper_rules else self.rules
         super().__init__([rule.of_language(self.alphabet) for rule in rules])
+        self._counts: dict[int, WordCounts] = {}
 
-    # What a subclass states.
+    # What a subclass may state.
 
-    @abstractmethod
+    @cached_property
+    def shortest(self) -> int:
+        """The length of the shortest word."""
+        return shortest_length(self, self.alphabet)
+
     def draw(self, n: int, max_length: int, rng: np.random.Generator) -> WordBatch:
-        """n words of at most ``max_length`` symbols (which is at least ``shortest``)."""
+        """n words: the length uniform among those of at most ``max_length`` symbols that words have, then the word.
 
-    def log_probability(self, words: WordBatch, max_length: int) -> FloatArray | None:  # noqa: ARG002  # by subclasses
+        Each word of a length is as likely as any other.
+
+        Args:
+            n: how many.
+            max_length: at least ``shortest``.
+            rng: the randomness.
+
+        Raises:
+            RuleExtrapError: so long words lead to too many states to count them.
+        """
+        counts = self.word_counts(max_length)
+        return counts.draw(rng.choice(counts.lengths, size=n), rng)
+
+    def log_probability(self, words: WordBatch, max_length: int) -> FloatArray | None:
         """The log-probability of each word under `draw`, where it is known.
 
         Args:
@@ -76,7 +96,22 @@ class Language(Conjunction, ABC):
         Returns:
             (N,) float64, in nats; or None.
         """
-        return None
+        counts = self.word_counts(max_length)
+        return np.asarray(-np.log(len(counts.lengths)) - counts.log(words.lengths))
+
+    def word_counts(self, max_length: int) -> WordCounts:
+        """How many words have each length up to a limit; computed once.
+
+        Raises:
+            RuleExtrapError: so long words lead to too many states.
+
+        >>> from hf_ruleextrap.languages import get_language
+        >>> get_language("dyck").word_counts(8).exact()
+        [1, 0, 2, 0, 8, 0, 40, 0, 224]
+        """
+        if max_length not in self._counts:
+            self._counts[max_length] = WordCounts.of(explore(self, self.alphabet, max_length).useful())
+        return self._counts[max_length]
 
     def parameter_values(self, words: WordBatch) -> dict[str, IntArray]:  # noqa: ARG002  # not every language has any
         """For each of ``parameters``, (N,) int64: its value for each word of the language."""
@@ -135,7 +170,7 @@ class Language(Conjunction, ABC):
 
     def words(self, max_length: int) -> Iterator[str]:
         """Every word of at most ``max_length`` symbols: the shortest first, then in the alphabet's order."""
-        codes = np.frombuffer("".join(self.alphabet).encode("ascii"), dtype=np.uint8)
+        codes = symbol_codes(self.alphabet)
         prefixes, state = np.zeros((1, 0), np.uint8), self.start(1)
         for _ in range(max_length):
             prefixes = np.column_stack([prefixes.repeat(len(codes), 0), np.tile(codes, len(prefixes))])

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .words import BoolArray, ByteArray, WordBatch, pieces
+from .words import BoolArray, ByteArray, IntArray, WordBatch, pieces
 
 Register: TypeAlias = npt.NDArray[Any]
 State: TypeAlias = tuple[Register, ...]
@@ -53,6 +53,35 @@ class Machine(ABC):
                 break
             state = self.step(state, codes)
         return state
+
+
+def distinct(registers: State) -> tuple[IntArray, IntArray]:
+    """Which rows of some registers are alike.
+
+    Args:
+        registers: each (N,) or (N, W) integers or booleans.
+
+    Returns:
+        For each of the D distinct rows, in ascending order (the first register counts most), where it first stands,
+        (D,); and which of these each row is, (N,).
+
+    >>> first, place = distinct((np.array([1, 0, 1]), np.array([5, 7, 5])))
+    >>> first.tolist(), place.tolist()
+    ([1, 0], [1, 0, 1])
+    """
+    key, size = np.zeros(len(registers[0]), np.int64), 1
+    for column in (column for register in registers for column in register.reshape(len(register), -1).T):
+        low, high = (int(column.min()), int(column.max())) if len(column) else (0, 0)
+        if high - low < len(column):
+            digit, base = column.astype(np.int64) - low, high - low + 1
+        else:
+            digit = np.unique(column, return_inverse=True)[1]
+            base = len(column)
+        if size * base >= 1 << 62:
+            key, size = np.unique(key, return_inverse=True)[1], len(key)
+        key, size = key * base + digit, size * base
+    _, first, place = np.unique(key, return_index=True, return_inverse=True)
+    return first, place
 
 
 def ask(machine: Machine, words: WordBatch, question: str) -> BoolArray:

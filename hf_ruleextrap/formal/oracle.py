@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from .language import Language
-from .machine import Machine, State
+from .machine import Machine, State, distinct
 from .prompts import PromptSet
 from .rules import Conjunction
-from .words import BoolArray, ByteArray, IntArray, WordBatch
+from .words import BoolArray, ByteArray, IntArray, WordBatch, symbol_codes
 
 
 def oracle(language: Language, prompts: PromptSet, *, max_new_symbols: int) -> tuple[WordBatch, BoolArray]:
@@ -131,7 +131,7 @@ def _shortest(
     target: Machine, prompts: WordBatch, alphabet: tuple[str, ...], limit: int
 ) -> tuple[list[str], BoolArray]:
     """Breadth-first over the states that each prompt can reach, each state once."""
-    symbols = np.frombuffer("".join(alphabet).encode("ascii"), dtype=np.uint8)
+    symbols = symbol_codes(alphabet)
     found, done = [""] * len(prompts), np.zeros(len(prompts), np.bool_)
     owner, state = np.arange(len(prompts)), target.read(prompts)
     # For each layer after the first, the node that each node comes from, and the symbol between them.
@@ -146,16 +146,11 @@ def _shortest(
         parent, symbol = node.repeat(len(symbols)), np.tile(np.arange(len(symbols)), len(node))
         state = target.step(tuple(register[parent] for register in state), symbols[symbol])
         owner = owner[parent]
-        first = _distinct(owner, state)
+        # In the order of the walk, so that the first symbols of the alphabet come first.
+        first = np.sort(distinct((owner, *state))[0])
         layers.append((parent[first], symbol[first]))
         owner, state = owner[first], tuple(register[first] for register in state)
     return found, done
-
-
-def _distinct(owner: IntArray, state: State) -> IntArray:
-    """The first node of each prompt and state."""
-    table = np.column_stack([owner, *(register.reshape(len(owner), -1) for register in state)])
-    return np.sort(np.unique(table, axis=0, return_index=True)[1])
 
 
 def _path(layers: list[tuple[IntArray, IntArray]], node: int, alphabet: tuple[str, ...]) -> str:

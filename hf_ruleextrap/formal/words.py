@@ -236,6 +236,15 @@ def concatenate(batches: Sequence[WordBatch]) -> WordBatch:
     return WordBatch(np.concatenate(padded), np.concatenate([b.lengths for b in batches]))
 
 
+def symbol_codes(alphabet: Sequence[str]) -> ByteArray:
+    """(k,) uint8: the code of each symbol.
+
+    >>> symbol_codes("ab").tolist()
+    [97, 98]
+    """
+    return np.frombuffer("".join(alphabet).encode("ascii"), dtype=np.uint8)
+
+
 def _flat_codes(text: str) -> ByteArray:
     if text.isascii() and "\0" not in text:
         return np.frombuffer(text.encode("ascii"), dtype=np.uint8)

@@ -1,0 +1,187 @@
+"""The states of a machine that words reach, as a graph.
+
+Whatever is asked of all words of a length (how many there are, one of them at random, whether any is left) is
+asked of the states instead, of which there are far fewer: a handful for phases and parities, about as many as the
+length for a counter, its square for two. A stack has a state for each content, so only short words can be followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hf_ruleextrap.errors import RuleExtrapError
+
+from .machine import Machine, Register, State, distinct
+from .words import BoolArray, ByteArray, IntArray, WordBatch, symbol_codes
+
+MOST_STATES = 1 << 18
+"""States beyond which a machine is not explored."""
+
+NOWHERE = -1
+"""Where a symbol leads after which nothing can be accepted."""
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """The S states that words reach, in the order of a breadth-first search; state 0 is that of the empty word.
+
+    Attributes:
+        alphabet: the k symbols.
+        states: the machine's registers, one row a state.
+        following: (S, k) int64, the state after each symbol; ``NOWHERE`` where the machine is no longer alive, and
+            where a word would be longer than the limit.
+        accepting: (S,) bool.
+        depth: (S,) int64, the length of the shortest word that leads there.
+        max_length: the longest words that are followed; None: no limit, the graph is closed.
+    """
+
+    alphabet: tuple[str, ...]
+    states: State
+    following: IntArray
+    accepting: BoolArray
+    depth: IntArray
+    max_length: int | None
+
+    def __len__(self) -> int:
+        return len(self.depth)
+
+    @property
+    def distance(self) -> IntArray:
+        """(S,) int64: the fewest further symbols with which a word is accepted; -1 where none are."""
+        found = np.where(self.accepting, 0, -1)
+        # A last row for NOWHERE, which is never reached.
+        for step in range(1, len(self) + 1):
+            reached = (np.append(found, -1)[self.following] >= 0).any(axis=1) & (found < 0)
+            if not reached.any():
+                break
+            found[reached] = step
+        return np.asarray(found)
+
+    def useful(self) -> Graph:
+        """Without the states from which no word within the limit is accepted (but always with state 0)."""
+        distance = self.distance
+        keep = distance >= 0
+        if self.max_length is not None:
+            keep &= self.depth + distance <= self.max_length
+        keep[0] = True
+        return self.take(keep)
+
+    def take(self, keep: BoolArray) -> Graph:
+        """The graph of some states, renumbered in their order; state 0 must be among them."""
+        number = np.append(np.where(keep, np.cumsum(keep) - 1, NOWHERE), NOWHERE)
+        return Graph(
+            alphabet=self.alphabet,
+            states=tuple(register[keep] for register in self.states),
+            following=number[self.following[keep]],
+            accepting=self.accepting[keep],
+            depth=self.depth[keep],
+            max_length=self.max_length,
+        )
+
+    def read(self, words: WordBatch) -> IntArray:
+        """(N,) int64: the state of each word, ``NOWHERE`` where it left the graph."""
+        table = np.full((len(self) + 1, 256), NOWHERE)
+        table[:-1, symbol_codes(self.alphabet)] = self.following
+        # Padding leaves a word where it is.
+        table[:, 0] = np.append(np.arange(len(self)), NOWHERE)
+        state = np.zeros(len(words), np.int64)
+        for codes in np.ascontiguousarray(words.codes.T):
+            state = table[state, codes]
+        return state
+
+
+def explore(
+    machine: Machine, alphabet: Sequence[str], max_length: int | None = None, *, most_states: int = MOST_STATES
+) -> Graph:
+    """All states that words reach and in which the machine is alive.
+
+    Args:
+        machine: a rule, or a language.
+        alphabet: the symbols that it reads.
+        max_length: of the words; None to go on until there is no new state, which only a finite-state machine allows.
+        most_states: the limit.
+
+    Raises:
+        RuleExtrapError: there are more states than the limit.
+
+    >>> from hf_ruleextrap.formal.rules import even_count, equal_counts
+    >>> explore(even_count("a"), "ab").following.tolist()
+    [[1, 0], [0, 1]]
+    >>> len(explore(equal_counts("a", "b"), "ab", 10))
+    21
+    """
+    symbols = symbol_codes(alphabet)
+    states, depth = machine.start(1), [np.zeros(1, np.int64)]
+    following: list[IntArray] = []
+    frontier = np.zeros(1, np.int64)
+    while len(frontier) and (max_length is None or len(following) < max_length):
+        known = len(states[0])
+        after = _after(machine, tuple(register[frontier] for register in states), symbols)
+        alive = np.flatnonzero(machine.alive(after))
+        merged = tuple(_joined(old, new[alive]) for old, new in zip(states, after, strict=True))
+        first, place = distinct(merged)
+        new = np.sort(first[first >= known])
+        if known + len(new) > most_states:
+            raise _too_many(max_length, len(following), most_states)
+        number = np.where(first < known, first, known + np.searchsorted(new, first))
+        target = np.full(len(after[0]), NOWHERE)
+        target[alive] = number[place[known:]]
+        following.append(target.reshape(-1, len(symbols)))
+        depth.append(np.full(len(new), len(following)))
+        states = tuple(register[np.append(np.arange(known), new)] for register in merged)
+        frontier = known + np.arange(len(new))
+    following.append(np.full((len(frontier), len(symbols)), NOWHERE))
+    return Graph(
+        alphabet=tuple(alphabet),
+        states=states,
+        following=np.concatenate(following),
+        accepting=machine.accepts(states),
+        depth=np.concatenate(depth),
+        max_length=max_length,
+    )
+
+
+def shortest_length(machine: Machine, alphabet: Sequence[str], *, most_states: int = MOST_STATES) -> int:
+    """The length of the shortest word, not counting the empty one, that a machine accepts.
+
+    Raises:
+        RuleExtrapError: it accepts none, or has too many states to tell.
+
+    >>> from hf_ruleextrap.formal.rules import equal_counts
+    >>> shortest_length(equal_counts("a", "b", "c"), "abc")
+    3
+    """
+    max_length = 8
+    while True:
+        graph = explore(machine, alphabet, max_length, most_states=most_states)
+        distance = np.append(graph.distance, NOWHERE)[graph.following[0]]
+        found = int(distance[distance >= 0].min(initial=max_length)) + 1
+        # A longer one may have a short cut beyond the limit.
+        if found <= max_length:
+            return found
+        if graph.depth.max() < max_length:
+            raise RuleExtrapError("the rules exclude each other: no word keeps them all")
+        max_length *= 2
+
+
+def _after(machine: Machine, states: State, symbols: ByteArray) -> State:
+    """The states after each symbol: those of the first state, then those of the second, and so on."""
+    n, k = len(states[0]), len(symbols)
+    return machine.step(tuple(register.repeat(k, axis=0) for register in states), np.tile(symbols, n))
+
+
+def _joined(old: Register, new: Register) -> Register:
+    """Rows of a register, one below the other; a register that has grown digits gives them to the older rows too."""
+    widened = [(0, 0), *((0, more - less) for less, more in zip(old.shape[1:], new.shape[1:], strict=True))]
+    return np.concatenate([np.pad(old, widened), new])
+
+
+def _too_many(max_length: int | None, reached: int, most_states: int) -> RuleExtrapError:
+    wanted = "words of any length" if max_length is None else f"words of {max_length} symbols"
+    return RuleExtrapError(
+        f"{wanted} lead to too many states to follow them exactly: more than {most_states} after {reached + 1} "
+        "symbols. Give a smaller max_length, or the language its own draw and log_probability"
+    )

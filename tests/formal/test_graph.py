@@ -1,0 +1,166 @@
+"""Graphs of states and the words counted on them, against all strings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import product
+from math import log
+
+import numpy as np
+import pytest
+
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.formal import Language, WordBatch, explore
+from hf_ruleextrap.formal.graph import NOWHERE
+from hf_ruleextrap.formal.machine import distinct
+from hf_ruleextrap.formal.rules import equal_counts, even_count, ordered, starts_with
+from hf_ruleextrap.languages import get_language, list_languages
+
+SHORT = {2: 9, 3: 7, 4: 6}
+
+
+class Regular(Language):
+    """Only its rules are stated."""
+
+    name = "only-rules"
+    summary = "b w, w with an even number of a after the last b"
+    level = "regular"
+    alphabet = ("a", "b")
+    rules = (even_count("a", since="b"), starts_with("b"))
+
+
+class TwoCounters(Language):
+    """Only its rules are stated; it needs two counters."""
+
+    name = "two-counters"
+    summary = "as many a as b as c, a first"
+    level = "context-sensitive"
+    alphabet = ("a", "b", "c")
+    rules = (equal_counts("a", "b", "c"), starts_with("a"))
+
+
+LANGUAGES = {language.name: language for language in [Regular(), TwoCounters(), *map(get_language, list_languages())]}
+
+
+def strings(alphabet: tuple[str, ...], longest: int) -> list[str]:
+    return ["".join(w) for n in range(longest + 1) for w in product(alphabet, repeat=n)]
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_counts_are_those_of_all_words(name: str) -> None:
+    language = LANGUAGES[name]
+    longest = SHORT.get(len(language.alphabet), 5)
+    found = Counter(map(len, language.words(longest)))
+    counts = language.word_counts(longest)
+    assert counts.exact()[1:] == [found[n] for n in range(1, longest + 1)]
+    assert counts.lengths.tolist() == sorted(found)
+    assert counts.log(counts.lengths) == pytest.approx([log(found[n]) for n in sorted(found)], abs=1e-12)
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_a_graph_is_the_machine(name: str) -> None:
+    language = LANGUAGES[name]
+    words = strings(language.alphabet, SHORT.get(len(language.alphabet), 5))
+    graph = explore(language, language.alphabet, len(words[-1]))
+    state = graph.read(WordBatch.from_strings(words))
+    assert (state != NOWHERE).tolist() == language.viable(words).tolist()
+    assert np.append(graph.accepting, False)[state][1:].tolist() == language.contains(words)[1:].tolist()
+    first = {int(s): len(word) for word, s in reversed(list(zip(words, state, strict=True))) if s != NOWHERE}
+    assert graph.depth.tolist() == [first[s] for s in range(len(graph))]
+    # What is left away as useless is what no word of the language passes through.
+    passed = ["", *{word[:n] for word in language.words(len(words[-1])) for n in range(1, len(word) + 1)}]
+    useful, on_the_way = graph.useful(), set(graph.read(WordBatch.from_strings(passed)).tolist())
+    assert (useful.read(WordBatch.from_strings(passed)) != NOWHERE).all()
+    assert len(useful) == len(on_the_way)
+
+
+@pytest.mark.parametrize("name", ["only-rules", "two-counters"])
+def test_rules_alone_give_a_sampler(name: str) -> None:
+    language, n, longest = LANGUAGES[name], 40_000, 6
+    drawn = language.sample(n, max_length=longest, rng=np.random.default_rng(1))
+    every = list(language.words(longest))
+    logs = language.log_probability(WordBatch.from_strings(every), longest)
+    assert logs is not None
+    assert float(np.exp(logs).sum()) == pytest.approx(1, abs=1e-12)
+    seen = Counter(drawn)
+    assert set(seen) == set(every)
+    for word, p in zip(every, np.exp(logs), strict=True):
+        assert abs(seen[word] - n * p) < 5 * np.sqrt(n * p * (1 - p)), word
+    assert language.shortest == len(every[0])
+
+
+def test_long_words_are_counted_without_overflow() -> None:
+    longest = 2000
+    counts = Regular().word_counts(longest)
+    exact = counts.exact()
+    # Python's logarithm takes integers of any size.
+    expected = [log(exact[n]) for n in counts.lengths.tolist()]
+    assert exact[-1] > 2**1100
+    assert counts.log(counts.lengths) == pytest.approx(expected, rel=1e-12)
+    words = counts.draw(np.array([longest, 1, longest]), np.random.default_rng(0))
+    assert words.lengths.tolist() == [longest, 1, longest]
+    assert Regular().contains(words).all()
+
+
+@pytest.mark.parametrize("name", ["only-rules", "two-counters", "csdyck", "anbncn"])
+def test_words_of_64_symbols(name: str) -> None:
+    language = LANGUAGES[name]
+    counts = language.word_counts(64)
+    words = counts.draw(np.full(50, counts.lengths[-1]), np.random.default_rng(2))
+    assert language.contains(words).all()
+    assert (words.lengths == counts.lengths[-1]).all()
+
+
+def test_what_cannot_be_counted_is_one_line() -> None:
+    with pytest.raises(RuleExtrapError, match="too many states to follow them exactly") as caught:
+        get_language("dyck").word_counts(64)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(RuleExtrapError, match="too many"):
+        explore(TwoCounters(), TwoCounters.alphabet)
+
+
+class Nothing(Language):
+    """Its rules exclude each other."""
+
+    name = "nothing"
+    summary = "a first, and b first"
+    level = "regular"
+    alphabet = ("a", "b")
+    rules = (starts_with("a"), starts_with("b"))
+
+
+class LateStart(Language):
+    """The empty word keeps its rules, and is not in it."""
+
+    name = "late"
+    summary = "as many a as b, in order"
+    level = "context-free"
+    alphabet = ("a", "b")
+    rules = (equal_counts("a", "b"), ordered("a", "b"))
+
+
+def test_the_shortest_word_is_not_the_empty_one() -> None:
+    assert LateStart().shortest == 2
+    with pytest.raises(RuleExtrapError, match="exclude each other"):
+        _ = Nothing().shortest
+
+
+def test_deep_stacks_are_told_apart() -> None:
+    # More brackets than one 64-bit digit of the stack holds.
+    rule = get_language("dyck").rules[2]
+    graph = explore(rule, ("(", ")"), 70)
+    assert graph.depth.tolist() == list(range(71))
+
+
+def test_rows_are_told_apart_exactly() -> None:
+    rng = np.random.default_rng(0)
+    registers = (
+        rng.integers(0, 2**63, size=500, dtype=np.uint64)[rng.integers(0, 40, size=500)] * np.uint64(2),
+        rng.integers(-(2**40), 2**40, size=(30, 3))[rng.integers(0, 30, size=500)],
+        rng.integers(0, 2, size=500).astype(bool),
+    )
+    first, place = distinct(registers)
+    rows = [tuple(np.concatenate([np.ravel(r[i]).astype(object) for r in registers])) for i in range(500)]
+    assert [rows[i] for i in first] == sorted(set(rows))
+    assert [rows[first[p]] for p in place] == rows
+    assert [rows.index(rows[i]) for i in first] == first.tolist()
