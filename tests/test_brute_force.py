@@ -206,6 +206,14 @@ COMBINATORS: dict[str, tuple[Rule, Callable[[str], bool]]] = {
     "starts_with": (formal.starts_with("b"), lambda w: w.startswith("b")),
     "balanced": (formal.balanced("(", ")"), lambda w: closes(w, "()")),
     "nested": (formal.nested("()", "[]"), lambda w: closes(w, "()[]")),
+    "count_mod": (formal.count_mod("a", 3, 1), lambda w: w.count("a") % 3 == 1),
+    "length_mod": (formal.length_mod(3, 2), lambda w: len(w) % 3 == 2),
+    "at_most": (formal.at_most("a", 2), lambda w: w.count("a") <= 2),
+    "at_least": (formal.at_least("a", 2), lambda w: w.count("a") >= 2),
+    "ends_with": (formal.ends_with("b"), lambda w: w.endswith("b")),
+    "no_factor": (formal.no_factor("aab"), lambda w: "aab" not in w),
+    "no two": (formal.no_factor("aa"), lambda w: "aa" not in w),
+    "has_factor": (formal.has_factor("aba"), lambda w: "aba" in w),
 }
 TEXT = st.text(alphabet="abcd()[]", max_size=40)
 

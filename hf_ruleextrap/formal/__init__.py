@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .automata import at_least, at_most, automaton, count_mod, ends_with, has_factor, length_mod, no_factor
 from .brackets import balanced, nested
 from .chance import chance
 from .counting import WordCounts
@@ -33,13 +34,21 @@ __all__ = [
     "adversary",
     "aggregate",
     "always_stop",
+    "at_least",
+    "at_most",
+    "automaton",
     "balanced",
     "chance",
+    "count_mod",
+    "ends_with",
     "equal_counts",
     "even_count",
     "explore",
+    "has_factor",
+    "length_mod",
     "nested",
     "ngram",
+    "no_factor",
     "oracle",
     "ordered",
     "score",

@@ -5,7 +5,8 @@ A rule is a small machine. It holds a few registers (a counter, a phase, a stack
 still can (``viable``), and the exact chance that random symbols do (``formal.chance``) all follow from the machine, so
 each rule is written once.
 
-The combinators: `equal_counts`, `ordered`, `even_count`, `starts_with`; and in `brackets`: `balanced`, `nested`.
+The combinators: `equal_counts`, `ordered`, `even_count`, `starts_with`; and in `brackets`: `balanced`, `nested`; in
+`automata`: whatever finitely many states can tell.
 """
 
 from __future__ import annotations
