@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from .automata import at_least, at_most, automaton, count_mod, ends_with, has_factor, length_mod, no_factor
+from .automata import ends_with, finite_automaton
 from .brackets import balanced, nested
 from .chance import chance
 from .counting import WordCounts
+from .finite import at_least, at_most, count_mod, has_factor, length_mod, no_factor
 from .graph import Graph, explore
 from .language import Language
 from .machine import Machine
@@ -36,7 +37,6 @@ __all__ = [
     "always_stop",
     "at_least",
     "at_most",
-    "automaton",
     "balanced",
     "chance",
     "count_mod",
@@ -44,6 +44,7 @@ __all__ = [
     "equal_counts",
     "even_count",
     "explore",
+    "finite_automaton",
     "has_factor",
     "length_mod",
     "nested",

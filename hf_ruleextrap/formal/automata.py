@@ -1,7 +1,4 @@
-"""Rules that finitely many states can tell: counts modulo a number, bounds, factors, first and last symbols.
-
-Each is a function from a state and a symbol to a state; the table, and which states can still be mended, follow.
-"""
+"""Rules that a finite automaton decides."""
 
 from __future__ import annotations
 
@@ -13,211 +10,122 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from hf_ruleextrap.errors import RuleExtrapError
+
 from .machine import State
 from .rules import Rule
 from .words import PAD_CODE, BoolArray, ByteArray
 
-S = TypeVar("S", bound=Hashable)
+_MOST_STATES = 10_000
+
+Node = TypeVar("Node", bound=Hashable)
 
 
 @dataclass(frozen=True)
-class Automaton(Rule):
-    """A deterministic finite automaton. Register: the number of the state, 0 at the start.
+class FiniteAutomaton(Rule):
+    """A deterministic finite automaton. Register: the number of its state, 0 at the start.
 
     Attributes:
-        symbols: those that the automaton tells apart.
-        following: for each state, the state after each of ``symbols``, and last after any other symbol.
-        accepting: for each state, whether a word that ends there keeps the rule.
+        symbols: the k symbols that it tells apart.
+        table: for each state, the state after each symbol, and last after any other symbol.
+        accepting: the states in which a word may end.
     """
 
     symbols: tuple[str, ...]
-    following: tuple[tuple[int, ...], ...]
-    accepting: tuple[bool, ...]
+    table: tuple[tuple[int, ...], ...]
+    accepting: tuple[int, ...]
 
     @cached_property
-    def _table(self) -> npt.NDArray[np.int16]:
-        """(S, 256): the state after each code."""
-        rows = np.array(self.following, np.int16)
-        table = np.repeat(rows[:, -1:], 256, axis=1)
-        table[:, [ord(symbol) for symbol in self.symbols]] = rows[:, :-1]
-        table[:, PAD_CODE] = np.arange(len(rows))
-        return table
+    def _following(self) -> npt.NDArray[np.uint16]:
+        """(S, 256) the state after each code; padding leaves it as it is."""
+        table = np.array(self.table, np.uint16)
+        following = table[:, -1:].repeat(256, axis=1)
+        following[:, [ord(symbol) for symbol in self.symbols]] = table[:, :-1]
+        following[:, PAD_CODE] = np.arange(len(table))
+        return following
+
+    @cached_property
+    def _accepting(self) -> BoolArray:
+        return np.isin(np.arange(len(self.table)), self.accepting)
 
     @cached_property
     def _alive(self) -> BoolArray:
-        """(S,): can an accepting state be reached with the symbols of the alphabet (with any, where there is none)?"""
+        """(S,) bool: backwards from the accepting states until there is nothing new.
+
+        Over the symbols of the alphabet; of a rule on its own, over any.
+        """
         codes = [ord(symbol) for symbol in self.alphabet] if self.alphabet else list(range(256))
-        alive = np.array(self.accepting)
-        for _ in self.following:
-            alive = alive | alive[self._table[:, codes]].any(axis=1)
+        table, alive = self._following[:, codes], self._accepting
+        while (more := alive | alive[table].any(axis=1)).sum() > alive.sum():
+            alive = more
         return alive
 
     def start(self, n: int) -> State:
         """State 0."""
-        return (np.zeros(n, np.int16),)
+        return (np.zeros(n, np.uint16),)
 
     def step(self, state: State, codes: ByteArray) -> State:
-        """Look it up."""
-        return (self._table[state[0], codes],)
+        """Look the next state up."""
+        return (self._following[state[0], codes],)
 
     def accepts(self, state: State) -> BoolArray:
         """The state is an accepting one."""
-        return np.asarray(np.array(self.accepting)[state[0]])
+        return self._accepting[state[0]]
 
     def alive(self, state: State) -> BoolArray:
-        """Some accepting state can be reached."""
-        return np.asarray(self._alive[state[0]])
+        """An accepting state can be reached."""
+        return self._alive[state[0]]
 
 
-def automaton(
+def finite_automaton(
     symbols: str,
-    start: S,
-    after: Callable[[S, str], S],
-    accepts: Callable[[S], bool],
+    start: Node,
+    step: Callable[[Node, str], Node | None],
+    accepts: Callable[[Node], bool] = lambda _: True,
     *,
     name: str,
     summary: str,
 ) -> Rule:
-    """A rule from its states, which may be anything hashable, as long as there are finitely many.
+    """The rule of a finite automaton that is given as a function; its states are found by following it.
 
     Args:
-        symbols: the symbols that ``after`` tells apart.
-        start: the state of the empty word.
-        after: the state after a state and a symbol; the symbol is ``""`` for any that is not one of ``symbols``.
-        accepts: does a word that ends in a state keep the rule?
+        symbols: those that ``step`` tells apart.
+        start: the first state, anything hashable.
+        step: the state after a state and a symbol (or ``""``, which stands for any other symbol); None once the rule
+            is broken for good.
+        accepts: whether a word may end in a state; by default in any.
         name: of the rule.
         summary: the rule as a sentence.
 
-    >>> rule = automaton("ab", 0, lambda s, x: max(s, "ab".find(x)), lambda s: s == 1, name="has_b", summary="has a b")
-    >>> rule.holds(["aab", "aa"]).tolist()
+    Raises:
+        RuleExtrapError: more than 10,000 states.
+
+    >>> rule = finite_automaton("a", 0, lambda n, s: (n + (s == "a")) % 3, lambda n: n == 0, name="n", summary="3 | a")
+    >>> rule.holds(["aaab", "aa"]).tolist()
     [True, False]
     """
-    number: dict[S, int] = {start: 0}
-    rows = []
-    for state in (order := [start]):
-        found = [after(state, symbol) for symbol in (*symbols, "")]
-        for new in found:
-            if number.setdefault(new, len(number)) == len(order):
-                order.append(new)
-        rows.append(tuple(number[new] for new in found))
-    return Automaton(tuple(symbols), tuple(rows), tuple(map(accepts, order)), name=name, summary=summary)
-
-
-def count_mod(symbol: str, modulus: int, remainder: int) -> Rule:
-    """The number of a symbol leaves a remainder.
-
-    >>> count_mod("a", 3, 1).holds(["ab", "baaaa", "aa"]).tolist()
-    [True, True, False]
-    """
-    return automaton(
-        symbol,
-        0,
-        lambda count, x: (count + (x == symbol)) % modulus,
-        lambda count: count == remainder,
-        name=f"{symbol}s_{remainder}_mod_{modulus}",
-        summary=f"the number of {symbol} is {remainder} modulo {modulus}",
-    )
-
-
-def length_mod(modulus: int, remainder: int) -> Rule:
-    """The number of symbols leaves a remainder.
-
-    >>> length_mod(2, 1).holds(["aba", "ab"]).tolist()
-    [True, False]
-    """
-    return automaton(
-        "",
-        0,
-        lambda count, _: (count + 1) % modulus,
-        lambda count: count == remainder,
-        name=f"length_{remainder}_mod_{modulus}",
-        summary=f"the length is {remainder} modulo {modulus}",
-    )
-
-
-def at_most(symbol: str, n: int) -> Rule:
-    """No more than n of a symbol.
-
-    >>> at_most("a", 1).holds(["bab", "aa"]).tolist(), at_most("a", 1).viable(["aa"]).tolist()
-    ([True, False], [False])
-    """
-    return automaton(
-        symbol,
-        0,
-        lambda count, x: min(count + (x == symbol), n + 1),
-        lambda count: count <= n,
-        name=f"at_most_{n}_{symbol}s",
-        summary=f"at most {n} {symbol}",
-    )
-
-
-def at_least(symbol: str, n: int) -> Rule:
-    """n or more of a symbol.
-
-    >>> at_least("a", 2).holds(["bab", "aa"]).tolist()
-    [False, True]
-    """
-    return automaton(
-        symbol,
-        0,
-        lambda count, x: min(count + (x == symbol), n),
-        lambda count: count == n,
-        name=f"at_least_{n}_{symbol}s",
-        summary=f"at least {n} {symbol}",
-    )
+    number: dict[Node | None, int] = {start: 0}
+    table: list[tuple[int, ...]] = []
+    nodes: list[Node | None] = [start]
+    for node in nodes:
+        following = [None if node is None else step(node, symbol) for symbol in (*symbols, "")]
+        for target in following:
+            if target not in number:
+                number[target] = len(nodes)
+                nodes.append(target)
+        table.append(tuple(number[target] for target in following))
+        if len(nodes) > _MOST_STATES:
+            raise RuleExtrapError(f"{name} has more than {_MOST_STATES} states: a finite automaton needs fewer")
+    accepting = tuple(i for i, node in enumerate(nodes) if node is not None and accepts(node))
+    return FiniteAutomaton(tuple(symbols), tuple(table), accepting, name=name, summary=summary)
 
 
 def ends_with(symbol: str) -> Rule:
-    """The last symbol is this one.
+    """The word ends with a symbol.
 
     >>> ends_with("b").holds(["ab", "ba", ""]).tolist()
     [True, False, False]
     """
-    return automaton(
-        symbol,
-        False,
-        lambda _, x: x == symbol,
-        lambda last: last,
-        name=f"ends_with_{symbol}",
-        summary=f"ends with {symbol}",
+    return finite_automaton(
+        symbol, False, lambda _, s: s == symbol, bool, name=f"ends_with_{symbol}", summary=f"ends with {symbol}"
     )
-
-
-def no_factor(factor: str) -> Rule:
-    """Some symbols never follow each other directly: ``no_factor("aa")`` forbids two neighbouring a.
-
-    >>> no_factor("ab").holds(["bba", "aab"]).tolist(), no_factor("ab").viable(["aab"]).tolist()
-    ([True, False], [False])
-    """
-    return automaton(
-        "".join(sorted(set(factor))),
-        "",
-        lambda seen, x: _suffix_seen(seen, x, factor),
-        lambda seen: seen != factor,
-        name=f"no_{factor}",
-        summary=f"never {factor}",
-    )
-
-
-def has_factor(factor: str) -> Rule:
-    """Some symbols follow each other directly somewhere.
-
-    >>> has_factor("ab").holds(["bba", "aab"]).tolist()
-    [False, True]
-    """
-    return automaton(
-        "".join(sorted(set(factor))),
-        "",
-        lambda seen, x: _suffix_seen(seen, x, factor),
-        lambda seen: seen == factor,
-        name=f"has_{factor}",
-        summary=f"{factor} somewhere",
-    )
-
-
-def _suffix_seen(seen: str, symbol: str, factor: str) -> str:
-    """The longest beginning of the factor that what was read ends with; the whole factor once it was read."""
-    if seen == factor or not symbol:
-        return factor if seen == factor else ""
-    text = seen + symbol
-    return next(text[i:] for i in range(len(text) + 1) if factor.startswith(text[i:]))

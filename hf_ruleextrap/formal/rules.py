@@ -6,7 +6,7 @@ still can (``viable``), and the exact chance that random symbols do (``formal.ch
 each rule is written once.
 
 The combinators: `equal_counts`, `ordered`, `even_count`, `starts_with`; and in `brackets`: `balanced`, `nested`; in
-`automata`: whatever finitely many states can tell.
+`automata` and `finite`: what finitely many states can tell.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from hf_ruleextrap.formal import (
     Rule,
     at_least,
     at_most,
-    automaton,
     count_mod,
     ends_with,
+    finite_automaton,
     has_factor,
     length_mod,
     no_factor,
@@ -41,7 +41,7 @@ def test_viability_is_that_some_extension_exists(rule: Rule) -> None:
 
 def test_what_only_a_foreign_symbol_could_mend_is_lost() -> None:
     # After a, only a symbol that is not a mends it.
-    rule = automaton("a", True, lambda _, x: x != "a", bool, name="not_a_last", summary="a is not last")
+    rule = finite_automaton("a", True, lambda _, x: x != "a", bool, name="not_a_last", summary="a is not last")
     assert rule.of_language(("a", "b")).viable(["a"]).all()
     assert not rule.of_language(("a",)).viable(["a"]).any()
     assert rule.viable(["a"]).all()

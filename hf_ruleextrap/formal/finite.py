@@ -1,0 +1,108 @@
+"""Rules with finitely many states: counts modulo a number, bounds on counts, and factors."""
+
+from __future__ import annotations
+
+from .automata import finite_automaton
+from .rules import Rule
+
+
+def count_mod(symbol: str, modulus: int, remainder: int) -> Rule:
+    """The number of a symbol leaves a remainder.
+
+    >>> count_mod("a", 3, 1).holds(["ab", "baaaa", "aa"]).tolist()
+    [True, True, False]
+    """
+    return finite_automaton(
+        symbol,
+        0,
+        lambda count, x: (count + (x == symbol)) % modulus,
+        lambda count: count == remainder,
+        name=f"{symbol}s_{remainder}_mod_{modulus}",
+        summary=f"the number of {symbol} is {remainder} modulo {modulus}",
+    )
+
+
+def length_mod(modulus: int, remainder: int) -> Rule:
+    """The number of symbols leaves a remainder.
+
+    >>> length_mod(2, 1).holds(["aba", "ab"]).tolist()
+    [True, False]
+    """
+    return finite_automaton(
+        "",
+        0,
+        lambda count, _: (count + 1) % modulus,
+        lambda count: count == remainder,
+        name=f"length_{remainder}_mod_{modulus}",
+        summary=f"the length is {remainder} modulo {modulus}",
+    )
+
+
+def at_most(symbol: str, n: int) -> Rule:
+    """No more than n of a symbol.
+
+    >>> at_most("a", 1).holds(["bab", "aa"]).tolist(), at_most("a", 1).viable(["aa"]).tolist()
+    ([True, False], [False])
+    """
+    return finite_automaton(
+        symbol,
+        0,
+        lambda count, x: count + (x == symbol) if count + (x == symbol) <= n else None,
+        name=f"at_most_{n}_{symbol}s",
+        summary=f"at most {n} {symbol}",
+    )
+
+
+def at_least(symbol: str, n: int) -> Rule:
+    """n or more of a symbol.
+
+    >>> at_least("a", 2).holds(["bab", "aa"]).tolist()
+    [False, True]
+    """
+    return finite_automaton(
+        symbol,
+        0,
+        lambda count, x: min(count + (x == symbol), n),
+        lambda count: count == n,
+        name=f"at_least_{n}_{symbol}s",
+        summary=f"at least {n} {symbol}",
+    )
+
+
+def no_factor(factor: str) -> Rule:
+    """Some symbols never follow each other directly: ``no_factor("aa")`` forbids two neighbouring a.
+
+    >>> no_factor("ab").holds(["bba", "aab"]).tolist(), no_factor("ab").viable(["aab"]).tolist()
+    ([True, False], [False])
+    """
+    return finite_automaton(
+        "".join(sorted(set(factor))),
+        "",
+        lambda seen, x: None if (after := _suffix_seen(seen, x, factor)) == factor else after,
+        name=f"no_{factor}",
+        summary=f"never {factor}",
+    )
+
+
+def has_factor(factor: str) -> Rule:
+    """Some symbols follow each other directly somewhere.
+
+    >>> has_factor("ab").holds(["bba", "aab"]).tolist()
+    [False, True]
+    """
+    return finite_automaton(
+        "".join(sorted(set(factor))),
+        "",
+        lambda seen, x: _suffix_seen(seen, x, factor),
+        lambda seen: seen == factor,
+        name=f"has_{factor}",
+        summary=f"{factor} somewhere",
+    )
+
+
+def _suffix_seen(seen: str, symbol: str, factor: str) -> str:
+    """The longest beginning of the factor that what was read ends with; the whole factor once it was read."""
+    if seen == factor or not symbol:
+        return factor if seen == factor else ""
+    text = seen + symbol
+    return next(text[i:] for i in range(len(text) + 1) if factor.startswith(text[i:]))
