@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hf_ruleextrap.errors import RuleExtrapError
     from hf_ruleextrap.evaluation import chance, score
     from hf_ruleextrap.evaluation.mass import exact_mass
+    from hf_ruleextrap.formal.generated import random_conjunction
     from hf_ruleextrap.languages import get_language, list_languages
 
 __version__ = "0.1.0"
@@ -23,6 +24,7 @@ _HOMES = {
     "RuleExtrapError": "errors",
     "chance": "evaluation",
     "exact_mass": "evaluation.mass",
+    "random_conjunction": "formal.generated",
     "score": "evaluation",
     "get_language": "languages",
     "list_languages": "languages",
@@ -36,6 +38,7 @@ __all__ = [
     "get_language",
     "list_architectures",
     "list_languages",
+    "random_conjunction",
     "score",
 ]
 

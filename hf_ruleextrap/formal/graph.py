@@ -81,6 +81,10 @@ class Graph:
             max_length=self.max_length,
         )
 
+    def locate(self, state: State) -> IntArray:
+        """(N,) int64: which state each row of some registers is, ``NOWHERE`` if none."""
+        return locate(self.states, state)
+
     def read(self, words: WordBatch) -> IntArray:
         """(N,) int64: the state of each word, ``NOWHERE`` where it left the graph."""
         table = np.full((len(self) + 1, 256), NOWHERE)
@@ -144,6 +148,13 @@ def explore(
     )
 
 
+def locate(known: State, state: State) -> IntArray:
+    """(N,) int64: which of S known rows of some registers, all different, each row is; ``NOWHERE`` if none."""
+    size = len(known[0])
+    first, place = distinct(tuple(_joined(old, new) for old, new in zip(known, state, strict=True)))
+    return np.where(first < size, first, NOWHERE)[place[size:]]
+
+
 def shortest_length(machine: Machine, alphabet: Sequence[str], *, most_states: int = MOST_STATES) -> int:
     """The length of the shortest word, not counting the empty one, that a machine accepts.
 
@@ -174,9 +185,14 @@ def _after(machine: Machine, states: State, symbols: ByteArray) -> State:
 
 
 def _joined(old: Register, new: Register) -> Register:
-    """Rows of a register, one below the other; a register that has grown digits gives them to the older rows too."""
-    widened = [(0, 0), *((0, more - less) for less, more in zip(old.shape[1:], new.shape[1:], strict=True))]
-    return np.concatenate([np.pad(old, widened), new])
+    """Rows of a register, one below the other; where one has more digits, the other is given as many."""
+    width = np.maximum(old.shape[1:], new.shape[1:])
+    return np.concatenate(
+        [
+            np.pad(part, [(0, 0), *((0, w - h) for w, h in zip(width, part.shape[1:], strict=True))])
+            for part in (old, new)
+        ]
+    )
 
 
 def _too_many(max_length: int | None, reached: int, most_states: int) -> RuleExtrapError:

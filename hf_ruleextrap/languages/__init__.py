@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 
 from hf_ruleextrap.errors import unknown
+from hf_ruleextrap.formal.generated import PREFIX, generated_language
 from hf_ruleextrap.formal.language import Language
 
 
@@ -22,7 +23,8 @@ def get_language(name: str | Language, *, paper: bool = False) -> Language:
     """The language of a name.
 
     Args:
-        name: one of `list_languages`; a Language is returned as it is.
+        name: one of `list_languages`, or that of a generated language, e.g. ``"random-regular-7"``; a Language is
+            returned as it is.
         paper: follow the authors' released code where it differs (see `Language.paper`).
 
     Raises:
@@ -33,6 +35,8 @@ def get_language(name: str | Language, *, paper: bool = False) -> Language:
     """
     if isinstance(name, Language):
         return name
+    if name.startswith(PREFIX):
+        return generated_language(name, paper)
     if name not in list_languages():
         raise unknown("language", name, list_languages())
     module = importlib.import_module(f"{__name__}.{name}")

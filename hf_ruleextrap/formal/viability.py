@@ -1,0 +1,155 @@
+"""When rules can all be kept together: more than that each can be kept alone.
+
+Three cases are decided exactly, for words of any length.
+
+* Finitely many states: backwards from the accepting states of the product.
+* One counter beside finitely many states (`OneCounter`).
+* Counts of three symbols beside finitely many states, wherever these leave the counts free (`leaves_counts_free`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+
+from hf_ruleextrap.errors import RuleExtrapError
+
+from .graph import NOWHERE, Graph, explore, locate
+from .machine import Machine, State
+from .rules import Rule
+from .words import BoolArray, symbol_codes
+
+_NEAR = 4
+
+
+class Finite:
+    """The joint viability of rules whose product has finitely many states.
+
+    >>> from hf_ruleextrap.formal.finite import at_most, length_mod
+    >>> from hf_ruleextrap.formal.rules import Conjunction, even_count
+    >>> machine = Conjunction([even_count("a"), at_most("a", 1)])
+    >>> Finite(machine, "ab").alive(machine.read(WordBatch.from_strings(["b", "ab"]))).tolist()
+    [True, False]
+    """
+
+    def __init__(self, machine: Machine, alphabet: Sequence[str]) -> None:
+        graph = explore(machine, alphabet)
+        if graph.distance[0] < 0:
+            raise RuleExtrapError("the rules exclude each other: no word keeps them all")
+        self.graph = graph.useful()
+
+    def alive(self, state: State) -> BoolArray:
+        """(N,) bool: can some suffix make all rules hold?"""
+        return np.asarray(self.graph.locate(state) != NOWHERE)
+
+
+class OneCounter:
+    """The joint viability of a rule with a counter and a rule with finitely many states.
+
+    Let these be n, and let the counter change by at most one with each symbol. Take a shortest suffix from counter d
+    to an accepting state, and suppose that the counter rises more than n^2 above both d and its end. Of the levels
+    between, two have the same pair of finite states, where the suffix is there last before the peak and first after
+    it. What lies between these two levels can be left out on both sides, which makes it shorter: a contradiction. The
+    same holds downwards. So the question for every counter up to D in size is answered by the finite graph of the
+    counters up to D + n^2, and this is done for as large a D as a state that is asked for has.
+
+    Args:
+        counter: a rule with one integer register, such as `equal_counts` of two symbols or `balanced`.
+        finite: a rule with finitely many states.
+        alphabet: the symbols.
+    """
+
+    def __init__(self, counter: Rule, finite: Rule, alphabet: Sequence[str]) -> None:
+        self.counter, self.alphabet = counter, tuple(alphabet)
+        self.finite = explore(finite, alphabet)
+        self._tables: dict[int, BoolArray] = {}
+
+    def alive(self, counter: State, finite: State) -> BoolArray:
+        """(N,) bool: can some suffix make both rules hold?"""
+        (value,) = counter
+        place = self.finite.locate(finite)
+        # A power of two, so that few tables are made.
+        most = 1 << max(5, int(np.abs(value).max(initial=0)).bit_length())
+        if most not in self._tables:
+            self._tables[most] = self._table(most)
+        table = self._tables[most]
+        middle = len(table) // 2
+        return np.asarray((place != NOWHERE) & table[value + middle, place])
+
+    def _table(self, most: int) -> BoolArray:
+        """(2 Z + 1, n) bool, Z = most + n^2: by counter (from -Z on) and finite state."""
+        n = len(self.finite)
+        size = most + n * n
+        values = np.arange(-size, size + 1).astype(self.counter.start(0)[0].dtype)
+        graph = grid((values,), self.counter, self.finite, self.alphabet)
+        return np.asarray(graph.distance >= 0).reshape(len(values), n)
+
+
+def grid(values: State, counters: Rule, finite: Graph, alphabet: Sequence[str]) -> Graph:
+    """The product of some counter values with a finite graph; steps that leave the values lead nowhere.
+
+    Args:
+        values: V combinations of the registers of ``counters``.
+        counters: the rule.
+        finite: n states, all words followed.
+        alphabet: the k symbols.
+
+    Returns:
+        A graph of V n states, the finite state changing fastest; its state 0 and depths mean nothing.
+    """
+    n, count = len(finite), len(values[0])
+    columns = []
+    for i, code in enumerate(symbol_codes(alphabet)):
+        after = counters.step(values, np.full(count, code, np.uint8))
+        target = np.where(counters.alive(after), locate(values, after), NOWHERE)
+        here = finite.following[:, i]
+        joint = np.where((target[:, None] >= 0) & (here >= 0), target[:, None] * n + here, NOWHERE)
+        columns.append(np.where(counters.alive(values)[:, None], joint, NOWHERE).ravel())
+    accepting = (counters.alive(values) & counters.accepts(values))[:, None] & finite.accepting
+    states = tuple(register.repeat(n, axis=0) for register in values)
+    return Graph(
+        tuple(alphabet), states, np.stack(columns, axis=1), accepting.ravel(), np.zeros(count * n, np.int64), None
+    )
+
+
+def leaves_counts_free(counts: Rule, finite: Rule, alphabet: Sequence[str]) -> bool:
+    """Whether in every viable state of a finite rule any difference between three counts can still be mended.
+
+    It is so where each viable state leads to one that is *free*: it is viable, and words that lead from it back to it
+    change the two differences by (1, 0), by (-1, 0), by (0, 1) and by (0, -1). Such words, put together, change
+    the differences by anything. So a prefix can be completed as soon as the finite rule alone is viable. And the
+    conjunction is not context-free: let x lead to a free state, u, v and w from there back with the changes (1, 0),
+    (0, 1) and (-1, -1), and y to acceptance. For suitable y, x u^i v^j w^k y keeps both rules just for i = j = k, and
+    context-free languages are closed under the operations that lead from there to a^i b^i c^i (intersection with
+    x u* v* w* y, quotients, inverse homomorphisms).
+
+    Args:
+        counts: `equal_counts` of three symbols.
+        finite: a rule with finitely many states.
+        alphabet: the symbols.
+    """
+    around = np.array(list(product(range(-_NEAR, _NEAR + 1), repeat=2)), np.int32)
+    graph = explore(finite, alphabet).useful()
+    if graph.distance[0] < 0:
+        return False
+    joint = grid((around[:, 0], around[:, 1]), counts, graph, alphabet)
+    row = {(int(a), int(b)): i for i, (a, b) in enumerate(around)}
+    n = len(graph)
+    free = np.zeros(n, np.bool_)
+    for state in range(n):
+        reached = reachable(joint, row[0, 0] * n + state)
+        free[state] = all(reached[row[d] * n + state] for d in ((1, 0), (-1, 0), (0, 1), (0, -1)))
+    return all(free[reachable(graph, state)].any() for state in range(n))
+
+
+def reachable(graph: Graph, start: int) -> BoolArray:
+    """(S,) bool: the states that words lead to from a state, the state itself among them."""
+    seen = np.zeros(len(graph) + 1, np.bool_)
+    frontier = np.array([start])
+    while len(frontier):
+        seen[frontier] = True
+        after = np.unique(graph.following[frontier])
+        frontier = after[(after != NOWHERE) & ~seen[after]]
+    return seen[:-1]
