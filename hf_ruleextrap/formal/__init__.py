@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 from .automata import ends_with, finite_automaton
-from .brackets import balanced, nested
+from .brackets import balanced, closes_open, nested
 from .chance import chance
+from .copying import Marked, copied
 from .counting import WordCounts
+from .equal_blocks import EqualBlocks
 from .finite import at_least, at_most, count_mod, has_factor, length_mod, no_factor
 from .graph import Graph, explore
-from .language import Language
+from .language import LEVELS, Language, Level
 from .machine import Machine
 from .oracle import adversary, oracle
+from .patterns import alternating, exactly_one, group_word, in_blocks, most_open
 from .prompts import Kind, Prompt, PromptSet
-from .rules import Conjunction, Rule, equal_counts, even_count, ordered, starts_with
+from .regular import Regular
+from .rules import Conjunction, Rule, equal_counts, equal_sums, even_count, more, ordered, starts_with
 from .scoring import Rate, Report, Verdicts, aggregate, score
 from .sources import Source, always_stop, ngram, uniform
 from .words import WordBatch
 
 __all__ = [
     "Conjunction",
+    "EqualBlocks",
     "Graph",
     "Kind",
+    "LEVELS",
     "Language",
+    "Level",
     "Machine",
+    "Marked",
     "Prompt",
     "PromptSet",
     "Rate",
+    "Regular",
     "Report",
     "Rule",
     "Source",
@@ -34,19 +43,28 @@ __all__ = [
     "WordCounts",
     "adversary",
     "aggregate",
+    "alternating",
     "always_stop",
     "at_least",
     "at_most",
     "balanced",
     "chance",
+    "closes_open",
+    "copied",
     "count_mod",
     "ends_with",
     "equal_counts",
+    "equal_sums",
     "even_count",
+    "exactly_one",
     "explore",
     "finite_automaton",
+    "group_word",
     "has_factor",
+    "in_blocks",
     "length_mod",
+    "more",
+    "most_open",
     "nested",
     "ngram",
     "no_factor",

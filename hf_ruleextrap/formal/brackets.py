@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .machine import Register, State
-from .rules import Rule
+from .rules import Rule, plural
 from .words import BoolArray, ByteArray, WordBatch
 
 _LONG = 4096
@@ -16,10 +16,16 @@ _LONG = 4096
 
 @dataclass(frozen=True)
 class Balanced(Rule):
-    """One kind of bracket is balanced, all else ignored. Register: the depth, -1 once a bracket closed nothing."""
+    """One kind of bracket is balanced, all else ignored. Register: the depth, -1 once a bracket closed nothing.
+
+    Attributes:
+        opening, closing: the two symbols.
+        to_the_end: each must be closed by the end of the word; otherwise no bracket may close nothing, and that is all.
+    """
 
     opening: str
     closing: str
+    to_the_end: bool = True
 
     def start(self, n: int) -> State:
         """Depth 0."""
@@ -32,8 +38,8 @@ class Balanced(Rule):
         return (depth + change * (depth >= 0),)
 
     def accepts(self, state: State) -> BoolArray:
-        """Depth 0."""
-        return np.asarray(state[0] == 0)
+        """Depth 0, or, where brackets may stay open, any that is not negative."""
+        return np.asarray(state[0] == 0 if self.to_the_end else state[0] >= 0)
 
     def alive(self, state: State) -> BoolArray:
         """No bracket closed nothing."""
@@ -138,6 +144,16 @@ def balanced(opening: str, closing: str) -> Rule:
     """
     kind = {"(": "parentheses", "[": "brackets", "{": "braces", "<": "angles"}.get(opening, f"{opening}s")
     return Balanced(opening, closing, name=f"balanced_{kind}", summary=f"{opening} {closing} are balanced")
+
+
+def closes_open(opening: str, closing: str) -> Rule:
+    """No bracket closes nothing; some may stay open. With as many of both, the word is balanced.
+
+    >>> closes_open("(", ")").holds(["(()", "())("]).tolist()
+    [True, False]
+    """
+    name, summary = f"{plural(closing)}_close_one", f"every {closing} closes an open {opening}"
+    return Balanced(opening, closing, False, name=name, summary=summary)
 
 
 def nested(*pairs: str) -> Rule:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import product
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -20,6 +20,12 @@ from .words import BoolArray, FloatArray, IntArray, WordBatch, Words, pieces, sy
 
 _MOST_PROMPTS = 1 << 20
 
+Level: TypeAlias = Literal["regular", "deterministic context-free", "context-free", "context-sensitive", "beyond"]
+"""A place in the Chomsky hierarchy, the least that the language has."""
+
+LEVELS: tuple[Level, ...] = get_args(Level)
+"""The levels, in their order; each holds those before it."""
+
 
 class Language(Conjunction):
     """The words over an alphabet that keep every rule; the empty word is never one of them.
@@ -32,7 +38,8 @@ class Language(Conjunction):
     Attributes:
         name: identifier, e.g. ``"anbn"``.
         summary: the language as a formula or sentence.
-        level: its place in the Chomsky hierarchy.
+        level: its place in the Chomsky hierarchy, one of `LEVELS`.
+        tags: what else is known of it, by short names; docs/languages.md explains them.
         alphabet: its symbols, each one printable ASCII character.
         rules: R1, which is tested on OOD prompts, first; R2, which these break, second (numbered as in the paper's
             code and tables); then any more that membership needs.
@@ -48,7 +55,8 @@ class Language(Conjunction):
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    level: ClassVar[Literal["regular", "context-free", "context-sensitive"]]
+    level: ClassVar[Level]
+    tags: ClassVar[tuple[str, ...]] = ()
     alphabet: ClassVar[tuple[str, ...]]
     rules: tuple[Rule, ...]
     paper_rules: ClassVar[tuple[Rule, ...] | None] = None

@@ -5,8 +5,8 @@ A rule is a small machine. It holds a few registers (a counter, a phase, a stack
 still can (``viable``), and the exact chance that random symbols do (``formal.chance``) all follow from the machine, so
 each rule is written once.
 
-The combinators: `equal_counts`, `ordered`, `even_count`, `starts_with`; and in `brackets`: `balanced`, `nested`; in
-`automata` and `finite`: what finitely many states can tell.
+The combinators: `equal_counts`, `equal_sums`, `more`, `ordered`, `even_count`, `starts_with`; in `brackets`:
+`balanced`, `closes_open`, `nested`; and in `automata`, `finite` and `patterns` what finitely many states can tell.
 """
 
 from __future__ import annotations
@@ -88,6 +88,34 @@ class EqualCounts(Rule):
     def accepts(self, state: State) -> BoolArray:
         """Every difference is 0."""
         return np.asarray(np.logical_and.reduce([d == 0 for d in state]))
+
+    def alive(self, state: State) -> BoolArray:
+        """Always: the symbols that lack can be added."""
+        return np.ones(len(state[0]), np.bool_)
+
+
+@dataclass(frozen=True)
+class Tally(Rule):
+    """Some symbols add one to a sum, others take one from it. Register: the sum."""
+
+    plus: tuple[str, ...]
+    minus: tuple[str, ...]
+    positive: bool = False
+
+    def start(self, n: int) -> State:
+        """The sum is 0."""
+        return (np.zeros(n, np.int32),)
+
+    def step(self, state: State, codes: ByteArray) -> State:
+        """Add and take."""
+        change = np.zeros(256, np.int32)
+        change[[ord(symbol) for symbol in self.plus]] += 1
+        change[[ord(symbol) for symbol in self.minus]] -= 1
+        return (state[0] + change[codes],)
+
+    def accepts(self, state: State) -> BoolArray:
+        """The sum is 0, or where it is to be positive, it is."""
+        return np.asarray(state[0] > 0 if self.positive else state[0] == 0)
 
     def alive(self, state: State) -> BoolArray:
         """Always: the symbols that lack can be added."""
@@ -214,14 +242,58 @@ class Conjunction(Machine):
         return parts
 
 
+_WORDS = {
+    "(": ("opening_parenthesis", "opening_parentheses"),
+    ")": ("closing_parenthesis", "closing_parentheses"),
+    "[": ("opening_bracket", "opening_brackets"),
+    "]": ("closing_bracket", "closing_brackets"),
+    "()": ("parenthesis", "parentheses"),
+    "[]": ("bracket", "brackets"),
+    "0": ("zero", "zeros"),
+    "1": ("one", "ones"),
+    "#": ("mark", "marks"),
+}
+
+
+def plural(symbols: str, count: int = 2) -> str:
+    """What a symbol, or a few, are called in the name of a rule.
+
+    >>> plural("a"), plural("a", 1), plural("0")
+    ('as', 'a', 'zeros')
+    """
+    one, several = _WORDS.get(symbols, (symbols, f"{symbols}s"))
+    return one if count == 1 else several
+
+
 def equal_counts(*symbols: str) -> Rule:
     """As many of each symbol as of every other.
 
     >>> equal_counts("a", "b", "c").holds(["abc", "aabcc"]).tolist()
     [True, False]
     """
-    name = "_equal_".join(f"{s}s" for s in symbols)
+    name = "_equal_".join(map(plural, symbols))
     return EqualCounts(symbols, name=name, summary="as many " + " as ".join(symbols))
+
+
+def equal_sums(symbols: Sequence[str], others: Sequence[str]) -> Rule:
+    """As many of some symbols together as of others together.
+
+    >>> equal_sums("c", "ab").holds(["abcc", "abc"]).tolist()
+    [True, False]
+    """
+    name = "_equal_".join("_and_".join(map(plural, side)) for side in (symbols, others))
+    summary = f"as many {' and '.join(symbols)} as {' and '.join(others)}{' together' if len(others) > 1 else ''}"
+    return Tally(tuple(symbols), tuple(others), name=name, summary=summary)
+
+
+def more(symbol: str, other: str) -> Rule:
+    """More of one symbol than of another.
+
+    >>> more("a", "b").holds(["aab", "ab", "b"]).tolist()
+    [True, False, False]
+    """
+    name, summary = f"more_{plural(symbol)}_than_{plural(other)}", f"more {symbol} than {other}"
+    return Tally((symbol,), (other,), positive=True, name=name, summary=summary)
 
 
 def ordered(*symbols: str, leading: bool = False) -> Rule:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from hf_ruleextrap.formal.language import Language
-from hf_ruleextrap.formal.machine import State
+from hf_ruleextrap.formal.equal_blocks import EqualBlocks
 from hf_ruleextrap.formal.rules import equal_counts, ordered
-from hf_ruleextrap.formal.sampling import blocks
-from hf_ruleextrap.formal.words import BoolArray, FloatArray, IntArray, WordBatch
 
 
-class AnBn(Language):
+class AnBn(EqualBlocks):
     """{ a^n b^n : n >= 1 }: as many a as b, and every a before every b.
 
     In the language: ``ab``, ``aabb``, ``aaabbb``. Not: ``aab`` (R1), ``baab`` (R2), ``ba`` (R2).
@@ -33,27 +28,7 @@ class AnBn(Language):
 
     name = "anbn"
     summary = "a^n b^n, n >= 1"
-    level = "context-free"
+    level = "deterministic context-free"
+    tags = ("paper", "counting", "one-counter", "C-RASP")
     alphabet = ("a", "b")
     rules = (equal_counts("a", "b"), ordered("a", "b"))
-    shortest = 2
-    few_words = True
-    parameters = {"n": "the exponent"}  # noqa: RUF012  # never changed
-
-    def alive(self, state: State) -> BoolArray:
-        """In order, and no more b than a."""
-        surplus, phase = state
-        return self.rules[1].alive((phase,)) & (surplus >= 0)
-
-    def log_probability(self, words: WordBatch, max_length: int) -> FloatArray:
-        """One over the number of exponents."""
-        return np.full(len(words), -np.log(max_length // 2))
-
-    def draw(self, n: int, max_length: int, rng: np.random.Generator) -> WordBatch:
-        """The exponent is uniform."""
-        exponent = rng.integers(1, max_length // 2, size=n, endpoint=True)
-        return blocks(("a", exponent), ("b", exponent))
-
-    def parameter_values(self, words: WordBatch) -> dict[str, IntArray]:
-        """Half of the length."""
-        return {"n": words.lengths // 2}

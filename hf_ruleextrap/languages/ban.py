@@ -35,6 +35,7 @@ class BAN(Language):
     name = "ban"
     summary = "b w, w over {a, b} with an even number of a"
     level = "regular"
+    tags = ("paper",)
     alphabet = ("a", "b")
     rules = (even_count("a"), starts_with("b"))
     shortest = 1

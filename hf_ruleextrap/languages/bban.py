@@ -38,6 +38,7 @@ class BBaN(Language):
     name = "bban"
     summary = "b^n a^2m, n >= 1"
     level = "regular"
+    tags = ("paper",)
     alphabet = ("a", "b")
     rules = (
         even_count("a", since="b"),

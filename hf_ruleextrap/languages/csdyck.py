@@ -37,6 +37,7 @@ class ContextSensitiveDyck(Language):
     name = "csdyck"
     summary = "balanced ( ) and balanced [ ], interleaved at will"
     level = "context-sensitive"
+    tags = ("paper", "brackets", "C-RASP")
     alphabet = ("(", ")", "[", "]")
     rules = (balanced("[", "]"), balanced("(", ")"))
     shortest = 2

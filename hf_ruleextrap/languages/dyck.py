@@ -36,7 +36,8 @@ class Dyck(Language):
 
     name = "dyck"
     summary = "properly nested ( ) and [ ]"
-    level = "context-free"
+    level = "deterministic context-free"
+    tags = ("paper", "brackets")
     alphabet = ("(", ")", "[", "]")
     rules = (balanced("[", "]"), balanced("(", ")"), nested("()", "[]"))
     shortest = 2

@@ -1,0 +1,30 @@
+"""(aa)^n."""
+
+from __future__ import annotations
+
+from hf_ruleextrap.formal.finite import length_mod, no_factor
+from hf_ruleextrap.formal.regular import Regular
+
+
+class AAStar(Regular):
+    """{ (aa)^n : n >= 1 } among the words over {a, b}: an even number of symbols, and no b.
+
+    In the language: ``aa``, ``aaaa``. Not: ``aaa`` (R1), ``ab`` (R2), ``b`` (both).
+
+    The prompt ``ab`` breaks R2 and keeps R1.
+
+    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
+    length (8: 1 ID, 255 OOD).
+
+    Source: (aa)* of Bhattamishra et al., EMNLP 2020; the b, which breaks the second rule, is ours.
+
+    >>> lang = AAStar()
+    >>> lang.contains(["aa", "aaa"]).tolist(), lang.viable(["aaa", "ba"]).tolist()
+    ([True, False], [True, False])
+    """
+
+    name = "aastar"
+    summary = "a^2n, n >= 1"
+    alphabet = ("a", "b")
+    rules = (length_mod(2, 0), no_factor("b"))
+    few_words = True

@@ -1,0 +1,77 @@
+"""a^n b^n a^n."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hf_ruleextrap.formal.patterns import in_blocks
+from hf_ruleextrap.formal.language import Language
+from hf_ruleextrap.formal.machine import State
+from hf_ruleextrap.formal.rules import Rule
+from hf_ruleextrap.formal.words import BoolArray, ByteArray
+
+
+@dataclass(frozen=True)
+class AroundBs(Rule):
+    """As many a before the first b as b, and as many a after it.
+
+    Registers: whether there was a b; how many b lack; and how many a after the first b lack.
+    """
+
+    def start(self, n: int) -> State:
+        """Nothing lacks."""
+        return np.zeros(n, np.bool_), np.zeros(n, np.int32), np.zeros(n, np.int32)
+
+    def step(self, state: State, codes: ByteArray) -> State:
+        """An a before the first b asks for one of each, later ones and each b are what was asked for."""
+        seen, lacking_b, lacking_a = state
+        is_a, is_b = codes == ord("a"), codes == ord("b")
+        asks = (is_a & ~seen).astype(np.int32)
+        return seen | is_b, lacking_b + asks - is_b, lacking_a + asks - (is_a & seen)
+
+    def accepts(self, state: State) -> BoolArray:
+        """Nothing lacks, and nothing is too much."""
+        return np.asarray((state[1] == 0) & (state[2] == 0))
+
+    def alive(self, state: State) -> BoolArray:
+        """Nothing is too much, or no b has come."""
+        return np.asarray(~state[0] | ((state[1] >= 0) & (state[2] >= 0)))
+
+
+class AnBnAn(Language):
+    """{ a^n b^n a^n : n >= 1 }: as many a before the first b as b, and as many a after it, and three blocks.
+
+    In the language: ``aba``, ``aabbaa``. Not: ``abaa`` (R1), ``aabaab`` (R2).
+
+    The prompt ``aaba`` can still keep each rule, but not both at once; ``aabab`` breaks R2, and ``aababa`` keeps R1.
+
+    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
+    length (8: 6 ID, 250 OOD).
+
+    Source: an unused grammar of the authors' code, which generates it without rules; the two rules are ours.
+
+    >>> lang = AnBnAn()
+    >>> lang.contains(["aba", "abba"]).tolist(), lang.viable(["aabb", "aaba"]).tolist()
+    ([True, False], [True, False])
+    """
+
+    name = "anbnan"
+    summary = "a^n b^n a^n, n >= 1"
+    level = "context-sensitive"
+    tags = ("authors", "counting", "C-RASP")
+    alphabet = ("a", "b")
+    rules = (
+        AroundBs(
+            name="three_equal_blocks",
+            summary="as many a before the first b as there are b, and as many a after it",
+        ),
+        in_blocks("a", "b", "a"),
+    )
+    few_words = True
+
+    def alive(self, state: State) -> BoolArray:
+        """In three blocks, and once the third has begun, the second as long as the first."""
+        *_, lacking_b, _, phase = state
+        return np.asarray(super().alive(state) & ((phase < 2) | (lacking_b == 0)))

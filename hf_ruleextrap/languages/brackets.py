@@ -1,0 +1,33 @@
+"""Balanced brackets."""
+
+from __future__ import annotations
+
+from hf_ruleextrap.formal.brackets import closes_open
+from hf_ruleextrap.formal.language import Language
+from hf_ruleextrap.formal.rules import equal_counts
+
+
+class Brackets(Language):
+    """Balanced [ ] (Dyck words of one kind): as many [ as ], and every ] closes an open [.
+
+    In the language: ``[]``, ``[[]][]``. Not: ``[`` (R1), ``][`` (R2).
+
+    The prompt ``]`` breaks R2; ``][`` keeps R1.
+
+    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
+    length (8: 70 ID, 186 OOD).
+
+    Source: a grammar of the authors' code that was never trained on (its generator is broken); the cut into two rules
+    is ours.
+
+    >>> lang = Brackets()
+    >>> lang.contains(["[]", "]["]).tolist(), lang.viable(["[", "]"]).tolist()
+    ([True, False], [True, False])
+    """
+
+    name = "brackets"
+    summary = "balanced [ ]"
+    level = "deterministic context-free"
+    tags = ("authors", "brackets", "one-counter", "C-RASP")
+    alphabet = ("[", "]")
+    rules = (equal_counts("[", "]"), closes_open("[", "]"))

@@ -1,0 +1,33 @@
+"""Nested parentheses and brackets, at most three open."""
+
+from __future__ import annotations
+
+from hf_ruleextrap.formal.patterns import most_open
+from hf_ruleextrap.formal.brackets import nested
+from hf_ruleextrap.formal.language import Language
+
+
+class BoundedDyck(Language):
+    """Properly nested ( ) and [ ], and never more than three open at once (Dyck-(2, 3)).
+
+    In the language: ``([])``, ``()[]``, ``([()])``. Not: ``([)]`` (R1), ``((([])))`` (R2).
+
+    The prompt ``([([`` breaks R2; ``([([])])`` keeps R1.
+
+    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
+    length (5: 88 ID, 936 OOD).
+
+    Source: Dyck-(k, m) of Hewitt et al., EMNLP 2020; the bound as the rule to be broken is ours.
+
+    >>> lang = BoundedDyck()
+    >>> lang.contains(["([])", "([)]"]).tolist(), lang.viable(["([(", "([(["]).tolist()
+    ([True, False], [True, False])
+    """
+
+    name = "dyck2d3"
+    summary = "properly nested ( ) and [ ], at most 3 open at once"
+    level = "regular"
+    tags = ("brackets", "star-free")
+    alphabet = ("(", ")", "[", "]")
+    rules = (nested("()", "[]"), most_open(3, "()", "[]"))
+    prompt_length = 5

@@ -1,0 +1,32 @@
+"""More a than b, and b first."""
+
+from __future__ import annotations
+
+from hf_ruleextrap.formal.language import Language
+from hf_ruleextrap.formal.rules import more, starts_with
+
+
+class Majority(Language):
+    """Words over {a, b} with more a than b, and b first.
+
+    In the language: ``baa``, ``baaba``. Not: ``ba`` (R1), ``a`` (R2).
+
+    The prompt ``ab`` breaks R2; ``aba`` keeps R1.
+
+    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
+    length (8: 128 ID, 128 OOD).
+
+    Source: the majority of Yang and Chiang, COLM 2024; the second rule is ours, since majority alone has no prompt that
+    cannot be mended.
+
+    >>> lang = Majority()
+    >>> lang.contains(["baa", "aab"]).tolist(), lang.viable(["bb", "a"]).tolist()
+    ([True, False], [True, False])
+    """
+
+    name = "majority"
+    summary = "more a than b, b first"
+    level = "deterministic context-free"
+    tags = ("counting", "one-counter", "C-RASP")
+    alphabet = ("a", "b")
+    rules = (more("a", "b"), starts_with("b"))

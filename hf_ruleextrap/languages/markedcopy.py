@@ -1,0 +1,35 @@
+"""w # w."""
+
+from __future__ import annotations
+
+from hf_ruleextrap.formal.patterns import exactly_one
+from hf_ruleextrap.formal.copying import Marked, copied
+
+
+class MarkedCopy(Marked):
+    """{ w # w : w over {a, b} }.
+
+    After the last # stands a copy of what stands before the first, and there is exactly one #.
+
+    In the language: ``#``, ``a#a``, ``ab#ab``. Not: ``ab#ba`` (R1), ``a#b#a`` (R2).
+
+    The prompt ``ab#b#`` breaks R2; ``ab#b#ab`` keeps R1. The prompt ``ab#b`` leaves each rule viable, but not both at
+    once.
+
+    Sampler: the length of w uniform on {0, …, (max_length - 1) // 2}, then each of its symbols. Prompts: all strings of
+    a length (5: 60 ID, 183 OOD).
+
+    Source: copying as in Delétang et al., ICLR 2023, and Jelassi et al., ICML 2024; the rules are ours.
+
+    >>> lang = MarkedCopy()
+    >>> lang.contains(["ab#ab", "ab#ba"]).tolist(), lang.viable(["ab#a", "ab#b"]).tolist()
+    ([True, False], [True, False])
+    """
+
+    name = "markedcopy"
+    summary = "w # w, w over {a, b}"
+    level = "context-sensitive"
+    tags = ("copying",)
+    alphabet = ("a", "b", "#")
+    rules = (copied("#"), exactly_one("#"))
+    prompt_length = 5

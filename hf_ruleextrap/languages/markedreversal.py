@@ -1,0 +1,36 @@
+"""w # w reversed."""
+
+from __future__ import annotations
+
+from hf_ruleextrap.formal.patterns import exactly_one
+from hf_ruleextrap.formal.copying import Marked, copied
+
+
+class MarkedReversal(Marked):
+    """{ w # v : w over {a, b}, v its reversal }.
+
+    After the last # stands the reversal of what stands before the first, and there is exactly one #.
+
+    In the language: ``#``, ``a#a``, ``ab#ba``. Not: ``ab#ab`` (R1), ``a#b#a`` (R2).
+
+    The prompt ``ab#a#`` breaks R2; ``ab#a#ba`` keeps R1. The prompt ``ab#a`` leaves each rule viable, but not both at
+    once.
+
+    Sampler: the length of w uniform on {0, …, (max_length - 1) // 2}, then each of its symbols. Prompts: all strings of
+    a length (5: 60 ID, 183 OOD).
+
+    Source: reversal as in Delétang et al., ICLR 2023; the rules are ours.
+
+    >>> lang = MarkedReversal()
+    >>> lang.contains(["ab#ba", "ab#ab"]).tolist(), lang.viable(["ab#b", "ab#a"]).tolist()
+    ([True, False], [True, False])
+    """
+
+    name = "markedreversal"
+    summary = "w # w reversed, w over {a, b}"
+    level = "deterministic context-free"
+    tags = ("copying",)
+    alphabet = ("a", "b", "#")
+    rules = (copied("#", reverse=True), exactly_one("#"))
+    prompt_length = 5
+    reverse = True

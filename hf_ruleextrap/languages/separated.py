@@ -1,0 +1,45 @@
+"""Balanced parentheses, then balanced brackets."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hf_ruleextrap.formal.patterns import in_blocks
+from hf_ruleextrap.formal.brackets import balanced
+from hf_ruleextrap.formal.language import Language
+from hf_ruleextrap.formal.machine import State
+from hf_ruleextrap.formal.words import BoolArray
+
+
+class Separated(Language):
+    """Balanced ( ), then balanced [ ], one of them perhaps empty.
+
+    [ ] are balanced, every parenthesis stands before every bracket, and ( ) are balanced.
+
+    In the language: ``()[]``, ``(())``, ``[][]``. Not: ``[`` (R1), ``[]()`` (R2), ``([])`` (R2).
+
+    The prompt ``[(`` breaks R2; ``[()]`` keeps R1 and R3. The prompt ``([`` leaves each rule viable, but not all at
+    once.
+
+    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
+    length (5: 25 ID, 999 OOD).
+
+    Source: a grammar of the authors' code, which could not be trained there; the rules are ours.
+
+    >>> lang = Separated()
+    >>> lang.contains(["()[]", "[]()"]).tolist(), lang.viable(["()[", "(["]).tolist()
+    ([True, False], [True, False])
+    """
+
+    name = "separated"
+    summary = "balanced ( ), then balanced [ ]"
+    level = "deterministic context-free"
+    tags = ("authors", "brackets", "one-counter", "C-RASP")
+    alphabet = ("(", ")", "[", "]")
+    rules = (balanced("[", "]"), in_blocks("()", "[]"), balanced("(", ")"))
+    prompt_length = 5
+
+    def alive(self, state: State) -> BoolArray:
+        """Once there is a bracket, no parenthesis is open."""
+        _, phase, depth = state
+        return np.asarray(super().alive(state) & ((phase == 0) | (depth == 0)))

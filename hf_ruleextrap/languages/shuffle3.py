@@ -1,0 +1,45 @@
+"""Balanced parentheses, brackets and braces, interleaved at will."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hf_ruleextrap.formal.brackets import balanced
+from hf_ruleextrap.formal.language import Language
+from hf_ruleextrap.formal.sampling import bracket_log_probability, bracket_words
+from hf_ruleextrap.formal.words import FloatArray, WordBatch
+
+
+class Shuffle3(Language):
+    """Balanced ( ), [ ] and { }, not necessarily nested (the shuffle of three Dyck languages).
+
+    In the language: ``()``, ``([)]``, ``{(})``. Not: ``[`` (R1), ``)(`` (R2), ``{`` (R3).
+
+    The prompt ``)[`` breaks R2; ``)[]`` keeps R1 and R3.
+
+    Sampler: length uniform on the even numbers up to max_length; each symbol uniform over those that leave the prefix
+    viable, only closing ones once these need all the room. Prompts: all strings of a length (4: 234 ID, 1062 OOD).
+
+    Source: Shuffle-k of Suzgun et al., 2019 (LSTM Networks Can Perform Dynamic Counting), with k = 3.
+
+    >>> lang = Shuffle3()
+    >>> lang.contains(["([)]", "]["]).tolist(), lang.viable(["([{", ")["]).tolist()
+    ([True, False], [True, False])
+    """
+
+    name = "shuffle3"
+    summary = "balanced ( ), [ ] and { }, interleaved at will"
+    level = "context-sensitive"
+    tags = ("brackets", "C-RASP")
+    alphabet = ("(", ")", "[", "]", "{", "}")
+    rules = (balanced("[", "]"), balanced("(", ")"), balanced("{", "}"))
+    prompt_length = 4
+    shortest = 2
+
+    def draw(self, n: int, max_length: int, rng: np.random.Generator) -> WordBatch:
+        """Length first, then symbol by symbol."""
+        return bracket_words(self, 2 * rng.integers(1, max_length // 2, size=n, endpoint=True), rng)
+
+    def log_probability(self, words: WordBatch, max_length: int) -> FloatArray:
+        """The product of the choices that lead to the word."""
+        return bracket_log_probability(self, words, max_length)

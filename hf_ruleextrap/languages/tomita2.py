@@ -1,0 +1,32 @@
+"""Tomita's second grammar: (10)*."""
+
+from __future__ import annotations
+
+from hf_ruleextrap.formal.automata import ends_with
+from hf_ruleextrap.formal.patterns import alternating
+from hf_ruleextrap.formal.regular import Regular
+
+
+class Tomita2(Regular):
+    """(10)* without the empty word: it ends with 0, and 1 and 0 alternate, 1 first.
+
+    In the language: ``10``, ``1010``. Not: ``101`` (R1), ``0`` (R2).
+
+    The prompt ``11`` breaks R2; ``110`` keeps R1.
+
+    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
+    length (8: 1 ID, 255 OOD).
+
+    Source: Tomita, CogSci 1982; the cut into two rules is ours.
+
+    >>> lang = Tomita2()
+    >>> lang.contains(["1010", "101"]).tolist(), lang.viable(["101", "11"]).tolist()
+    ([True, False], [True, False])
+    """
+
+    name = "tomita2"
+    summary = "(10)^n, n >= 1"
+    tags = ("tomita", "star-free", "C-RASP")
+    alphabet = ("0", "1")
+    rules = (ends_with("0"), alternating("1", "0"))
+    few_words = True

@@ -1,0 +1,31 @@
+"""Tomita's seventh grammar: 0*1*0*1*."""
+
+from __future__ import annotations
+
+from hf_ruleextrap.formal.automata import ends_with
+from hf_ruleextrap.formal.patterns import in_blocks
+from hf_ruleextrap.formal.regular import Regular
+
+
+class Tomita7(Regular):
+    """0*1*0*1* with a 1 at the end.
+
+    In the language: ``1``, ``0101``, ``1001``. Not: ``010`` (R1), ``10101`` (R2).
+
+    The prompt ``1010`` breaks R2; ``10101`` keeps R1.
+
+    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
+    length (8: 93 ID, 163 OOD).
+
+    Source: Tomita, CogSci 1982; the first rule is ours.
+
+    >>> lang = Tomita7()
+    >>> lang.contains(["0101", "10101"]).tolist(), lang.viable(["10", "1010"]).tolist()
+    ([True, False], [True, False])
+    """
+
+    name = "tomita7"
+    summary = "0*1*0*1, at least one 1 at the end"
+    tags = ("tomita", "star-free", "C-RASP")
+    alphabet = ("0", "1")
+    rules = (ends_with("1"), in_blocks("0", "1", "0", "1"))

@@ -1,0 +1,39 @@
+"""The word problem of the cyclic group of order 5."""
+
+from __future__ import annotations
+
+from hf_ruleextrap.formal.patterns import group_word
+from hf_ruleextrap.formal.regular import Regular
+from hf_ruleextrap.formal.rules import starts_with
+
+
+class Z5(Regular):
+    """a stands for +1 and b for -1 modulo 5: the sum is 0, and a first.
+
+    In the language: ``ab``, ``aaaaa``. Not: ``a`` (R1), ``ba`` (R2).
+
+    The prompt ``b`` breaks R2; ``ba`` keeps R1.
+
+    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
+    length (8: 128 ID, 128 OOD).
+
+    Source: state tracking as in Liu et al., ICLR 2023 (Transformers Learn Shortcuts to Automata), and Merrill et al.,
+    ICML 2024 (The Illusion of State); the second rule is ours, since no prompt of a word problem is beyond repair.
+
+    >>> lang = Z5()
+    >>> lang.contains(["aaaaa", "aab"]).tolist(), lang.viable(["aa", "b"]).tolist()
+    ([True, False], [True, False])
+    """
+
+    name = "z5"
+    summary = "a = +1 and b = -1 sum to 0 modulo 5, a first"
+    tags = ("state-tracking",)
+    alphabet = ("a", "b")
+    rules = (
+        group_word(
+            {"a": (1, 2, 3, 4, 0), "b": (4, 0, 1, 2, 3)},
+            name="sum_is_0",
+            summary="the sum of a = +1 and b = -1 is 0 modulo 5",
+        ),
+        starts_with("a"),
+    )
