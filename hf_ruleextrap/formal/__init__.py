@@ -22,11 +22,11 @@ from .sources import Source, always_stop, ngram, uniform
 from .words import WordBatch
 
 __all__ = [
+    "LEVELS",
     "Conjunction",
     "EqualBlocks",
     "Graph",
     "Kind",
-    "LEVELS",
     "Language",
     "Level",
     "Machine",

@@ -46,6 +46,7 @@ class Language(Conjunction):
         shortest: length of its shortest word; computed where it is not stated.
         paper_rules: the rules as the authors' code has them, where that differs.
         few_words: at most one word has each length, so that a training set can hold them all.
+        spare_r1: prompts that break R1, which then could not be tested, are left out.
         prompt_length: symbols in a prompt of the paper's experiment.
         paper_train_size: words drawn for training there, where not all words are used.
         parameters: what a word's own numbers are called, and mean; `parameter_values` computes them.
@@ -61,6 +62,7 @@ class Language(Conjunction):
     rules: tuple[Rule, ...]
     paper_rules: ClassVar[tuple[Rule, ...] | None] = None
     few_words: ClassVar[bool] = False
+    spare_r1: ClassVar[bool] = False
     prompt_length: ClassVar[int] = 8
     paper_train_size: ClassVar[int] = 512
     parameters: ClassVar[Mapping[str, str]] = {}
@@ -126,7 +128,7 @@ class Language(Conjunction):
         return {}
 
     def candidates(self, length: int, rng: np.random.Generator) -> list[str]:  # noqa: ARG002  # some sets are drawn
-        """The prompts of one length, ID and OOD together; by default all strings.
+        """The prompts of one length, ID and OOD together; by default all strings (see ``spare_r1``).
 
         Args:
             length: number of symbols, at least 1.
@@ -137,7 +139,8 @@ class Language(Conjunction):
                 f"{len(self.alphabet)}^{length} prompts of {self.name} are too many: the limit is 2^20, "
                 "give a smaller length"
             )
-        return ["".join(symbols) for symbols in product(self.alphabet, repeat=length)]
+        texts = ["".join(symbols) for symbols in product(self.alphabet, repeat=length)]
+        return list(WordBatch.from_strings(texts).take(self.rules[0].viable(texts))) if self.spare_r1 else texts
 
     # What follows.
 

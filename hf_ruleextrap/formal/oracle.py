@@ -10,12 +10,15 @@ from .prompts import PromptSet
 from .rules import Conjunction
 from .words import BoolArray, ByteArray, IntArray, WordBatch, symbol_codes
 
+_MOST_NODES, _MOST_NODES_EACH = 1 << 18, 1 << 12
+"""States of a search after which there is taken to be no completion: rules that are open may yet exclude each other."""
+
 
 def oracle(language: Language, prompts: PromptSet, *, max_new_symbols: int) -> tuple[WordBatch, BoolArray]:
     """The shortest completion after which all holds that still can.
 
     An ID prompt becomes a word of the language. After an OOD prompt every open rule holds; where they cannot all
-    (``abb`` for a^n b^n), R1 does.
+    (``abb`` for a^n b^n), the first of them does, which is R1 unless the prompt breaks it.
 
     Args:
         language: the language.
@@ -35,6 +38,12 @@ def oracle(language: Language, prompts: PromptSet, *, max_new_symbols: int) -> t
     for target, rows in _targets(language, prompts):
         words = prompts.words.take(rows)
         found[rows], finished[rows] = _shortest(target, words, language.alphabet, max_new_symbols)
+    for i, rule in enumerate(language.rules):
+        # Of three rules, two may be open, and cannot hold together.
+        first = ~finished & prompts.ood & prompts.open[:, i] & ~prompts.open[:, :i].any(axis=1)
+        rows = np.flatnonzero(first & (prompts.open.sum(axis=1) > 1))
+        words = prompts.words.take(rows)
+        found[rows], finished[rows] = _shortest(rule, words, language.alphabet, max_new_symbols)
     return WordBatch.from_strings(found.tolist()), finished
 
 
@@ -130,12 +139,13 @@ class _Broken(Machine):
 def _shortest(
     target: Machine, prompts: WordBatch, alphabet: tuple[str, ...], limit: int
 ) -> tuple[list[str], BoolArray]:
-    """Breadth-first over the states that each prompt can reach, each state once."""
+    """Breadth-first over the states that each prompt can reach, each state once a layer."""
     symbols = symbol_codes(alphabet)
     found, done = [""] * len(prompts), np.zeros(len(prompts), np.bool_)
     owner, state = np.arange(len(prompts)), target.read(prompts)
     # For each layer after the first, the node that each node comes from, and the symbol between them.
     layers: list[tuple[IntArray, IntArray]] = []
+    walked = 0
     for _ in range(limit + 1):
         hits = np.flatnonzero(target.accepts(state) & ~done[owner]) if len(owner) else np.zeros(0, np.int64)
         for node in hits[np.unique(owner[hits], return_index=True)[1]]:
@@ -150,6 +160,9 @@ def _shortest(
         first = np.sort(distinct((owner, *state))[0])
         layers.append((parent[first], symbol[first]))
         owner, state = owner[first], tuple(register[first] for register in state)
+        walked += len(owner)
+        if walked > _MOST_NODES and walked > _MOST_NODES_EACH * len(prompts):
+            break
     return found, done
 
 

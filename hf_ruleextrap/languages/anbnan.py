@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hf_ruleextrap.formal.patterns import in_blocks
 from hf_ruleextrap.formal.language import Language
 from hf_ruleextrap.formal.machine import State
+from hf_ruleextrap.formal.patterns import in_blocks
 from hf_ruleextrap.formal.rules import Rule
 from hf_ruleextrap.formal.words import BoolArray, ByteArray
 
@@ -48,7 +48,7 @@ class AnBnAn(Language):
     The prompt ``aaba`` can still keep each rule, but not both at once; ``aabab`` breaks R2, and ``aababa`` keeps R1.
 
     Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length (8: 6 ID, 250 OOD).
+    length that leave R1 viable (8: 6 ID, 20 OOD).
 
     Source: an unused grammar of the authors' code, which generates it without rules; the two rules are ours.
 
@@ -69,6 +69,7 @@ class AnBnAn(Language):
         ),
         in_blocks("a", "b", "a"),
     )
+    spare_r1 = True
     few_words = True
 
     def alive(self, state: State) -> BoolArray:

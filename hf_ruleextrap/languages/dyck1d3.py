@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.patterns import most_open
+from hf_ruleextrap.formal.automata import finite_automaton
 from hf_ruleextrap.formal.regular import Regular
-from hf_ruleextrap.formal.brackets import balanced
+from hf_ruleextrap.formal.rules import equal_counts
 
 
 class ShallowDyck(Regular):
-    """Balanced ( ), and never more than three open at once.
+    """Balanced ( ), and never more than three open at once: as many ( as ), and the depth stays within 0 and 3.
 
-    In the language: ``()``, ``(())()``, ``((()))``. Not: ``(`` (R1), ``)(`` (R1), ``(((())))`` (R2).
+    In the language: ``()``, ``(())()``, ``((()))``. Not: ``(`` (R1), ``)(`` (R2), ``(((())))`` (R2).
 
     The prompt ``((((`` breaks R2; ``(((())))`` keeps R1.
 
@@ -28,4 +28,13 @@ class ShallowDyck(Regular):
     summary = "balanced ( ), at most 3 open at once"
     tags = ("brackets", "star-free", "C-RASP")
     alphabet = ("(", ")")
-    rules = (balanced("(", ")"), most_open(3, "()"))
+    rules = (
+        equal_counts("(", ")"),
+        finite_automaton(
+            "()",
+            0,
+            lambda depth, s: depth + 1 if s == "(" and depth < 3 else depth - 1 if s == ")" and depth > 0 else None,
+            name="depth_within_3",
+            summary="every ) closes an open (, and never more than 3 ( are open",
+        ),
+    )

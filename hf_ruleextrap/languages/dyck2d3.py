@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.patterns import most_open
 from hf_ruleextrap.formal.brackets import nested
 from hf_ruleextrap.formal.language import Language
+from hf_ruleextrap.formal.patterns import most_open
 
 
 class BoundedDyck(Language):
@@ -15,7 +15,7 @@ class BoundedDyck(Language):
     The prompt ``([([`` breaks R2; ``([([])])`` keeps R1.
 
     Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length (5: 88 ID, 936 OOD).
+    length that leave R1 viable (5: 88 ID, 48 OOD).
 
     Source: Dyck-(k, m) of Hewitt et al., EMNLP 2020; the bound as the rule to be broken is ours.
 
@@ -30,4 +30,5 @@ class BoundedDyck(Language):
     tags = ("brackets", "star-free")
     alphabet = ("(", ")", "[", "]")
     rules = (nested("()", "[]"), most_open(3, "()", "[]"))
+    spare_r1 = True
     prompt_length = 5

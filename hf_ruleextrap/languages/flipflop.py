@@ -36,7 +36,7 @@ class FlipFlop(Regular):
     The prompt ``w1i1i`` is ID; ``w11`` breaks R2, and ``w11r1`` keeps R1.
 
     Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length (4: 10 ID, 615 OOD).
+    length that leave R1 viable (4: 10 ID, 471 OOD).
 
     Source: Liu et al., NeurIPS 2023 (Exposing Attention Glitches with Flip-Flop Language Modeling); the cut into rules
     is ours.
@@ -68,4 +68,5 @@ class FlipFlop(Regular):
             summary="instructions and bits alternate, a w first",
         ),
     )
+    spare_r1 = True
     prompt_length = 4

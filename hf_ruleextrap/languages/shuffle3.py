@@ -18,7 +18,8 @@ class Shuffle3(Language):
     The prompt ``)[`` breaks R2; ``)[]`` keeps R1 and R3.
 
     Sampler: length uniform on the even numbers up to max_length; each symbol uniform over those that leave the prefix
-    viable, only closing ones once these need all the room. Prompts: all strings of a length (4: 234 ID, 1062 OOD).
+    viable, only closing ones once these need all the room. Prompts: all strings of a length that leave R1 viable (4:
+    234 ID, 524 OOD).
 
     Source: Shuffle-k of Suzgun et al., 2019 (LSTM Networks Can Perform Dynamic Counting), with k = 3.
 
@@ -33,6 +34,7 @@ class Shuffle3(Language):
     tags = ("brackets", "C-RASP")
     alphabet = ("(", ")", "[", "]", "{", "}")
     rules = (balanced("[", "]"), balanced("(", ")"), balanced("{", "}"))
+    spare_r1 = True
     prompt_length = 4
     shortest = 2
 
