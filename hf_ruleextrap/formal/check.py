@@ -91,7 +91,7 @@ class _Tree:
         self.depth = max(
             d for d in range(1, _LONGEST + 1) if d == 1 or sum(k**i for i in range(d + 1)) <= _MOST_STRINGS
         )
-        self.starts = [sum(k**i for i in range(d)) for d in range(self.depth + 2)]
+        self.starts: list[int] = [sum(k**i for i in range(d)) for d in range(self.depth + 2)]
         self.words = ["".join(word) for d in range(self.depth + 1) for word in product(self.alphabet, repeat=d)]
         self.batch = WordBatch.from_strings(self.words)
 
@@ -231,6 +231,8 @@ def _samples(language: Language, tree: _Tree) -> str:
 
 
 def _probabilities(language: Language) -> str:
+    if language.paper:
+        return "not asked: the authors' samplers leave words out"
     longest, words = _few(language)
     batch = WordBatch.from_strings(words)
     logs = language.log_probability(batch, longest)
@@ -278,10 +280,10 @@ def _prompts(language: Language, tree: _Tree) -> str:
         raise _Failure(
             "no OOD prompt leaves R1 open, the rule to be tested: put the other one first, or see candidates"
         )
-    for i in np.flatnonzero(prompts.ood == language.viable(texts)):
+    for i in np.flatnonzero(prompts.ood == language.viable(texts)).tolist():
         raise _Failure(f"the prompt {texts[i]!r} is labelled {prompts[i].kind}, and viable() says otherwise")
     for column, rule in zip(prompts.open.T, language.rules, strict=True):
-        for i in np.flatnonzero(column != rule.viable(texts)):
+        for i in np.flatnonzero(column != rule.viable(texts)).tolist():
             raise _Failure(f"the prompt {texts[i]!r} is labelled wrong about {rule.name}")
     if language.prompt_length <= tree.depth:
         good = language.contains(tree.words)
@@ -330,7 +332,7 @@ def _shortest(language: Language, tree: _Tree, prompts: PromptSet, completions: 
     for key in np.unique(keys, axis=0):
         good = (holds | ~key[1:]).all(axis=1) if key[0] else language.contains(tree.words)
         distance = tree.distance(good)
-        for i in np.flatnonzero((keys == key).all(axis=1)):
+        for i in np.flatnonzero((keys == key).all(axis=1)).tolist():
             text, completion = prompts.words[i], completions[i]
             if text in place and distance[place[text]] < len(completion):
                 raise _Failure(
