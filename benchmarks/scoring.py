@@ -76,7 +76,7 @@ def main() -> None:
     print(f"{arguments.n:,} completions of up to {arguments.longest} symbols, seconds (median of {arguments.repeats})")
     print(f"{'language':10}{'strings':>9}{'ids':>9}{'aggregate':>11}{'row by row':>12}{'strings':>9}{'ids':>7}")
     few = min(arguments.n, 5000)
-    for name in list_languages():
+    for name in list_languages(tag="paper"):
         language = get_language(name)
         prompts, completions = completions_of(language, arguments.n, arguments.longest)
         ours = seconds(lambda: formal.score(language, prompts, completions), arguments.repeats)  # noqa: B023  # at once

@@ -1,4 +1,4 @@
-"""Build the dataset repositories of all languages, or of some, as folders.
+"""Build the dataset repositories of the paper's languages, or of those given, as folders.
 
     python dataset_scripts/build.py [LANGUAGE …] [--to FOLDER]
 
@@ -16,7 +16,7 @@ from hf_ruleextrap.languages import list_languages
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("languages", nargs="*", help="default: all")
+    parser.add_argument("languages", nargs="*", help="default: the six of the paper")
     arguments, rest = parser.parse_known_args()
-    codes = [main(["publish", "dataset", name, *rest]) for name in arguments.languages or list_languages()]
+    codes = [main(["publish", "dataset", name, *rest]) for name in arguments.languages or list_languages(tag="paper")]
     sys.exit(max(codes))

@@ -105,7 +105,7 @@ def test_train_prints_the_table_and_what_to_type_next(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["sample", "anbm"], "unknown language 'anbm': did you mean 'anbn'"),
+        (["sample", "annbn"], "unknown language 'annbn': did you mean 'anbn'"),
         (["sample", "anbn", "--max-length", "1"], "give max_length >= 2"),
         (["sample", "anbn", "-n", "-1"], "give 0 or more"),
         (["sample", "anbn", "--seed", "-1"], "give 0 or more"),

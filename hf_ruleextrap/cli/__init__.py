@@ -10,6 +10,7 @@ from hf_ruleextrap import __version__
 from . import (
     architectures,
     chance,
+    check,
     evaluate,
     languages,
     mass,
@@ -30,6 +31,7 @@ __all__ = ["build_parser", "main", "train"]
 # In the order of `--help`: the mathematics, a model, many models.
 _COMMANDS = [
     languages,
+    check,
     sample,
     prompts,
     chance,

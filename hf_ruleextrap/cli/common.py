@@ -85,10 +85,10 @@ def print_report(report: Report) -> None:
         print(f"  {number(rate)}  {interval(rate):12}  {what}")
 
 
-def reporting(work: Callable[[], None]) -> int:
-    """Do the work; turn a user's mistake into its line and the exit code 2."""
+def reporting(work: Callable[[], int | None]) -> int:
+    """Do the work, which may give the exit code; turn a user's mistake into its line and the exit code 2."""
     try:
-        work()
+        return work() or 0
     except RuleExtrapError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -100,4 +100,3 @@ def reporting(work: Callable[[], None]) -> int:
         # Whoever read our output has seen enough.
         sys.stderr.close()
         return 0
-    return 0

@@ -55,11 +55,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _training_words(folder: Path, language: Language) -> WordBatch | None:
     """What a checkpoint was trained on, where it lies in its run folder (or in that folder's ``last/``)."""
+    from hf_ruleextrap.languages import get_language
     from hf_ruleextrap.train.recipe import Recipe, splits_of
 
     for note in (folder / "recipe.yaml", folder.parent / "recipe.yaml"):
         if note.exists():
             recipe = Recipe.from_file(note)
-            if recipe.language == language.name:
+            if get_language(recipe.language).name == language.name:
                 return splits_of(recipe, language).train
     return None

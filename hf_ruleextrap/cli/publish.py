@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
         from hf_ruleextrap.hub.checkpoint import finished_runs
         from hf_ruleextrap.languages import list_languages
 
-        jobs = [("dataset", name) for name in list_languages()] + [("metric", None)]
+        jobs = [("dataset", name) for name in list_languages(tag="paper")] + [("metric", None)]
         jobs += [("checkpoint", str(run)) for run in finished_runs(arguments.name or "runs")]
     for what, name in jobs:
         _publish_one(argparse.Namespace(**{**vars(arguments), "what": what, "name": name}))

@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 
-from .language import LEVELS, Language
+from .language import Language
 from .machine import Machine, State, distinct
 from .oracle import oracle
 from .prompts import PromptSet
@@ -48,7 +48,7 @@ class _Failure(Exception):  # not an error but a finding
 def check(language: Language) -> list[Finding]:
     """The whole contract, in the order in which its failures are best mended.
 
-    What is stated; rules and membership; the viability of each rule and of the language against brute force; samples
+    Rules and membership; the viability of each rule and of the language against brute force; samples
     and their probabilities; prompts and their labels; the oracle's completions. Nothing is raised: whatever goes wrong
     in the language's own code is a finding, too.
 
@@ -56,9 +56,6 @@ def check(language: Language) -> list[Finding]:
     >>> all(finding.holds for finding in check(get_language("anbn")))
     True
     """
-    findings = [_finding("what is stated", lambda: _stated(language))]
-    if not findings[0].holds:
-        return findings
     tree = _Tree(language)
     checks: dict[str, Callable[[], str]] = {"rules and membership": lambda: _membership(language, tree)}
     for i, rule in enumerate(language.rules, start=1):
@@ -70,7 +67,7 @@ def check(language: Language) -> list[Finding]:
         "prompts": lambda: _prompts(language, tree),
         "oracle": lambda: _oracle(language, tree),
     }
-    return findings + [_finding(what, work) for what, work in checks.items()]
+    return [_finding(what, work) for what, work in checks.items()]
 
 
 def _finding(what: str, work: Callable[[], str]) -> Finding:
@@ -120,31 +117,6 @@ class _Tree:
     def extension(self, good: BoolArray, prefix: str) -> str:
         """The first of the shortest good strings that begin with a prefix."""
         return next(self.words[i] for i in np.flatnonzero(good) if self.words[i].startswith(prefix))
-
-
-def _stated(language: Language) -> str:
-    faults = [
-        (not isinstance(getattr(language, "name", None), str), "name is missing: give a short string"),
-        (
-            not isinstance(getattr(language, "summary", None), str),
-            "summary is missing: give the language as a sentence",
-        ),
-        (getattr(language, "level", None) not in LEVELS, f"level is not one of: {', '.join(LEVELS)}"),
-        (len(set(language.alphabet)) != len(language.alphabet), "the alphabet holds a symbol twice"),
-        (
-            not all(len(s) == 1 and s.isascii() and s.isprintable() and s != " " for s in language.alphabet),
-            "the alphabet holds something that is no printable ASCII character",
-        ),
-        (len(language.alphabet) < 2, "the alphabet needs two symbols, or no prompt can be beyond repair"),
-        (len(language.rules) < 2, "two rules are needed: R1, to be tested, and R2, which prompts break"),
-        (not all(rule.name.isidentifier() for rule in language.rules), "a rule's name is not an identifier"),
-        (len({rule.name for rule in language.rules}) < len(language.rules), "two rules have one name"),
-        (not all(rule.summary for rule in language.rules), "a rule lacks its summary, a sentence"),
-    ]
-    for fault, text in faults:
-        if fault:
-            raise _Failure(text)
-    return f"{language.summary} ({language.level})"
 
 
 def _membership(language: Language, tree: _Tree) -> str:

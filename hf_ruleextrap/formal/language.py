@@ -52,6 +52,9 @@ class Language(Conjunction):
         parameters: what a word's own numbers are called, and mean; `parameter_values` computes them.
         paper: whether this object follows the authors' released code where it differs: in data, in prompts,
             in how a rule reads a completion. Each language's docstring says what that changes.
+
+    Raises:
+        RuleExtrapError: an attribute is missing, or not what it is to be.
     """
 
     name: ClassVar[str]
@@ -68,6 +71,9 @@ class Language(Conjunction):
     parameters: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, *, paper: bool = False) -> None:
+        for fault, text in _faults(type(self)):
+            if fault:
+                raise RuleExtrapError(text)
         self.paper = paper
         rules = self.paper_rules if paper and self.paper_rules else self.rules
         super().__init__([rule.of_language(self.alphabet) for rule in rules])
@@ -258,3 +264,24 @@ class Language(Conjunction):
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.summary}{', as in the paper' if self.paper else ''}>"
+
+
+def _faults(language: type[Language]) -> Iterator[tuple[bool, str]]:
+    """What can be wrong with what a language states, each with the sentence that says so."""
+    for name in ("name", "summary"):
+        value = getattr(language, name, "")
+        yield not (isinstance(value, str) and value), f"{name} is missing: give a string"
+    level = getattr(language, "level", None)
+    yield level not in LEVELS, f"level is {level!r}: give one of {', '.join(map(repr, LEVELS))}"
+    alphabet = getattr(language, "alphabet", ())
+    symbols = all(isinstance(s, str) and len(s) == 1 and s.isascii() and s.isprintable() and s != " " for s in alphabet)
+    yield not symbols, f"the alphabet is {alphabet!r}: each symbol is one printable ASCII character"
+    yield len(set(alphabet)) != len(alphabet), f"the alphabet {alphabet!r} holds a symbol twice"
+    yield len(alphabet) < 2, "the alphabet needs two symbols at least: with one, no prompt is beyond repair"
+    rules = getattr(language, "rules", ())
+    yield len(rules) < 2, "rules are missing: give R1, to be tested, and R2, which prompts break"
+    yield not all(isinstance(rule, Rule) for rule in rules), "something in rules is no Rule: see hf_ruleextrap.formal"
+    names = [rule.name for rule in rules]
+    yield not all(name.isidentifier() for name in names), f"the rules are called {names!r}: give identifiers"
+    yield len(set(names)) < len(names), f"the rules are called {names!r}: give each a name of its own"
+    yield not all(rule.summary for rule in rules), "a rule lacks its summary: give a sentence"

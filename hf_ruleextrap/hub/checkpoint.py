@@ -27,7 +27,7 @@ def repository_name(run: str | Path) -> str:
         RuleExtrapError: the folder holds no finished run.
     """
     recipe = _results(Path(run)).recipe
-    return f"{recipe.language}-{recipe.architecture}"
+    return f"{recipe.language_name}-{recipe.architecture}"
 
 
 def branch_of(run: str | Path) -> str | None:
@@ -41,7 +41,7 @@ def finished_runs(folder: str | Path) -> list[Path]:
     found: dict[str, tuple[int, Path]] = {}
     for path in sorted(Path(folder).glob("*/results.json")):
         recipe = Results.read(path.parent).recipe
-        name = f"{recipe.language}-{recipe.architecture}"
+        name = f"{recipe.language_name}-{recipe.architecture}"
         found[name] = min(found.get(name, (recipe.seed, path.parent)), (recipe.seed, path.parent))
     return sorted(run for _, run in found.values())
 
@@ -87,7 +87,7 @@ def _card(results: Results, folder: Path, organization: str) -> str:
     return render(
         "model.md",
         card_data=_metadata(results, organization),
-        repository=f"{organization}/{recipe.language}-{recipe.architecture}",
+        repository=f"{organization}/{recipe.language_name}-{recipe.architecture}",
         language=language,
         recipe=recipe,
         training=results.training,
@@ -109,8 +109,8 @@ def _metadata(results: Results, organization: str) -> str:
     found = [
         EvalResult(
             task_type="text-generation",
-            dataset_type=f"{organization}/{recipe.language}",
-            dataset_name=f"{recipe.language} prompts",
+            dataset_type=f"{organization}/{results.best.language}",
+            dataset_name=f"{results.best.language} prompts",
             dataset_config="prompts",
             dataset_split=kind,
             metric_type=f"{organization}/rule_extrapolation",
@@ -120,12 +120,12 @@ def _metadata(results: Results, organization: str) -> str:
         for kind, name, rate in _rates(results)
     ]
     return ModelCardData(
-        model_name=f"{recipe.language}-{recipe.architecture}",
+        model_name=f"{recipe.language_name}-{recipe.architecture}",
         license="apache-2.0",
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["formal-languages", "rule-extrapolation"],
-        datasets=[f"{organization}/{recipe.language}"],
+        datasets=[f"{organization}/{results.best.language}"],
         metrics=[f"{organization}/rule_extrapolation"],
         eval_results=found,
     ).to_yaml()
@@ -135,7 +135,7 @@ def _write_eval_results(results: Results, folder: Path, organization: str) -> No
     """The same rates as ``.eval_results/LANGUAGE.yaml``, which the Hub reads, too."""
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
-    language = results.recipe.language
+    language = results.best.language
     entries = [
         EvalResultEntry(
             dataset_id=f"{organization}/{language}",

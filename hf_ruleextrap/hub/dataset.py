@@ -60,7 +60,7 @@ def write_dataset(
         RuleExtrapError: unknown language, or ``max_length`` too small.
     """
     language = get_language(language)
-    paper = get_language(language.name, paper=True)
+    paper = type(language)(paper=True)
     large = train_size > shard_words and not language.few_words
     default = build_splits(
         language,
@@ -87,6 +87,8 @@ def write_dataset(
             for kind, text in (("id", "prompts that some suffix completes"), ("ood", "prompts that none does"))
         },
     }
+    if "paper" not in language.tags:
+        del tables["paper"]
     folder = Path(folder)
     configs: list[dict[str, Any]] = []
     for name, splits in tables.items():
@@ -123,7 +125,7 @@ def write_dataset(
         max_length=max_length,
         held_out=_HOW[language.few_words],
         columns=language.parameters,
-        paper_overlap=overlap(authors),
+        paper_overlap=overlap(authors) if "paper" in tables else None,
         prompt_length=language.prompt_length,
         docstring=_prose(language),
         version=__version__,

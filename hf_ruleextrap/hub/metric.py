@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hf_ruleextrap import __version__
-from hf_ruleextrap.languages import get_language, list_languages
+from hf_ruleextrap.languages import built_in_languages, get_language
 from hf_ruleextrap.metrics.build import build_metric
 
 from .cards import ORGANIZATION, render
@@ -18,7 +18,7 @@ def write_metric(folder: str | Path, *, organization: str = ORGANIZATION) -> lis
     card = render(
         "metric.md",
         repository=f"{organization}/rule_extrapolation",
-        languages=[get_language(name) for name in list_languages()],
+        languages=[get_language(name) for name in built_in_languages()],
         version=__version__,
         citation=CITATION,
     )

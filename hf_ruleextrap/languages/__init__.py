@@ -1,34 +1,75 @@
-"""The languages, one file each; a file in this folder is found by being there."""
+"""The languages, one file each; a file in this folder is found by being there, and so are those of other packages."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
+import sys
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
 
-from hf_ruleextrap.errors import unknown
+from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.formal.generated import PREFIX, generated_language
-from hf_ruleextrap.formal.language import Language
+from hf_ruleextrap.formal.language import LEVELS, Language
+
+GROUP = "hf_ruleextrap.languages"
+"""The entry point group by which another package brings languages: a name, and ``module:Class``."""
 
 
-def list_languages() -> list[str]:
-    """The names of all languages, sorted.
+def built_in_languages() -> list[str]:
+    """The names of the languages that come with this package, sorted.
 
-    >>> "anbn" in list_languages()
-    True
+    >>> len(built_in_languages())
+    34
     """
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def list_languages(*, level: str | None = None, tag: str | None = None) -> list[str]:
+    """The names of all languages, sorted: the built-in ones, and those of installed packages.
+
+    Args:
+        level: only those of one of `LEVELS`.
+        tag: only those with a tag; ``"paper"`` gives the six of the paper.
+
+    Raises:
+        RuleExtrapError: unknown level or tag.
+
+    >>> list_languages(tag="paper")
+    ['anbn', 'anbncn', 'ban', 'bban', 'csdyck', 'dyck']
+    >>> list_languages(level="deterministic context-free", tag="copying")
+    ['markedreversal']
+    """
+    names = sorted({*built_in_languages(), *_installed()})
+    if level is None and tag is None:
+        return names
+    if level is not None and level not in LEVELS:
+        raise unknown("level", level, LEVELS)
+    classes = {name: _class_of(name) for name in names}
+    tags = {one for found in classes.values() for one in found.tags}
+    if tag is not None and tag not in tags:
+        raise unknown("tag", tag, tags)
+    return [
+        name
+        for name, found in classes.items()
+        if (level is None or found.level == level) and (tag is None or tag in found.tags)
+    ]
 
 
 def get_language(name: str | Language, *, paper: bool = False) -> Language:
     """The language of a name.
 
     Args:
-        name: one of `list_languages`, or that of a generated language, e.g. ``"random-regular-7"``; a Language is
-            returned as it is.
+        name: one of `list_languages`; or a generated one, e.g. ``"random-regular-7"``; or a class in a file of your
+            own, ``"my_language.py:MyLanguage"``. A Language is returned as it is.
         paper: follow the authors' released code where it differs (see `Language.paper`).
 
     Raises:
-        RuleExtrapError: unknown name; the message gives the nearest ones.
+        RuleExtrapError: unknown name (the message gives the nearest ones); no such file or class; or what is there is
+            no language.
 
     >>> get_language("anbn").alphabet
     ('a', 'b')
@@ -37,13 +78,76 @@ def get_language(name: str | Language, *, paper: bool = False) -> Language:
         return name
     if name.startswith(PREFIX):
         return generated_language(name, paper)
-    if name not in list_languages():
-        raise unknown("language", name, list_languages())
-    module = importlib.import_module(f"{__name__}.{name}")
-    classes = [
-        c
-        for c in vars(module).values()
-        if isinstance(c, type) and issubclass(c, Language) and c.__module__ == module.__name__
+    found = _class_of(name)
+    try:
+        return found(paper=paper)
+    except RuleExtrapError as error:
+        raise RuleExtrapError(f"{name}: {error}") from None
+
+
+def _class_of(name: str) -> type[Language]:
+    if ".py:" in name or name.endswith(".py"):
+        return _from_file(name)
+    if name in built_in_languages():
+        (found,) = _languages_in(importlib.import_module(f"{__name__}.{name}"))
+        return found
+    if name in _installed():
+        point = _installed()[name]
+        try:
+            return _checked(name, point.load())
+        except (ImportError, AttributeError) as error:
+            raise RuleExtrapError(f"{name}: {point.value} of another package cannot be loaded: {error}") from None
+    hint = "A language of your own is FILE.py:CLASS"
+    raise unknown("language", name, list_languages(), hint)
+
+
+@cache
+def _installed() -> dict[str, EntryPoint]:
+    """What other packages bring; a built-in language keeps its name."""
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in built_in_languages()}
+
+
+def _from_file(reference: str) -> type[Language]:
+    """The class of ``FILE.py:CLASS``."""
+    file, _, name = reference.rpartition(":") if ".py:" in reference else (reference, "", "")
+    path = Path(file)
+    if not path.is_file():
+        raise RuleExtrapError(f"there is no file {file!r}: give FILE.py:CLASS, from the folder you are in")
+    module = _executed(path)
+    classes = [found.__name__ for found in _languages_in(module)]
+    if not name:
+        raise RuleExtrapError(f"{file!r} lacks the class: give {file}:{classes[0] if classes else 'CLASS'}")
+    if not hasattr(module, name):
+        raise unknown(f"class of {file}", name, classes) if classes else RuleExtrapError(f"{file} holds no Language")
+    return _checked(reference, getattr(module, name))
+
+
+def _executed(path: Path) -> ModuleType:
+    # Under a name of its own, which dataclasses and pickles look up.
+    name = f"hf_ruleextrap_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise RuleExtrapError(f"{path}, line {error.lineno}: {error.msg}") from None
+    except Exception as error:
+        raise RuleExtrapError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from None
+    return module
+
+
+def _languages_in(module: ModuleType) -> list[type[Language]]:
+    """The languages that a module makes, not those that it imports."""
+    return [
+        found
+        for found in vars(module).values()
+        if isinstance(found, type) and issubclass(found, Language) and found.__module__ == module.__name__
     ]
-    (language,) = classes
-    return language(paper=paper)
+
+
+def _checked(name: str, found: object) -> type[Language]:
+    if isinstance(found, type) and issubclass(found, Language):
+        return found
+    raise RuleExtrapError(f"{name} is {found!r:.60}, no Language: derive it from hf_ruleextrap.formal.Language")

@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.languages import get_language, list_languages
+from hf_ruleextrap.languages import built_in_languages, get_language
 from hf_ruleextrap.metrics import GOLDEN, RULE_EXTRAPOLATION
 
 _PACKAGE = Path(__file__).parents[1]
@@ -51,7 +51,7 @@ def flat_source() -> str:
     Raises:
         RuleExtrapError: two modules give a name of their own to different things.
     """
-    modules = [f"{_NAME}.languages.{name}" for name in list_languages()]
+    modules = [f"{_NAME}.languages.{name}" for name in built_in_languages()]
     imports: defaultdict[str, set[str]] = defaultdict(set)
     owners: dict[str, str] = {}
     parts = []
@@ -61,7 +61,7 @@ def flat_source() -> str:
             if owners.setdefault(name, module) != module:
                 raise RuleExtrapError(f"{owners[name]} and {module} both define {name}: give one of them another name")
         parts.append(_body(module, tree, imports))
-    classes = ", ".join(type(get_language(name)).__name__ for name in list_languages())
+    classes = ", ".join(type(get_language(name)).__name__ for name in built_in_languages())
     listed = f"LANGUAGES = {{language.name: language() for language in ({classes})}}\n"
     return "\n\n".join([_HEADER + _statements(imports), *parts, listed])
 

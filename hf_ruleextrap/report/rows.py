@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from hf_ruleextrap.evaluation import Evaluation
-from hf_ruleextrap.formal import Kind, Report
+from hf_ruleextrap.formal import LEVELS, Kind, Report
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.train.grid import key_of
 from hf_ruleextrap.train.results import Results
 
 # The paper's two rules stand first in every language.
 _R1, _R2 = 0, 1
-_LEVELS = ["regular", "context-free", "context-sensitive"]
 
 PAPER = json.loads((Path(__file__).parent / "paper.json").read_text(encoding="utf-8"))
 """The authors' figures, with their source: ``results[language][architecture][column]``."""
@@ -117,7 +116,7 @@ def summarize(results: Sequence[Results]) -> list[Row]:
 def languages_of(results: Sequence[Results]) -> list[str]:
     """The languages of some runs, in Chomsky order, and by name within a level."""
     return sorted(
-        {run.recipe.language for run in results}, key=lambda name: (_LEVELS.index(get_language(name).level), name)
+        {run.recipe.language for run in results}, key=lambda name: (LEVELS.index(get_language(name).level), name)
     )
 
 

@@ -80,7 +80,7 @@ def key_of(recipe: Recipe) -> str:
     # Without defaults, so that a key that recipes get later changes no key of today.
     values = recipe.model_dump(exclude=_ELSEWHERE, exclude_defaults=True)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-    return f"{recipe.language}-{recipe.architecture}-seed{recipe.seed}-{digest[:8]}"
+    return f"{recipe.language_name}-{recipe.architecture}-seed{recipe.seed}-{digest[:8]}"
 
 
 def _with_axes(base: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    language: str = Field("anbn", description="the language to train on")
+    language: str = Field("anbn", description="the language to train on: a name, or FILE.py:CLASS")
     paper: bool = Field(False, description="the authors' data and prompts, where the language's own differ")
     max_length: int = Field(64, ge=1, description="most symbols in a training word")
     train_size: int = Field(512, ge=1, description="words to train on; a language with few words gives all of them")
@@ -87,9 +87,14 @@ class Recipe(BaseModel):
     report_to: Literal["none", "tensorboard", "trackio", "wandb"] = Field("none", description="an experiment tracker")
 
     @property
+    def language_name(self) -> str:
+        """What the language is called in names of folders and repositories: of ``FILE.py:CLASS``, the class."""
+        return self.language.rpartition(":")[2]
+
+    @property
     def run_dir(self) -> Path:
         """The run folder."""
-        return Path(self.output_dir or f"runs/{self.language}-{self.architecture}-seed{self.seed}")
+        return Path(self.output_dir or f"runs/{self.language_name}-{self.architecture}-seed{self.seed}")
 
     @property
     def completion_limit(self) -> int:

@@ -37,7 +37,7 @@ def test_a_chain_by_pencil_and_paper() -> None:
     assert found.tolist() == pytest.approx([1 / 4 + 2 * 1 / 8 * 1 / 4])
 
 
-@pytest.mark.parametrize("name", list_languages())
+@pytest.mark.parametrize("name", list_languages(tag="paper"))
 def test_the_words_are_all_words_and_the_masses_add_up(name: str) -> None:
     language = get_language(name)
     length = 6 if len(language.alphabet) < 4 else 4

@@ -28,14 +28,14 @@ from hf_ruleextrap.hub.metric import write_metric
 def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all repositories, small."""
     folder = tmp_path_factory.mktemp("repositories")
-    for name in list_languages():
+    for name in [*list_languages(tag="paper"), "flipflop"]:
         words = ["--max-length", "32", "--train-size", "200"]
         assert main(["publish", "dataset", name, "--to", str(folder), *words]) == 0
     assert main(["publish", "metric", "--to", str(folder)]) == 0
     return folder
 
 
-@pytest.mark.parametrize("name", list_languages())
+@pytest.mark.parametrize("name", list_languages(tag="paper"))
 def test_every_configuration_loads_and_is_what_it_says(
     name: str, parent: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,7 +86,7 @@ def test_a_word_s_own_numbers(name: str, word: str, values: dict[str, int]) -> N
     assert {key: int(column[0]) for key, column in columns.items() if key not in ("text", "length")} == values
 
 
-@pytest.mark.parametrize("name", list_languages())
+@pytest.mark.parametrize("name", list_languages(tag="paper"))
 def test_the_card_is_valid_and_its_numbers_and_code_are_true(
     name: str, parent: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,7 +127,7 @@ def test_a_variable_that_is_missing_is_an_error() -> None:
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, said in (
         (["dataset"], "publish dataset needs a language: anbn"),
-        (["dataset", "anbm"], "did you mean 'anbn'"),
+        (["dataset", "annbn"], "did you mean 'anbn'"),
         (["dataset", "anbn", "--max-length", "1"], "max_length 1 is too small"),
     ):
         assert main(["publish", *words, "--to", str(tmp_path)]) == 2
@@ -141,7 +141,7 @@ def test_all_writes_every_dataset_the_metric_and_the_runs(
     words = ["--to", "site", "--max-length", "32", "--train-size", "100"]
     assert main(["publish", "all", str(tiny_run.parent), *words]) == 0
     names = {path.name for path in (tmp_path / "site" / "ruleextrap").iterdir()}
-    assert names == {*list_languages(), "rule_extrapolation", "anbn-lstm"}
+    assert names == {*list_languages(tag="paper"), "rule_extrapolation", "anbn-lstm"}
     assert capsys.readouterr().out.count("files,") == len(names)
 
 

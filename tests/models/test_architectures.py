@@ -120,7 +120,7 @@ def test_without_a_seed_the_global_state_decides():
         ("lstm", {"vocab_size": 2}, "vocab_size is 2"),
         ("lstm", {"language": "anbn"}, "exactly one of language and vocab_size"),
         ("lstm", {"vocab_size": None}, "exactly one of language and vocab_size"),
-        ("lstm", {"vocab_size": None, "language": "anbm"}, "unknown language 'anbm'"),
+        ("lstm", {"vocab_size": None, "language": "annbn"}, "unknown language 'annbn'"),
     ],
 )
 def test_a_mistake_is_one_clear_line(name, options, message):

@@ -68,7 +68,7 @@ def test_a_sequence_longer_than_its_positions_is_refused_in_one_line() -> None:
         architecture_config("linear", vocab_size=5, overrides={"read": "first"})
 
 
-@pytest.mark.parametrize("language", list_languages())
+@pytest.mark.parametrize("language", list_languages(tag="paper"))
 def test_the_default_form_reads_each_position(language: str) -> None:
     model = build_model("linear", language=language, seed=0).eval()
     prompts = get_language(language).prompts("ood", limit=8)

@@ -106,8 +106,8 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_the_same(
 
 
 @pytest.mark.parametrize("architecture", ["lstm", "transformer"])
-@pytest.mark.parametrize("language", list_languages())
-def test_every_language_runs_with_every_architecture(language: str, architecture: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("language", [*list_languages(tag="paper"), "flipflop", "markedcopy"])
+def test_a_language_runs_with_an_architecture(language: str, architecture: str, tmp_path: Path) -> None:
     values = {"language": language, "architecture": architecture, "max_steps": 2, "eval_steps": 2}
     results = run(recipe(tmp_path / "run", **values))
     assert results.best.kinds["ood"].report.headline.n > 0
@@ -145,7 +145,7 @@ def test_loss_on_padding_counts_every_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"language": "anbm"}, "unknown language 'anbm': did you mean 'anbn'"),
+        ({"language": "annbn"}, "unknown language 'annbn': did you mean 'anbn'"),
         ({"architecture": "lstn"}, "unknown architecture 'lstn': did you mean 'lstm'"),
         ({"model": {"hiden_size": 3}}, "hidden_size"),
         ({"max_length": 1}, "give max_length >= 2"),

@@ -92,7 +92,7 @@ def test_a_cell_s_key_is_its_recipe_s_and_not_its_place_s() -> None:
         ({"seed": 3}, "axis seed is 3: give a list of values"),
         ({"seed": [0, 0]}, "two cells are the same (anbn-lstm-seed0-"),
         ({"seed": [-1]}, "seed is -1"),
-        ({"language": ["anbm"]}, "anbm"),
+        ({"language": ["annbn"]}, "annbn"),
         ({"architecture": ["lstn"]}, "lstn"),
         ({"model.hidden_sise": [8]}, "hidden_size"),
         ({"model.hidden_size": [0]}, "hidden_size"),

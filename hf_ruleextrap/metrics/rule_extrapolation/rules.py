@@ -2,8 +2,8 @@
 
 from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.formal.scoring import aggregate, score
-from hf_ruleextrap.languages import get_language, list_languages
+from hf_ruleextrap.languages import built_in_languages, get_language
 
-LANGUAGES = {name: get_language(name) for name in list_languages()}
+LANGUAGES = {name: get_language(name) for name in built_in_languages()}
 
 __all__ = ["LANGUAGES", "RuleExtrapError", "aggregate", "score", "unknown"]
