@@ -12,6 +12,9 @@ from .common import Commands, natural
 # Words that `publish dataset` holds out for validation, and for test, however many there are to train on.
 _MOST_HELD_OUT = 20_000
 
+# What `publish dataset` calls the suite of generated problems.
+_SUITE = "random"
+
 
 def add(commands: Commands) -> None:
     """Add the command."""
@@ -20,7 +23,10 @@ def add(commands: Commands) -> None:
         "what", choices=("dataset", "checkpoint", "metric", "space", "all"), help="a space is the metric's"
     )
     parser.add_argument(
-        "name", nargs="?", help="the dataset's language, the checkpoint's run folder, or the folder of all runs"
+        "name",
+        nargs="?",
+        help="the dataset's language (random: the suite of generated problems), the checkpoint's run folder, or the "
+        "folder of all runs",
     )
     parser.add_argument("--to", default=".", help="the folder that gets ORG/NAME (default: this one)")
     parser.add_argument("--org", default="ruleextrap", help="whose repository it is (default ruleextrap)")
@@ -43,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
         from hf_ruleextrap.hub.checkpoint import finished_runs
         from hf_ruleextrap.languages import list_languages
 
-        jobs = [("dataset", name) for name in list_languages(tag="paper")] + [("metric", None)]
+        jobs = [("dataset", name) for name in [*list_languages(tag="paper"), _SUITE]] + [("metric", None)]
         jobs += [("checkpoint", str(run)) for run in finished_runs(arguments.name or "runs")]
     for what, name in jobs:
         _publish_one(argparse.Namespace(**{**vars(arguments), "what": what, "name": name}))
@@ -95,6 +101,11 @@ def _write_repository(arguments: argparse.Namespace, parent: Path) -> tuple[Path
         folder = owner / repository_name(arguments.name)
         files = write_checkpoint(arguments.name, folder, organization=organization)
         return folder, files, f'AutoModelForCausalLM.from_pretrained("{organization}/{folder.name}")'
+    if arguments.name == _SUITE:
+        from hf_ruleextrap.hub.suite import REPOSITORY, write_suite
+
+        folder = owner / REPOSITORY
+        return folder, write_suite(folder, organization=organization), f'load_dataset("{organization}/{folder.name}")'
     from hf_ruleextrap.hub.dataset import write_dataset
     from hf_ruleextrap.languages import get_language, list_languages
 

@@ -74,16 +74,15 @@ def write_table(columns: dict[str, Any], path: Path, *, note: str = "") -> None:
     """Write a Parquet file; under its name there is never part of one.
 
     Args:
-        columns: arrays or lists of one length; lists of strings for ``broken`` and ``open``.
+        columns: arrays or lists of one length, at least 1; a list's rows may be lists of strings.
         path: where.
         note: kept in the file's metadata.
     """
     import pyarrow as pa
     from pyarrow.parquet import write_table as write
 
-    lists = {"broken", "open"}
     arrays = {
-        name: pa.array(values, type=pa.list_(pa.string()) if name in lists else None)
+        name: pa.array(values, type=pa.list_(pa.string()) if isinstance(values[0], list) else None)
         for name, values in columns.items()
     }
     table = pa.table(arrays)

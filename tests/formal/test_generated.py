@@ -1,0 +1,239 @@
+"""Generated problems against their own sentences, read by a reader that knows nothing of the rules' code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import product
+
+import numpy as np
+import pytest
+
+from hf_ruleextrap import get_language, random_conjunction
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.formal import (
+    Conjunction,
+    Language,
+    WordBatch,
+    at_most,
+    balanced,
+    count_mod,
+    equal_counts,
+    explore,
+    no_factor,
+    oracle,
+    ordered,
+    starts_with,
+)
+from hf_ruleextrap.formal.generated import GeneratedLanguage
+from hf_ruleextrap.formal.suite import signature, suite
+from hf_ruleextrap.formal.viability import Finite, OneCounter, leaves_counts_free
+
+SUITE = suite()
+NAMES = [language.name for language in SUITE]
+
+
+def is_balanced(word: str, opening: str, closing: str) -> bool:
+    depths = np.cumsum([(x == opening) - (x == closing) for x in word] or [0])
+    return bool(depths[-1] == 0 and depths.min() >= 0)
+
+
+def in_order(word: str, symbols: list[str]) -> bool:
+    places = [symbols.index(x) for x in word if x in symbols]
+    return places == sorted(places)
+
+
+SENTENCES: dict[str, Callable[[str, tuple[str, ...]], bool]] = {
+    r"the number of (.) is (.) modulo (.)": lambda w, g: w.count(g[0]) % int(g[2]) == int(g[1]),
+    r"the length is (.) modulo (.)": lambda w, g: len(w) % int(g[1]) == int(g[0]),
+    r"an even number of (.) after the last (.)": lambda w, g: w.rpartition(g[1])[2].count(g[0]) % 2 == 0,
+    r"starts with (.)": lambda w, g: w[:1] == g[0],
+    r"ends with (.)": lambda w, g: w[-1:] == g[0],
+    r"at most (.) (.)": lambda w, g: w.count(g[1]) <= int(g[0]),
+    r"at least (.) (.)": lambda w, g: w.count(g[1]) >= int(g[0]),
+    r"never (.+)": lambda w, g: g[0] not in w,
+    r"(.+) somewhere": lambda w, g: g[0] in w,
+    r"(every . before .*)": lambda w, g: in_order(w, re.findall("every (.)", g[0])),
+    r"as many (.) as (.)": lambda w, g: w.count(g[0]) == w.count(g[1]),
+    r"as many (.) as (.) as (.)": lambda w, g: w.count(g[0]) == w.count(g[1]) == w.count(g[2]),
+    r"(.) (.) are balanced": lambda w, g: is_balanced(w, g[0], g[1]),
+}
+
+
+def predicate(sentence: str) -> Callable[[str], bool]:
+    (found,) = [(match.groups(), p) for text, p in SENTENCES.items() if (match := re.fullmatch(text, sentence))]
+    groups, holds = found
+    return lambda word: holds(word, groups)
+
+
+def strings(language: Language, longest: int) -> list[str]:
+    return ["".join(w) for n in range(longest + 1) for w in product(language.alphabet, repeat=n)]
+
+
+@pytest.mark.parametrize("language", SUITE, ids=NAMES)
+def test_the_proof_holds_when_read_from_the_sentences(language: GeneratedLanguage) -> None:
+    first, second = (predicate(rule.summary) for rule in language.rules)
+    longest = {2: 10, 3: 7, 4: 6}[len(language.alphabet)]
+    words = strings(language, longest)
+    r1, r2 = np.array([[first(w), second(w)] for w in words]).T
+    assert [rule.holds(words).tolist() for rule in language.rules] == [r1.tolist(), r2.tolist()]
+    assert (r1 & r2)[1:].any()
+    assert (r1 & ~r2).any()
+    assert (r2 & ~r1).any()
+    # Of at most two symbols: what mends them is within the strings that were read.
+    kept = {word for word, good in zip(words, r1 & r2, strict=True) if good}
+    heads = {word[:n] for word in kept if word for n in range(len(word) + 1)}
+    short = [word for word in words if len(word) <= 2]
+    assert language.viable(short).tolist() == [word in heads for word in short]
+    # An OOD prompt breaks R2 whatever follows.
+    keep_r2 = {word[:4] for word, keeps in zip(words, r2, strict=True) if keeps}
+    assert not keep_r2 & set(language.prompts("ood", length=4).texts)
+    if language.proof.longest == longest:
+        proof = language.proof
+        assert [proof.both, proof.only_r1, proof.only_r2] == [
+            int(kept[1:].sum()) for kept in (r1 & r2, r1 & ~r2, r2 & ~r1)
+        ]
+
+
+@pytest.mark.parametrize("language", SUITE, ids=NAMES)
+def test_what_follows_from_rules_works(language: GeneratedLanguage) -> None:
+    drawn = language.sample(100, max_length=40, rng=np.random.default_rng(0))
+    assert language.contains(drawn).all()
+    logs = language.log_probability(drawn, 40)
+    assert logs is not None
+    assert np.isfinite(logs).all()
+    prompts = language.prompts(limit=10)
+    completions, finished = oracle(language, prompts, max_new_symbols=40)
+    whole = prompts.words.followed_by(completions)
+    assert finished.all()
+    assert language.contains(whole.take(~prompts.ood)).all()
+    assert language.rules[0].holds(whole.take(prompts.ood)).all()
+    assert prompts.open[prompts.ood].tolist() == [[True, False]] * int(prompts.ood.sum())
+    assert min(language.proof.id_prompts, language.proof.ood_prompts) >= 8
+    assert language.shortest == len(next(iter(language.words(12))))
+
+
+def test_the_suite_is_a_hundred_different_problems() -> None:
+    assert len(SUITE) == 100
+    assert len(set(map(signature, SUITE))) == 100
+
+
+def test_a_signature_forgets_the_letters_alone() -> None:
+    def made(letters: str, symbol: str) -> Language:
+        rules = (at_most(symbol, 1), starts_with(symbol))
+        body = {"name": "x", "summary": "", "level": "regular", "alphabet": tuple(letters), "rules": rules}
+        return type("Made", (Language,), body)()
+
+    assert signature(made("ab", "a")) == signature(made("ab", "b")) == signature(made("xy", "y"))
+    assert signature(made("ab", "a")) != signature(made("abc", "a"))
+
+
+def test_a_seed_is_a_language_in_every_process() -> None:
+    names = NAMES[::9]
+    text = "from hf_ruleextrap import get_language as g; import sys\n"
+    text += (
+        "for n in sys.argv[1:]: x = g(n); print(n, x.alphabet, [r.summary for r in x.rules], x.prompts()[0], x.proof)"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", text, *names],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    here = [(get_language(name), name) for name in names]
+    expected = "".join(
+        f"{name} {x.alphabet} {[rule.summary for rule in x.rules]} {x.prompts()[0]} {x.proof}\n"  # type: ignore[attr-defined]
+        for x, name in here
+    )
+    assert outputs == {expected}
+
+
+def test_a_seed_stays_the_language_that_it_was() -> None:
+    # Changes when published results would no longer be about the same problem.
+    assert random_conjunction(7).summary == "cvc somewhere and starts with g"
+    assert random_conjunction(0, "context-free").summary == "every h before every l and c l are balanced"
+    assert random_conjunction(0, "context-sensitive").summary == "o l are balanced and l p are balanced"
+
+
+def test_a_generated_language_is_found_by_its_name_and_can_be_sent_away() -> None:
+    language = random_conjunction(7, level="regular")
+    assert language.name == "random-regular-7"
+    assert type(get_language(language.name)) is type(language)
+    assert get_language(language.name, paper=True).paper
+    again = pickle.loads(pickle.dumps(get_language(language.name, paper=True)))
+    assert (again.name, again.paper) == (language.name, True)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (lambda: random_conjunction(1, "regulr"), "unknown level 'regulr': did you mean 'regular'"),
+        (lambda: random_conjunction(-1), "seed is -1: give 0 or more"),
+        (lambda: get_language("random-regular-x"), "'random-regular-x' names no generated language: give"),
+        (lambda: get_language("random-regular-07"), "names no generated language"),
+    ],
+)
+def test_a_mistake_is_one_line(mistake: Callable[[], object], message: str) -> None:
+    with pytest.raises(RuleExtrapError, match=message) as caught:
+        mistake()
+    assert "\n" not in str(caught.value)
+
+
+def test_one_counter_is_exact_far_out() -> None:
+    # a^n needs n b, and with at most two b only a^n with n <= 2 has them.
+    equal = OneCounter(equal_counts("a", "b"), at_most("b", 2), "ab")
+    counter, bound = equal_counts("a", "b"), at_most("b", 2)
+    prefixes = WordBatch.from_strings(["", "aa", "aaa", "bb", "bba", "a" * 500, "ab" * 3])
+    alive = equal.alive(counter.read(prefixes), bound.read(prefixes))
+    assert alive.tolist() == [True, True, False, True, True, False, False]
+    # The difference of a and b must become even at each c^m end: only parities of the same kind meet.
+    parity = count_mod("b", 2, 1)
+    free = OneCounter(balanced("a", "b"), parity, "ab")
+    far = WordBatch.from_strings(["a" * 301, "a" * 300 + "b" * 300, "b"])
+    assert free.alive(balanced("a", "b").read(far), parity.read(far)).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("counter", [equal_counts("a", "b"), balanced("a", "b")], ids=["equal", "balanced"])
+@pytest.mark.parametrize(
+    "finite", [ordered("b", "a"), at_most("a", 2), no_factor("bb"), no_factor("ab"), count_mod("a", 3, 2)], ids=str
+)
+def test_one_counter_is_what_long_words_say(counter: object, finite: object) -> None:
+    rules = [counter, finite]
+    machine = Conjunction(rules)  # type: ignore[arg-type]
+    joint = OneCounter(*rules, "ab")  # type: ignore[arg-type]
+    # Each state within four symbols, and whether twenty more lead to a word.
+    graph = explore(machine, "ab", 24)
+    near = graph.depth <= 4
+    expected = (graph.distance >= 0)[near]
+    first, second = machine.split(tuple(register[near] for register in graph.states))
+    assert joint.alive(first, second).tolist() == expected.tolist()
+
+
+def test_finite_rules_that_exclude_each_other_are_one_line() -> None:
+    with pytest.raises(RuleExtrapError, match="exclude each other"):
+        Finite(Conjunction([starts_with("a"), starts_with("b")]), "ab")
+
+
+@pytest.mark.parametrize(
+    ("rule", "free"),
+    [
+        (starts_with("a"), True),
+        (no_factor("ab"), True),
+        (count_mod("a", 3, 1), True),
+        (at_most("a", 2), False),
+        (ordered("a", "b"), False),
+        (no_factor("cc"), True),
+    ],
+    ids=str,
+)
+def test_which_rules_leave_counts_free(rule: object, free: bool) -> None:
+    assert leaves_counts_free(equal_counts("a", "b", "c"), rule, "abc") == free  # type: ignore[arg-type]
