@@ -123,7 +123,8 @@ def random_conjunction(seed: int, level: str = "regular") -> GeneratedLanguage:
 
     Args:
         seed: 0 or more.
-        level: ``"regular"``, ``"context-free"`` or ``"context-sensitive"``.
+        level: ``"regular"``, ``"context-free"`` (or ``"deterministic context-free"``, which these are) or
+            ``"context-sensitive"``.
 
     Raises:
         RuleExtrapError: another level, or a negative seed.
@@ -132,11 +133,12 @@ def random_conjunction(seed: int, level: str = "regular") -> GeneratedLanguage:
     >>> lang.name, lang.level, lang.contains(lang.sample(3, max_length=9, rng=np.random.default_rng(0))).all()
     ('random-regular-7', 'regular', np.True_)
     """
-    if level not in _DRAWS:
+    kind = next((kind for kind, found in _LEVEL_OF.items() if found == level), level)
+    if kind not in _DRAWS:
         raise unknown("level", level, _DRAWS)
     if seed < 0:
         raise RuleExtrapError(f"seed is {seed}: give 0 or more")
-    return _generate(level, int(seed))()
+    return _generate(kind, int(seed))()
 
 
 def generated_language(name: str, paper: bool = False) -> GeneratedLanguage:
@@ -222,22 +224,23 @@ def _alphabet(dice: _Dice, size: int) -> tuple[str, ...]:
     return tuple(sorted(dice.some(_LETTERS, size)))
 
 
+_LEVEL_OF = {"context-free": "deterministic context-free"}
 _DRAWS = {"regular": _regular, "context-free": _context_free, "context-sensitive": _context_sensitive}
 
 
 @lru_cache(maxsize=256)
-def _generate(level: str, seed: int) -> type[GeneratedLanguage]:
+def _generate(kind: str, seed: int) -> type[GeneratedLanguage]:
     """Draw until the proof holds."""
-    name = f"{PREFIX}{level}-{seed}"
+    name = f"{PREFIX}{kind}-{seed}"
     dice = _Dice(name)
     for attempt in count(1):
-        alphabet, rules = _DRAWS[level](dice)
+        alphabet, rules = _DRAWS[kind](dice)
         if rules[0].name == rules[1].name:
             continue
         attributes = {
             "name": name,
             "summary": " and ".join(rule.summary for rule in rules),
-            "level": level,
+            "level": _LEVEL_OF.get(kind, kind),
             "alphabet": alphabet,
             "rules": tuple(rules),
             "prompt_length": _PROMPT_LENGTH[len(alphabet)],
