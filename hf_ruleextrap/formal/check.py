@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 
 import numpy as np
 
@@ -23,7 +23,11 @@ _MOST_NODES = 20_000
 _MOST_LAYERS = 64
 _NEVER = 1 << 30
 _DRAWS = 20_000
+_MANY = 400
 _COMPLETION = 64
+
+
+_RESTS_ON_VIABILITY = ("probabilities of samples", "prompts", "oracle")
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,13 @@ def check(language: Language) -> list[Finding]:
         "prompts": lambda: _prompts(language, tree),
         "oracle": lambda: _oracle(language, tree),
     }
-    return [_finding(what, work) for what, work in checks.items()]
+    findings: list[Finding] = []
+    for what, work in checks.items():
+        if what in _RESTS_ON_VIABILITY and any("viability" in f.check and not f.holds for f in findings):
+            findings.append(Finding(what, False, "not looked at before the viability holds, on which it rests"))
+        else:
+            findings.append(_finding(what, work))
+    return findings
 
 
 def _finding(what: str, work: Callable[[], str]) -> Finding:
@@ -228,15 +238,13 @@ def _probabilities(language: Language) -> str:
 
 
 def _few(language: Language) -> tuple[int, list[str]]:
-    """All words up to a length of which there are not too many."""
+    """All words up to a length, at which there are a few hundred of them or which is long."""
+    words: list[str] = []
     longest = language.shortest
-    words = list(language.words(longest))
-    while longest < 2 * _LONGEST and len(words) <= 500:
-        longest += 1
-        more = list(language.words(longest))
-        if len(more) > 5_000 or (longest > language.shortest + 6 and len(language.alphabet) ** longest > 1 << 26):
-            return longest - 1, words
-        words = more
+    for longest, of_length in groupby(language.words(language.shortest + 2 * _LONGEST), len):
+        words += of_length
+        if len(words) > _MANY:
+            break
     return longest, words
 
 

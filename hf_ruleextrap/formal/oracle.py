@@ -10,8 +10,8 @@ from .prompts import PromptSet
 from .rules import Conjunction
 from .words import BoolArray, ByteArray, IntArray, WordBatch, symbol_codes
 
-_MOST_NODES, _MOST_NODES_EACH = 1 << 18, 1 << 12
-"""States of a search after which there is taken to be no completion: rules that are open may yet exclude each other."""
+_MOST_NODES, _MOST_NODES_EACH = 1 << 16, 1 << 10
+"""States, in all and for each prompt, after which several open rules are taken to exclude each other."""
 
 
 def oracle(language: Language, prompts: PromptSet, *, max_new_symbols: int) -> tuple[WordBatch, BoolArray]:
@@ -145,7 +145,8 @@ def _shortest(
     owner, state = np.arange(len(prompts)), target.read(prompts)
     # For each layer after the first, the node that each node comes from, and the symbol between them.
     layers: list[tuple[IntArray, IntArray]] = []
-    walked = 0
+    # A rule on its own, and a language, know what is viable; several rules of three know it of each.
+    may_fail, walked = type(target) is Conjunction and len(target.rules) > 1, 0
     for _ in range(limit + 1):
         hits = np.flatnonzero(target.accepts(state) & ~done[owner]) if len(owner) else np.zeros(0, np.int64)
         for node in hits[np.unique(owner[hits], return_index=True)[1]]:
@@ -161,7 +162,7 @@ def _shortest(
         layers.append((parent[first], symbol[first]))
         owner, state = owner[first], tuple(register[first] for register in state)
         walked += len(owner)
-        if walked > _MOST_NODES and walked > _MOST_NODES_EACH * len(prompts):
+        if may_fail and walked > max(_MOST_NODES, _MOST_NODES_EACH * len(prompts)):
             break
     return found, done
 
