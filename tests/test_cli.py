@@ -12,6 +12,7 @@ from tiny import TINY
 
 from hf_ruleextrap import score
 from hf_ruleextrap.cli import main
+from hf_ruleextrap.formal import LEVELS
 from hf_ruleextrap.languages import list_languages
 
 ROOT = Path(__file__).parents[1]
@@ -24,11 +25,35 @@ def output(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 def test_languages(capsys: pytest.CaptureFixture[str]) -> None:
     rows = json.loads(output(capsys, "languages", "--json"))
-    assert [row["name"] for row in rows] == list_languages()
+    assert sorted(row["name"] for row in rows) == list_languages()
+    assert [LEVELS.index(row["level"]) for row in rows] == sorted(LEVELS.index(row["level"]) for row in rows)
     anbn = next(row for row in rows if row["name"] == "anbn")
     assert [rule["summary"] for rule in anbn["rules"]] == ["as many a as b", "every a before every b"]
     text = output(capsys, "languages")
     assert all(rule["summary"] in text for row in rows for rule in row["rules"])
+    some = json.loads(output(capsys, "languages", "--level", "regular", "--tag", "star-free", "--json"))
+    assert 0 < len(some) < len(rows)
+    assert all(row["level"] == "regular" and "star-free" in row["tags"] for row in some)
+
+
+def test_check(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    text = output(capsys, "check", "anbn")
+    assert text.strip().splitlines()[-1] == "anbn: all 8 checks hold"
+    found = json.loads(output(capsys, "check", "dyck", "--paper", "--json"))
+    assert found["holds"]
+    assert all(finding["holds"] for finding in found["findings"])
+    (tmp_path / "mine.py").write_text(
+        "from hf_ruleextrap.languages.anbn import AnBn\nfrom hf_ruleextrap.formal import Language\n\n\n"
+        'class Mine(AnBn):\n    name = "mine"\n    alive = Language.alive\n',
+        encoding="utf-8",
+    )
+    reference = f"{tmp_path}/mine.py:Mine"
+    assert main(["check", reference]) == 1
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert any(line.startswith("FAIL  viability of the language: 'b' is said to be viable") for line in lines)
+    assert lines[-1] == "mine: 4 of 8 checks failed; mend 'viability of the language' first"
+    assert main(["check", reference, "--json"]) == 1
+    assert not json.loads(capsys.readouterr().out)["holds"]
 
 
 def test_architectures(capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +131,9 @@ def test_train_prints_the_table_and_what_to_type_next(capsys: pytest.CaptureFixt
     ("words", "message"),
     [
         (["sample", "annbn"], "unknown language 'annbn': did you mean 'anbn'"),
+        (["languages", "--level", "regulr"], "unknown level 'regulr': did you mean 'regular'"),
+        (["languages", "--tag", "papr"], "unknown tag 'papr': did you mean 'paper'"),
+        (["check", "nowhere.py:Mine"], "there is no file 'nowhere.py'"),
         (["sample", "anbn", "--max-length", "1"], "give max_length >= 2"),
         (["sample", "anbn", "-n", "-1"], "give 0 or more"),
         (["sample", "anbn", "--seed", "-1"], "give 0 or more"),

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from .common import Commands, add_json, print_json
+
+if TYPE_CHECKING:
+    from hf_ruleextrap.formal import Language
 
 
 def add(commands: Commands) -> None:
@@ -12,6 +17,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("languages", help="list the languages and their rules, by level")
     parser.add_argument("--level", help="only this one, e.g. regular")
     parser.add_argument("--tag", help="only languages with this tag, e.g. paper")
+    parser.add_argument("--markdown", action="store_true", help="print a table, as in docs/languages.md")
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -37,6 +43,9 @@ def run(arguments: argparse.Namespace) -> None:
             for language in languages
         )
         return
+    if arguments.markdown:
+        print("\n".join(_table(languages)))
+        return
     width = max((len(language.name) for language in languages), default=0)
     for level in LEVELS:
         of_level = [language for language in languages if language.level == level]
@@ -47,3 +56,13 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"  {language.name:{width}}  {language.summary}{tags}")
             for i, rule in enumerate(language.rules, start=1):
                 print(f"  {'':{width}}  R{i} {rule.summary}")
+
+
+def _table(languages: Sequence[Language]) -> Iterator[str]:
+    """A line a language, in the order given."""
+    yield "| name | words | level | rules, R1 first | tags |"
+    yield "|---|---|---|---|---|"
+    for language in languages:
+        rules = "; ".join(rule.summary for rule in language.rules)
+        cells = (f"`{language.name}`", language.summary, language.level, rules, ", ".join(language.tags))
+        yield f"| {' | '.join(cells)} |"

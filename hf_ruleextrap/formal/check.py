@@ -240,12 +240,11 @@ def _probabilities(language: Language) -> str:
 def _few(language: Language) -> tuple[int, list[str]]:
     """All words up to a length, at which there are a few hundred of them or which is long."""
     words: list[str] = []
-    longest = language.shortest
-    for longest, of_length in groupby(language.words(language.shortest + 2 * _LONGEST), len):
+    for _, of_length in groupby(language.words(language.shortest + 2 * _LONGEST), len):
         words += of_length
         if len(words) > _MANY:
             break
-    return longest, words
+    return len(words[-1]), words
 
 
 def _prompts(language: Language, tree: _Tree) -> str:
