@@ -5,6 +5,7 @@ from __future__ import annotations
 from .automata import ends_with, finite_automaton
 from .brackets import balanced, closes_open, nested
 from .chance import chance
+from .complexity import Complexity, complexity
 from .copying import Marked, copied
 from .counting import WordCounts
 from .equal_blocks import EqualBlocks
@@ -23,6 +24,7 @@ from .words import WordBatch
 
 __all__ = [
     "LEVELS",
+    "Complexity",
     "Conjunction",
     "EqualBlocks",
     "Graph",
@@ -50,6 +52,7 @@ __all__ = [
     "balanced",
     "chance",
     "closes_open",
+    "complexity",
     "copied",
     "count_mod",
     "ends_with",

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from hf_ruleextrap.errors import RuleExtrapError
 
 from .machine import State
-from .rules import Rule
+from .rules import Rule, combinator
 from .words import PAD_CODE, BoolArray, ByteArray
 
 _MOST_STATES = 10_000
@@ -34,6 +34,8 @@ class FiniteAutomaton(Rule):
     symbols: tuple[str, ...]
     table: tuple[tuple[int, ...], ...]
     accepting: tuple[int, ...]
+
+    finite = True
 
     @cached_property
     def _following(self) -> npt.NDArray[np.uint16]:
@@ -120,6 +122,7 @@ def finite_automaton(
     return FiniteAutomaton(tuple(symbols), tuple(table), accepting, name=name, summary=summary)
 
 
+@combinator
 def ends_with(symbol: str) -> Rule:
     """The word ends with a symbol.
 

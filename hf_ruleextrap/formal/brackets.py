@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .machine import Register, State
-from .rules import Rule, plural
-from .words import BoolArray, ByteArray, WordBatch
+from .rules import Rule, combinator, plural
+from .words import BoolArray, ByteArray, IntArray, WordBatch
 
 _LONG = 4096
 """Symbols above which a word is read on its own by a rule whose state grows."""
@@ -44,6 +44,10 @@ class Balanced(Rule):
     def alive(self, state: State) -> BoolArray:
         """No bracket closed nothing."""
         return np.asarray(state[0] >= 0)
+
+    def depth(self, state: State) -> IntArray:
+        """How many are open."""
+        return np.maximum(state[0], 0).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,12 @@ class Nested(Rule):
         """Nothing fatal was seen."""
         return np.asarray(state[0] >= 0)
 
+    def depth(self, state: State) -> IntArray:
+        """How many are open."""
+        return np.maximum(state[0], 0).astype(np.int64)
 
+
+@combinator
 def balanced(opening: str, closing: str) -> Rule:
     """One kind of bracket is balanced; all other symbols are ignored.
 
@@ -146,6 +155,7 @@ def balanced(opening: str, closing: str) -> Rule:
     return Balanced(opening, closing, name=f"balanced_{kind}", summary=f"{opening} {closing} are balanced")
 
 
+@combinator
 def closes_open(opening: str, closing: str) -> Rule:
     """No bracket closes nothing; some may stay open. With as many of both, the word is balanced.
 
@@ -156,6 +166,7 @@ def closes_open(opening: str, closing: str) -> Rule:
     return Balanced(opening, closing, False, name=name, summary=summary)
 
 
+@combinator
 def nested(*pairs: str) -> Rule:
     """Brackets of all the kinds are closed in the reverse order of their opening (a Dyck word).
 

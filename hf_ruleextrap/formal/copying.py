@@ -9,7 +9,7 @@ import numpy as np
 
 from .language import Language
 from .machine import State
-from .rules import Rule
+from .rules import Rule, combinator
 from .words import BoolArray, ByteArray, FloatArray, IntArray, WordBatch
 
 _MISMATCH, _BEFORE = -2, -1
@@ -59,7 +59,12 @@ class Copied(Rule):
         """Always: one more mark, and the word."""
         return np.ones(len(state[1]), np.bool_)
 
+    def depth(self, state: State) -> IntArray:
+        """How much is remembered."""
+        return state[1].astype(np.int64)
 
+
+@combinator
 def copied(mark: str, *, reverse: bool = False) -> Rule:
     """What stands after the last mark is what stands before the first one.
 

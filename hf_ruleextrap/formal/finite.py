@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from .automata import finite_automaton
-from .rules import Rule
+from .rules import Rule, combinator
 
 
+@combinator
 def count_mod(symbol: str, modulus: int, remainder: int) -> Rule:
     """The number of a symbol leaves a remainder.
 
@@ -22,6 +23,7 @@ def count_mod(symbol: str, modulus: int, remainder: int) -> Rule:
     )
 
 
+@combinator
 def length_mod(modulus: int, remainder: int) -> Rule:
     """The number of symbols leaves a remainder.
 
@@ -38,6 +40,7 @@ def length_mod(modulus: int, remainder: int) -> Rule:
     )
 
 
+@combinator
 def at_most(symbol: str, n: int) -> Rule:
     """No more than n of a symbol.
 
@@ -53,6 +56,7 @@ def at_most(symbol: str, n: int) -> Rule:
     )
 
 
+@combinator
 def at_least(symbol: str, n: int) -> Rule:
     """n or more of a symbol.
 
@@ -69,6 +73,7 @@ def at_least(symbol: str, n: int) -> Rule:
     )
 
 
+@combinator
 def no_factor(factor: str) -> Rule:
     """Some symbols never follow each other directly: ``no_factor("aa")`` forbids two neighbouring a.
 
@@ -84,6 +89,7 @@ def no_factor(factor: str) -> Rule:
     )
 
 
+@combinator
 def has_factor(factor: str) -> Rule:
     """Some symbols follow each other directly somewhere.
 

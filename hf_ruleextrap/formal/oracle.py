@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from .language import Language
-from .machine import Machine, State, distinct
+from .machine import Machine, distinct
 from .prompts import PromptSet
-from .rules import Conjunction
-from .words import BoolArray, ByteArray, IntArray, WordBatch, symbol_codes
+from .rules import Conjunction, NonEmpty
+from .words import BoolArray, IntArray, WordBatch, symbol_codes
 
 _MOST_NODES, _MOST_NODES_EACH = 1 << 16, 1 << 10
 """States, in all and for each prompt, after which several open rules are taken to exclude each other."""
@@ -88,32 +88,13 @@ def adversary(language: Language, prompts: PromptSet, *, max_new_symbols: int) -
 def _targets(language: Language, prompts: PromptSet) -> list[tuple[Machine, IntArray]]:
     """What is to hold after which prompts."""
     inside = np.flatnonzero(~prompts.ood)
-    targets: list[tuple[Machine, IntArray]] = [(_NonEmpty(language), inside)] if len(inside) else []
+    targets: list[tuple[Machine, IntArray]] = [(NonEmpty(language), inside)] if len(inside) else []
     for is_open in np.unique(prompts.open[prompts.ood], axis=0):
         rows = np.flatnonzero(prompts.ood & (prompts.open == is_open).all(axis=1))
         # Each rule is viable, and yet the prompt is OOD: they cannot all hold.
         wanted = is_open if not is_open.all() else np.arange(len(is_open)) == 0
         targets.append((Conjunction([rule for rule, w in zip(language.rules, wanted, strict=True) if w]), rows))
     return targets
-
-
-class _NonEmpty(Machine):
-    """A language as a machine that does not accept the empty word."""
-
-    def __init__(self, language: Language) -> None:
-        self.language = language
-
-    def start(self, n: int) -> State:
-        return (np.zeros(n, np.bool_), *self.language.start(n))
-
-    def step(self, state: State, codes: ByteArray) -> State:
-        return (state[0] | (codes != 0), *self.language.step(state[1:], codes))
-
-    def accepts(self, state: State) -> BoolArray:
-        return np.asarray(state[0] & self.language.accepts(state[1:]))
-
-    def alive(self, state: State) -> BoolArray:
-        return self.language.alive(state[1:])
 
 
 class _Broken(Machine):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .automata import finite_automaton
-from .rules import Rule, plural
+from .rules import Rule, combinator, plural
 
 
+@combinator
 def alternating(first: str, second: str) -> Rule:
     """Two symbols take turns, the first one first; others are ignored.
 
@@ -25,6 +26,7 @@ def alternating(first: str, second: str) -> Rule:
     )
 
 
+@combinator
 def in_blocks(*blocks: str) -> Rule:
     """One run of symbols after the other, any of them empty; what stands in no block is ignored.
 
@@ -48,6 +50,7 @@ def in_blocks(*blocks: str) -> Rule:
     return finite_automaton(symbols, 0, step, name=name, summary=f"only {', then '.join(shown)}")
 
 
+@combinator
 def exactly_one(symbol: str) -> Rule:
     """A symbol occurs once.
 
@@ -63,6 +66,7 @@ def exactly_one(symbol: str) -> Rule:
     return finite_automaton(symbol, 0, step, lambda count: count == 1, name=name, summary=f"exactly one {symbol}")
 
 
+@combinator
 def most_open(limit: int, *pairs: str) -> Rule:
     """So many brackets at most are open at once; one that closes nothing changes nothing.
 
@@ -84,6 +88,7 @@ def most_open(limit: int, *pairs: str) -> Rule:
     return finite_automaton(opening + closing, 0, step, name=f"at_most_{limit}_open", summary=summary)
 
 
+@combinator
 def group_word(generators: Mapping[str, tuple[int, ...]], *, name: str, summary: str) -> Rule:
     """The product of the symbols, read from left to right, is the identity: the word problem of a group.
 

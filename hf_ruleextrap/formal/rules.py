@@ -11,13 +11,17 @@ The combinators: `equal_counts`, `equal_sums`, `more`, `ordered`, `even_count`, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
+from functools import wraps
+from typing import ClassVar, ParamSpec
 
 import numpy as np
 
 from .machine import Machine, State, ask
-from .words import PAD_CODE, BoolArray, ByteArray, WordBatch, Words
+from .words import PAD_CODE, BoolArray, ByteArray, IntArray, WordBatch, Words
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,18 @@ class Rule(Machine):
         summary: the rule as a sentence, e.g. ``"as many a as b"``.
         alphabet: the symbols of the language that the rule belongs to; None for a rule on its own.
         on_completion: how the rule reads a completion alone, where that is not as it reads a word.
+        expression: the combinator that made the rule and its arguments, symbol by symbol; empty where none did.
+        finite: the rule has finitely many states.
     """
+
+    finite: ClassVar[bool] = False
 
     _: KW_ONLY
     name: str = ""
     summary: str = ""
     alphabet: tuple[str, ...] | None = None
     on_completion: Rule | None = None
+    expression: tuple[str, ...] = field(default=(), compare=False)
 
     def holds(self, words: Words) -> BoolArray:
         """(N,) bool: does the rule hold for each whole word?
@@ -58,6 +67,13 @@ class Rule(Machine):
         [True, False]
         """
         return ask(self, WordBatch.of(prefixes, self.alphabet), "alive")
+
+    def depth(self, state: State) -> IntArray | None:
+        """(N,) int64: how large the rule's counter is, how high its stack; 0 for a rule with finitely many states.
+
+        None where the rule's class does not say.
+        """
+        return np.zeros(len(state[0]), np.int64) if self.finite else None
 
     def of_language(self, alphabet: tuple[str, ...]) -> Rule:
         """The same rule, as part of a language over this alphabet."""
@@ -93,6 +109,10 @@ class EqualCounts(Rule):
         """Always: the symbols that lack can be added."""
         return np.ones(len(state[0]), np.bool_)
 
+    def depth(self, state: State) -> IntArray:
+        """The largest difference."""
+        return np.asarray(np.max([np.abs(d) for d in state], axis=0), np.int64)
+
 
 @dataclass(frozen=True)
 class Tally(Rule):
@@ -121,6 +141,10 @@ class Tally(Rule):
         """Always: the symbols that lack can be added."""
         return np.ones(len(state[0]), np.bool_)
 
+    def depth(self, state: State) -> IntArray:
+        """The size of the sum."""
+        return np.abs(state[0]).astype(np.int64)
+
 
 @dataclass(frozen=True)
 class Ordered(Rule):
@@ -129,6 +153,7 @@ class Ordered(Rule):
     symbols: tuple[str, ...]
     leading: bool = False
 
+    finite = True
     _DEAD = 127
 
     def start(self, n: int) -> State:
@@ -165,6 +190,8 @@ class EvenCount(Rule):
     symbol: str
     since: str | None = None
 
+    finite = True
+
     def start(self, n: int) -> State:
         """None is even."""
         return (np.zeros(n, np.bool_),)
@@ -188,6 +215,8 @@ class StartsWith(Rule):
     """The first symbol is this one. Register: 0 nothing read, 1 it was, 2 it was another."""
 
     symbol: str
+
+    finite = True
 
     def start(self, n: int) -> State:
         """Nothing read."""
@@ -242,6 +271,29 @@ class Conjunction(Machine):
         return parts
 
 
+class NonEmpty(Machine):
+    """Rules that the empty word does not keep; the first register says whether there is a symbol."""
+
+    def __init__(self, rules: Conjunction) -> None:
+        self.rules = rules
+
+    def start(self, n: int) -> State:
+        """Nothing read."""
+        return (np.zeros(n, np.bool_), *self.rules.start(n))
+
+    def step(self, state: State, codes: ByteArray) -> State:
+        """Any symbol counts."""
+        return (state[0] | (codes != PAD_CODE), *self.rules.step(state[1:], codes))
+
+    def accepts(self, state: State) -> BoolArray:
+        """Not empty, and the rules hold."""
+        return np.asarray(state[0] & self.rules.accepts(state[1:]))
+
+    def alive(self, state: State) -> BoolArray:
+        """The rules are viable."""
+        return self.rules.alive(state[1:])
+
+
 _WORDS = {
     "(": ("opening_parenthesis", "opening_parentheses"),
     ")": ("closing_parenthesis", "closing_parentheses"),
@@ -265,6 +317,33 @@ def plural(symbols: str, count: int = 2) -> str:
     return one if count == 1 else several
 
 
+def combinator(make: Callable[P, Rule]) -> Callable[P, Rule]:
+    """Let a rule remember the expression that made it."""
+
+    @wraps(make)
+    def made(*args: P.args, **kwargs: P.kwargs) -> Rule:
+        given = (*args, *kwargs.values())
+        return replace(make(*args, **kwargs), expression=(make.__name__, *tokens(given)))
+
+    return made
+
+
+def tokens(value: object) -> list[str]:
+    """A value as the fewest tokens that say it: a symbol, or a number, is one; nothing is none.
+
+    >>> tokens(("ab", 12, None, ("c",)))
+    ['a', 'b', '12', 'c']
+    """
+    if isinstance(value, str):
+        return list(value)
+    if isinstance(value, Mapping):
+        return tokens(tuple(value.items()))
+    if isinstance(value, Iterable):
+        return [token for part in value for token in tokens(part)]
+    return [] if value is None else [str(value)]
+
+
+@combinator
 def equal_counts(*symbols: str) -> Rule:
     """As many of each symbol as of every other.
 
@@ -275,6 +354,7 @@ def equal_counts(*symbols: str) -> Rule:
     return EqualCounts(symbols, name=name, summary="as many " + " as ".join(symbols))
 
 
+@combinator
 def equal_sums(symbols: Sequence[str], others: Sequence[str]) -> Rule:
     """As many of some symbols together as of others together.
 
@@ -286,6 +366,7 @@ def equal_sums(symbols: Sequence[str], others: Sequence[str]) -> Rule:
     return Tally(tuple(symbols), tuple(others), name=name, summary=summary)
 
 
+@combinator
 def more(symbol: str, other: str) -> Rule:
     """More of one symbol than of another.
 
@@ -296,6 +377,7 @@ def more(symbol: str, other: str) -> Rule:
     return Tally((symbol,), (other,), positive=True, name=name, summary=summary)
 
 
+@combinator
 def ordered(*symbols: str, leading: bool = False) -> Rule:
     """Every ``symbols[0]`` before every ``symbols[1]``, and so on; what does not occur is in order.
 
@@ -315,6 +397,7 @@ def ordered(*symbols: str, leading: bool = False) -> Rule:
     return Ordered(symbols, leading, name=name, summary=sentence)
 
 
+@combinator
 def even_count(symbol: str, *, since: str | None = None) -> Rule:
     """An even number of a symbol, in the whole word or after the last ``since``.
 
@@ -333,6 +416,7 @@ def even_count(symbol: str, *, since: str | None = None) -> Rule:
     )
 
 
+@combinator
 def starts_with(symbol: str) -> Rule:
     """The word starts with a symbol.
 

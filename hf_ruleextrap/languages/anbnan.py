@@ -10,7 +10,7 @@ from hf_ruleextrap.formal.language import Language
 from hf_ruleextrap.formal.machine import State
 from hf_ruleextrap.formal.patterns import in_blocks
 from hf_ruleextrap.formal.rules import Rule
-from hf_ruleextrap.formal.words import BoolArray, ByteArray
+from hf_ruleextrap.formal.words import BoolArray, ByteArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,10 @@ class AroundBs(Rule):
     def alive(self, state: State) -> BoolArray:
         """Nothing is too much, or no b has come."""
         return np.asarray(~state[0] | ((state[1] >= 0) & (state[2] >= 0)))
+
+    def depth(self, state: State) -> IntArray:
+        """The larger of the two."""
+        return np.maximum(np.abs(state[1]), np.abs(state[2])).astype(np.int64)
 
 
 class AnBnAn(Language):

@@ -125,7 +125,7 @@ def test_the_suite_is_a_hundred_different_problems() -> None:
 def test_a_signature_forgets_the_letters_alone() -> None:
     def made(letters: str, symbol: str) -> Language:
         rules = (at_most(symbol, 1), starts_with(symbol))
-        body = {"name": "x", "summary": "", "level": "regular", "alphabet": tuple(letters), "rules": rules}
+        body = {"name": "x", "summary": "made here", "level": "regular", "alphabet": tuple(letters), "rules": rules}
         return type("Made", (Language,), body)()
 
     assert signature(made("ab", "a")) == signature(made("ab", "b")) == signature(made("xy", "y"))

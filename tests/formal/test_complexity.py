@@ -1,0 +1,187 @@
+"""Measures of complexity against words and minimal automata."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import log
+
+import numpy as np
+import pytest
+
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.formal import (
+    Language,
+    Rule,
+    at_most,
+    balanced,
+    complexity,
+    count_mod,
+    equal_counts,
+    even_count,
+    finite_automaton,
+    length_mod,
+    nested,
+    ordered,
+    starts_with,
+)
+from hf_ruleextrap.formal.complexity import counter_depth, description_length, entropy_rate, nerode_classes
+from hf_ruleextrap.formal.viability import Finite
+from hf_ruleextrap.languages import get_language, list_languages
+
+
+def made(alphabet: str, *rules: Rule) -> Language:
+    body = {"name": "made", "summary": "made here", "level": "regular", "alphabet": tuple(alphabet), "rules": rules}
+    return type("Made", (Language,), body)()
+
+
+def classes_by_strings(language: Language, n: int) -> int:
+    """Myhill and Nerode's definition, for all strings of at most n symbols."""
+    strings = ["".join(w) for length in range(n + 1) for w in product(language.alphabet, repeat=length)]
+    rows = {tuple(language.contains([prefix + suffix for suffix in strings])) for prefix in strings}
+    return len(rows)
+
+
+@pytest.mark.parametrize("name", [*list_languages(), "random-regular-2", "random-context-free-2"])
+def test_classes_are_those_of_the_definition(name: str) -> None:
+    language = get_language(name)
+    n = {2: 5, 3: 3, 4: 2}.get(len(language.alphabet), 2)
+    assert nerode_classes(language, n) == classes_by_strings(language, n)
+
+
+@pytest.mark.parametrize(
+    ("language", "states"),
+    [
+        # The product of the residues, and the start, since the empty word is in no language.
+        (made("ab", count_mod("a", 3, 0), count_mod("b", 2, 0)), 7),
+        # Without the empty word there is nothing to add.
+        (made("ab", count_mod("a", 3, 1), count_mod("b", 2, 1)), 6),
+        # a* b*: still a, then b, the sink, and the start.
+        (made("ab", ordered("a", "b"), length_mod(1, 0)), 4),
+        # Written with many states, but one residue decides.
+        (made("ab", length_mod(12, 0), length_mod(4, 0)), 13),
+        (made("ab", starts_with("a"), even_count("a")), 4),
+    ],
+)
+def test_known_minimal_automata(language: Language, states: int) -> None:
+    assert nerode_classes(language, 14) == states
+
+
+def test_states_that_only_look_different_are_one_class() -> None:
+    doubled = finite_automaton(
+        "a", (0, 0), lambda s, x: ((s[0] + (x == "a")) % 2, (s[1] + 1) % 3), lambda s: s[0] == 1, name="o", summary="o"
+    )
+    assert nerode_classes(made("ab", doubled, length_mod(1, 0)), 8) == 2
+
+
+def test_a_language_that_does_not_know_its_dead_prefixes_has_one_sink() -> None:
+    # Each rule is viable after aa, both together are not; the language does not say so, the classes do.
+    rules = (even_count("b"), at_most("b", 1))
+    plain = made("ab", *rules)
+    assert plain.viable(["b"]).all()
+    assert not Finite(plain, "ab").alive(plain.read(plain.label(["b"]).words)).any()
+    assert nerode_classes(plain, 6) == 3
+
+
+@pytest.mark.parametrize(
+    ("language", "n", "depth"),
+    [
+        (made("ab", equal_counts("a", "b"), ordered("a", "b")), 9, 4),
+        (made("abc", equal_counts("a", "b", "c"), ordered("a", "b", "c")), 9, 3),
+        (made("()", balanced("(", ")"), length_mod(1, 0)), 10, 5),
+        (made("()[]", nested("()", "[]"), length_mod(1, 0)), 6, 3),
+        (made("ab", even_count("a"), starts_with("b")), 10, 0),
+        # A bound on a leaves room for no more difference.
+        (made("ab", equal_counts("a", "b"), at_most("a", 2)), 12, 2),
+    ],
+)
+def test_the_depth_is_what_words_need(language: Language, n: int, depth: int) -> None:
+    assert counter_depth(language, n) == depth
+    counted = 0
+    for word in language.words(n):
+        for end in range(len(word) + 1):
+            for rule in language.rules:
+                held = rule.depth(rule.read(language.label([word[:end]]).words))
+                assert held is not None
+                counted = max(counted, int(held[0]))
+    assert counted == depth
+
+
+def test_copies_are_remembered() -> None:
+    assert counter_depth(get_language("markedcopy"), 7) == 3
+    assert counter_depth(get_language("markedreversal"), 6) == 2
+
+
+def test_the_entropy_of_the_default_sampler_is_exact() -> None:
+    language = get_language("random-context-free-2")
+    words = list(language.words(7))
+    lengths = sorted({len(word) for word in words})
+    probability = {word: 1 / len(lengths) / sum(len(other) == len(word) for other in words) for word in words}
+    entropy = -sum(p * log(p) for p in probability.values())
+    mean = sum(p * len(word) for word, p in probability.items())
+    rate, low, high = entropy_rate(language, 7)
+    assert rate == low == high == pytest.approx(entropy / mean, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["ban", "dyck"])
+def test_the_entropy_of_a_sampler_of_its_own_is_within_its_interval(name: str) -> None:
+    language = get_language(name)
+    words = list(language.words(8))
+    logs = language.log_probability(language.label(words).words, 8)
+    assert logs is not None
+    exact = -float(np.exp(logs) @ logs) / float(np.exp(logs) @ [len(word) for word in words])
+    rate, low, high = entropy_rate(language, 8)
+    assert rate is not None
+    assert low is not None
+    assert high is not None
+    # Four standard errors, where the interval has two.
+    assert abs(rate - exact) <= high - low
+    assert 0 < high - low < 0.05 * rate
+
+
+def test_a_description_counts_its_tokens() -> None:
+    # equal_counts a b, and, ordered a b.
+    assert description_length(get_language("anbn")) == 3 + 1 + 3
+    assert description_length(made("ab", count_mod("a", 3, 1), starts_with("b"))) == 4 + 1 + 2
+    assert description_length(made("ab", at_most("a", 12), ordered("a", "b", leading=True))) == 3 + 1 + 4
+    table = finite_automaton("a", 0, lambda s, x: 1 - s if x else s, lambda s: s == 0, name="e", summary="e")
+    # automaton, its symbol, two rows of two, one accepting state.
+    assert description_length(made("ab", table, starts_with("b"))) == 1 + 1 + 4 + 1 + 1 + 2
+
+
+def test_combinators_give_equal_rules_as_before() -> None:
+    assert even_count("a") == even_count("a")
+    assert even_count("a").expression == ("even_count", "a")
+    assert even_count("a").of_language(("a", "b")).expression == ("even_count", "a")
+
+
+@pytest.mark.parametrize("name", list_languages())
+def test_every_language_has_its_measures(name: str) -> None:
+    found = complexity(get_language(name), max_length=32, horizon=4)
+    assert found.entropy_rate is not None
+    assert found.entropy_low is not None
+    assert found.entropy_high is not None
+    assert 0 <= found.entropy_low <= found.entropy_rate <= found.entropy_high
+    assert found.nerode_classes is not None
+    assert found.nerode_classes >= 2
+    assert found.description_length >= 4
+    assert set(found.to_dict()) >= {"entropy_rate", "nerode_classes", "counter_depth", "description_length"}
+
+
+@pytest.mark.parametrize("name", list_languages())
+def test_the_depth_grows_with_the_words_just_where_no_automaton_suffices(name: str) -> None:
+    language = get_language(name)
+    shallow, deep = (counter_depth(language, n) for n in (8, 12))
+    assert shallow is not None
+    assert deep is not None
+    assert (deep > shallow) == (language.level != "regular")
+
+
+def test_what_cannot_be_followed_is_none() -> None:
+    found = complexity(get_language("dyck"), horizon=32)
+    assert found.nerode_classes is None
+    assert found.counter_depth is None
+    assert found.entropy_rate is not None
+    with pytest.raises(RuleExtrapError, match="horizon is 0: give 1 or more"):
+        complexity(get_language("dyck"), horizon=0)
+    with pytest.raises(RuleExtrapError, match="max_length 1 is too small"):
+        complexity(get_language("dyck"), max_length=1)
