@@ -94,9 +94,9 @@ def test_every_form_has_every_row(report: Path) -> None:
 
 def test_the_page_needs_no_other_file(report: Path) -> None:
     page = (report / "index.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 3
     assert not re.search(r'(?:src|href)="(?!#)[^"]', page.replace("xlink:", ""))
-    for name in ("rates.png", "loss.png"):
+    for name in ("rates.png", "loss.png", "complexity.png"):
         assert (report / "figures" / name).read_bytes().startswith(b"\x89PNG")
 
 

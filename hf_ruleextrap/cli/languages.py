@@ -11,6 +11,9 @@ from .common import Commands, add_json, print_json
 if TYPE_CHECKING:
     from hf_ruleextrap.formal import Language
 
+# Of the words whose entropy rate is given.
+_LENGTH = 64
+
 
 def add(commands: Commands) -> None:
     """Add the command."""
@@ -24,7 +27,7 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print them."""
-    from hf_ruleextrap.formal import LEVELS
+    from hf_ruleextrap.formal import LEVELS, complexity
     from hf_ruleextrap.languages import get_language, list_languages
 
     languages = [get_language(name) for name in list_languages(level=arguments.level, tag=arguments.tag)]
@@ -39,6 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
                 "alphabet": language.alphabet,
                 "rules": [{"name": rule.name, "summary": rule.summary} for rule in language.rules],
                 "prompt_length": language.prompt_length,
+                "complexity": complexity(language, max_length=max(_LENGTH, language.shortest)).to_dict(),
             }
             for language in languages
         )

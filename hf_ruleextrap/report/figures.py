@@ -19,15 +19,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours; markers tell the languages apart without them.
-_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-_MARKERS = "osD^vPX*"
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+MARKERS = "osD^vPX*"
 _RESAMPLES = 2000
 
 
 def draw_all(results: Sequence[Results], folder: Path) -> list[tuple[Path, str]]:
     """Draw all figures as SVG and PNG; returns each SVG with its caption."""
+    # It needs what stands here.
+    from .complexity import draw_complexity
+
     drawn = []
-    for name, (figure, caption) in {"rates": _rates(results), "loss": _loss(results)}.items():
+    figures = {"rates": _rates(results), "loss": _loss(results), "complexity": draw_complexity(results)}
+    for name, (figure, caption) in figures.items():
         path = folder / f"{name}.svg"
         figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
         figure.savefig(path.with_suffix(".png"), dpi=150, bbox_inches="tight")
@@ -117,8 +121,8 @@ def _loss(results: Sequence[Results]) -> tuple[Figure, str]:
         axes.plot(
             [_excess(run) for run in of_language],
             [_headline(run) for run in of_language],
-            _MARKERS[i % len(_MARKERS)],
-            color=_COLOURS[i % len(_COLOURS)],
+            MARKERS[i % len(MARKERS)],
+            color=COLOURS[i % len(COLOURS)],
             ms=6,
             alpha=0.8,
             label=name,
