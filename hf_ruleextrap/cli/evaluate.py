@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
         language,
         prompt_length=arguments.prompt_length,
         max_new_symbols=limit,
-        train_words=_training_words(Path(arguments.model), language),
+        train_words=training_words(Path(arguments.model), language),
     )
     evaluation = evaluator(model)
     if arguments.json:
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
     show(evaluation, f"{arguments.model} on {language.name}: {language.summary}")
 
 
-def _training_words(folder: Path, language: Language) -> WordBatch | None:
+def training_words(folder: Path, language: Language) -> WordBatch | None:
     """What a checkpoint was trained on, where it lies in its run folder (or in that folder's ``last/``)."""
     from hf_ruleextrap.languages import get_language
     from hf_ruleextrap.train.recipe import Recipe, splits_of

@@ -59,6 +59,13 @@ class LocalModel:
         tokens = None if settings is None else settings.max_new_tokens
         return 256 if tokens is None else tokens - 1
 
+    @property
+    def positions(self) -> int | None:
+        """How many tokens, BOS among them, the model can read; None where it has no such limit."""
+        config = self.model.config
+        fixed = config.model_type == "ruleextrap_linear" or getattr(config, "positions", None) == "learned"
+        return int(config.max_position_embeddings) if fixed else None
+
     @classmethod
     def from_pretrained(cls, path: str | Path, language: Language, *, trust_remote_code: bool = False) -> LocalModel:
         """Load a checkpoint: a folder, or a repository of the Hub.

@@ -1,0 +1,75 @@
+"""``hf-ruleextrap reach``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from hf_ruleextrap.errors import RuleExtrapError
+
+from .common import Commands, add_checkpoint, add_json, natural, print_json, print_lines, quiet
+from .evaluate import training_words
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser("reach", help="how far beyond its training lengths a checkpoint's rates hold")
+    add_checkpoint(parser)
+    parser.add_argument(
+        "--train-length", type=int, help="symbols in the longest training word (default: read from the run folder)"
+    )
+    parser.add_argument(
+        "--lengths",
+        type=int,
+        nargs="+",
+        help="lengths to ask (default: from a quarter of that length to 4 times it)",
+    )
+    parser.add_argument("--prompts", type=int, default=100, help="prompts of each kind and length (default 100)")
+    parser.add_argument("--seed", type=int, default=0, help="of the prompts")
+    parser.add_argument("--out", help="draw the rates against the length (.png, .svg, .pdf)")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure, print, draw."""
+    from hf_ruleextrap.languages import get_language
+
+    language = get_language(arguments.language)
+    if arguments.out:
+        from hf_ruleextrap.evaluation.figures import check_format
+
+        check_format(arguments.out)
+    quiet()
+    from hf_ruleextrap.completers import LocalModel
+    from hf_ruleextrap.evaluation.lengths import draw_reach, measure_reach, table_lines
+
+    train_length = arguments.train_length
+    if train_length is None:
+        words = training_words(Path(arguments.model), language)
+        if words is None:
+            raise RuleExtrapError(
+                f"{arguments.model} does not say what it was trained on: give --train-length, the number of symbols in "
+                "its longest training word"
+            )
+        train_length = int(words.lengths.max())
+    model = LocalModel.from_pretrained(arguments.model, language, trust_remote_code=arguments.trust_remote_code)
+    reach = measure_reach(
+        model,
+        language,
+        train_length=train_length,
+        lengths=arguments.lengths,
+        n=arguments.prompts,
+        seed=natural("seed", arguments.seed),
+    )
+    if arguments.json:
+        print_json({"model": arguments.model, **reach.to_dict()})
+    else:
+        print(f"{arguments.model} on {language.name}: {language.summary}")
+        print_lines(table_lines(reach))
+    if arguments.out:
+        from hf_ruleextrap.evaluation.figures import new_figure
+
+        figure = new_figure(11, 3.4, f"{arguments.model} on {language.name}, trained on up to {train_length} symbols")
+        draw_reach(figure, reach)
+        figure.savefig(arguments.out, dpi=150, bbox_inches="tight")
