@@ -30,7 +30,7 @@ COMPLETERS = ["lstm", "transformer", "uniform", "always-stop", "bigram", "oracle
 
 
 @pytest.mark.parametrize("name", COMPLETERS)
-@pytest.mark.parametrize("language", map(get_language, SOME), ids=SOME)
+@pytest.mark.parametrize("language", [get_language(name) for name in SOME], ids=SOME)
 def test_the_contract(name: str, language: Language) -> None:
     completer = completer_of(name, language)
     lengths = (4, 6)

@@ -126,7 +126,7 @@ def test_a_variable_that_is_missing_is_an_error() -> None:
 
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, said in (
-        (["dataset"], "publish dataset needs a language: anbn"),
+        (["dataset"], "publish dataset needs a language: a5"),
         (["dataset", "annbn"], "did you mean 'anbn'"),
         (["dataset", "anbn", "--max-length", "1"], "max_length 1 is too small"),
     ):
@@ -141,7 +141,7 @@ def test_all_writes_every_dataset_the_metric_and_the_runs(
     words = ["--to", "site", "--max-length", "32", "--train-size", "100"]
     assert main(["publish", "all", str(tiny_run.parent), *words]) == 0
     names = {path.name for path in (tmp_path / "site" / "ruleextrap").iterdir()}
-    assert names == {*list_languages(tag="paper"), "rule_extrapolation", "anbn-lstm"}
+    assert names == {*list_languages(tag="paper"), "rule_extrapolation", "anbn-lstm", "random-conjunctions"}
     assert capsys.readouterr().out.count("files,") == len(names)
 
 
