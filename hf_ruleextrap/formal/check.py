@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby, product
+from itertools import groupby, pairwise, product
 
 import numpy as np
 
@@ -209,6 +209,15 @@ def _samples(language: Language, tree: _Tree) -> str:
             raise _Failure(
                 f"asked for 300 words and for none, sample gave {len(words)} and some (max_length {max_length})"
             )
+    values = language.parameter_values(words)
+    if {name: len(of_words) for name, of_words in values.items()} != dict.fromkeys(language.parameters, 300):
+        raise _Failure(
+            f"parameters are {list(language.parameters)}, parameter_values gives {list(values)}: one number a word"
+        )
+    lengths_of = [len(word) for word in language.words(tree.depth)]
+    for first, second in pairwise(lengths_of) if language.few_words else ():
+        if first == second:
+            raise _Failure(f"few_words is stated, but there are several words of {first} symbols")
     return f"300 words of at most {', '.join(map(str, lengths))} symbols each"
 
 

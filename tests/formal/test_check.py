@@ -113,6 +113,15 @@ class StatedTooShort(Good):
     shortest = 1
 
 
+class FewWords(HopelessRule):
+    rules = (EvenCount("a", name="even", summary="an even number of a"), starts_with("b"))
+    few_words = True
+
+
+class Parameters(Good):
+    parameters = {"n": "the exponent"}  # noqa: RUF012  # never changed
+
+
 class OtherProbabilities(Good):
     def log_probability(self, words: WordBatch, max_length: int) -> FloatArray:
         return np.full(len(words), -1.0)
@@ -159,6 +168,8 @@ FAULTS: list[tuple[type[Language], str, str]] = [
     (DrawsLong, "samples", "sample gave 'aabb', which is longer than max_length 2"),
     (DrawsByItself, "samples", "two samples with one seed differ"),
     (StatedTooShort, "samples", "shortest is 1, but the shortest word has 2 symbols"),
+    (FewWords, "samples", "few_words is stated, but there are several words of 3 symbols"),
+    (Parameters, "samples", "parameters are ['n'], parameter_values gives []"),
     (OtherProbabilities, "probabilities of samples", "they sum to"),
     (OtherDraw, "probabilities of samples", "'ab' was drawn"),
     (NoPromptsToAsk, "prompts", "the prompt 'bbbbbbbba' has 9 symbols, prompt_length is 8"),
