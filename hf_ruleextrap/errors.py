@@ -23,7 +23,7 @@ def unknown(what: str, name: object, allowed: Iterable[str], hint: str = "") -> 
         The error, to be raised by the caller.
 
     >>> print(unknown("language", "anbm", ["ban", "anbn"]))
-    unknown language 'anbm': did you mean 'anbn'? known: anbn, ban
+    unknown language 'anbm': did you mean 'anbn' or 'ban'? known: anbn, ban
     """
     names = sorted(allowed)
     near = difflib.get_close_matches(str(name), names, n=2, cutoff=0.5)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from .language import Language
-from .machine import Machine, distinct
+from .machine import Machine, State, distinct
 from .prompts import PromptSet
 from .rules import Conjunction, NonEmpty
-from .words import BoolArray, IntArray, WordBatch, symbol_codes
+from .words import BoolArray, ByteArray, IntArray, WordBatch, symbol_codes
 
 _MOST_NODES, _MOST_NODES_EACH = 1 << 16, 1 << 10
 """States, in all and for each prompt, after which several open rules are taken to exclude each other."""
