@@ -22,7 +22,12 @@ from hf_ruleextrap.train.run import run
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seeds of one recipe, and another architecture and language."""
     folder = tmp_path_factory.mktemp("store")
-    cells = [{"seed": 0}, {"seed": 1}, {"architecture": "transformer"}, {"language": "bban", "max_steps": 10}]
+    cells = [
+        {"seed": 0},
+        {"seed": 1},
+        {"architecture": "transformer"},
+        {"language": "bban", "max_length": 24, "max_steps": 10},
+    ]
     for i, cell in enumerate(cells):
         run(Recipe.of({**TINY, **cell, "output_dir": str(folder / str(i))}, "test"))
     return folder

@@ -157,7 +157,7 @@ def test_a_dry_run_lists_and_writes_nothing(
 
 def test_the_script_builds_what_it_is_asked_for(tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "dataset_scripts" / "build.py"
-    command = [sys.executable, str(script), "anbn", "bban", "--to", str(tmp_path), "--max-length", "16"]
+    command = [sys.executable, str(script), "anbn", "bban", "--to", str(tmp_path), "--max-length", "24"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert sorted(path.name for path in (tmp_path / "ruleextrap").iterdir()) == ["anbn", "bban"]
     assert 'load_dataset("ruleextrap/bban")' in done.stdout
