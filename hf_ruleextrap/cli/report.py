@@ -10,9 +10,9 @@ from .common import Commands, quiet
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("report", help="write the tables and figures of all runs in a store")
-    parser.add_argument("store", help="the folder of a sweep, or of several runs")
+    parser.add_argument("stores", nargs="+", metavar="STORE", help="the folder of a sweep, or of several runs")
     parser.add_argument(
-        "--out", required=True, help="a folder: report.md, report.csv, report.tex, index.html, figures/"
+        "--out", required=True, help="a folder: report.md, report.csv, runs.csv, report.tex, index.html, figures/"
     )
     parser.set_defaults(run=run)
 
@@ -20,9 +20,10 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write the files."""
     quiet()
-    from hf_ruleextrap.report import write_report
-    from hf_ruleextrap.train.sweep import read_store
+    from hf_ruleextrap.report import read_study, write_report
 
-    results = read_store(arguments.store)
-    files = write_report(results, arguments.out)
-    print(f"{len(results)} runs in {len(files)} files: open {arguments.out}/index.html")
+    study = read_study(arguments.stores)
+    files = write_report(study, arguments.out)
+    if study.missing:
+        print(f"{len(study.missing)} runs have no results; the report names them")
+    print(f"{len(study.runs)} runs in {len(files)} files: open {arguments.out}/index.html")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .rows import Row, summarize
+from .read import Run, Study, read_study
+from .rows import Row, rates_of, summarize
 from .write import write_report
 
-__all__ = ["Row", "summarize", "write_report"]
+__all__ = ["Row", "Run", "Study", "rates_of", "read_study", "summarize", "write_report"]

@@ -1,4 +1,4 @@
-"""The report's pictures."""
+"""The report's pictures: rates, and loss against rate; `curves` has those over steps and lengths."""
 
 from __future__ import annotations
 
@@ -7,141 +7,186 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from hf_ruleextrap.evaluation.figures import new_figure
-from hf_ruleextrap.train.results import Results
-
-from .rows import architectures_of, languages_of
+from .answer import Point, loss_correlations, points, reference
+from .curves import dynamics, lengths
+from .read import Study
+from .rows import Row, architectures, in_chomsky_order, level_of
+from .spread import Correlation
+from .style import Look, Model, Picture, drawing, looks, ordered, panels, save, title_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-# Okabe and Ito's colours; markers tell the languages apart without them.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-MARKERS = "osD^vPX*"
-_RESAMPLES = 2000
+# A loss at the floor, or below it by the luck of the test words, has no logarithm.
+_LEAST_LOSS = 1e-4
 
 
-def draw_all(results: Sequence[Results], folder: Path) -> list[tuple[Path, str]]:
-    """Draw all figures as SVG and PNG; returns each SVG with its caption."""
-    # It needs what stands here.
-    from .complexity import draw_complexity
-
-    drawn = []
-    figures = {"rates": _rates(results), "loss": _loss(results), "complexity": draw_complexity(results)}
-    for name, (figure, caption) in figures.items():
-        path = folder / f"{name}.svg"
-        figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
-        figure.savefig(path.with_suffix(".png"), dpi=150, bbox_inches="tight")
-        drawn.append((path, caption))
-    return drawn
-
-
-def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, float]:
-    """Spearman's rank correlation and its 95 % interval, by a bootstrap over the pairs (2,000 resamples, fixed seed).
+def draw_all(study: Study, rows: Sequence[Row], folder: Path) -> tuple[list[Picture], list[str]]:
+    """Draw what there is to show, each figure as SVG, PDF and PNG.
 
     Returns:
-        The correlation and both ends; NaN where either is constant.
-
-    >>> rank_correlation([1, 2, 3, 4], [1, 4, 9, 16])[0]
-    1.0
+        The pictures, and a line for each that has nothing to show.
     """
-    pairs = np.array([x, y], dtype=np.float64)
-    rng = np.random.default_rng(0)
-    rows = rng.integers(pairs.shape[1], size=(_RESAMPLES, pairs.shape[1]))
-    drawn = [_spearman(pairs[:, row]) for row in rows]
-    low, high = np.nanpercentile(drawn, [2.5, 97.5]) if not np.isnan(drawn).all() else (np.nan, np.nan)
-    return _spearman(pairs), float(low), float(high)
+    with drawing():
+        drawn = [
+            rates(rows, folder),
+            authors(rows, folder),
+            loss(points([run.results for run in study.runs]), folder),
+            dynamics(study.runs, folder),
+            *(lengths(study.runs, kind, folder) for kind in ("ood", "id")),
+        ]
+    return [p for p in drawn if isinstance(p, Picture)], [line for line in drawn if isinstance(line, str)]
 
 
-def _spearman(pairs: npt.NDArray[np.float64]) -> float:
-    import pandas as pd
-
-    ranks = np.array([pd.Series(values).rank().to_numpy() for values in pairs])
-    if (ranks.std(axis=1) == 0).any():
-        return float("nan")
-    return round(float(np.corrcoef(ranks)[0, 1]), 12)
-
-
-def _headline(run: Results) -> float:
-    rate = run.best.kinds["ood"].report.headline.rate
-    return float("nan") if rate is None else rate
-
-
-def _rates(results: Sequence[Results]) -> tuple[Figure, str]:
-    """A panel a language: the headline rate of each architecture, runs as dots."""
-    languages, architectures = languages_of(results), architectures_of(results)
-    columns = min(3, len(languages))
-    lines = -(-len(languages) // columns)
-    figure = new_figure(3.6 * columns, 2.9 * lines, "OOD prompts on which every open rule holds")
-    panels = figure.subplots(lines, columns, squeeze=False, sharey=True)
-    for axes, name in zip(panels.flat, languages, strict=False):
-        of_language = [run for run in results if run.recipe.language == name]
-        for place, architecture in enumerate(architectures):
-            runs = [run for run in of_language if run.recipe.architecture == architecture]
-            if runs:
-                _bar(axes, place, runs)
-        chance = of_language[0].best.kinds["ood"].chance.headline.rate
-        if chance is not None:
-            axes.axhline(chance, color="0.35", ls=":", lw=1.2)
-        axes.set_title(name, loc="left", fontsize="medium")
-        axes.set_xticks(range(len(architectures)), architectures, rotation=30, ha="right", fontsize="small")
-        axes.set_xlim(-0.6, len(architectures) - 0.4)
-        axes.set_ylim(0, 1.05)
-        axes.spines[["top", "right"]].set_visible(False)
-    for axes in panels.flat[len(languages) :]:
-        axes.set_visible(False)
+def rates(rows: Sequence[Row], folder: Path) -> Picture | str:
+    """A panel a language: each model's headline rate over all prompts."""
+    shown = [row for row in rows if row.way == "corrected" and row.name and "ood_headline" in row.values]
+    if not shown:
+        return "No figure of rates over all prompts: no run of a corrected recipe is here."
+    languages = in_chomsky_order(row.language for row in shown)
+    models = ordered((row.name, row.variant) for row in shown)
+    look = looks(models)
+    title = "OOD prompts on which every open rule holds"
+    figure, axes = panels(len(languages), title, width=max(2.4, 0.5 * len(models) + 0.6))
+    for panel, language in zip(axes, languages, strict=True):
+        for place, model in enumerate(models):
+            found = [row for row in shown if (row.language, row.name, row.variant) == (language, *model)]
+            for row in found:
+                _bar(panel, place, row, look[model])
+        for source, line, label in (("uniform", ":", "chance"), ("oracle", "--", "ceiling")):
+            known = reference(rows, language, source, "ood_headline")
+            if known is not None:
+                panel.axhline(known, color="black", ls=line, lw=1, label=label if panel is axes[0] else None)
+        _name(panel, language)
+        panel.set_xticks(range(len(models)), [title_of(model) for model in models], rotation=35, ha="right")
+        panel.set_xlim(-0.6, len(models) - 0.4)
+        panel.set_ylim(-0.02, 1.05)
+    figure.legend(loc="outside lower center", frameon=False, ncols=2)
     caption = (
-        "Share of OOD prompts on which every open rule holds, over all prompts. Bars: mean over runs; dots: runs, each "
-        "with its 95 % Wilson interval over prompts; dotted: chance."
+        "Share of OOD prompts on which every open rule holds, over all prompts. Bars: mean over runs, with its 95 % "
+        "interval (Student's t over runs, none for one run, and no width where all runs agree). Dots: the runs, each "
+        "with its 95 % Wilson interval over prompts. Dotted: chance; dashed: the ceiling. A cross: no such rate."
     )
-    return figure, caption
+    return save(figure, Picture(folder, "rates", title, caption))
 
 
-def _bar(axes: Axes, place: int, runs: Sequence[Results]) -> None:
-    values = [_headline(run) for run in runs]
-    axes.bar(place, float(np.nanmean(values)), width=0.7, color="#0072B2", alpha=0.35)
-    offsets = np.linspace(-0.2, 0.2, len(runs)) if len(runs) > 1 else [0.0]
-    for offset, run in zip(offsets, runs, strict=True):
-        rate = run.best.kinds["ood"].report.headline
-        if rate.rate is not None and rate.low is not None and rate.high is not None:
-            size = [[rate.rate - rate.low], [rate.high - rate.rate]]
-            axes.errorbar(place + offset, rate.rate, size, fmt="o", ms=3.5, lw=1, capsize=2, color="#00466e")
-
-
-def _loss(results: Sequence[Results]) -> tuple[Figure, str]:
-    """All runs: test loss above the data's entropy against the headline rate."""
-    figure = new_figure(6.4, 4.4, "Equal loss, different behaviour")
-    axes = figure.subplots()
-    known = [run for run in results if run.test.floor is not None and not np.isnan(_headline(run))]
-    for i, name in enumerate(languages_of(known)):
-        of_language = [run for run in known if run.recipe.language == name]
-        axes.plot(
-            [_excess(run) for run in of_language],
-            [_headline(run) for run in of_language],
-            MARKERS[i % len(MARKERS)],
-            color=COLOURS[i % len(COLOURS)],
-            ms=6,
-            alpha=0.8,
-            label=name,
+def _bar(panel: Axes, place: int, row: Row, look: Look) -> None:
+    spread, found = row.values["ood_headline"], row.rates.get("ood_headline", ())
+    if spread.mean is None:
+        panel.plot(place, 0.03, "x", color="black", ms=5)
+        return
+    panel.bar(
+        place, spread.mean, width=0.74, facecolor=f"{look.colour}55", edgecolor=look.colour, hatch=look.hatch, lw=0.8
+    )
+    if spread.low is not None and spread.high is not None:
+        size = [[spread.mean - spread.low], [spread.high - spread.mean]]
+        panel.errorbar(
+            place + 0.26, spread.mean, size, fmt="none", ecolor="black", lw=1.6, capsize=5, capthick=1.6, zorder=4
         )
-    axes.set_xscale("log")
-    axes.set_xlabel("test loss above the data's own entropy [nats per token]")
-    axes.set_ylabel("OOD prompts, every open rule holds")
-    axes.set_ylim(-0.03, 1.05)
-    axes.spines[["top", "right"]].set_visible(False)
-    if known:
-        axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
-    caption = f"Each point is one of {len(known)} runs."
-    if len(known) > 2:
-        found, low, high = rank_correlation([_excess(run) for run in known], [_headline(run) for run in known])
-        caption += f" Spearman's rank correlation {found:.2f} [{low:.2f}, {high:.2f}] (95 %, bootstrap over runs)."
-    return figure, caption
+    offsets = np.linspace(-0.28, 0.1, len(found)) if len(found) > 1 else [-0.1]
+    for offset, rate in zip(offsets, found, strict=True):
+        assert rate.rate is not None
+        assert rate.low is not None
+        assert rate.high is not None
+        size = [[rate.rate - rate.low], [rate.high - rate.rate]]
+        style = {"ms": 3.6, "lw": 0.8, "mfc": "white", "mew": 0.9}
+        panel.errorbar(place + offset, rate.rate, size, fmt="o", color="black", zorder=3, **style)  # type: ignore[arg-type]  # all its own
 
 
-def _excess(run: Results) -> float:
-    """Test loss above the floor; at least a millionth, so that a logarithm has it."""
-    assert run.test.floor is not None
-    return max(run.test.loss - run.test.floor, 1e-6)
+def authors(rows: Sequence[Row], folder: Path) -> Picture | str:
+    """A panel a language: OOD R1 among finished completions, the authors' and ours of their recipes."""
+    sources = {"authors": ("authors", "D", "white"), "best_check": ("ours, best check", "o", "black")}
+    shown = [row for row in rows if row.way == "reproduced" and row.source in sources and "ood_r1" in row.values]
+    languages = in_chomsky_order(row.language for row in shown if row.source == "best_check")
+    if not languages:
+        return "No figure of the reproduction: no run of an authors' recipe is here."
+    names = architectures(row.name for row in shown)
+    title = "OOD R1 in the authors' way: among finished completions, best check"
+    figure, axes = panels(len(languages), title, width=max(2.4, 0.55 * len(names) + 0.6))
+    for panel, language in zip(axes, languages, strict=True):
+        for row in (row for row in shown if row.language == language):
+            label, marker, fill = sources[row.source]
+            spread, place = row.values["ood_r1"], names.index(row.name) + (-0.15 if row.source == "authors" else 0.15)
+            if spread.mean is None:
+                panel.plot(place, 0.03, "x", color="black", ms=5)
+                continue
+            panel.errorbar(
+                place, spread.mean, spread.std or 0.0, fmt=marker, color="black", mfc=fill, ms=5.5, lw=1, capsize=3
+            )
+            panel.annotate(
+                str(spread.n), (place, spread.mean), xytext=(5, 3), textcoords="offset points", fontsize=7, zorder=5
+            )
+        _name(panel, language)
+        panel.set_xticks(range(len(names)), names, rotation=35, ha="right")
+        panel.set_xlim(-0.6, len(names) - 0.4)
+        panel.set_ylim(-0.05, 1.1)
+    for label, marker, fill in sources.values():
+        axes[0].plot([], [], marker, color="black", mfc=fill, ms=5.5, label=label)
+    figure.legend(loc="outside lower center", frameon=False, ncols=2)
+    caption = (
+        "Mean and standard deviation over runs, their number beside it. White diamonds: the authors' published runs; "
+        "black dots: ours of their recipes. Only completions that ended count, and of each run its best check."
+    )
+    return save(figure, Picture(folder, "authors", title, caption))
+
+
+def loss(found: Sequence[Point], folder: Path) -> Picture | str:
+    """All runs: test loss above the data's entropy against the headline rate; pooled, and a panel a language."""
+    if not found:
+        return "No figure of loss against rate: no run of a corrected recipe has both."
+    correlations = loss_correlations(found)
+    models = ordered(point.model for point in found)
+    look = looks(models)
+    groups = {name: [point for point in found if point.language == name] for name in correlations.languages}
+    pooled = [point for point in found if point.floor]
+    several = len(groups) > 1 and pooled
+    title = "Test loss against rule extrapolation"
+    x, y = "test loss above the entropy [nats per token]", "OOD, every open rule holds"
+    figure, axes = panels(len(groups) + bool(several), title, x=x, y=y, height=2.6)
+    named = list(groups.items())
+    if several:
+        _scatter(axes[0], pooled, look, models)
+        axes[0].set_title(f"all languages\n{_rho(correlations.pooled)}", fontweight="bold")
+        axes = axes[1:]
+    for panel, (language, group) in zip(axes, named, strict=True):
+        _scatter(panel, group, look, models)
+        panel.set_title(
+            f"{language} ({level_of(language) or 'level unknown'})\n{_rho(correlations.languages[language])}"
+        )
+    for model in models:
+        style = look[model]
+        figure.axes[0].plot([], [], style.marker, color=style.colour, label=title_of(model))
+    figure.legend(loc="outside lower center", frameon=False, ncols=5)
+    without = [name for name, group in groups.items() if not group[0].floor]
+    caption = (
+        f"Each point is one of {len(found)} runs. In the titles: Spearman's rank correlation with its 95 % interval, "
+        "in which the seeds of a model count as one, and the number of runs. Within languages, taken together: "
+        f"{correlations.within}. Pooled over languages, a difference between languages looks like one between models. "
+        f"Losses less than {_LEAST_LOSS:g} above the entropy are drawn there."
+    )
+    if without:
+        caption += f" Entropy not known, the plain loss drawn, and not pooled: {', '.join(without)}."
+    return save(figure, Picture(folder, "loss", title, caption))
+
+
+def _scatter(panel: Axes, found: Sequence[Point], look: dict[Model, Look], models: Sequence[Model]) -> None:
+    for model in models:
+        style, mine = look[model], [point for point in found if point.model == model]
+        x = [max(point.loss, _LEAST_LOSS) for point in mine]
+        y = [point.rate for point in mine]
+        panel.plot(x, y, style.marker, color=style.colour, mec="black", mew=0.5, ms=6, alpha=0.85)
+    drawn = [max(point.loss, _LEAST_LOSS) for point in found]
+    if max(drawn) > 10 * min(drawn):
+        panel.set_xscale("log")
+    else:
+        panel.locator_params(axis="x", nbins=4)
+    panel.set_ylim(-0.05, 1.05)
+
+
+def _rho(correlation: Correlation) -> str:
+    return rf"$\rho$ = {correlation}"
+
+
+def _name(panel: Axes, language: str) -> None:
+    panel.set_title(f"{language} ({level_of(language) or 'level unknown'})")

@@ -1,164 +1,293 @@
-"""Runs as the rows of a table: one for each language and architecture, over its seeds; chance and the paper beside."""
+"""Runs as the rows of tables: one for each language and model over its seeds; references and the paper beside."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
-
+from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation
-from hf_ruleextrap.formal import LEVELS, Kind, Report
+from hf_ruleextrap.formal import Kind, Language, Rate, Report
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.train.grid import key_of
+from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import Results
+
+from .spread import Spread
 
 # The paper's two rules stand first in every language.
 _R1, _R2 = 0, 1
+LEVELS = ("regular", "context-free", "context-sensitive")
+_PRESETS = ("linear", "lstm", "transformer", "mamba", "xlstm")
 
 PAPER = json.loads((Path(__file__).parent / "paper.json").read_text(encoding="utf-8"))
 """The authors' figures, with their source: ``results[language][architecture][column]``."""
 
+Way = Literal["corrected", "reproduced"]
+"""Which table: rates over all prompts, or the authors' way with the runs of their recipes. They are never mixed."""
+
 
 @dataclass(frozen=True)
-class Spread:
-    """A number over the runs that have it.
+class Column:
+    """A number that a table shows.
 
     Attributes:
-        mean: over runs; None where no run has the number.
-        std: with n - 1 in the denominator, as in the paper's tables; None for fewer than two runs.
-        n: how many runs.
+        heading: how.
+        digits: behind the point.
+        rate: it lies in [0, 1].
     """
 
-    mean: float | None
-    std: float | None
-    n: int
-
-    @classmethod
-    def over(cls, values: Iterable[float | None]) -> Spread:
-        """Of what is not None.
-
-        >>> Spread.over([1.0, None, 3.0])
-        Spread(mean=2.0, std=1.4142135623730951, n=2)
-        """
-        known = [value for value in values if value is not None]
-        mean = float(np.mean(known)) if known else None
-        return cls(mean, float(np.std(known, ddof=1)) if len(known) > 1 else None, len(known))
+    heading: str
+    digits: int = 2
+    rate: bool = True
 
 
 COLUMNS = {
-    "test_loss": "test loss [nats]",
-    "id_r1": "ID R1",
-    "id_r2": "ID R2",
-    "ood_r1": "OOD R1",
-    "ood_r2_completion": "OOD R2 completion",
-    "ood_headline": "OOD every open rule",
-    "ood_finished": "OOD finished",
+    "test_loss": Column("test loss", digits=4, rate=False),
+    "id_r1": Column("ID R1"),
+    "id_r2": Column("ID R2"),
+    "id_finished": Column("ID finished"),
+    "ood_headline": Column("OOD every open rule"),
+    "ood_r1": Column("OOD R1"),
+    "ood_r2_completion": Column("OOD R2 completion"),
+    "ood_finished": Column("OOD finished"),
 }
-"""The columns of a row, and their headings. The first five are those of the authors' tables."""
+"""The columns of all tables; those of the authors' tables have no headline."""
 
 SOURCES = {
-    "ours": "ours, over all prompts",
-    "ours_finished": "ours, finished only",
-    "authors": "authors, finished only",
-    "chance": "chance, over all prompts",
+    "ours": "ours",
+    "best_check": "ours, best check",
+    "minimum_loss": "ours, lowest loss",
+    "authors": "authors, best check",
+    "uniform": "chance",
+    "always-stop": "stop at once",
+    "trigram": "trigram of the training words",
+    "oracle": "ceiling",
+    "floor": "entropy of the data",
 }
-"""Where a row's numbers are from."""
+"""Where a row's numbers are from, and what the tables call it. Another source calls itself what it likes."""
+
+_REFERENCES = ("uniform", "always-stop", "trigram", "oracle")
+
+Number = float | Rate | None
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the report.
+    """One line of a table, whatever its source.
 
     Attributes:
         language: its name.
-        architecture: its name; empty for chance.
+        name: the model's; empty for a reference.
+        source: one of `SOURCES`, or a word of another source's own.
+        way: the table.
+        values: the columns it has, over its runs.
+        rates: of each column, the runs' own rates with their intervals over prompts, where they were counted.
         variant: tells apart runs of the same language and architecture that differ in more than the seed; else empty.
-        source: one of `SOURCES`.
-        values: the columns it has.
     """
 
     language: str
-    architecture: str
-    variant: str
+    name: str
     source: str
-    values: dict[str, Spread]
+    way: Way
+    values: Mapping[str, Spread]
+    rates: Mapping[str, tuple[Rate, ...]] = field(default_factory=dict)
+    variant: str = ""
+
+    @classmethod
+    def over(
+        cls, language: str, name: str, source: str, way: Way, runs: Sequence[Mapping[str, Number]], variant: str = ""
+    ) -> Row:
+        """Of several runs of one model; for a model that was evaluated once, of one.
+
+        Args:
+            language: its name.
+            name: the model's.
+            source: one of `SOURCES`, or a word of another source's own.
+            way: the table.
+            variant: as above.
+            runs: of each its numbers by column, as of `rates_of`.
+        """
+        columns = [column for column in COLUMNS if any(column in run for run in runs)]
+        found = {column: [run.get(column) for run in runs] for column in columns}
+        values = {
+            column: Spread.over(map(_value, numbers), rate=COLUMNS[column].rate) for column, numbers in found.items()
+        }
+        rates = {
+            column: tuple(number for number in numbers if isinstance(number, Rate) and number.rate is not None)
+            for column, numbers in found.items()
+        }
+        return cls(language, name, source, way, values, {key: known for key, known in rates.items() if known}, variant)
+
+    @property
+    def label(self) -> str:
+        """The model and what tells it from its like; of a reference, its source."""
+        return f"{self.name} ({self.variant})" if self.variant else self.name or SOURCES.get(self.source, self.source)
+
+    @property
+    def n(self) -> int:
+        """How many runs."""
+        return max((spread.n for spread in self.values.values()), default=0)
 
 
-def summarize(results: Sequence[Results]) -> list[Row]:
-    """The rows of some runs, by language in Chomsky order, architecture and source.
+def rates_of(
+    evaluation: Evaluation, report_of: Callable[[Evaluation, Kind], Report] | None = None
+) -> dict[str, Number]:
+    """The columns of one evaluation, each over all prompts: a completion that did not end, or has no sense, fails.
 
-    Seeds of the same recipe make one row. The authors' row stands under the first variant, for comparison: their
-    models and words are larger, unless the recipe says otherwise.
+    Args:
+        evaluation: of any completer.
+        report_of: which report of a kind of prompts; by default the completer's.
     """
-    rows = []
-    for language in languages_of(results):
-        of_language = [run for run in results if run.recipe.language == language]
-        for architecture in architectures_of(of_language):
-            variants: dict[str, list[Results]] = {}
-            for run in of_language:
-                if run.recipe.architecture == architecture:
-                    variants.setdefault(_variant(run), []).append(run)
-            for name, runs in variants.items():
-                label = name if len(variants) > 1 else ""
-                rows.append(Row(language, architecture, label, "ours", _spreads(runs, _of_run)))
-                rows.append(Row(language, architecture, label, "ours_finished", _spreads(runs, _among_finished)))
-            theirs = PAPER["results"].get(language, {}).get(architecture)
-            if theirs:
-                values = {column: Spread(**spread) for column, spread in theirs.items()}
-                rows.append(Row(language, architecture, "", "authors", values))
-        rows.append(Row(language, "", "", "chance", _spreads(of_language[:1], _of_chance)))
+    get = report_of or (lambda found, kind: found.kinds[kind].report)
+    return _columns(get(evaluation, "id"), get(evaluation, "ood"), "all") | {
+        "ood_headline": get(evaluation, "ood").headline
+    }
+
+
+def summarize(runs: Sequence[Results]) -> list[Row]:
+    """The rows of some runs, by language in Chomsky order, way, architecture and source.
+
+    Seeds of the same recipe make one row. Runs of the authors' recipes are shown in their way beside their numbers,
+    which stand there even without; all other runs are shown over all prompts.
+    """
+    rows: list[Row] = []
+    for language in in_chomsky_order(run.recipe.language for run in runs):
+        of_language = [run for run in runs if run.recipe.language == language]
+        plain = [run for run in of_language if not run.recipe.paper]
+        paper = [run for run in of_language if run.recipe.paper]
+        rows += _corrected(language, plain) + _reproduced(language, paper)
     return rows
 
 
-def languages_of(results: Sequence[Results]) -> list[str]:
-    """The languages of some runs, in Chomsky order, and by name within a level."""
-    return sorted(
-        {run.recipe.language for run in results}, key=lambda name: (LEVELS.index(get_language(name).level), name)
-    )
+def in_chomsky_order(languages: Iterable[str]) -> list[str]:
+    """Each language once, and by name within a level; one whose level is not known comes last."""
+    levels = {name: level_of(name) for name in set(languages)}
+    return sorted(levels, key=lambda name: (LEVELS.index(levels[name]) if levels[name] in LEVELS else 99, name))
 
 
-def architectures_of(results: Sequence[Results]) -> list[str]:
-    """The architectures of some runs, those of the paper first."""
-    order = ["linear", "lstm", "transformer", "mamba", "xlstm"]
-    found = {run.recipe.architecture for run in results}
-    return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
+def level_of(language: str) -> str:
+    """Its place in the Chomsky hierarchy; empty where the language is not here."""
+    found = language_of(language)
+    return found.level if found else ""
 
 
-def _variant(run: Results) -> str:
-    return key_of(run.recipe.model_copy(update={"seed": 0})).rpartition("-")[2]
+def language_of(name: str) -> Language | None:
+    """The language, or None where it is not here any more."""
+    try:
+        return get_language(name)
+    except RuleExtrapError:
+        return None
 
 
-def _spreads(runs: Sequence[Results], get: Callable[[Results], dict[str, float | None]]) -> dict[str, Spread]:
-    found = [get(run) for run in runs]
-    return {column: Spread.over(values[column] for values in found) for column in found[0]}
+def architectures(names: Iterable[str]) -> list[str]:
+    """Each name once, the paper's architectures first."""
+    return sorted(set(names), key=lambda name: (_PRESETS.index(name) if name in _PRESETS else len(_PRESETS), name))
 
 
-def _of_run(run: Results) -> dict[str, float | None]:
-    return {"test_loss": run.test.loss, **_rates(run.best, lambda evaluation, kind: evaluation.kinds[kind].report)}
+def variants(runs: Sequence[Results]) -> dict[tuple[str, str], list[Results]]:
+    """Runs that differ in the seed alone, by architecture and by what else tells them apart."""
+    groups: dict[str, list[Results]] = {}
+    for run in runs:
+        groups.setdefault(key_of(run.recipe.model_copy(update={"seed": 0})), []).append(run)
+    found = {}
+    for name in architectures(run.recipe.architecture for run in runs):
+        alike = [group for group in groups.values() if group[0].recipe.architecture == name]
+        recipes = [group[0].recipe for group in alike]
+        keys = [key for key in Recipe.model_fields if key != "seed" and _decides(key, recipes)]
+        for group in alike:
+            label = ", ".join(f"{key} {getattr(group[0].recipe, key)}" for key in keys)
+            found[name, label] = group
+    return found
 
 
-def _of_chance(run: Results) -> dict[str, float | None]:
-    return _rates(run.best, lambda evaluation, kind: evaluation.kinds[kind].chance)
+def _decides(key: str, recipes: Sequence[Recipe]) -> bool:
+    """Whether recipes differ in a key that results depend on."""
+    first = recipes[0]
+    values = [{key: getattr(recipe, key)} for recipe in recipes]
+    return any(key_of(first.model_copy(update=value)) != key_of(first) for value in values)
 
 
-def _among_finished(run: Results) -> dict[str, float | None]:
-    columns = run.paper.minimum_loss
-    names = {"id_r1": "id_rule_1_accuracy", "id_r2": "id_rule_2_accuracy", "ood_r1": "ood_rule_1_accuracy"}
-    names["ood_r2_completion"] = "ood_rule_2_completion_accuracy"
-    return {"test_loss": run.test_with_padding.loss} | {column: columns.get(name) for column, name in names.items()}
+def _corrected(language: str, runs: Sequence[Results]) -> list[Row]:
+    if not runs:
+        return []
+    rows = [
+        Row.over(language, name, "ours", "corrected", [numbers(run) for run in group], variant)
+        for (name, variant), group in variants(runs).items()
+    ]
+    for reference in _REFERENCES:
+        known = [run.best for run in runs if reference in run.best.kinds["ood"].references]
+        if known:
+            found = [rates_of(evaluation, _reference(reference)) for evaluation in known]
+            rows.append(Row.over(language, "", reference, "corrected", found))
+    return [*rows, *_floor(language, "corrected", [run.test_without_padding.floor for run in runs])]
 
 
-def _rates(evaluation: Evaluation, report_of: Callable[[Evaluation, Kind], Report]) -> dict[str, float | None]:
-    inside, outside = report_of(evaluation, "id"), report_of(evaluation, "ood")
+def _reproduced(language: str, runs: Sequence[Results]) -> list[Row]:
+    theirs = PAPER["results"].get(language, {})
+    groups = variants(runs)
+    rows = []
+    for architecture in architectures([*theirs, *(name for name, _ in groups)]):
+        for (name, variant), group in groups.items():
+            if name == architecture:
+                for source in ("best_check", "minimum_loss"):
+                    found = [_authors_way(run, source) for run in group]
+                    rows.append(Row.over(language, name, source, "reproduced", found, variant))
+        if architecture in theirs:
+            values = {
+                column: Spread.of(**spread, rate=COLUMNS[column].rate)
+                for column, spread in theirs[architecture].items()
+            }
+            rows.append(Row(language, architecture, "authors", "reproduced", values))
+    if runs:
+        chance = [_columns(run.best.kinds["id"].chance, run.best.kinds["ood"].chance, "finished") for run in runs]
+        rows.append(Row.over(language, "", "uniform", "reproduced", chance))
+    return [*rows, *_floor(language, "reproduced", [run.test_with_padding.floor for run in runs])]
+
+
+def numbers(run: Results) -> dict[str, Number]:
+    """The columns of one run, over all prompts, at its lowest validation loss."""
+    return {"test_loss": run.test_without_padding.loss, **rates_of(run.best)}
+
+
+def _authors_way(run: Results, source: str) -> dict[str, Number]:
+    rates = getattr(run.paper, source)
+    names = {
+        "id_r1": "id_rule_1_accuracy",
+        "id_r2": "id_rule_2_accuracy",
+        "id_finished": "id_finished",
+        "ood_r1": "ood_rule_1_accuracy",
+        "ood_r2_completion": "ood_rule_2_completion_accuracy",
+        "ood_finished": "ood_finished",
+    }
+    return {"test_loss": run.test_with_padding.loss} | {column: rates.get(name) for column, name in names.items()}
+
+
+def _columns(inside: Report, outside: Report, among: Literal["all", "finished"]) -> dict[str, Number]:
     id_rules, ood_rules = (list(report.rules.values()) for report in (inside, outside))
     return {
-        "id_r1": id_rules[_R1].word.all.rate,
-        "id_r2": id_rules[_R2].word.all.rate,
-        "ood_r1": ood_rules[_R1].word.all.rate,
-        "ood_r2_completion": ood_rules[_R2].completion.all.rate,
-        "ood_headline": outside.headline.rate,
-        "ood_finished": outside.finished.rate,
+        "id_r1": getattr(id_rules[_R1].word, among),
+        "id_r2": getattr(id_rules[_R2].word, among),
+        "id_finished": inside.finished,
+        "ood_r1": getattr(ood_rules[_R1].word, among),
+        "ood_r2_completion": getattr(ood_rules[_R2].completion, among),
+        "ood_finished": outside.finished,
     }
+
+
+def _reference(name: str) -> Callable[[Evaluation, Kind], Report]:
+    return lambda evaluation, kind: evaluation.kinds[kind].references[name]
+
+
+def _floor(language: str, way: Way, floors: Sequence[float | None]) -> list[Row]:
+    """What no model can be below on average: a loss and nothing else; no row where it is not known."""
+    if all(floor is None for floor in floors):
+        return []
+    return [Row.over(language, "", "floor", way, [{"test_loss": floor} for floor in floors])]
+
+
+def _value(number: Number) -> float | None:
+    return number.rate if isinstance(number, Rate) else number

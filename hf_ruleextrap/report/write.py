@@ -3,170 +3,264 @@
 from __future__ import annotations
 
 import csv
-import html
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
-from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hf_ruleextrap import __version__
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.languages import get_language
-from hf_ruleextrap.train.results import Results
+from hf_ruleextrap.formal import Rate
+from hf_ruleextrap.train.grid import key_of
 
-from .rows import COLUMNS, PAPER, SOURCES, Row, Spread, summarize
+from .answer import answer
+from .read import Run, Study
+from .rows import COLUMNS, PAPER, SOURCES, Row, Way, in_chomsky_order, language_of, level_of, numbers, summarize
+from .tables import Cell, Line, Section, Table, cell, escape_markdown, latex, markdown
 
-_NOTES = (
-    "Mean ± standard deviation over seeds (n). *Over all prompts*: a completion that did not end counts as a failure. "
-    "*Finished only*: among completions that ended, at the lowest validation loss, the loss with PAD positions, as in "
-    "the authors' tables.",
-    "*Authors*: larger models, words of up to 256 symbols, and of each rate its best validation check; no target for "
-    "recipes of other sizes. " + PAPER["note"],
-    "*Chance*: uniformly random symbols and an end, on the same prompts.",
-)
+if TYPE_CHECKING:
+    from .figures import Picture
+
+_NOTES = {
+    "corrected": (
+        "Over all prompts: a completion that did not end, or holds something that is no symbol, is a failure. Mean ± "
+        "standard deviation over runs, n of them; a number that fewer runs have says so in brackets. The loss is per "
+        "token, in nats, without PAD. Chance: uniformly random symbols and an end. A reference is the mean over the "
+        "prompts, or the test words, of n runs."
+    ),
+    "reproduced": (
+        "The authors' recipes, read in the authors' way: among completions that ended; loss with PAD. Best check: of "
+        "each rate its largest value over a run's evaluations, as in the authors' tables, which flatters. Lowest loss: "
+        "all at the evaluation with the lowest validation loss. Where nothing ended a rate is not defined here, and 0 "
+        "in the authors' tables. Mean ± standard deviation over runs, n of them."
+    ),
+}
+_TITLES = {"corrected": "corrected, over all prompts", "reproduced": "reproduced, the authors' way"}
+_COLUMNS_OF: dict[Way, list[str]] = {
+    "corrected": list(COLUMNS),
+    "reproduced": [column for column in COLUMNS if column != "ood_headline"],
+}
+_REFERENCES = ("uniform", "always-stop", "trigram", "oracle", "floor")
 
 
-def write_report(results: Sequence[Results], out: str | Path) -> list[Path]:
-    """Write ``report.md``, ``report.csv``, ``report.tex``, ``index.html`` and ``figures/``.
+def write_report(study: Study, out: str | Path) -> list[Path]:
+    """Write ``report.md``, ``report.csv``, ``runs.csv``, ``report.tex``, ``index.html`` and ``figures/``.
 
     Args:
-        results: of `hf_ruleextrap.train.sweep.read_store`.
+        study: of `read_study`.
         out: a folder; files of the same name are replaced.
 
     Returns:
         The files.
 
     Raises:
-        RuleExtrapError: no results, or matplotlib is not installed.
+        RuleExtrapError: nothing to report, ``out`` cannot be a folder, or matplotlib is not installed.
     """
-    if not results:
+    if not study.runs and not study.rows:
         raise RuleExtrapError("there are no results to report: run a sweep first")
     if find_spec("matplotlib") is None:
         raise RuleExtrapError("the report's figures need matplotlib: pip install 'hf-ruleextrap[plot]'")
     from .figures import draw_all
 
     folder = Path(out)
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
-    rows = summarize(results)
-    drawn = draw_all(results, folder / "figures")
-    files = {
-        folder / "report.md": _markdown(rows, results, drawn),
-        folder / "report.tex": _latex(rows),
-        folder / "index.html": _page(rows, results, drawn),
+    try:
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RuleExtrapError(f"cannot write to {folder}: {error.strerror}; give a folder as --out") from None
+    rows = all_rows(study)
+    pictures, absent = draw_all(study, rows, folder / "figures")
+    sections = [answer([run.results for run in study.runs], rows), *_languages(rows)]
+    text = {
+        folder / "report.md": _markdown(study, sections, pictures, absent),
+        folder / "report.tex": _latex(sections),
+        folder / "index.html": _page(study, sections, pictures, absent),
     }
-    for path, text in files.items():
-        path.write_text(text, encoding="utf-8")
-    _write_csv(rows, folder / "report.csv")
-    pictures = [path for path, _ in drawn] + [path.with_suffix(".png") for path, _ in drawn]
-    return sorted([*files, folder / "report.csv", *pictures])
+    for path, content in text.items():
+        path.write_text(content, encoding="utf-8")
+    _write_csv(folder / "report.csv", map(_tidy, rows))
+    _write_csv(folder / "runs.csv", ([_run_line(run)] for run in study.runs))
+    return sorted([*text, folder / "report.csv", folder / "runs.csv", *(path for p in pictures for path in p.files)])
 
 
-def shown(spread: Spread | None, *, mark: str = "±") -> str:
-    """A number as it stands in a table.
+def all_rows(study: Study) -> list[Row]:
+    """The rows of the runs and of other sources: by language, way, and references last."""
+    rows = [*summarize([run.results for run in study.runs]), *study.rows]
+    order = in_chomsky_order(row.language for row in rows)
 
-    >>> shown(Spread(0.5, 0.25, 3)), shown(Spread(0.5, None, 1)), shown(Spread(None, None, 0))
-    ('0.50 ± 0.25', '0.50', '-')
-    """
-    if spread is None or spread.mean is None:
-        return "-"
-    return f"{spread.mean:.2f}" + ("" if spread.std is None else f" {mark} {spread.std:.2f}")
+    def place(row: Row) -> tuple[int, bool, int]:
+        kind = 2 if row.source in _REFERENCES else 0 if row.source in SOURCES else 1
+        return order.index(row.language), row.way == "reproduced", kind
 
-
-def _cells(row: Row, *, mark: str = "±") -> list[str]:
-    name = f"{row.architecture} {row.variant}".strip()
-    runs = max(spread.n for spread in row.values.values())
-    source = SOURCES[row.source] + ("" if row.source == "chance" else f" ({runs})")
-    return [name, source, *(shown(row.values.get(column), mark=mark) for column in COLUMNS)]
+    return sorted(rows, key=place)
 
 
-_HEADINGS = ["architecture", "numbers (n)", *COLUMNS.values()]
+def _languages(rows: Sequence[Row]) -> list[Section]:
+    """A section a language, with a table for each way."""
+    sections = []
+    for name in in_chomsky_order(row.language for row in rows):
+        of_language = [row for row in rows if row.language == name]
+        ways: list[Way] = ["corrected", "reproduced"]
+        tables = [_table(name, way, found) for way in ways if (found := [row for row in of_language if row.way == way])]
+        sections.append(Section(name, [_about(name)], tables))
+    return sections
 
 
-def _tables(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    return [(name, list(group)) for name, group in groupby(rows, key=lambda row: row.language)]
-
-
-def _about(name: str, results: Sequence[Results]) -> str:
-    """A language, the entropy floor of its test words, and its rules."""
-    language = get_language(name)
-    floors = {run.test.floor for run in results if run.recipe.language == name and run.test.floor is not None}
-    floor = f" The data's own entropy: {min(floors):.3f} nats per token." if floors else ""
+def _about(name: str) -> str:
+    language = language_of(name)
+    if language is None:
+        return "This language is not here any more; its rules cannot be named."
     rules = " ".join(f"R{i}: {rule.summary}." for i, rule in enumerate(language.rules, start=1))
-    return f"{language.summary} ({language.level}). {rules}{floor}"
+    return f"{language.summary} ({language.level}). {rules}"
 
 
-def _markdown(rows: Sequence[Row], results: Sequence[Results], drawn: Sequence[tuple[Path, str]]) -> str:
-    parts = ["# Rule extrapolation\n", _origin(results) + "\n"]
-    parts += [f"- {note}" for note in _NOTES]
-    for name, of_language in _tables(rows):
-        parts += [f"\n## {name}\n", _about(name, results) + "\n", _line(_HEADINGS), "|---" * len(_HEADINGS) + "|"]
-        parts += [_line(_cells(row)) for row in of_language]
-    for path, caption in drawn:
-        parts.append(f"\n![{caption}](figures/{path.with_suffix('.png').name})\n\n{caption}")
-    parts.append(f"\nThe authors' numbers: {PAPER['source']}.\n")
-    return "\n".join(parts)
+def _table(name: str, way: Way, rows: Sequence[Row]) -> Table:
+    columns = [column for column in _COLUMNS_OF[way] if any(column in row.values for row in rows)]
+    lines = [_line(row, columns) for row in rows]
+    caption = _NOTES[way]
+    if way == "reproduced" and not any(row.source == "best_check" for row in rows):
+        caption += " No run of an authors' recipe is here."
+    headings = ["model", *(["numbers"] if way == "reproduced" else []), "n", *(COLUMNS[c].heading for c in columns)]
+    return Table(f"{name}-{way}", f"{name}, {_TITLES[way]}", caption, headings, lines, 2 if way == "reproduced" else 1)
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _line(row: Row, columns: Sequence[str]) -> Line:
+    kind = "reference" if row.source in _REFERENCES else row.source if row.source in SOURCES else "other"
+    head = [Cell(row.label)]
+    if row.way == "reproduced":
+        head = [Cell(row.label if row.name else ""), Cell(SOURCES.get(row.source, row.source))]
+    cells = [cell(row.values.get(column), digits=COLUMNS[column].digits, n=row.n) for column in columns]
+    return Line(kind, [*head, Cell(str(row.n)), *cells])
 
 
-def _origin(results: Sequence[Results]) -> str:
-    devices = ", ".join(sorted({run.timing.device for run in results}))
-    torch = ", ".join(sorted({str(run.versions.get("torch")) for run in results}))
-    hours = sum(run.timing.train_seconds + run.timing.evaluate_seconds for run in results) / 3600
-    made = f"hf-ruleextrap {__version__}, torch {torch}"
-    return f"{len(results)} runs, {hours:.2f} hours of one worker each on {devices}; {made}."
+def _origin(study: Study) -> list[str]:
+    """What was run, on what; and what has no results."""
+    runs = [run.results for run in study.runs]
+    said = []
+    if runs:
+        devices = ", ".join(sorted({run.timing.device for run in runs}))
+        torch = ", ".join(sorted({str(run.versions.get("torch")) for run in runs}))
+        hours = sum(run.timing.train_seconds + run.timing.evaluate_seconds for run in runs) / 3600
+        paper = sum(run.recipe.paper for run in runs)
+        said.append(
+            f"{len(runs)} runs, {paper} of them of the authors' recipes; {hours:.2f} hours of one worker in all, on "
+            f"{devices}; hf-ruleextrap {__version__}, torch {torch}."
+        )
+    others = sorted({f"{row.name} ({row.source})" for row in study.rows})
+    if others:
+        said.append(f"From other sources: {', '.join(others)}.")
+    if study.missing:
+        listed = "; ".join(f"{name}: {reason}" for name, reason in study.missing.items())
+        said.append(f"Without results, and in no number here: {len(study.missing)} ({listed}).")
+    return said
 
 
-def _write_csv(rows: Sequence[Row], path: Path) -> None:
-    statistics: list[tuple[str, Callable[[Spread], float | None]]] = [
-        ("mean", lambda spread: spread.mean),
-        ("std", lambda spread: spread.std),
-        ("n", lambda spread: spread.n),
+def _markdown(study: Study, sections: Sequence[Section], pictures: Sequence[Picture], absent: Sequence[str]) -> str:
+    first, *rest = (_markdown_section(section) for section in sections)
+    parts = [
+        "# Rule extrapolation\n",
+        *(f"{escape_markdown(line)}\n" for line in _origin(study)),
+        first,
+        "## Figures\n",
     ]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        names = [f"{column}_{name}" for column in COLUMNS for name, _ in statistics]
-        writer.writerow(["language", "architecture", "variant", "source", *names])
-        empty = Spread(None, None, 0)
-        for row in rows:
-            values = [get(row.values.get(column, empty)) for column in COLUMNS for _, get in statistics]
-            head = [row.language, row.architecture, row.variant, row.source]
-            writer.writerow([*head, *("" if value is None else value for value in values)])
+    for picture in pictures:
+        caption = escape_markdown(picture.caption)
+        parts.append(f"![{escape_markdown(picture.title)}](figures/{picture.name}.png)\n\n{caption}\n")
+    parts += [f"{escape_markdown(line)}\n" for line in absent]
+    return "\n".join([*parts, *rest, f"The authors' numbers: {escape_markdown(_source())}\n"])
 
 
-def _latex(rows: Sequence[Row]) -> str:
-    parts = ["% Needs \\usepackage{booktabs}."]
-    for name, of_language in _tables(rows):
-        parts += [f"% {name}", f"\\begin{{tabular}}{{ll{'r' * len(COLUMNS)}}}", "\\toprule"]
-        parts += [" & ".join(_HEADINGS) + " \\\\", "\\midrule"]
-        parts += [" & ".join(_cells(row, mark="$\\pm$")).replace("_", "\\_") + " \\\\" for row in of_language]
-        parts += ["\\bottomrule", "\\end{tabular}", ""]
-    return "\n".join(parts)
+def _markdown_section(section: Section) -> str:
+    paragraphs = [f"{escape_markdown(text)}\n" for text in section.paragraphs]
+    return "\n".join([f"## {escape_markdown(section.title)}\n", *paragraphs, *map(markdown, section.tables)])
 
 
-def _page(rows: Sequence[Row], results: Sequence[Results], drawn: Sequence[tuple[Path, str]]) -> str:
+def _source() -> str:
+    return f"{PAPER['source']}. {PAPER['note']}"
+
+
+def _latex(sections: Sequence[Section]) -> str:
+    head = "% \\input this. It needs \\usepackage{booktabs,graphicx}.\n"
+    return "\n".join([head, *(latex(table) for section in sections for table in section.tables)])
+
+
+def _page(study: Study, sections: Sequence[Section], pictures: Sequence[Picture], absent: Sequence[str]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     templates = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, autoescape=True)
-    pictures = [(_inline(path), caption) for path, caption in drawn]
-    tables = [
-        (name, _about(name, results), [(row.source, _cells(row)) for row in of_language])
-        for name, of_language in _tables(rows)
-    ]
-    notes = [html.escape(note, quote=False).replace("*", "") for note in _NOTES]
     return templates.get_template("page.html").render(
-        origin=_origin(results),
-        notes=notes,
-        headings=_HEADINGS,
-        tables=tables,
-        pictures=pictures,
-        source=PAPER["source"],
+        origin=_origin(study),
+        sections=sections,
+        pictures=[(picture, _inline(picture)) for picture in pictures],
+        absent=absent,
+        source=_source(),
     )
 
 
-def _inline(path: Path) -> str:
-    """An SVG without what stands before its element."""
-    text = path.read_text(encoding="utf-8")
-    return text[text.index("<svg") :]
+def _inline(picture: Picture) -> str:
+    """An SVG as an element of a page: its ids are its own, its title is read to those who cannot see it."""
+    text = picture.svg.read_text(encoding="utf-8")
+    text = text[text.index("<svg") :]
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{picture.name}-", text)
+    return text.replace("<svg", f'<svg role="img" aria-label="{picture.title}"', 1)
+
+
+def _write_csv(path: Path, groups: Iterable[Sequence[dict[str, object]]]) -> None:
+    lines = [line for group in groups for line in group]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        # The first line has all keys: every line of a file is made alike.
+        writer = csv.DictWriter(file, list(lines[0]) if lines else [])
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def _tidy(row: Row) -> list[dict[str, object]]:
+    """A line for each number."""
+    return [
+        {
+            "language": row.language,
+            "level": level_of(row.language),
+            "way": row.way,
+            "source": row.source,
+            "model": row.name,
+            "variant": row.variant,
+            "column": column,
+            "mean": spread.mean,
+            "std": spread.std,
+            "n": spread.n,
+            "low": spread.low,
+            "high": spread.high,
+        }
+        for column, spread in row.values.items()
+    ]
+
+
+def _run_line(run: Run) -> dict[str, object]:
+    """A run, its numbers over all prompts, and what they are compared with."""
+    results, recipe = run.results, run.results.recipe
+    outside = results.best.kinds["ood"]
+    line: dict[str, object] = {
+        "run": key_of(recipe),
+        "language": recipe.language,
+        "level": level_of(recipe.language),
+        "architecture": recipe.architecture,
+        "paper": recipe.paper,
+        "seed": recipe.seed,
+        "parameters": results.training.parameters,
+        "steps": results.training.steps,
+        "best_step": results.training.best_step,
+        "test_loss": results.test_without_padding.loss,
+        "test_floor": results.test_without_padding.floor,
+        "test_loss_with_padding": results.test_with_padding.loss,
+        "test_floor_with_padding": results.test_with_padding.floor,
+    }
+    for column, number in numbers(results).items():
+        if isinstance(number, Rate):
+            line |= {
+                column: number.rate,
+                **{f"{column}_{part}": getattr(number, part) for part in ("low", "high", "n")},
+            }
+    for name in ("uniform", "always-stop", "trigram", "oracle"):
+        found = outside.references.get(name)
+        line[f"ood_headline_{name}"] = found.headline.rate if found else None
+    return line | {"seconds": results.timing.train_seconds, "git_commit": results.git_commit}

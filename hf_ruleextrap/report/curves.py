@@ -1,0 +1,168 @@
+"""The report's pictures over steps and over lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_ruleextrap.evaluation.mass_plot import CELLS
+from hf_ruleextrap.formal import Kind, WordBatch
+from hf_ruleextrap.formal.words import FloatArray
+from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.train.recipe import Recipe
+
+from .read import Run
+from .rows import in_chomsky_order, level_of, variants
+from .style import Model, Picture, looks, ordered, panels, save, title_of
+
+_KINDS = {"ood": "OOD", "id": "ID"}
+# So many strings are listed for the optimum and no more.
+_MOST_STRINGS = 1 << 18
+_FAINTEST = 1e-5
+
+
+def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
+    """A panel for each language and model: the mass of the four cells over the training, the mean over seeds."""
+    found = {key: group for key, group in _cells(runs).items() if all(run.results.recipe.mass_length for run in group)}
+    if not found:
+        return "No figure of cell masses: no corrected recipe here has mass_length."
+    languages = in_chomsky_order(language for language, _ in found)
+    models = ordered([model for _, model in found])
+    title = "Probability of all short words along the training"
+    n = len(models)
+    figure, axes = panels(len(languages) * n, title, x="optimizer step", width=2.1, height=1.75, columns=n)
+    masses = {key: _masses(group) for key, group in found.items()}
+    least = max(_FAINTEST, min(float(values.min()) for _, cells in masses.values() for values in cells.values()))
+    for i, panel in enumerate(axes):
+        language, model = languages[i // len(models)], models[i % len(models)]
+        if i < len(models):
+            panel.set_title(title_of(model))
+        if i % len(models) == 0:
+            panel.set_ylabel(language)
+        group = found.get((language, model))
+        if group is None:
+            panel.set_axis_off()
+            continue
+        steps, cells = masses[language, model]
+        for cell, (label, colour, line) in CELLS.items():
+            thick = 2.0 if cell == "both" else 1.3
+            panel.plot(
+                steps,
+                np.maximum(cells[cell], _FAINTEST),
+                line,
+                color=colour,
+                lw=thick,
+                label=label if i == 0 else None,
+            )
+        best = optimum(group[0].results.recipe)
+        if best is not None:
+            panel.axhline(best, color="black", ls=(0, (1, 2)), lw=1)
+        panel.set_yscale("log")
+        panel.set_ylim(least / 2, 1.5)
+        panel.locator_params(axis="x", nbins=3)
+        panel.text(0.98, 0.03, f"n = {len(group)}", transform=panel.transAxes, ha="right", fontsize=7)
+    axes[0].plot([], [], color="black", ls=(0, (1, 2)), lw=1, label="optimum of R1 and R2")
+    figure.legend(loc="outside lower center", frameon=False, ncols=5)
+    sizes = sorted(
+        {run.results.recipe.mass_length for group in found.values() for run in group if run.results.recipe.mass_length}
+    )
+    caption = (
+        f"Exact probability of all words of up to {' or '.join(map(str, sizes))} symbols, by the rules they keep: the "
+        "mean over n runs, at the steps that all of them have. Dotted: what the data give to the words of the "
+        f"language; to all other words they give nothing. Less than {_FAINTEST:g} is drawn there."
+    )
+    return save(figure, Picture(folder, "dynamics", title, caption))
+
+
+def _masses(group: Sequence[Run]) -> tuple[list[int], dict[str, FloatArray]]:
+    """Steps, and the mean of each cell there."""
+    logs = [{int(line["step"]): line for line in run.log() if "eval_mass_both" in line} for run in group]
+    steps = sorted(set.intersection(*(set(log) for log in logs)))
+    means = {
+        cell: np.array([np.mean([log[step][f"eval_mass_{cell}"] for log in logs]) for step in steps]) for cell in CELLS
+    }
+    return steps, means
+
+
+def optimum(recipe: Recipe) -> float | None:
+    """What the data's distribution gives to all words of up to ``mass_length`` symbols; None where it is not known."""
+    language = get_language(recipe.language, paper=recipe.paper)
+    assert recipe.mass_length is not None
+    if not language.few_words and len(language.alphabet) ** recipe.mass_length > _MOST_STRINGS:
+        return None
+    words = list(language.words(min(recipe.mass_length, recipe.max_length)))
+    known = language.log_probability(WordBatch.from_strings(words), recipe.max_length) if words else np.zeros(0)
+    return None if known is None else float(np.exp(known).sum())
+
+
+def lengths(runs: Sequence[Run], kind: Kind, folder: Path) -> Picture | str:
+    """A panel a language: the headline rate over the length of the prompt, a line for each model."""
+    found = {key: group for key, group in _cells(runs).items() if any(_by_length(run, kind) for run in group)}
+    if not found:
+        return f"No figure of {_KINDS[kind]} rate against length: no run here was asked for other lengths."
+    languages = in_chomsky_order(language for language, _ in found)
+    models = ordered([model for _, model in found])
+    look = looks(models)
+    title = f"{_KINDS[kind]} rate against the length of the prompt"
+    figure, axes = panels(len(languages), title, x="symbols in the prompt", y="every open rule holds")
+    for panel, language in zip(axes, languages, strict=True):
+        for model in models:
+            group = found.get((language, model))
+            if group is None:
+                continue
+            rates = [{at.length: at.headline.rate for at in _by_length(run, kind)} for run in group]
+            x, mean, low, high = _band(rates)
+            style = look[model]
+            panel.fill_between(x, low, high, color=style.colour, alpha=0.18, lw=0)
+            panel.plot(x, mean, marker=style.marker, ls=style.line, color=style.colour, ms=4, lw=1.4)
+        chance = [
+            {at.length: at.chance.rate for at in _by_length(group[0], kind)}
+            for (name, _), group in found.items()
+            if name == language
+        ]
+        x, mean, _, _ = _band(chance)
+        panel.plot(x, mean, color="black", ls=":", lw=1)
+        counts = sorted({len(group) for (name, _), group in found.items() if name == language})
+        panel.set_title(f"{language} ({level_of(language) or 'level unknown'}), n = {' or '.join(map(str, counts))}")
+        panel.set_ylim(-0.03, 1.05)
+    for model in models:
+        style = look[model]
+        axes[0].plot([], [], marker=style.marker, ls=style.line, color=style.colour, ms=4, label=title_of(model))
+    axes[0].plot([], [], color="black", ls=":", lw=1, label="chance")
+    figure.legend(loc="outside lower center", frameon=False, ncols=6)
+    caption = (
+        f"{_KINDS[kind]} prompts of each length on which every open rule holds, over all prompts. Lines: mean over n "
+        "runs; bands: from the lowest run to the highest. Dotted: chance."
+    )
+    return save(figure, Picture(folder, f"length_{kind}", title, caption))
+
+
+def _band(runs: Sequence[dict[int, float | None]]) -> tuple[list[int], FloatArray, FloatArray, FloatArray]:
+    """Lengths, and mean, least and most over the runs that have a rate there."""
+    known = {
+        length: values
+        for length in sorted(set().union(*runs))
+        if (values := [rate for run in runs if (rate := run.get(length)) is not None])
+    }
+    parts = [np.array([get(values) for values in known.values()]) for get in (np.mean, np.min, np.max)]
+    return list(known), parts[0], parts[1], parts[2]
+
+
+def _by_length(run: Run, kind: Kind) -> list[Any]:
+    return [at for at in getattr(run.results, "by_length", []) if at.kind == kind]
+
+
+def _cells(runs: Sequence[Run]) -> dict[tuple[str, Model], list[Run]]:
+    """The corrected runs by language and model."""
+    of = {id(run.results): run for run in runs}
+    found = {}
+    for language in in_chomsky_order(run.results.recipe.language for run in runs):
+        plain = [
+            run.results for run in runs if run.results.recipe.language == language and not run.results.recipe.paper
+        ]
+        for model, group in variants(plain).items():
+            found[language, model] = [of[id(results)] for results in group]
+    return found
