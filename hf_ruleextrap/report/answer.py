@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hf_ruleextrap.train.results import Results
 
-from .rows import LEVELS, Row, architectures, in_chomsky_order, language_of, level_of, variants
+from .rows import LEVELS, Row, architectures, in_chomsky_order, language_of, level_of, source_of, variants
 from .spread import Correlation, Spread, rank_correlation
 from .tables import Cell, Line, Section, Table, cell
 
@@ -54,10 +54,10 @@ class LossCorrelations:
 
 
 def points(runs: Sequence[Results]) -> list[Point]:
-    """The runs of the corrected recipes that have both numbers."""
+    """The runs of the corrected recipes that have both numbers; none that was trained on OOD prompts."""
     found = []
     for language in in_chomsky_order(run.recipe.language for run in runs):
-        plain = [run for run in runs if run.recipe.language == language and not run.recipe.paper]
+        plain = [run for run in runs if run.recipe.language == language and source_of(run.recipe) == "ours"]
         for model, group in variants(plain).items():
             for run in group:
                 rate, test = run.best.kinds["ood"].report.headline.rate, run.test_without_padding
@@ -237,7 +237,7 @@ def _correlations(levels: Levels, losses: LossCorrelations) -> Table:
     rows += [(loss, "within languages, together", losses.within)]
     rows += [(loss, f"within {name}", correlation) for name, correlation in losses.languages.items()]
     rows += [(loss, "pooled over languages", losses.pooled)]
-    lines = []
+    lines: list[Line] = []
     for against, of, found in rows:
         interval = "-" if found.low is None else f"[{found.low:.2f}, {found.high:.2f}]"
         value = "-" if found.value is None else f"{found.value:.2f}"
@@ -272,8 +272,9 @@ def _matrix(ours: Sequence[Row], rows: Sequence[Row]) -> Table:
             lines.append(Line("ours" if first else "", [*head, *cells, *others]))
     caption = (
         "OOD prompts: mean ± standard deviation over runs (n). ↑ above chance, ↓ below, · not told from it: both the "
-        "95 % interval over runs and the one over prompts must leave out chance. A model that stops at once keeps R2 "
-        "on the completion wherever the rule holds of nothing, so read that line beside its column."
+        "95 % interval over runs and the one over prompts must leave out chance. Of so many, some will err. A model that "
+        "stops at once keeps R2 on the completion wherever the rule holds of nothing, so read that line beside its "
+        "column."
     )
     headings = ["language", "holds", *labels, "chance", "stop at once", "ceiling"]
     return Table("rules", "Rules kept on OOD prompts", caption, headings, lines, text_columns=2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,12 +12,14 @@ from hf_ruleextrap.formal import Kind, WordBatch
 from hf_ruleextrap.formal.words import FloatArray
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.train.recipe import Recipe
+from hf_ruleextrap.train.results import LengthRates
 
 from .read import Run
 from .rows import in_chomsky_order, level_of, variants
 from .style import Model, Picture, looks, ordered, panels, save, title_of
 
 _KINDS = {"ood": "OOD", "id": "ID"}
+_ASKED = {"ood": "every open rule holds", "id": "a word of the language"}
 # So many strings are listed for the optimum and no more.
 _MOST_STRINGS = 1 << 18
 _FAINTEST = 1e-5
@@ -63,7 +64,7 @@ def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
         panel.set_yscale("log")
         panel.set_ylim(least / 2, 1.5)
         panel.locator_params(axis="x", nbins=3)
-        panel.text(0.98, 0.03, f"n = {len(group)}", transform=panel.transAxes, ha="right", fontsize=7)
+        panel.set_title(f"n = {len(group)}", loc="right", fontsize=7)
     axes[0].plot([], [], color="black", ls=(0, (1, 2)), lw=1, label="optimum of R1 and R2")
     figure.legend(loc="outside lower center", frameon=False, ncols=5)
     sizes = sorted(
@@ -107,7 +108,7 @@ def lengths(runs: Sequence[Run], kind: Kind, folder: Path) -> Picture | str:
     models = ordered([model for _, model in found])
     look = looks(models)
     title = f"{_KINDS[kind]} rate against the length of the prompt"
-    figure, axes = panels(len(languages), title, x="symbols in the prompt", y="every open rule holds")
+    figure, axes = panels(len(languages), title, x="symbols in the prompt", y=_ASKED[kind])
     for panel, language in zip(axes, languages, strict=True):
         for model in models:
             group = found.get((language, model))
@@ -134,8 +135,8 @@ def lengths(runs: Sequence[Run], kind: Kind, folder: Path) -> Picture | str:
     axes[0].plot([], [], color="black", ls=":", lw=1, label="chance")
     figure.legend(loc="outside lower center", frameon=False, ncols=6)
     caption = (
-        f"{_KINDS[kind]} prompts of each length on which every open rule holds, over all prompts. Lines: mean over n "
-        "runs; bands: from the lowest run to the highest. Dotted: chance."
+        f"{_KINDS[kind]} prompts of each length, over all of them: {_ASKED[kind]}. Lines: mean over n runs; bands: "
+        "from the lowest run to the highest. Dotted: chance."
     )
     return save(figure, Picture(folder, f"length_{kind}", title, caption))
 
@@ -151,8 +152,8 @@ def _band(runs: Sequence[dict[int, float | None]]) -> tuple[list[int], FloatArra
     return list(known), parts[0], parts[1], parts[2]
 
 
-def _by_length(run: Run, kind: Kind) -> list[Any]:
-    return [at for at in getattr(run.results, "by_length", []) if at.kind == kind]
+def _by_length(run: Run, kind: Kind) -> list[LengthRates]:
+    return [at for at in run.results.by_length if at.kind == kind]
 
 
 def _cells(runs: Sequence[Run]) -> dict[tuple[str, Model], list[Run]]:

@@ -62,7 +62,8 @@ def rates(rows: Sequence[Row], folder: Path) -> Picture | str:
         panel.set_xticks(range(len(models)), [title_of(model) for model in models], rotation=35, ha="right")
         panel.set_xlim(-0.6, len(models) - 0.4)
         panel.set_ylim(-0.02, 1.05)
-    figure.legend(loc="outside lower center", frameon=False, ncols=2)
+    if axes[0].get_legend_handles_labels()[0]:
+        figure.legend(loc="outside lower center", frameon=False, ncols=2)
     caption = (
         "Share of OOD prompts on which every open rule holds, over all prompts. Bars: mean over runs, with its 95 % "
         "interval (Student's t over runs, none for one run, and no width where all runs agree). Dots: the runs, each "
@@ -107,20 +108,20 @@ def authors(rows: Sequence[Row], folder: Path) -> Picture | str:
     for panel, language in zip(axes, languages, strict=True):
         for row in (row for row in shown if row.language == language):
             label, marker, fill = sources[row.source]
-            spread, place = row.values["ood_r1"], names.index(row.name) + (-0.15 if row.source == "authors" else 0.15)
+            side = -1 if row.source == "authors" else 1
+            spread, place = row.values["ood_r1"], names.index(row.name) + 0.15 * side
             if spread.mean is None:
                 panel.plot(place, 0.03, "x", color="black", ms=5)
                 continue
             panel.errorbar(
                 place, spread.mean, spread.std or 0.0, fmt=marker, color="black", mfc=fill, ms=5.5, lw=1, capsize=3
             )
-            panel.annotate(
-                str(spread.n), (place, spread.mean), xytext=(5, 3), textcoords="offset points", fontsize=7, zorder=5
-            )
+            beside = {"xytext": (5 * side, 3), "textcoords": "offset points", "ha": "right" if side < 0 else "left"}
+            panel.annotate(str(spread.n), (place, spread.mean), fontsize=7, **beside)  # type: ignore[arg-type]  # all its own
         _name(panel, language)
         panel.set_xticks(range(len(names)), names, rotation=35, ha="right")
         panel.set_xlim(-0.6, len(names) - 0.4)
-        panel.set_ylim(-0.05, 1.1)
+        panel.set_ylim(-0.15, 1.15)
     for label, marker, fill in sources.values():
         axes[0].plot([], [], marker, color="black", mfc=fill, ms=5.5, label=label)
     figure.legend(loc="outside lower center", frameon=False, ncols=2)
@@ -142,12 +143,13 @@ def loss(found: Sequence[Point], folder: Path) -> Picture | str:
     pooled = [point for point in found if point.floor]
     several = len(groups) > 1 and pooled
     title = "Test loss against rule extrapolation"
-    x, y = "test loss above the entropy [nats per token]", "OOD, every open rule holds"
-    figure, axes = panels(len(groups) + bool(several), title, x=x, y=y, height=2.6)
+    x, y = "loss above the entropy [nats per token]", "OOD, every open rule holds"
+    count = len(groups) + bool(several)
+    figure, axes = panels(count, title, x=x, y=y, width=3.1, height=2.6, columns=3 if count < 7 else 4)
     named = list(groups.items())
     if several:
         _scatter(axes[0], pooled, look, models)
-        axes[0].set_title(f"all languages\n{_rho(correlations.pooled)}", fontweight="bold")
+        axes[0].set_title(f"all languages\n{_rho(correlations.pooled)}")
         axes = axes[1:]
     for panel, (language, group) in zip(axes, named, strict=True):
         _scatter(panel, group, look, models)

@@ -59,6 +59,7 @@ COLUMNS = {
 
 SOURCES = {
     "ours": "ours",
+    "on_prompts": "ours, trained on OOD prompts too",
     "best_check": "ours, best check",
     "minimum_loss": "ours, lowest loss",
     "authors": "authors, best check",
@@ -197,11 +198,20 @@ def variants(runs: Sequence[Results]) -> dict[tuple[str, str], list[Results]]:
     for name in architectures(run.recipe.architecture for run in runs):
         alike = [group for group in groups.values() if group[0].recipe.architecture == name]
         recipes = [group[0].recipe for group in alike]
-        keys = [key for key in Recipe.model_fields if key != "seed" and _decides(key, recipes)]
+        # Such a run answers another question, and says so even where it is alone.
+        named = {"objective"} if any(source_of(recipe) == "on_prompts" for recipe in recipes) else set()
+        keys = [key for key in Recipe.model_fields if key != "seed" and (_decides(key, recipes) or key in named)]
         for group in alike:
             label = ", ".join(f"{key} {getattr(group[0].recipe, key)}" for key in keys)
             found[name, label] = group
     return found
+
+
+def source_of(recipe: Recipe) -> str:
+    """Of `SOURCES`; a model that was trained on the OOD prompts, too, cannot tell what its architecture does there."""
+    if recipe.objective != "likelihood":
+        return "on_prompts"
+    return "best_check" if recipe.paper else "ours"
 
 
 def _decides(key: str, recipes: Sequence[Recipe]) -> bool:
@@ -215,7 +225,7 @@ def _corrected(language: str, runs: Sequence[Results]) -> list[Row]:
     if not runs:
         return []
     rows = [
-        Row.over(language, name, "ours", "corrected", [numbers(run) for run in group], variant)
+        Row.over(language, name, source_of(group[0].recipe), "corrected", [numbers(run) for run in group], variant)
         for (name, variant), group in variants(runs).items()
     ]
     for reference in _REFERENCES:

@@ -113,6 +113,9 @@ def drawing() -> Iterator[None]:
 
 def save(figure: Figure, picture: Picture) -> Picture:
     """Write all formats."""
+    # Lay it out once for all formats.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     for path in picture.files:
         # A date would make each file another one.
         dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}

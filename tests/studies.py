@@ -1,0 +1,116 @@
+"""Results that nobody trained: what a report is made of, with numbers that are chosen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_ruleextrap import get_language
+from hf_ruleextrap.evaluation import Evaluation
+from hf_ruleextrap.evaluation.evaluate import KindEvaluation
+from hf_ruleextrap.evaluation.likelihood import Likelihood
+from hf_ruleextrap.formal import Rate, Report
+from hf_ruleextrap.formal.scoring import RuleReport, Split
+from hf_ruleextrap.train.recipe import Recipe
+from hf_ruleextrap.train.results import LengthRates, PaperColumns, Results, Timing, Training
+
+PROMPTS = 20
+# Hits among the prompts by reference: headline, R1, R2 on the completion, finished.
+REFERENCES = {
+    "uniform": (3, 4, 10, 19),
+    "always-stop": (5, 6, 20, 20),
+    "trigram": (2, 2, 15, 18),
+    "oracle": (19, 20, 20, 20),
+}
+
+
+def rate(hits: int, n: int = PROMPTS) -> Rate:
+    return Rate.count(np.arange(n) < hits)
+
+
+def report(language: str, counts: Sequence[int]) -> Report:
+    """Of 20 completions: how many keep every open rule, R1, R2 on the completion; and how many finished."""
+    headline, r1, r2, finished = counts
+    splits = [Split(rate(hits), rate(min(hits, finished), finished)) for hits in (r1, r2)]
+    rules = {
+        rule.name: RuleReport(rule.summary, split, split)
+        for rule, split in zip(get_language(language).rules, [*splits, splits[0]], strict=False)
+    }
+    return Report(language, PROMPTS, rate(headline), rate(finished), rate(0), rate(0), rate(0), rules)
+
+
+def evaluation(language: str, inside: Sequence[int], outside: Sequence[int]) -> Evaluation:
+    references = {name: report(language, counts) for name, counts in REFERENCES.items()}
+    return Evaluation(
+        language,
+        8,
+        16,
+        {
+            "id": KindEvaluation(report(language, inside), references, []),
+            "ood": KindEvaluation(report(language, outside), references, []),
+        },
+    )
+
+
+def results(
+    language: str = "anbn",
+    architecture: str = "lstm",
+    seed: int = 0,
+    *,
+    outside: Sequence[int] = (10, 10, 18, 20),
+    inside: Sequence[int] = (20, 20, 20, 20),
+    loss: float = 0.5,
+    floor: float | None = 0.25,
+    paper: Mapping[str, float] | None = None,
+    by_length: Sequence[LengthRates] = (),
+    **recipe: Any,
+) -> Results:
+    """One run; with ``paper``, of an authors' recipe, whose best check is 0.1 better than its lowest loss."""
+    keys = {"language": language, "architecture": architecture, "seed": seed, "paper": paper is not None, **recipe}
+    found = evaluation(language, inside, outside)
+    plain, padded = Likelihood(loss, 0.9, 100, floor), Likelihood(loss / 2, 0.9, 200, floor and floor / 2)
+    columns = dict(paper or {})
+    return Results(
+        recipe=Recipe.of(keys, "test"),
+        training=Training(
+            parameters=1000,
+            fitted={},
+            steps=100,
+            best_step=50,
+            stopped_early=False,
+            train_words=10,
+            validation_words=5,
+            test_words=5,
+        ),
+        validation=plain,
+        test=plain,
+        test_without_padding=plain,
+        test_with_padding=padded,
+        divergence=None,
+        best=found,
+        last=found,
+        by_length=list(by_length),
+        paper=PaperColumns(best_check={name: value + 0.1 for name, value in columns.items()}, minimum_loss=columns),
+        versions={"torch": "2"},
+        git_commit=None,
+        timing=Timing(train_seconds=30.0, evaluate_seconds=6.0, processes=1, device="cpu", threads=1),
+    )
+
+
+def at_length(length: int, hits: int, *, kind: Any = "ood") -> LengthRates:
+    return LengthRates(length=length, kind=kind, headline=rate(hits), finished=rate(20), chance=rate(2))
+
+
+def write_store(folder: Path, runs: Sequence[Results], logs: Sequence[Sequence[Mapping[str, Any]]] = ()) -> Path:
+    """A store with these runs, in folders by number."""
+    for i, run in enumerate(runs):
+        place = folder / f"{i:02}"
+        place.mkdir(parents=True)
+        run.write(place)
+        if logs:
+            (place / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in logs[i]), encoding="utf-8")
+    return folder
