@@ -272,9 +272,9 @@ def _matrix(ours: Sequence[Row], rows: Sequence[Row]) -> Table:
             lines.append(Line("ours" if first else "", [*head, *cells, *others]))
     caption = (
         "OOD prompts: mean ± standard deviation over runs (n). ↑ above chance, ↓ below, · not told from it: both the "
-        "95 % interval over runs and the one over prompts must leave out chance. Of so many, some will err. A model that "
-        "stops at once keeps R2 on the completion wherever the rule holds of nothing, so read that line beside its "
-        "column."
+        "95 % interval over runs and the one over prompts must leave out chance. Of so many, some will err. A model "
+        "that stops at once keeps R2 on the completion wherever the rule holds of nothing, so read that line beside "
+        "its column."
     )
     headings = ["language", "holds", *labels, "chance", "stop at once", "ceiling"]
     return Table("rules", "Rules kept on OOD prompts", caption, headings, lines, text_columns=2)

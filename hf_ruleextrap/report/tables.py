@@ -30,6 +30,8 @@ _TEX = {
     "≥": r"$\geq$",
     "≤": r"$\leq$",
 }
+# A line of these kinds after one of another begins a group.
+_GROUPS = ("ours", "reference")
 # Where the letters end that pdfLaTeX sets without packages.
 _LATIN = 0x180
 _MARKDOWN = re.compile(r"([\\|*_<>`\[\]])")
@@ -129,7 +131,7 @@ def latex(table: Table) -> str:
     columns = "l" * table.text_columns + "r" * (len(table.headings) - table.text_columns)
     lines = []
     for place, line in enumerate(table.lines):
-        if place and line.kind == "ours" and table.lines[place - 1].kind != "ours":
+        if place and line.kind in _GROUPS and table.lines[place - 1].kind != line.kind:
             lines.append("\\midrule")
         lines.append(" & ".join(escape_latex(cell.text) for cell in line.cells) + " \\\\")
     return "\n".join(
@@ -138,6 +140,7 @@ def latex(table: Table) -> str:
             "\\centering",
             f"\\caption{{{escape_latex(f'{table.title}. {table.caption}')}}}",
             f"\\label{{tab:{table.name}}}",
+            "\\medskip",
             "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
             f"\\begin{{tabular}}{{{columns}}}",
             "\\toprule",

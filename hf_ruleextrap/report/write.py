@@ -130,6 +130,9 @@ def _line(row: Row, columns: Sequence[str]) -> Line:
     if row.way == "reproduced":
         head = [Cell(row.label if row.name else ""), Cell(SOURCES.get(row.source, row.source))]
     cells = [cell(row.values.get(column), digits=COLUMNS[column].digits, n=row.n) for column in columns]
+    if kind == "reference":
+        # It differs between runs by their prompts alone, and an interval would say nothing.
+        cells = [Cell(shown.text) for shown in cells]
     return Line(kind, [*head, Cell(str(row.n)), *cells])
 
 
