@@ -602,9 +602,12 @@ def test_several_stores_make_one_report(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_a_language_that_is_gone_is_still_shown(tmp_path: Path) -> None:
     run = results()
-    gone = run.model_copy(update={"recipe": run.recipe.model_copy(update={"language": "gone"})})
+    # Whatever a file of one's own is called.
+    name = "my_files/50% $of$ {them}.py:A_B"
+    gone = run.model_copy(update={"recipe": run.recipe.model_copy(update={"language": name})})
     write_report(Study([Run(tmp_path, gone)]), tmp_path / "out")
     assert "its rules cannot be named" in (tmp_path / "out" / "report.md").read_text()
+    compile_latex((tmp_path / "out" / "report.tex").read_text(encoding="utf-8"), tmp_path)
 
 
 def test_what_a_run_leaves_behind_is_what_a_report_reads(tmp_path: Path) -> None:

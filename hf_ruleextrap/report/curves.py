@@ -15,8 +15,8 @@ from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import LengthRates
 
 from .read import Run
-from .rows import in_chomsky_order, level_of, variants
-from .style import Model, Picture, looks, ordered, panels, save, title_of
+from .rows import in_chomsky_order, variants
+from .style import Model, Picture, looks, ordered, panels, plain, save, title_of, with_level
 
 _KINDS = {"ood": "OOD", "id": "ID"}
 _ASKED = {"ood": "every open rule holds", "id": "a word of the language"}
@@ -42,7 +42,7 @@ def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
         if i < len(models):
             panel.set_title(title_of(model))
         if i % len(models) == 0:
-            panel.set_ylabel(language)
+            panel.set_ylabel(plain(language))
         group = found.get((language, model))
         if group is None:
             panel.set_axis_off()
@@ -127,7 +127,7 @@ def lengths(runs: Sequence[Run], kind: Kind, folder: Path) -> Picture | str:
         x, mean, _, _ = _band(chance)
         panel.plot(x, mean, color="black", ls=":", lw=1)
         counts = sorted({len(group) for (name, _), group in found.items() if name == language})
-        panel.set_title(f"{language} ({level_of(language) or 'level unknown'}), n = {' or '.join(map(str, counts))}")
+        panel.set_title(f"{with_level(language)}, n = {' or '.join(map(str, counts))}")
         panel.set_ylim(-0.03, 1.05)
     for model in models:
         style = look[model]

@@ -11,9 +11,9 @@ import numpy as np
 from .answer import Point, loss_correlations, points, reference
 from .curves import dynamics, lengths
 from .read import Study
-from .rows import Row, architectures, in_chomsky_order, level_of
+from .rows import Row, architectures, in_chomsky_order
 from .spread import Correlation
-from .style import Look, Model, Picture, drawing, looks, ordered, panels, save, title_of
+from .style import Look, Model, Picture, drawing, looks, ordered, panels, save, title_of, with_level
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +58,7 @@ def rates(rows: Sequence[Row], folder: Path) -> Picture | str:
             known = reference(rows, language, source, "ood_headline")
             if known is not None:
                 panel.axhline(known, color="black", ls=line, lw=1, label=label if panel is axes[0] else None)
-        _name(panel, language)
+        panel.set_title(with_level(language))
         panel.set_xticks(range(len(models)), [title_of(model) for model in models], rotation=35, ha="right")
         panel.set_xlim(-0.6, len(models) - 0.4)
         panel.set_ylim(-0.02, 1.05)
@@ -118,7 +118,7 @@ def authors(rows: Sequence[Row], folder: Path) -> Picture | str:
             )
             beside = {"xytext": (5 * side, 3), "textcoords": "offset points", "ha": "right" if side < 0 else "left"}
             panel.annotate(str(spread.n), (place, spread.mean), fontsize=7, **beside)  # type: ignore[arg-type]  # all its own
-        _name(panel, language)
+        panel.set_title(with_level(language))
         panel.set_xticks(range(len(names)), names, rotation=35, ha="right")
         panel.set_xlim(-0.6, len(names) - 0.4)
         panel.set_ylim(-0.15, 1.15)
@@ -153,9 +153,7 @@ def loss(found: Sequence[Point], folder: Path) -> Picture | str:
         axes = axes[1:]
     for panel, (language, group) in zip(axes, named, strict=True):
         _scatter(panel, group, look, models)
-        panel.set_title(
-            f"{language} ({level_of(language) or 'level unknown'})\n{_rho(correlations.languages[language])}"
-        )
+        panel.set_title(f"{with_level(language)}\n{_rho(correlations.languages[language])}")
     for model in models:
         style = look[model]
         figure.axes[0].plot([], [], style.marker, color=style.colour, label=title_of(model))
@@ -188,7 +186,3 @@ def _scatter(panel: Axes, found: Sequence[Point], look: dict[Model, Look], model
 
 def _rho(correlation: Correlation) -> str:
     return rf"$\rho$ = {correlation}"
-
-
-def _name(panel: Axes, language: str) -> None:
-    panel.set_title(f"{language} ({level_of(language) or 'level unknown'})")

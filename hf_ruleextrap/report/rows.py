@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation
@@ -20,7 +21,8 @@ from .spread import Spread
 
 # The paper's two rules stand first in every language.
 _R1, _R2 = 0, 1
-LEVELS = ("regular", "context-free", "context-sensitive")
+# As the class of languages has them.
+LEVELS: tuple[str, ...] = get_args(get_args(get_type_hints(Language)["level"])[0])
 _PRESETS = ("linear", "lstm", "transformer", "mamba", "xlstm")
 
 PAPER = json.loads((Path(__file__).parent / "paper.json").read_text(encoding="utf-8"))
@@ -176,6 +178,7 @@ def level_of(language: str) -> str:
     return found.level if found else ""
 
 
+@cache
 def language_of(name: str) -> Language | None:
     """The language, or None where it is not here any more."""
     try:

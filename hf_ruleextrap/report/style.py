@@ -12,7 +12,7 @@ import numpy as np
 
 from hf_ruleextrap.evaluation.figures import FORMATS, new_figure
 
-from .rows import architectures
+from .rows import architectures, level_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +89,17 @@ def looks(models: Sequence[Model]) -> dict[Model, Look]:
 def title_of(model: Model) -> str:
     """A model's label."""
     name, variant = model
-    return f"{name} ({variant})" if variant else name
+    return plain(f"{name} ({variant})" if variant else name)
+
+
+def with_level(language: str) -> str:
+    """A language's label."""
+    return plain(f"{language} ({level_of(language) or 'level unknown'})")
+
+
+def plain(text: str) -> str:
+    """A text without formulas, which dollars would make."""
+    return text.replace("$", r"\$")
 
 
 @contextmanager

@@ -121,7 +121,14 @@ def _table(name: str, way: Way, rows: Sequence[Row]) -> Table:
     if way == "reproduced" and not any(row.source == "best_check" for row in rows):
         caption += " No run of an authors' recipe is here."
     headings = ["model", *(["numbers"] if way == "reproduced" else []), "n", *(COLUMNS[c].heading for c in columns)]
-    return Table(f"{name}-{way}", f"{name}, {_TITLES[way]}", caption, headings, lines, 2 if way == "reproduced" else 1)
+    return Table(
+        re.sub(r"\W+", "-", f"{name}-{way}"),
+        f"{name}, {_TITLES[way]}",
+        caption,
+        headings,
+        lines,
+        2 if way == "reproduced" else 1,
+    )
 
 
 def _line(row: Row, columns: Sequence[str]) -> Line:
