@@ -364,7 +364,10 @@ class TestRows:
         assert "Some_LLM &amp; co" in read[".html"]
         line = numbers(tmp_path / "out", model="Some_LLM & co")["ood_headline"]
         assert (line["mean"], line["n"], line["source"]) == ("0.65", "1", "greedy, 32 examples")
-        write_report(Study([], rows=[other]), tmp_path / "alone")
+        # One that knows no more than its rate, and no run of ours beside them.
+        bare = Row.over("anbn", "bare", "greedy", "corrected", [{"ood_headline": 0.31}])
+        write_report(Study([], rows=[other, bare]), tmp_path / "alone")
+        assert "| bare | 1 | - | - | - | 0.31 |" in (tmp_path / "alone" / "report.md").read_text()
 
 
 class TestForms:

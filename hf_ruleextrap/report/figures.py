@@ -85,7 +85,7 @@ def _bar(panel: Axes, place: int, row: Row, look: Look) -> None:
         panel.errorbar(
             place + 0.26, spread.mean, size, fmt="none", ecolor="black", lw=1.6, capsize=5, capthick=1.6, zorder=4
         )
-    offsets = np.linspace(-0.28, 0.1, len(found)) if len(found) > 1 else [-0.1]
+    offsets = np.linspace(-0.28, 0.1, len(found)) if len(found) != 1 else [-0.1]
     for offset, rate in zip(offsets, found, strict=True):
         assert rate.rate is not None
         assert rate.low is not None
