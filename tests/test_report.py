@@ -433,7 +433,7 @@ class TestForms:
         assert "<script" not in page
         assert not re.search(r"url\((?!#)", page)
         # The five figures of this store, plus one of the reproduction.
-        assert page.count("<svg") == len(list((report / "figures").glob("*.svg"))) == 6
+        assert page.count("<svg") == len(list((report / "figures").glob("*.svg"))) == 7
         ids = Counter(re.findall(r'\bid="([^"]+)"', page))
         assert max(ids.values()) == 1
         assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', page)) <= set(ids)
@@ -457,7 +457,7 @@ class TestForms:
     def test_the_same_store_gives_the_same_bytes(self, store: Path, report: Path, tmp_path: Path) -> None:
         assert main(["report", str(store), "--out", str(tmp_path)]) == 0
         files = sorted(path.relative_to(report) for path in report.rglob("*.*"))
-        assert len(files) == 5 + 6 * 3
+        assert len(files) == 5 + 7 * 3
         for name in files:
             assert (tmp_path / name).read_bytes() == (report / name).read_bytes(), name
 
@@ -493,7 +493,7 @@ def compile_latex(text: str, folder: Path) -> None:
 
 class TestFigures:
     def test_each_is_drawn_in_three_formats(self, report: Path) -> None:
-        names = {"rates", "authors", "loss", "dynamics", "length_ood", "length_id"}
+        names = {"rates", "authors", "loss", "complexity", "dynamics", "length_ood", "length_id"}
         assert {path.name for path in (report / "figures").iterdir()} == {
             f"{name}.{suffix}" for name, suffix in itertools.product(names, ("svg", "pdf", "png"))
         }

@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hf_ruleextrap.formal import LEVELS
 from hf_ruleextrap.train.results import Results
 
-from .rows import LEVELS, Row, architectures, in_chomsky_order, language_of, level_of, source_of, variants
+from .rows import Row, architectures, in_chomsky_order, language_of, level_of, source_of, variants
 from .spread import Correlation, Spread, rank_correlation
 from .tables import Cell, Line, Section, Table, cell
 
@@ -28,6 +29,7 @@ class Point:
     Attributes:
         language: its name.
         model: architecture and variant.
+        max_length: most symbols in a word of its data.
         loss: test loss without PAD, less the floor where that is known, in nats per token.
         floor: whether it is.
         rate: of OOD prompts, every open rule holds.
@@ -35,6 +37,7 @@ class Point:
 
     language: str
     model: tuple[str, str]
+    max_length: int
     loss: float
     floor: bool
     rate: float
@@ -63,7 +66,7 @@ def points(runs: Sequence[Results]) -> list[Point]:
                 rate, test = run.best.kinds["ood"].report.headline.rate, run.test_without_padding
                 if rate is not None and math.isfinite(test.loss):
                     loss = test.loss - (test.floor or 0.0)
-                    found.append(Point(language, model, loss, test.floor is not None, rate))
+                    found.append(Point(language, model, run.recipe.max_length, loss, test.floor is not None, rate))
     return found
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .answer import Point, loss_correlations, points, reference
+from .complexity import complexities
 from .curves import dynamics, lengths
 from .read import Study
 from .rows import Row, architectures, in_chomsky_order
-from .spread import Correlation
-from .style import Look, Model, Picture, drawing, looks, ordered, panels, save, title_of, with_level
+from .style import Look, Model, Picture, drawing, looks, ordered, panels, rho, save, title_of, with_level
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,11 +28,13 @@ def draw_all(study: Study, rows: Sequence[Row], folder: Path) -> tuple[list[Pict
     Returns:
         The pictures, and a line for each that has nothing to show.
     """
+    found = points([run.results for run in study.runs])
     with drawing():
         drawn = [
             rates(rows, folder),
             authors(rows, folder),
-            loss(points([run.results for run in study.runs]), folder),
+            loss(found, folder),
+            complexities(found, folder),
             dynamics(study.runs, folder),
             *(lengths(study.runs, kind, folder) for kind in ("ood", "id")),
         ]
@@ -149,11 +151,11 @@ def loss(found: Sequence[Point], folder: Path) -> Picture | str:
     named = list(groups.items())
     if several:
         _scatter(axes[0], pooled, look, models)
-        axes[0].set_title(f"all languages\n{_rho(correlations.pooled)}")
+        axes[0].set_title(f"all languages\n{rho(correlations.pooled)}")
         axes = axes[1:]
     for panel, (language, group) in zip(axes, named, strict=True):
         _scatter(panel, group, look, models)
-        panel.set_title(f"{with_level(language)}\n{_rho(correlations.languages[language])}")
+        panel.set_title(f"{with_level(language)}\n{rho(correlations.languages[language])}")
     for model in models:
         style = look[model]
         figure.axes[0].plot([], [], style.marker, color=style.colour, label=title_of(model))
@@ -182,7 +184,3 @@ def _scatter(panel: Axes, found: Sequence[Point], look: dict[Model, Look], model
     else:
         panel.locator_params(axis="x", nbins=4)
     panel.set_ylim(-0.05, 1.05)
-
-
-def _rho(correlation: Correlation) -> str:
-    return rf"$\rho$ = {correlation}"

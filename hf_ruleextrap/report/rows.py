@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args, get_type_hints
+from typing import Literal
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation
-from hf_ruleextrap.formal import Kind, Language, Rate, Report
+from hf_ruleextrap.formal import LEVELS, Kind, Language, Rate, Report
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.train.grid import key_of
 from hf_ruleextrap.train.recipe import Recipe
@@ -21,8 +21,6 @@ from .spread import Spread
 
 # The paper's two rules stand first in every language.
 _R1, _R2 = 0, 1
-# As the class of languages has them.
-LEVELS: tuple[str, ...] = get_args(get_args(get_type_hints(Language)["level"])[0])
 _PRESETS = ("linear", "lstm", "transformer", "mamba", "xlstm")
 
 PAPER = json.loads((Path(__file__).parent / "paper.json").read_text(encoding="utf-8"))
@@ -169,7 +167,7 @@ def summarize(runs: Sequence[Results]) -> list[Row]:
 def in_chomsky_order(languages: Iterable[str]) -> list[str]:
     """Each language once, and by name within a level; one whose level is not known comes last."""
     levels = {name: level_of(name) for name in set(languages)}
-    return sorted(levels, key=lambda name: (LEVELS.index(levels[name]) if levels[name] in LEVELS else 99, name))
+    return sorted(levels, key=lambda name: ((*LEVELS, "").index(levels[name]), name))
 
 
 def level_of(language: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from hf_ruleextrap.evaluation.figures import FORMATS, new_figure
 
 from .rows import architectures, level_of
+from .spread import Correlation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,6 +96,11 @@ def title_of(model: Model) -> str:
 def with_level(language: str) -> str:
     """A language's label."""
     return plain(f"{language} ({level_of(language) or 'level unknown'})")
+
+
+def rho(correlation: Correlation) -> str:
+    """A correlation in a title."""
+    return rf"$\rho$ = {correlation}"
 
 
 def plain(text: str) -> str:

@@ -1,73 +1,63 @@
-"""The figure of rates against complexity, on a store of few tiny runs."""
+"""The figure of rates against complexity."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from pathlib import Path
 
 import pytest
-from tiny import TINY
 
-from hf_ruleextrap.formal import Rate, complexity
+from hf_ruleextrap.formal import complexity
 from hf_ruleextrap.languages import get_language
-from hf_ruleextrap.report.complexity import Point, correlations, draw_complexity, points_of
-from hf_ruleextrap.train.recipe import Recipe
-from hf_ruleextrap.train.results import Results
-from hf_ruleextrap.train.run import run
+from hf_ruleextrap.report.answer import Point
+from hf_ruleextrap.report.complexity import complexities, measured_by, over_languages
+from hf_ruleextrap.report.style import Picture, drawing
 
-LANGUAGES = ["anbn", "ban", "random-regular-7"]
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> list[Results]:
-    folder = tmp_path_factory.mktemp("store")
-    found = []
-    for i, name in enumerate([*LANGUAGES, "anbn"]):
-        recipe = {**TINY, "max_steps": 4, "eval_steps": 4, "language": name, "seed": i}
-        found.append(run(Recipe.of({**recipe, "output_dir": str(folder / str(i))}, "test")))
-    return found
+LANGUAGES = ["anbn", "ban", "random-regular-7", "dyck"]
 
 
-def test_a_point_is_a_run_and_its_language_s_measure(results: list[Results]) -> None:
-    points = points_of(results, "nerode_classes")
-    assert [point.language for point in points] == [*LANGUAGES, "anbn"]
-    for point, found in zip(points, results, strict=True):
-        assert point.rate == found.best.kinds["ood"].report.headline.rate
-        assert point.measure == complexity(get_language(point.language), max_length=TINY["max_length"]).nerode_classes
+def point(language: str, rate: float, architecture: str = "lstm") -> Point:
+    return Point(language, (architecture, ""), 16, 0.1, True, rate)
 
 
-def test_the_figure_has_a_panel_a_measure_with_all_runs(results: list[Results]) -> None:
-    figure, caption = draw_complexity(results)
-    assert len(figure.axes) == 4
-    for axes in figure.axes:
-        assert sum(len(line.get_xdata()) for line in axes.get_lines()) == 4
+def test_a_run_has_its_language_s_measure() -> None:
+    points = [point(name, 0.5) for name in LANGUAGES]
+    for found, value in measured_by(points, "nerode_classes"):
+        assert value == complexity(get_language(found.language), max_length=16).nerode_classes
+    assert [found for found, _ in measured_by(points, "nerode_classes")] == points
+
+
+def test_a_language_that_is_not_here_any_more_is_left_out() -> None:
+    points = [point("gone", 0.5), point("anbn", 0.5)]
+    assert [found.language for found, _ in measured_by(points, "entropy_rate")] == ["anbn"]
+
+
+def test_a_correlation_is_that_of_the_ranks_and_counts_languages() -> None:
+    rates = {"a": (1.0, 0.9), "b": (2.0, 0.4), "c": (3.0, 0.5), "d": (4.0, 0.1), "e": (5.0, 0.2)}
+    measured = [(point(name, rate), value) for name, (value, rate) in rates.items()]
+    # Spearman without ties, by hand; ranks 1 2 3 4 5 against 5 3 4 1 2.
+    expected = 1 - 6 * (16 + 1 + 1 + 9 + 9) / (5 * 24)
+    found = over_languages(measured)
+    assert found.value == pytest.approx(expected)
+    # Every run twice: more runs, and no surer.
+    twice = over_languages([*measured, *measured])
+    assert (twice.n, twice.low, twice.high) == (10, found.low, found.high)
+    assert over_languages(measured[:2]).value is None
+
+
+def test_the_figure_has_a_panel_a_measure(tmp_path: Path) -> None:
+    points = [
+        point(name, 0.1 * i, architecture) for i, name in enumerate(LANGUAGES) for architecture in ("lstm", "mamba")
+    ]
+    with drawing():
+        picture = complexities(points, tmp_path)
+    assert isinstance(picture, Picture)
+    assert "8 runs" in picture.caption
+    svg = picture.svg.read_text(encoding="utf-8")
     for name in ("entropy rate", "Myhill-Nerode classes", "counter depth", "description length"):
-        assert name in caption
-    assert caption.count("(4 runs, 3 languages)") == 4
+        assert re.search(name, svg)
+    assert all(path.exists() for path in picture.files)
 
 
-def test_a_correlation_is_that_of_the_ranks() -> None:
-    rates = {"a": (1.0, 0.9), "b": (2.0, 0.4), "c": (3.0, 0.5), "d": (4.0, 0.1)}
-    points = [Point(name, "lstm", *pair) for name, pair in rates.items()]
-    # Spearman without ties: 1 - 6 * (9 + 1 + 1 + 9) / (4 * 15), by hand; ranks 1 2 3 4 against 4 2 3 1.
-    expected = 1 - 6 * (9 + 0 + 0 + 9) / (4 * 15)
-    text = correlations(points)
-    assert f"{expected:.2f} over runs, {expected:.2f} [" in text
-    assert text.endswith("over languages (4 runs, 4 languages)")
-    # More runs of one language are one language.
-    assert "over languages (6 runs, 4 languages)" in correlations([*points, points[0], points[0]])
-
-
-def test_without_a_correlation_it_says_so() -> None:
-    one = Point("a", "lstm", 1.0, 0.5)
-    assert correlations([]) == "undefined (0 runs, 0 languages)"
-    assert correlations([one, one, one]) == "undefined (3 runs, 1 languages)"
-    assert "nan" not in correlations([one, Point("b", "lstm", 1.0, 0.1), Point("c", "lstm", 1.0, 0.2)])
-
-
-def test_what_is_undefined_is_left_out(results: list[Results]) -> None:
-    best = results[0].best
-    ood = best.kinds["ood"]
-    report = replace(ood.report, headline=Rate(None, None, None, 0, 0))
-    without = replace(best, kinds={**best.kinds, "ood": replace(ood, report=report)})
-    points = points_of([results[0].model_copy(update={"best": without}), *results[1:]], "nerode_classes")
-    assert [point.language for point in points] == [*LANGUAGES[1:], "anbn"]
+def test_too_few_languages_are_a_line(tmp_path: Path) -> None:
+    assert "3 languages" in str(complexities([point("anbn", 0.5)], tmp_path))
