@@ -1,29 +1,33 @@
 """All cells of a grid, several at a time, into one store.
 
-The store is a folder: a run folder for each cell, of which ``results.json`` appears whole or not at all, so many may
-write to it; ``logs/`` with what each run printed; and ``failures/`` with why a cell has no results.
+The store is a folder: a run folder for each cell, of which ``results.json`` appears whole or not at all; ``locks/``, by
+which no two processes run the same cell at a time, be they of several sweeps on several machines; ``logs/`` with what
+each run printed; and ``failures/`` with why a cell has no results.
 """
 
 from __future__ import annotations
 
 import os
-import traceback
+import socket
+import time
+from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from hf_ruleextrap.errors import RuleExtrapError
 
+from .display import Display, duration
 from .grid import Cell
-from .recipe import Recipe
+from .job import STORE_FILE, Ended, Job
 from .results import SCHEMA_VERSION, Results
+from .workers import Backend, Local, Workers, first_line
 
 # A worker may be killed by a passing lack of memory, but a cell that kills every worker must end.
 _TRIES = 3
-_FORMAT = "store.txt"
+# How often to look after cells that another sweep runs.
+_LOOK_SECONDS = 2
 
 
 @dataclass(frozen=True)
@@ -32,50 +36,54 @@ class Outcome:
 
     Attributes:
         done: keys of cells that ran.
-        skipped: keys of those that had been done before.
+        skipped: keys of those that had been done before, or were done by another sweep meanwhile.
         failed: why the others failed, in a line, by key.
     """
 
-    done: list[str]
-    skipped: list[str]
-    failed: dict[str, str]
+    done: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
-def sweep(cells: list[Cell], store: str | Path, *, workers: int | None = None) -> Outcome:
+def sweep(cells: list[Cell], store: str | Path, backend: Backend | None = None) -> Outcome:
     """Run the cells that have no results yet.
 
-    Each worker is a process with one thread. One that dies costs its run the time since the latest checkpoint; that
-    cell is started again, three times in all. A cell that fails is noted, and the others go on; the next call tries it
-    again. After Ctrl-C, or a kill, the same call goes on.
+    A worker that dies costs its run the time since the latest checkpoint; that cell is started again, three times in
+    all. A cell that fails is noted, and the others go on; the next call tries it again. After Ctrl-C, or a kill, the
+    same call goes on. A cell that another sweep runs is left to it, and waited for at the end.
 
     Args:
         cells: of `read_grid`, for this store.
-        store: the folder.
-        workers: processes; by default as many as this machine has cores for us.
+        store: the folder, on a disk that all workers share.
+        backend: the workers; by default as many processes as this machine has cores for us.
 
     Raises:
-        RuleExtrapError: a store of another version, or too few workers.
+        RuleExtrapError: a store of another version, or a backend that cannot be had.
     """
     store = Path(store)
-    workers = _cores() if workers is None else workers
-    if workers < 1:
-        raise RuleExtrapError(f"workers is {workers}: give 1 or more")
-    _claim(store)
-    skipped = [cell.key for cell in cells if (cell.recipe.run_dir / "results.json").exists()]
-    waiting = [cell for cell in cells if cell.key not in set(skipped)]
-    outcome = Outcome([], skipped, {})
-    with _one_thread_each(), _bar(len(cells), len(skipped)) as bar:
-        for cell, reason in _run_all(waiting, store, min(workers, max(1, len(waiting))), bar):
-            note = store / "failures" / f"{cell.key}.txt"
-            if reason is None:
-                outcome.done.append(cell.key)
-                note.unlink(missing_ok=True)
-            else:
-                outcome.failed[cell.key] = reason.strip().splitlines()[-1]
-                note.write_text(reason, encoding="utf-8")
-                bar.write(f"{cell.key}: {outcome.failed[cell.key]}")
-            bar.update()
+    outcome = Outcome()
+    outcome.skipped.extend(cell.key for cell in cells if (cell.recipe.run_dir / "results.json").exists())
+    waiting = [cell for cell in cells if cell.key not in set(outcome.skipped)]
+    with (backend or Local()).open(len(waiting)) as workers:
+        _claim(store)
+        attempts = _Attempts(store, workers)
+        with Display(len(cells), len(outcome.skipped), attempts.jobs) as display:
+            for job, ended, since in _run_all(waiting, attempts, display):
+                _record(job.key, ended, store, outcome)
+                took = f"done in {duration(time.monotonic() - since)}{_at(job)}"
+                what = {"done": took, "skipped": "done by another sweep"}.get(ended.status)
+                display.ended(job.key, what or outcome.failed[job.key], failed=ended.status == "failed")
     return outcome
+
+
+def _record(key: str, ended: Ended, store: Path, outcome: Outcome) -> None:
+    note = store / "failures" / f"{key}.txt"
+    if ended.status == "failed":
+        outcome.failed[key] = ended.reason.strip().splitlines()[-1]
+        note.write_text(ended.reason, encoding="utf-8")
+        return
+    (outcome.done if ended.status == "done" else outcome.skipped).append(key)
+    note.unlink(missing_ok=True)
 
 
 def read_store(store: str | Path) -> list[Results]:
@@ -100,102 +108,77 @@ def _read(path: Path) -> Results:
 
 
 def _claim(store: Path) -> None:
-    note = store / _FORMAT
+    """Make the folder a store, if it is none yet; several sweeps may do so at once."""
+    note = store / STORE_FILE
     if note.exists():
         held = note.read_text(encoding="utf-8").strip()
         if held != str(SCHEMA_VERSION):
             raise RuleExtrapError(
                 f"{store} was written by another version (schema {held}, here {SCHEMA_VERSION}): give another --out"
             )
-    elif store.exists() and (not store.is_dir() or any(store.iterdir())):
+    elif store.exists() and not (store.is_dir() and all(path.name.startswith(STORE_FILE) for path in store.iterdir())):
         raise RuleExtrapError(f"{store} exists and is no store: give another --out")
-    for folder in ("logs", "failures"):
-        (store / folder).mkdir(parents=True, exist_ok=True)
-    note.write_text(f"{SCHEMA_VERSION}\n", encoding="utf-8")
+    else:
+        store.mkdir(parents=True, exist_ok=True)
+        draft = store / f"{STORE_FILE}.{_who()}"
+        draft.write_text(f"{SCHEMA_VERSION}\n", encoding="utf-8")
+        draft.replace(note)
+    for folder in ("logs", "failures", "locks"):
+        (store / folder).mkdir(exist_ok=True)
 
 
-def _run_all(cells: list[Cell], store: Path, workers: int, bar: Any) -> Iterator[tuple[Cell, str | None]]:
-    """Each cell as it ends, with None or why it failed."""
-    from multiprocessing import get_context
-
-    from pebble import ProcessPool
-
-    pool = ProcessPool(max_workers=workers, context=get_context("spawn"))
-    tries = {cell.key: 0 for cell in cells}
-    queue = list(reversed(cells))
-    running: dict[Future[str | None], Cell] = {}
-    try:
-        while queue or running:
-            # No more at a time than there are workers, so that what is said to run does.
-            while queue and len(running) < workers:
-                cell = queue.pop()
-                tries[cell.key] += 1
-                log = store / "logs" / f"{cell.key}.log"
-                running[pool.schedule(run_cell, args=[cell.recipe.to_yaml(), str(log)])] = cell
-            bar.set_postfix_str(", ".join(cell.key for cell in running.values()))
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                cell = running.pop(future)
-                error = future.exception()
-                if error is None:
-                    yield cell, future.result()
-                elif tries[cell.key] < _TRIES:
-                    bar.write(f"{cell.key}: its worker died ({error}); it is started again")
-                    queue.append(cell)
-                else:
-                    yield cell, f"its worker died {_TRIES} times: {error}"
-        pool.close()
-    except BaseException:
-        pool.stop()
-        raise
-    finally:
-        pool.join()
+def _who() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
 
 
-def run_cell(recipe: str, log: str) -> str | None:
-    """Run one recipe (YAML) in this process.
+class _Attempts:
+    """What runs, and how often each cell has been started."""
 
-    Returns:
-        None, or why it failed: a traceback, or a line where it was a user's mistake.
-    """
-    import torch
-    import yaml
+    def __init__(self, store: Path, workers: Workers) -> None:
+        self.store, self.workers = store, workers
+        self.tries: Counter[str] = Counter()
+        self.running: dict[Future[Ended], tuple[Cell, Job, float]] = {}
 
-    from .run import run
+    def start(self, cell: Cell) -> None:
+        """Hand a cell to a worker."""
+        self.tries[cell.key] += 1
+        ticket = f"{_who()}-{self.tries[cell.key]}"
+        recipe = cell.recipe.to_yaml()
+        job = Job(recipe, str(self.store), cell.key, ticket, str(Path.cwd()), self.workers.threads)
+        self.running[self.workers.start(job)] = (cell, job, time.monotonic())
 
-    torch.set_num_threads(1)
-    cell = Recipe.of(yaml.safe_load(recipe), "cell")
-    with Path(log).open("a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
-        try:
-            run(cell)
-        except RuleExtrapError as error:
-            return str(error)
-        except Exception:
-            # One cell's failure, whatever it is, must not end the sweep.
-            return traceback.format_exc()
-    return None
+    def jobs(self) -> list[tuple[Job, float]]:
+        """What runs, and since when."""
+        return [(job, since) for _, job, since in list(self.running.values())]
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _run_all(cells: list[Cell], attempts: _Attempts, display: Display) -> Iterator[tuple[Job, Ended, float]]:
+    """Each cell as it ends, with when it was started."""
+    queue, elsewhere, told = deque(cells), list[Cell](), list[Cell]()
+    while queue or attempts.running or elsewhere:
+        if not queue and not attempts.running:
+            if elsewhere != told:
+                display.say(f"waiting for another sweep, which runs {', '.join(cell.key for cell in elsewhere)}")
+            time.sleep(_LOOK_SECONDS)
+            queue.extend(elsewhere)
+            told, elsewhere = elsewhere, []
+        # No more at a time than there are workers, so that what is said to run does.
+        while queue and len(attempts.running) < attempts.workers.room():
+            attempts.start(queue.popleft())
+        for future in wait(attempts.running, return_when=FIRST_COMPLETED).done:
+            cell, job, since = attempts.running.pop(future)
+            error = future.exception()
+            if error is None and future.result().status == "busy":
+                attempts.tries[cell.key] -= 1
+                elsewhere.append(cell)
+            elif error is None:
+                yield job, future.result(), since
+            elif attempts.tries[cell.key] < _TRIES:
+                display.say(f"{cell.key}: its worker died{_at(job)} ({first_line(error)}); it is started again")
+                queue.appendleft(cell)
+            else:
+                yield job, Ended("failed", f"its worker died {_TRIES} times: {first_line(error)}"), since
 
 
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Workers inherit the environment; torch reads it when it is imported there."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
-
-
-@contextmanager
-def _bar(total: int, initial: int) -> Iterator[Any]:
-    from tqdm.auto import tqdm
-
-    with tqdm(total=total, initial=initial, unit="run", dynamic_ncols=True) as bar:
-        yield bar
+def _at(job: Job) -> str:
+    return f" on {place}" if (place := job.where()) else ""
