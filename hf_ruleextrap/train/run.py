@@ -43,6 +43,8 @@ def run(recipe: Recipe, *, overwrite: bool = False) -> Results:
         RuleExtrapError: anything in the recipe that cannot be had, or a run folder that holds another run; before any
             work is done.
     """
+    # Now, before somebody edits or commits the code that this process has loaded.
+    git_commit()
     task = Task.of(recipe)
     fitted = fitted_fields(recipe, task.language)
     fields = {**recipe.model, **fitted}

@@ -18,6 +18,8 @@ from hf_ruleextrap.errors import RuleExtrapError
 from .job import Ended, Job, run_job
 
 _CONNECT_SECONDS = 5
+# Nothing is reported to anyone, and of Ray's own messages those that end it.
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
 @dataclass(frozen=True)
@@ -112,21 +114,21 @@ class OnRay:
         Raises:
             RuleExtrapError: Ray is not installed, nothing listens at the address, or no machine has room for a run.
         """
-        try:
-            import ray
-        except ImportError:
-            raise RuleExtrapError("--address needs Ray: pip install 'hf-ruleextrap[ray]'") from None
+        ray = _import_ray()
         settings: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
         if self.address == "local":
             settings |= {"num_cpus": _cores(), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
         else:
             self._reach()
         # Ray tells of a dead worker on stdout; we do, too, and know which cell it was.
-        with _environment(RAY_USAGE_STATS_ENABLED="0"), redirect_stdout(io.StringIO()):
+        with _environment(**_QUIET), redirect_stdout(io.StringIO()):
             try:
                 ray.init(address=self.address, **settings)
             except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:
-                raise RuleExtrapError(f"no Ray cluster at {self.address!r}: {first_line(error)}") from None
+                raise RuleExtrapError(
+                    f"no Ray cluster at {self.address!r}: {first_line(error)}; "
+                    "if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+                ) from None
             try:
                 # Retries are ours; and a worker that has used a GPU is not used again, which is Ray's default.
                 remote = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)(run_job)
@@ -171,6 +173,15 @@ class OnRay:
                 f"nothing listens at {address} ({first_line(error)}): start a cluster with `ray start --head`, "
                 "or give --address local"
             ) from None
+
+
+def _import_ray() -> Any:
+    try:
+        with _environment(**_QUIET):
+            import ray
+    except ImportError:
+        raise RuleExtrapError("--address needs Ray: pip install 'hf-ruleextrap[ray]'") from None
+    return ray
 
 
 def first_line(error: BaseException) -> str:

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import os
+import secrets
+import shutil
 import signal
+import socket
+import subprocess
+import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from compare import differences
+from compare import outcome as outcome_of
 from tiny import TINY
 
 from hf_ruleextrap import get_language
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.train.grid import key_of, read_grid
+from hf_ruleextrap.train.job import Ended, Job, run_job
 from hf_ruleextrap.train.recipe import Recipe, splits_of
 from hf_ruleextrap.train.run import run
 from hf_ruleextrap.train.sweep import read_store, sweep
+from hf_ruleextrap.train.workers import Backend, Local, OnRay, Workers
+
+# The cluster below is for these tests alone. Ray reads this when it is imported.
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 TRAINING = Path(__file__).parents[2] / "training"
 
@@ -123,11 +138,45 @@ def test_a_folder_that_is_no_store_and_another_version_s_store_are_refused(tmp_p
         read_store(store)
 
 
-def test_eight_cells_of_which_one_fails_and_one_loses_its_worker(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a Ray cluster on this machine."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'hf-ruleextrap[ray]'")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    # The name of a socket below it must be short.
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    flags = f"--num-cpus=2 --include-dashboard=false --disable-usage-stats --temp-dir={folder}".split()
+    flags += ["--object-store-memory=80000000", "--node-ip-address=127.0.0.1", f"--port={address.split(':')[1]}"]
+    head = subprocess.Popen(
+        [Path(sys.executable).with_name("ray"), "start", "--head", "--block", *flags],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while socket.socket().connect_ex(("127.0.0.1", int(address.split(":")[1]))) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        yield address
+    finally:
+        head.terminate()
+        head.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def backend_of(kind: str, request: pytest.FixtureRequest) -> Backend:
+    return Local(2) if kind == "local" else OnRay(request.getfixturevalue("cluster"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["local", "ray"])
+def test_eight_cells_of_which_one_fails_and_one_loses_its_worker(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Seven results and the failure named; a second call runs only that one."""
-    store = tmp_path / "store"
-    axes = {"seed": [0, 1, 2, 3, 4, 5, 6, 7]}
-    cells = read_grid(grid(tmp_path, axes, {"max_steps": 40}), store)
+    backend, store = backend_of(kind, request), tmp_path / "store"
+    cells = read_grid(grid(tmp_path, {"seed": [0, 1, 2, 3, 4, 5, 6, 7]}), store)
     bad = cells[3]
     # A file where its run folder should be: nothing can run there.
     store.mkdir()
@@ -139,52 +188,176 @@ def test_eight_cells_of_which_one_fails_and_one_loses_its_worker(tmp_path: Path)
         deadline = time.monotonic() + 120
         while not (cells[0].recipe.run_dir / "recipe.yaml").exists() and time.monotonic() < deadline:
             time.sleep(0.005)
-        worker = multiprocessing.active_children()[0]
-        assert worker.pid is not None
-        os.kill(worker.pid, signal.SIGKILL)
-        killed.append(worker.pid)
+        place = (store / "locks" / f"{cells[0].key}.lock").read_text().splitlines()[1]
+        killed.append(int(place.rpartition(" ")[2]))
+        os.kill(killed[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill_one)
     killer.start()
-    outcome = sweep(cells, store, workers=2)
+    outcome = sweep(cells, store, backend)
     killer.join()
-    assert killed
+    shown = capfd.readouterr()
+    assert f"{cells[0].key}: its worker died on {socket.gethostname()}, process {killed[0]} (" in shown.err
+    assert "7 of 8 done, 1 failed, 0 running, about 0 s left" in shown.err.splitlines()[-1]
+    assert not shown.out
     assert sorted(outcome.done) == sorted(cell.key for cell in cells if cell is not bad)
     assert list(outcome.failed) == [bad.key]
     assert "is a file" in (store / "failures" / f"{bad.key}.txt").read_text()
     assert len(read_store(store)) == 7
 
     (store / bad.key).unlink()
-    again = sweep(cells, store, workers=2)
+    again = sweep(cells, store, Pretended())
     assert again.done == [bad.key]
     assert len(again.skipped) == 7
     assert not again.failed
     assert not list((store / "failures").iterdir())
 
 
-def test_a_cell_of_a_sweep_is_the_same_run(tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    cells = read_grid(grid(tmp_path, {"architecture": ["lstm", "transformer"]}), store)
-    assert not sweep(cells, store, workers=1).failed
-    alone = run(cells[0].recipe.model_copy(update={"output_dir": str(tmp_path / "alone")}))
-    found = next(results for results in read_store(store) if results.recipe.architecture == "lstm")
-    ours, theirs = (json.loads(results.model_dump_json()) for results in (found, alone))
-    for results in (ours, theirs):
-        del results["timing"], results["recipe"]["output_dir"]
-    assert ours == theirs
-    weights = "model.safetensors"
-    assert (cells[0].recipe.run_dir / weights).read_bytes() == (tmp_path / "alone" / weights).read_bytes()
-
-
-def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path, store = grid(tmp_path, {"seed": [0, 1]}), tmp_path / "store"
-    assert main(["sweep", str(path), "--out", str(store), "--dry-run"]) == 0
+def test_the_command_says_what_it_did_and_its_cells_are_the_same_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, store = grid(tmp_path, {"architecture": ["lstm", "transformer"]}), tmp_path / "store"
+    command = ["sweep", str(path), "--out", str(store)]
+    assert main([*command, "--dry-run"]) == 0
     assert [line.rpartition("-")[0] for line in capsys.readouterr().out.split()] == [
         "anbn-lstm-seed0",
-        "anbn-lstm-seed1",
+        "anbn-transformer-seed0",
     ]
     assert not store.exists()
-    assert main(["sweep", str(path), "--out", str(store), "--workers", "1"]) == 0
+    assert main([*command, "--workers", "1"]) == 0
     assert f"2 cells: 2 ran, 0 had been done, 0 failed; results in {store}" in capsys.readouterr().out
-    assert main(["sweep", str(path), "--out", str(store)]) == 0
+    assert main(command) == 0
     assert "0 ran, 2 had been done" in capsys.readouterr().out
+
+    lstm, alone = read_grid(path, store)[0].recipe, tmp_path / "alone"
+    run(lstm.model_copy(update={"output_dir": str(alone)}))
+    assert not differences(outcome_of(lstm.run_dir), outcome_of(alone))
+    for weights in ("model.safetensors", "last/model.safetensors"):
+        assert (lstm.run_dir / weights).read_bytes() == (alone / weights).read_bytes()
+
+
+@dataclass(frozen=True)
+class Pretended:
+    """A backend whose jobs this very process does; the first of them lose their workers."""
+
+    dying: int = 0
+
+    @contextmanager
+    def open(self, most: int) -> Iterator[Workers]:
+        jobs: list[Job] = []
+
+        def start(job: Job) -> Future[Ended]:
+            future: Future[Ended] = Future()
+            jobs.append(job)
+            if len(jobs) > self.dying:
+                future.set_result(run_job(job))
+            else:
+                future.set_exception(RuntimeError("killed\nby the system"))
+            return future
+
+        yield Workers(lambda: most, start)
+
+
+@pytest.mark.parametrize("dying", [2, 3])
+def test_a_cell_that_kills_its_workers_ends(dying: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    cells = read_grid(grid(tmp_path, {"max_steps": [1]}), tmp_path / "store")
+    outcome = sweep(cells, tmp_path / "store", Pretended(dying))
+    assert capfd.readouterr().err.count("its worker died (killed); it is started again") == 2
+    if dying == 2:
+        assert outcome.done == [cells[0].key]
+    else:
+        assert outcome.failed == {cells[0].key: "its worker died 3 times: killed"}
+
+
+def test_a_cell_that_another_sweep_runs_is_left_to_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A lock is held as long as its process lives, and no longer."""
+    store = tmp_path / "store"
+    cells = read_grid(grid(tmp_path, {"seed": [0, 1], "max_steps": [1]}), store)
+    (store / "locks").mkdir(parents=True)
+    (store / "store.txt").write_text("1\n")
+    hold = "import filelock, sys, time; held = filelock.FileLock(sys.argv[1]).acquire(); print('held'); time.sleep(99)"
+    lock = store / "locks" / f"{cells[0].key}.lock"
+    with subprocess.Popen([sys.executable, "-uc", hold, str(lock)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        touched: list[bool] = []
+
+        def kill() -> None:
+            deadline = time.monotonic() + 60
+            while not (cells[1].recipe.run_dir / "results.json").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            touched.append(cells[0].recipe.run_dir.exists())
+            other.kill()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        outcome = sweep(cells, store, Pretended())
+        killer.join()
+    assert touched == [False]
+    assert outcome.done == [cells[1].key, cells[0].key]
+    assert capfd.readouterr().err.count(f"waiting for another sweep, which runs {cells[0].key}") == 1
+
+
+def test_a_cell_that_another_sweep_has_done_is_not_run_again(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    cells = read_grid(grid(tmp_path, {"max_steps": [1]}), store)
+    assert sweep(cells, store, Pretended()).done
+    job = Job(cells[0].recipe.to_yaml(), str(store), cells[0].key, "ticket", str(tmp_path), 1)
+    assert run_job(job) == Ended("skipped")
+    assert job.where() == f"{socket.gethostname()}, process {os.getpid()}"
+
+
+def test_a_worker_that_does_not_see_the_store_says_so(tmp_path: Path) -> None:
+    for directory in (tmp_path, tmp_path / "nowhere"):
+        job = Job(Recipe.of(TINY, "test").to_yaml(), "store", "key", "ticket", str(directory), 1)
+        assert run_job(job).reason == f"store is not seen from {socket.gethostname()}: it must be on a shared disk"
+        assert job.where() == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ("--workers 0", "workers is 0: give 1 or more"),
+        ("--workers 2 --address auto", "give one of them"),
+        ("--gpus-per-run 0.1", "--gpus-per-run is for a Ray cluster: give --address, too"),
+        ("--cpus-per-run 1", "--cpus-per-run is for a Ray cluster: give --address, too"),
+        ("--address auto --cpus-per-run 0", "cpus-per-run is 0: give more than 0"),
+        ("--address auto --gpus-per-run 1.5", "gpus-per-run is 1.5: give a fraction"),
+        ("--address 127.0.0.1:1", "nothing listens at 127.0.0.1:1"),
+        ("--address ray://127.0.0.1:1", "give HOST:PORT"),
+        ("--address auto", "nothing listens at 127.0.0.1:2"),
+    ],
+)
+def test_workers_that_cannot_be_had_are_refused_before_anything_runs(
+    flags: str, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "--address" in flags and "per-run" not in flags and "--workers" not in flags:
+        pytest.importorskip("ray", reason="Ray is not installed: pip install 'hf-ruleextrap[ray]'")
+    # A cluster that `ray start` left behind, and that is no more.
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:2")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    out = tmp_path / "store"
+    assert main(["sweep", str(grid(tmp_path, {"seed": [0]})), "--out", str(out), *flags.split()]) == 2
+    error = capsys.readouterr().err.strip()
+    assert line in error
+    assert "\n" not in error
+    assert not out.exists()
+
+
+def test_without_ray_an_address_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["sweep", str(grid(tmp_path, {"seed": [0]})), "--out", str(tmp_path / "s"), "--address", "auto"]) == 2
+    assert capsys.readouterr().err == "error: --address needs Ray: pip install 'hf-ruleextrap[ray]'\n"
+
+
+def test_a_cluster_has_room_for_fractions_and_asks_for_less_where_it_has_none(cluster: str) -> None:
+    nodes = [{"Alive": alive, "Resources": {"CPU": 8.0, "GPU": 2.0}} for alive in (True, False)]
+    assert OnRay(cluster, cpus=0.1, gpus=0.1)._room(nodes) == 20
+    assert OnRay(cluster, cpus=3)._room(nodes) == 2
+    refused = pytest.raises(RuleExtrapError, match=r"no machine of the cluster has 1 CPUs and 0.1 GPUs for a run")
+    with refused, OnRay(cluster, gpus=0.1).open(1):
+        pass
