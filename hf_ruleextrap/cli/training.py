@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 
 from .common import Commands, Parser, quiet, reporting
 
@@ -36,7 +37,9 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
 
             name = account()
             organization = organization or name
-        results = run(recipe, overwrite=arguments.overwrite)
+        # Trackers print, too; stdout is for the results.
+        with redirect_stdout(sys.stderr):
+            results = run(recipe, overwrite=arguments.overwrite)
         from accelerate import PartialState
 
         is_main = PartialState().is_main_process

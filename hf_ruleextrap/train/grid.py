@@ -16,6 +16,7 @@ from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.tokenization import SPECIAL_TOKENS
 
 from .recipe import Recipe, read_yaml
+from .trackers import check_tracker
 
 _KEYS = ("recipes", "axes")
 # What a run's results do not depend on.
@@ -92,6 +93,7 @@ def _with_axes(base: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
 def _check(recipe: Recipe, where: str) -> None:
     """What a run would refuse at its start is refused before any cell runs."""
     try:
+        check_tracker(recipe.report_to)
         language: Language = get_language(recipe.language, paper=recipe.paper)
         language.check_length(recipe.max_length)
         if recipe.prompt_length is not None:

@@ -27,6 +27,7 @@ from .checkpoints import Seal
 from .optimizers import BY_THE_TRAINER, build_muon
 from .recipe import Recipe
 from .task import Task
+from .trackers import PROJECT, check_tracker
 
 
 class RuleTrainer(Trainer):
@@ -155,8 +156,9 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
     """What the recipe says, in the Trainer's words.
 
     Raises:
-        RuleExtrapError: a precision that this machine has not.
+        RuleExtrapError: a tracker or a precision that this machine has not.
     """
+    check_tracker(recipe.report_to)
     try:
         arguments = TrainingArguments(
             output_dir=str(recipe.run_dir),
@@ -188,6 +190,9 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
             ddp_find_unused_parameters=False,
             use_cpu=recipe.use_cpu,
             report_to=recipe.report_to,
+            project=PROJECT,
+            # The same after a break, so that a tracker goes on with the run.
+            run_name=recipe.run_dir.name,
         )
     except (ValueError, RuntimeError) as error:
         raise RuleExtrapError(f"this machine cannot train so: {' '.join(str(error).split())}") from error

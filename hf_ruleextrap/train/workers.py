@@ -18,8 +18,6 @@ from hf_ruleextrap.errors import RuleExtrapError
 from .job import Ended, Job, run_job
 
 _CONNECT_SECONDS = 5
-# Nothing is reported to anyone, and of Ray's own messages those that end it.
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ class OnRay:
         else:
             self._reach()
         # Ray tells of a dead worker on stdout; we do, too, and know which cell it was.
-        with _environment(**_QUIET), redirect_stdout(io.StringIO()):
+        with _environment(RAY_USAGE_STATS_ENABLED="0"), redirect_stdout(io.StringIO()):
             try:
                 ray.init(address=self.address, **settings)
             except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:
@@ -177,8 +175,7 @@ class OnRay:
 
 def _import_ray() -> Any:
     try:
-        with _environment(**_QUIET):
-            import ray
+        import ray
     except ImportError:
         raise RuleExtrapError("--address needs Ray: pip install 'hf-ruleextrap[ray]'") from None
     return ray
