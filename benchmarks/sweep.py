@@ -2,7 +2,7 @@
 
     python benchmarks/sweep.py
 
-Twelve cells, a^n b^n with each mini LSTM and Transformer for six seeds, of a third of the mini recipe's steps; each side
+Twelve cells, a^n b^n with each mini LSTM and Transformer for six seeds, a third of the mini recipe's steps; each side
 into a store of its own, from the start of its workers to its last result, which is what a user waits for. It asks for
 two idle cores: what else runs at the time makes the ratio smaller, and is said.
 """
