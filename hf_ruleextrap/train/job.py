@@ -72,6 +72,9 @@ class Ended:
 
 def run_job(job: Job) -> Ended:
     """Run one cell in this process, unless another process does."""
+    # Read when numba is imported; more threads than these would wait for work, and be busy doing so.
+    os.environ.setdefault("NUMBA_NUM_THREADS", str(job.threads))
+
     import torch
     import yaml
     from filelock import FileLock, Timeout

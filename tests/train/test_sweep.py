@@ -28,6 +28,7 @@ from tiny import TINY
 from hf_ruleextrap import get_language
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.train.display import Display, duration
 from hf_ruleextrap.train.grid import key_of, read_grid
 from hf_ruleextrap.train.job import Ended, Job, run_job
 from hf_ruleextrap.train.recipe import Recipe, splits_of
@@ -153,6 +154,8 @@ def cluster() -> Iterator[str]:
         [Path(sys.executable).with_name("ray"), "start", "--head", "--block", *flags],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        # Else its workers give way to whatever else runs, and the test takes minutes on a busy machine.
+        env={**os.environ, "RAY_worker_niceness": "0"},
     )
     try:
         deadline = time.monotonic() + 60
@@ -312,6 +315,22 @@ def test_a_worker_that_does_not_see_the_store_says_so(tmp_path: Path) -> None:
         job = Job(Recipe.of(TINY, "test").to_yaml(), "store", "key", "ticket", str(directory), 1)
         assert run_job(job).reason == f"store is not seen from {socket.gethostname()}: it must be on a shared disk"
         assert job.where() == ""
+
+
+def test_the_screen_names_what_runs_where_and_fits(tmp_path: Path) -> None:
+    jobs = [Job("", str(tmp_path), f"cell-{number:02}", "ticket", ".", 1) for number in range(20)]
+    (tmp_path / "locks").mkdir()
+    jobs[0].lock.write_text("ticket\nnode3, process 7\n")
+    # Of an attempt that is over: it does not say where this one runs.
+    jobs[1].lock.write_text("other ticket\nnode4, process 8\n")
+    display = Display(30, 5, lambda: [(job, time.monotonic() - 7200) for job in jobs])
+    screen = str(display._screen()).splitlines()
+    assert screen[0] == "5 of 30 done, 0 failed, 20 running"
+    assert screen[1] == "  cell-00  node3, process 7  2 h 0 min"
+    assert screen[2] == "  cell-01  waits for its worker  2 h 0 min"
+    assert screen[-1] == "  and 8 more"
+    assert len(screen) == 14
+    assert [duration(seconds) for seconds in (41.2, 1380, 9000)] == ["41 s", "23 min", "2 h 30 min"]
 
 
 @pytest.mark.parametrize(
