@@ -173,6 +173,7 @@ def backend_of(kind: str, request: pytest.FixtureRequest) -> Backend:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize("kind", ["local", "ray"])
 def test_eight_cells_of_which_one_fails_and_one_loses_its_worker(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest, capfd: pytest.CaptureFixture[str]
@@ -188,7 +189,7 @@ def test_eight_cells_of_which_one_fails_and_one_loses_its_worker(
     killed: list[int] = []
 
     def kill_one() -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while not (cells[0].recipe.run_dir / "recipe.yaml").exists() and time.monotonic() < deadline:
             time.sleep(0.005)
         place = (store / "locks" / f"{cells[0].key}.lock").read_text().splitlines()[1]
