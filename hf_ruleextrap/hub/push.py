@@ -86,32 +86,45 @@ def push_run(run: str | Path, organization: str) -> str:
 
 
 def _patiently(ask: Callable[[], _Result]) -> _Result:
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
-
     wait = _FIRST_WAIT
     for left in reversed(range(_TRIES)):
         try:
             return ask()
-        except HfHubHTTPError as error:
-            status = error.response.status_code
-            if status in (401, 403):
-                raise RuleExtrapError(f"the Hub refuses ({status}): {_LOG_IN}") from None
-            if status == 412:
-                raise RuleExtrapError(
-                    "someone else has published there just now: give the same command again"
-                ) from None
-            if status not in _PASSING or not left:
-                raise RuleExtrapError(f"the Hub answers {status}: {str(error).splitlines()[0]}") from None
-        except LocalTokenNotFoundError:
-            raise RuleExtrapError(f"nobody is logged in: {_LOG_IN}") from None
-        except ValueError as error:
-            # Such as a card whose metadata the Hub does not take.
-            raise RuleExtrapError(f"the Hub rejects it: {' '.join(str(error).split())}") from None
         except Exception as error:
-            if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _TRANSPORTS:
+            # The library tries an upload again by itself, and then wraps what went wrong.
+            tried = isinstance(error, RuntimeError)
+            judged = _judge((error.__cause__ or error) if tried else error)
+            if judged is None:
                 raise
-            if not left:
-                raise RuleExtrapError(f"the Hub cannot be reached: {str(error).splitlines()[0]}") from None
+            line, passing = judged
+            if tried or not passing or not left:
+                raise RuleExtrapError(line) from None
         time.sleep(wait)
         wait *= 2
     raise AssertionError("the last try returns or raises")
+
+
+def _judge(error: BaseException) -> tuple[str, bool] | None:
+    """What to say of an error, and whether it may pass; None where it is not the Hub's."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    if isinstance(error, HfHubHTTPError):
+        status = error.response.status_code
+        if status in (401, 403):
+            return f"the Hub refuses ({status}): {_LOG_IN}", False
+        if status == 412:
+            return "someone else has published there just now: give the same command again", False
+        return f"the Hub answers {status}: {first}", status in _PASSING
+    if isinstance(error, OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set, so the Hub is not asked: unset it to publish", False
+    if isinstance(error, LocalTokenNotFoundError):
+        return f"nobody is logged in: {_LOG_IN}", False
+    if isinstance(error, ValueError):
+        # Such as a card whose metadata the Hub does not take.
+        return f"the Hub rejects it: {' '.join(str(error).split())}", False
+    if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _TRANSPORTS:
+        return f"the Hub cannot be reached: {first}", True
+    if isinstance(error, RuntimeError):
+        return f"the upload does not come through: {first}; give the same command again", False
+    return None

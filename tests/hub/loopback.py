@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import re
 import threading
@@ -12,7 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-WRITER, READER = "hf_writer", "hf_reader"
+WRITER, READER, FINE = "hf_writer", "hf_reader", "hf_fine_grained"
+"""Tokens of the tester, who may publish as OWNERS."""
+
+ROLES = {WRITER: "write", READER: "read", FINE: "fineGrained"}
+OWNERS = ("tester", "ruleextrap")
+BREAKS, PASSES, ANSWER_LOST = 0, 200, -1
+"""What may befall a request that writes, beside a refusal: see `Hub`."""
+
 KINDS = {"models": "", "datasets": "datasets/", "spaces": "spaces/"}
 
 
@@ -38,14 +46,17 @@ class Repository:
 class Hub:
     """The server.
 
-    ``failures`` are the statuses with which the next requests that write are refused, 0 for a connection that breaks;
-    ``rivals`` is how many of the next commits come just after someone else's; ``rejects`` is what is wrong with cards.
+    ``failures`` are the statuses with which the next requests that write, to a path that ``failing`` finds, are
+    refused; or BREAKS for a connection that breaks halfway through the request, ANSWER_LOST for one that breaks once it
+    is done, PASSES for none. ``rivals`` is how many of the next commits come just after someone else's; ``rejects`` is
+    what is wrong with cards.
     """
 
     def __init__(self) -> None:
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.blobs: dict[str, bytes] = {}
         self.failures: list[int] = []
+        self.failing = ""
         self.rivals = 0
         self.rejects = ""
         self.log: list[tuple[str, str]] = []
@@ -106,14 +117,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         url = urlsplit(self.path)
-        path, query, body = unquote(url.path), parse_qs(url.query), self.body()
+        path, query = unquote(url.path), parse_qs(url.query)
         self.hub.log.append((self.command, path))
-        if self.command in ("POST", "PUT") and self.hub.failures:
-            status = self.hub.failures.pop(0)
-            if status:
-                return self.send(status, Retry_After="0")
+        failure = self.failure(path)
+        if failure == BREAKS:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0) // 2)
             self.close_connection = True
             return None
+        body = self.body()
+        if failure == ANSWER_LOST:
+            self.close_connection, self.wfile = True, io.BytesIO()
+        elif failure != PASSES:
+            return self.send(failure, Retry_After="0")
         if path == "/api/whoami-v2":
             return self.whoami()
         if path == "/api/validate-yaml":
@@ -133,18 +148,25 @@ class Handler(BaseHTTPRequestHandler):
             return self.resolve(kind, match[2], match[3], match[4])
         return self.refuse(404, "EntryNotFound", path)
 
+    def failure(self, path: str) -> int:
+        writes = self.command in ("POST", "PUT") and re.search(self.hub.failing, path)
+        return self.hub.failures.pop(0) if writes and self.hub.failures else PASSES
+
+    def may_write(self, name: str) -> bool:
+        return ROLES.get(self.token) in ("write", "fineGrained") and name.partition("/")[0] in OWNERS
+
     def whoami(self) -> None:
-        if self.token not in (WRITER, READER):
+        if self.token not in ROLES:
             return self.refuse(401, "", "Invalid user token")
-        role = "write" if self.token == WRITER else "read"
-        access = {"type": "access_token", "accessToken": {"displayName": "t", "role": role}}
-        return self.json({"type": "user", "name": "tester", "orgs": [{"name": "ruleextrap"}], "auth": access})
+        access = {"type": "access_token", "accessToken": {"displayName": "t", "role": ROLES[self.token]}}
+        orgs = [{"name": name} for name in OWNERS[1:]]
+        return self.json({"type": "user", "name": OWNERS[0], "orgs": orgs, "auth": access})
 
     def create(self, wanted: dict[str, Any]) -> None:
-        if self.token != WRITER:
-            return self.refuse(403 if self.token == READER else 401, "", "You need a token with write access")
         kind = wanted.get("type", "model") + "s"
-        name = f"{wanted.get('organization') or 'tester'}/{wanted['name']}"
+        name = f"{wanted.get('organization') or OWNERS[0]}/{wanted['name']}"
+        if not self.may_write(name):
+            return self.refuse(403 if self.token in ROLES else 401, "", "You need a token with write access")
         url = f"{self.hub.url}/{KINDS[kind]}{name}"
         if (kind, name) in self.hub.repositories:
             return self.json({"error": "exists", "url": url}, 409)
@@ -161,7 +183,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def found(self, kind: str, name: str) -> Repository | None:
         repository = self.hub.repositories.get((kind, name))
-        if repository is None or (repository.private and self.token not in (WRITER, READER)):
+        if repository is None or (repository.private and self.token not in ROLES):
             self.refuse(404 if self.token else 401, "RepoNotFound", f"Repository Not Found: {name}")
             return None
         return repository
@@ -171,7 +193,7 @@ class Handler(BaseHTTPRequestHandler):
         if repository is None:
             return None
         action, _, tail = rest.partition("/")
-        if self.command == "POST" and action != "paths-info" and self.token != WRITER:
+        if self.command == "POST" and action != "paths-info" and not self.may_write(name):
             return self.refuse(403, "", "Forbidden: you need write access")
         if action == "branch":
             taken = tail in repository.branches
