@@ -56,6 +56,15 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
+def quiet_hub() -> None:
+    """Keep the Hub's progress bars and notices off a stderr that nobody watches: one line says what happened."""
+    if not sys.stderr.isatty():
+        from huggingface_hub.utils import disable_progress_bars, logging
+
+        disable_progress_bars()
+        logging.set_verbosity_error()
+
+
 def natural(name: str, value: int) -> int:
     """The value of a flag that is 0 or more."""
     if value < 0:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hf_ruleextrap.errors import RuleExtrapError
 
-from .common import Commands, natural
+from .common import Commands, natural, quiet_hub
 
 # Words that `publish dataset` holds out for validation, and for test, however many there are to train on.
 _MOST_HELD_OUT = 20_000
@@ -44,6 +44,12 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write and upload."""
+    if arguments.push_to_hub and not arguments.dry_run:
+        from hf_ruleextrap.hub.push import publisher
+
+        quiet_hub()
+        # Who may not publish is told so before anything is written.
+        publisher(arguments.org)
     jobs = [(arguments.what, arguments.name)]
     if arguments.what == "all":
         from hf_ruleextrap.hub.checkpoint import finished_runs

@@ -5,8 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from typing import TYPE_CHECKING
 
-from .common import Commands, Parser, quiet, reporting
+from hf_ruleextrap.errors import RuleExtrapError
+
+from .common import Commands, Parser, quiet, quiet_hub, reporting
+
+if TYPE_CHECKING:
+    from hf_ruleextrap.train.recipe import Recipe
 
 
 def add(commands: Commands) -> None:
@@ -27,20 +33,23 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
         arguments = parser.parse_args(argv)
         recipe = from_arguments(arguments)
         quiet()
-        from hf_ruleextrap.train.run import run
-        from hf_ruleextrap.train.sharing import leave
-
-        organization = recipe.hub_organization
+        owner = None
         if recipe.push_to_hub:
             # Who may not publish is told so before hours of training.
-            from hf_ruleextrap.hub.push import account
+            from hf_ruleextrap.hub.push import publisher
 
-            name = account()
-            organization = organization or name
+            quiet_hub()
+            owner = publisher(recipe.hub_organization)
+        from accelerate import PartialState
+
+        from hf_ruleextrap.train.run import finished, run
+        from hf_ruleextrap.train.sharing import leave
+
+        # Of a run that could not be published, only that is left to do.
+        done = finished(recipe) if owner is not None and not arguments.overwrite else None
         # Trackers print, too; stdout is for the results.
         with redirect_stdout(sys.stderr):
-            results = run(recipe, overwrite=arguments.overwrite)
-        from accelerate import PartialState
+            results = done or run(recipe, overwrite=arguments.overwrite)
 
         is_main = PartialState().is_main_process
         leave()
@@ -52,9 +61,20 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
             from hf_ruleextrap.train.show import show
 
             show(results)
-        if recipe.push_to_hub and organization is not None:
-            from hf_ruleextrap.hub.push import push_run
-
-            print(push_run(recipe.run_dir, organization), file=sys.stderr if arguments.json else sys.stdout)
+        if owner is not None:
+            print(_publish(recipe, owner), file=sys.stderr if arguments.json else sys.stdout)
 
     return reporting(work)
+
+
+def _publish(recipe: Recipe, owner: str) -> str:
+    """Publish the finished run; a failure says how to go on without another training."""
+    from hf_ruleextrap.hub.push import push_run
+
+    try:
+        return push_run(recipe.run_dir, owner)
+    except RuleExtrapError as error:
+        command = f"hf-ruleextrap publish checkpoint {recipe.run_dir} --org {owner} --push-to-hub"
+        raise RuleExtrapError(
+            f"{error}; the run is finished: the same command, or `{command}`, only publishes it"
+        ) from None

@@ -20,15 +20,26 @@ _TRANSPORTS = ("httpx", "httpx2", "requests")
 _PASSING = (429, 500, 502, 503, 504)
 
 
-def account() -> str:
-    """The name of whoever is logged in.
+def publisher(organization: str | None = None) -> str:
+    """Who will own what whoever is logged in publishes: the organization, or they themselves.
+
+    What a fine-grained token may do, only the Hub knows; it is then asked when there is something to publish.
 
     Raises:
-        RuleExtrapError: nobody is, or the Hub cannot be reached.
+        RuleExtrapError: nobody is logged in, their token only reads, or they are not of the organization; or the Hub
+            cannot be reached.
     """
     from huggingface_hub import HfApi
 
-    return str(_patiently(HfApi().whoami)["name"])
+    user = _patiently(HfApi().whoami)
+    name = str(user["name"])
+    role = (user.get("auth", {}).get("accessToken") or {}).get("role")
+    if role == "read":
+        raise RuleExtrapError(f"the token of {name} only reads: {_LOG_IN}")
+    owners = [name, *(found["name"] for found in user.get("orgs", []))]
+    if role == "write" and organization is not None and organization not in owners:
+        raise RuleExtrapError(f"{name} may not publish as {organization!r}: give one of {', '.join(owners)}")
+    return organization or name
 
 
 def push(folder: str | Path, repository: str, kind: Kind, *, private: bool = False, revision: str | None = None) -> str:

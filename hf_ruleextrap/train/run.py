@@ -130,6 +130,16 @@ def claim(recipe: Recipe, *, overwrite: bool = False) -> Path | None:
     return None
 
 
+def finished(recipe: Recipe) -> Results | None:
+    """The results of a recipe whose run folder holds this very run finished, whether or not it is to be published."""
+    folder, note = recipe.run_dir, recipe.run_dir / "recipe.yaml"
+    if not note.exists() or not (folder / "results.json").exists():
+        return None
+    published = {"push_to_hub", "hub_organization"}
+    held, asked = (one.model_dump(exclude=published) for one in (Recipe.from_file(note), recipe))
+    return Results.read(folder) if held == asked else None
+
+
 def save(model: PreTrainedModel, task: Task, folder: Path) -> None:
     """A checkpoint as others want it: weights, config, tokenizer, and our modeling code where it needs it."""
     # The Trainer switches the cache off for training.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub.loopback import ANSWER_LOST, BREAKS, PASSES, WRITER, Hub
+from hub.loopback import ANSWER_LOST, BREAKS, FINE, PASSES, READER, WRITER, Hub, Repository
 from huggingface_hub import constants
+from tiny import TINY
 
+from hf_ruleextrap.cli import main
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.hub.push import push
+from hf_ruleextrap.hub.push import publisher, push
 
 ALWAYS = 100
 NAME = "ruleextrap/words"
@@ -89,3 +92,91 @@ def test_offline_nobody_waits(hub: Hub, folder: Path, monkeypatch: pytest.Monkey
     with pytest.raises(RuleExtrapError, match="HF_HUB_OFFLINE is set"):
         push(folder, NAME, "dataset")
     assert not hub.log
+
+
+@pytest.mark.parametrize(
+    ("token", "organization", "said"),
+    [
+        ("", None, "nobody is logged in"),
+        ("hf_wrong", None, r"the Hub refuses \(401\): log in"),
+        (READER, None, "the token of tester only reads: log in"),
+        (WRITER, "google", "tester may not publish as 'google': give one of tester, ruleextrap"),
+    ],
+)
+def test_who_may_not_publish_is_told_before_the_work(
+    hub: Hub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    token: str,
+    organization: str | None,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "none"))
+    with pytest.raises(RuleExtrapError, match=said):
+        publisher(organization)
+    owner = [] if organization is None else [f"--hub_organization={organization}"]
+    assert main(["train", "--max_steps=1", "--push_to_hub", *owner]) == 2
+    owner = [] if organization is None else [f"--org={organization}"]
+    assert main(["publish", "metric", "--push-to-hub", *owner]) == 2
+    assert not [*tmp_path.iterdir()]
+    assert token not in capsys.readouterr().err or not token
+    assert not hub.repositories
+
+
+def test_what_a_fine_grained_token_may_do_the_hub_says(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", FINE)
+    assert publisher("google") == "google"
+    with pytest.raises(RuleExtrapError, match=r"the Hub refuses \(403\)"):
+        push(folder, "google/words", "dataset")
+    assert not hub.repositories
+    assert "created" in push(folder, NAME, "dataset")
+
+
+def test_a_repository_of_another_stays_as_it_is(hub: Hub, folder: Path) -> None:
+    hub.repositories["datasets", "google/words"] = Repository()
+    with pytest.raises(RuleExtrapError, match=r"the Hub refuses \(403\)"):
+        push(folder, "google/words", "dataset")
+    assert hub.files("datasets", "google/words") == {}
+
+
+def test_a_training_that_could_not_publish_goes_on_with_publishing(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    values = {**TINY, "max_steps": 4, "eval_steps": 2, "output_dir": "made", "hub_organization": "ruleextrap"}
+    command = ["train", *(f"--{key}={value}" for key, value in values.items())]
+    hub.failing, hub.failures = "/upload/", [403] * ALWAYS
+    assert main([*command, "--push_to_hub"]) == 2
+    printed = capfd.readouterr()
+    (line,) = printed.err.strip().splitlines()[-1:]
+    again = "hf-ruleextrap publish checkpoint made --org ruleextrap --push-to-hub"
+    assert line.startswith("error: the Hub refuses (403)")
+    assert line.endswith(f"the run is finished: the same command, or `{again}`, only publishes it")
+    assert hub.files("models", "ruleextrap/anbn-lstm") == {}
+    assert WRITER not in printed.out + printed.err
+    for path in filter(Path.is_file, tmp_path.rglob("*")):
+        assert WRITER.encode() not in path.read_bytes(), path
+
+    hub.failures = []
+    monkeypatch.setattr("hf_ruleextrap.train.run.run", lambda *_, **__: pytest.fail("trains again"))
+    assert main([*command, "--push_to_hub"]) == 0
+    assert "updated in commit" in capfd.readouterr().out
+    held = hub.files("models", "ruleextrap/anbn-lstm")
+    assert held["model.safetensors"] == (tmp_path / "made" / "model.safetensors").read_bytes()
+    assert main(again.split()[1:]) == 0
+    assert "nothing has changed" in capfd.readouterr().out
+
+
+def test_a_run_that_is_not_this_one_is_not_published_for_it(
+    hub: Hub, tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", str(tiny_run / "recipe.yaml"), "--push_to_hub"]
+    assert main([*command, "--learning_rate=0.1"]) == 2
+    assert "already holds a finished run" in capsys.readouterr().err
+    assert not hub.repositories
+    assert main(command) == 0
+    card = json.loads(hub.files("models", "tester/anbn-lstm")["results.json"])
+    assert card["training"] == json.loads((tiny_run / "results.json").read_text())["training"]
