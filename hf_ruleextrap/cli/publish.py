@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from hf_ruleextrap.errors import RuleExtrapError
 
 from .common import Commands, natural, quiet_hub
+
+if TYPE_CHECKING:
+    from hf_ruleextrap.hub.push import Kind
+    from hf_ruleextrap.hub.releases import Release
 
 # Words that `publish dataset` holds out for validation, and for test, however many there are to train on.
 _MOST_HELD_OUT = 20_000
@@ -23,10 +34,11 @@ def add(commands: Commands) -> None:
         "what", choices=("dataset", "checkpoint", "metric", "space", "all"), help="a space is the metric's"
     )
     parser.add_argument(
-        "name",
-        nargs="?",
-        help="the dataset's language (random: the suite of generated problems), the checkpoint's run folder, or the "
-        "folder of all runs",
+        "names",
+        nargs="*",
+        metavar="name",
+        help="of a dataset, languages (random: the suite of generated problems); of a checkpoint, run folders; of all, "
+        "folders of runs (default: runs) and more languages",
     )
     parser.add_argument("--to", default=".", help="the folder that gets ORG/NAME (default: this one)")
     parser.add_argument("--org", default="ruleextrap", help="whose repository it is (default ruleextrap)")
@@ -50,82 +62,150 @@ def run(arguments: argparse.Namespace) -> None:
         quiet_hub()
         # Who may not publish is told so before anything is written.
         publisher(arguments.org)
-    jobs = [(arguments.what, arguments.name)]
-    if arguments.what == "all":
-        from hf_ruleextrap.hub.checkpoint import finished_runs
-        from hf_ruleextrap.languages import list_languages
-
-        jobs = [("dataset", name) for name in [*list_languages(tag="paper"), _SUITE]] + [("metric", None)]
-        jobs += [("checkpoint", str(run)) for run in finished_runs(arguments.name or "runs")]
-    for what, name in jobs:
-        _publish_one(argparse.Namespace(**{**vars(arguments), "what": what, "name": name}))
+    for job in list(_jobs(arguments)):
+        _publish_one(job, arguments)
 
 
-def _publish_one(arguments: argparse.Namespace) -> None:
-    if arguments.dry_run:
-        from tempfile import TemporaryDirectory
+@dataclass(frozen=True)
+class _Job:
+    """One repository: its name, what it is to the Hub, the branch, and how it is written and opened.
 
-        with TemporaryDirectory() as draft:
-            folder, files, _ = _write_repository(arguments, Path(draft))
-            for path in files:
-                print(f"{path.stat().st_size:>12,}  {arguments.org}/{folder.name}/{path.relative_to(folder)}")
-        return
-    try:
-        folder, files, opened = _write_repository(arguments, Path(arguments.to))
-    except OSError as error:
-        advice = "make room or give another --to, and give the same command again"
-        raise RuleExtrapError(f"cannot write to {arguments.to}: {error.strerror or error}; {advice}") from None
-    print(f"{folder}: {len(files)} files, {sum(path.stat().st_size for path in files):,} bytes")
-    print(f"from {arguments.to}: {opened}")
-    if arguments.push_to_hub:
-        from hf_ruleextrap.hub.push import Kind, push
+    Attributes:
+        folder: of the owner's, on disk.
+        write: makes the files in a folder.
+        opened: the line of code, with the place of ``OWNER/FOLDER`` in it.
+    """
 
-        kinds: dict[str, Kind] = {"dataset": "dataset", "checkpoint": "model", "metric": "space", "space": "space"}
-        repository, kind = f"{arguments.org}/{folder.name}", kinds[arguments.what]
-        revision = arguments.revision
-        if revision is None and kind == "model":
-            from hf_ruleextrap.hub.checkpoint import branch_of
-
-            revision = branch_of(arguments.name)
-        print(push(folder, repository, kind, private=arguments.private, revision=revision))
+    name: str
+    kind: Kind
+    folder: str
+    write: Callable[[Path], list[Path]]
+    opened: str
+    branch: str | None = None
 
 
-def _write_repository(arguments: argparse.Namespace, parent: Path) -> tuple[Path, list[Path], str]:
-    """The folder, its files, and the line of code that opens it from its parent's parent."""
-    owner, organization = parent / arguments.org, arguments.org
-    if arguments.what in ("metric", "space"):
-        from hf_ruleextrap.hub.metric import write_metric
+def _jobs(arguments: argparse.Namespace) -> Iterator[_Job]:
+    """What is asked for; a mistake is found before anything is written."""
+    from hf_ruleextrap.languages import list_languages
 
-        folder = owner / "rule_extrapolation"
-        files = write_metric(folder, organization=organization)
-        return folder, files, f'evaluate.load("{organization}/{folder.name}", "anbn")'
-    if arguments.what == "checkpoint":
-        from hf_ruleextrap.hub.checkpoint import repository_name, write_checkpoint
+    what, names = arguments.what, arguments.names
+    if what in ("metric", "space"):
+        yield _metric(arguments)
+    elif what == "dataset":
+        if not names:
+            raise RuleExtrapError(f"publish dataset needs a language: {', '.join(list_languages())}")
+        yield from (_dataset(name, arguments) for name in names)
+    elif what == "checkpoint":
+        from hf_ruleextrap.hub.releases import Release
 
-        if arguments.name is None:
+        if not names:
             raise RuleExtrapError("publish checkpoint needs a run folder, such as runs/quickstart")
-        folder = owner / repository_name(arguments.name)
-        files = write_checkpoint(arguments.name, folder, organization=organization)
-        return folder, files, f'AutoModelForCausalLM.from_pretrained("{organization}/{folder.name}")'
-    if arguments.name == _SUITE:
+        for release in map(Release.of, names):
+            # A branch that is named is taken instead of the seed's.
+            yield _checkpoint(replace(release, branch=None) if arguments.revision else release, arguments)
+    else:
+        languages, folders = _sorted_out(names)
+        paper = [*list_languages(tag="paper"), _SUITE]
+        yield from (_dataset(name, arguments) for name in dict.fromkeys([*paper, *languages]))
+        yield _metric(arguments)
+        for folder in folders:
+            yield from _checkpoints(folder, arguments)
+
+
+def _sorted_out(names: Sequence[str]) -> tuple[list[str], list[Path]]:
+    """Which names are languages, and which are folders of runs; by default ``runs``."""
+    languages = [name for name in names if _is_language(name)]
+    folders = [Path(name) for name in names if name not in languages]
+    for folder in folders:
+        if not folder.is_dir():
+            raise RuleExtrapError(f"{str(folder)!r} is neither a language nor a folder of runs: give one that exists")
+    return languages, folders or [Path("runs")]
+
+
+def _is_language(name: str) -> bool:
+    from hf_ruleextrap.languages import get_language
+
+    try:
+        return name == _SUITE or bool(get_language(name))
+    except RuleExtrapError:
+        return False
+
+
+def _checkpoints(folder: Path, arguments: argparse.Namespace) -> Iterator[_Job]:
+    from hf_ruleextrap.hub.releases import releases
+
+    found, skipped = releases(folder)
+    for line in skipped:
+        print(f"skipped: {line}", file=sys.stderr)
+    if not found:
+        print(f"{folder} holds no finished run, so no checkpoint is published", file=sys.stderr)
+    yield from (_checkpoint(release, arguments) for release in found)
+
+
+def _metric(arguments: argparse.Namespace) -> _Job:
+    from hf_ruleextrap.hub.metric import write_metric
+
+    write = partial(write_metric, organization=arguments.org)
+    name = "rule_extrapolation"
+    return _Job(name, "space", name, write, 'evaluate.load("{}", "anbn")')
+
+
+def _checkpoint(release: Release, arguments: argparse.Namespace) -> _Job:
+    from hf_ruleextrap.hub.checkpoint import write_checkpoint
+
+    write = partial(write_checkpoint, release.run, organization=arguments.org)
+    opened = 'AutoModelForCausalLM.from_pretrained("{}")'
+    return _Job(release.name, "model", release.folder, write, opened, release.branch)
+
+
+def _dataset(name: str, arguments: argparse.Namespace) -> _Job:
+    opened = 'load_dataset("{}")'
+    if name == _SUITE:
         from hf_ruleextrap.hub.suite import REPOSITORY, write_suite
 
-        folder = owner / REPOSITORY
-        return folder, write_suite(folder, organization=organization), f'load_dataset("{organization}/{folder.name}")'
+        return _Job(REPOSITORY, "dataset", REPOSITORY, partial(write_suite, organization=arguments.org), opened)
     from hf_ruleextrap.hub.dataset import write_dataset
-    from hf_ruleextrap.languages import get_language, list_languages
+    from hf_ruleextrap.languages import get_language
 
-    if arguments.name is None:
-        raise RuleExtrapError(f"publish dataset needs a language: {', '.join(list_languages())}")
-    language = get_language(arguments.name)
-    folder = owner / language.name
-    files = write_dataset(
+    language = get_language(name)
+    write = partial(
+        write_dataset,
         language,
-        folder,
-        organization=organization,
+        organization=arguments.org,
         max_length=arguments.max_length,
         train_size=arguments.train_size,
         held_out_size=min(max(1, arguments.train_size // 10), _MOST_HELD_OUT),
         seed=natural("seed", arguments.seed),
     )
-    return folder, files, f'load_dataset("{organization}/{folder.name}")'
+    return _Job(language.name, "dataset", language.name, write, opened)
+
+
+def _publish_one(job: _Job, arguments: argparse.Namespace) -> None:
+    sizes = _write(job, arguments)
+    here = f"{arguments.org}/{job.folder}"
+    if arguments.dry_run:
+        for path, size in sizes.items():
+            print(f"{size:>12,}  {here}/{path}")
+        return
+    print(f"{Path(arguments.to, here)}: {len(sizes)} files, {sum(sizes.values()):,} bytes")
+    print(f"from {arguments.to}: {job.opened.format(here)}")
+    if arguments.push_to_hub:
+        from hf_ruleextrap.hub.push import push
+
+        repository, branch = f"{arguments.org}/{job.name}", job.branch or arguments.revision
+        print(push(Path(arguments.to, here), repository, job.kind, private=arguments.private, revision=branch))
+
+
+def _write(job: _Job, arguments: argparse.Namespace) -> dict[Path, int]:
+    """Write the job's folder, and in a dry run remove it again; its files, as they lie there, and their sizes."""
+    flag = "TMPDIR" if arguments.dry_run else "--to"
+    place = None
+    try:
+        with TemporaryDirectory() if arguments.dry_run else nullcontext(arguments.to) as place:
+            folder = Path(place, arguments.org, job.folder)
+            return {path.relative_to(folder): path.stat().st_size for path in job.write(folder)}
+    except OSError as error:
+        raise RuleExtrapError(
+            f"cannot write to {place or 'a folder for drafts'}: {error.strerror or error}; "
+            f"make room or give another {flag}, and give the same command again"
+        ) from None

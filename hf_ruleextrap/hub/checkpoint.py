@@ -8,42 +8,16 @@ from pathlib import Path
 
 import yaml
 
-from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import table
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.train.results import Results
 
 from .cards import ORGANIZATION, render
 from .citation import CITATION
+from .releases import read_run, repository_name
 
 # What a repository holds of a run folder; never optimizer state, pickles, or other checkpoints.
 _TAKEN = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
-
-
-def repository_name(run: str | Path) -> str:
-    """``LANGUAGE-ARCHITECTURE`` of a run.
-
-    Raises:
-        RuleExtrapError: the folder holds no finished run.
-    """
-    recipe = _results(Path(run)).recipe
-    return f"{recipe.language_name}-{recipe.architecture}"
-
-
-def branch_of(run: str | Path) -> str | None:
-    """Where a run belongs in its repository: seed 0 on main (None), any other on ``seed-N``."""
-    seed = _results(Path(run)).recipe.seed
-    return f"seed-{seed}" if seed else None
-
-
-def finished_runs(folder: str | Path) -> list[Path]:
-    """The finished runs in a folder, sorted; of those that would have one repository, the one with the lowest seed."""
-    found: dict[str, tuple[int, Path]] = {}
-    for path in sorted(Path(folder).glob("*/results.json")):
-        recipe = Results.read(path.parent).recipe
-        name = f"{recipe.language_name}-{recipe.architecture}"
-        found[name] = min(found.get(name, (recipe.seed, path.parent)), (recipe.seed, path.parent))
-    return sorted(run for _, run in found.values())
 
 
 def write_checkpoint(run: str | Path, folder: str | Path, *, organization: str = ORGANIZATION) -> list[Path]:
@@ -61,7 +35,7 @@ def write_checkpoint(run: str | Path, folder: str | Path, *, organization: str =
         RuleExtrapError: the folder holds no finished run.
     """
     run, folder = Path(run), Path(folder)
-    results = _results(run)
+    results = read_run(run)
     folder.mkdir(parents=True, exist_ok=True)
     for path in [run / name for name in _TAKEN] + sorted(run.glob("*.py")):
         if path.exists():
@@ -75,19 +49,13 @@ def write_checkpoint(run: str | Path, folder: str | Path, *, organization: str =
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _results(run: Path) -> Results:
-    if not (run / "results.json").exists():
-        raise RuleExtrapError(f"{str(run)!r} holds no finished run: give a run folder with results.json")
-    return Results.read(run)
-
-
 def _card(results: Results, folder: Path, organization: str) -> str:
     recipe, language = results.recipe, get_language(results.recipe.language)
     headings, rows = table.rows(results.best)
     return render(
         "model.md",
         card_data=_metadata(results, organization),
-        repository=f"{organization}/{recipe.language_name}-{recipe.architecture}",
+        repository=f"{organization}/{repository_name(recipe)}",
         language=language,
         recipe=recipe,
         training=results.training,
@@ -120,7 +88,7 @@ def _metadata(results: Results, organization: str) -> str:
         for kind, name, rate in _rates(results)
     ]
     return ModelCardData(
-        model_name=f"{recipe.language_name}-{recipe.architecture}",
+        model_name=repository_name(recipe),
         license="apache-2.0",
         library_name="transformers",
         pipeline_tag="text-generation",

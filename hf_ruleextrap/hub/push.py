@@ -89,11 +89,13 @@ def push(folder: str | Path, repository: str, kind: Kind, *, private: bool = Fal
 
 def push_run(run: str | Path, organization: str) -> str:
     """Publish a run as ``ORGANIZATION/LANGUAGE-ARCHITECTURE``; a seed other than 0 goes to the branch ``seed-N``."""
-    from .checkpoint import branch_of, repository_name, write_checkpoint
+    from .checkpoint import write_checkpoint
+    from .releases import Release
 
+    release = Release.of(run)
     with TemporaryDirectory() as draft:
         write_checkpoint(run, draft, organization=organization)
-        return push(draft, f"{organization}/{repository_name(run)}", "model", revision=branch_of(run))
+        return push(draft, f"{organization}/{release.name}", "model", revision=release.branch)
 
 
 def _patiently(ask: Callable[[], _Result]) -> _Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from hf_ruleextrap.formal import WordBatch
 from hf_ruleextrap.hub.cards import render
 from hf_ruleextrap.hub.dataset import overlap, word_columns, write_dataset
 from hf_ruleextrap.hub.metric import write_metric
+from hf_ruleextrap.hub.releases import releases
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +145,60 @@ def test_all_writes_every_dataset_the_metric_and_the_runs(
     names = {path.name for path in (tmp_path / "site" / "ruleextrap").iterdir()}
     assert names == {*list_languages(tag="paper"), "rule_extrapolation", "anbn-lstm", "random-conjunctions"}
     assert capsys.readouterr().out.count("files,") == len(names)
+
+
+@pytest.fixture
+def runs(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Six run folders: three seeds, one of them twice, one that is not finished, one that is broken."""
+    folder = tmp_path / "runs"
+    for name, seed in {"a": 2, "b": 1, "c": 5, "d": 2, "unfinished": 7, "broken": 9}.items():
+        shutil.copytree(tiny_run, folder / name)
+        results = json.loads((folder / name / "results.json").read_text())
+        results["recipe"]["seed"] = seed
+        (folder / name / "results.json").write_text(json.dumps(results))
+    (folder / "unfinished" / "results.json").unlink()
+    (folder / "broken" / "results.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def test_all_seeds_are_published_the_lowest_on_main_and_what_is_not_is_said(runs: Path) -> None:
+    found, skipped = releases(runs)
+    assert [(release.run.name, release.name, release.branch, release.folder) for release in found] == [
+        ("b", "anbn-lstm", None, "anbn-lstm"),
+        ("a", "anbn-lstm", "seed-2", "anbn-lstm-seed-2"),
+        ("c", "anbn-lstm", "seed-5", "anbn-lstm-seed-5"),
+    ]
+    broken, again, unfinished = skipped
+    assert broken.startswith(f"{runs / 'broken' / 'results.json'} is no result of this version: ")
+    command = f"hf-ruleextrap publish checkpoint {runs / 'd'}"
+    assert again == f"{runs / 'd'}: {runs / 'a'} is anbn-lstm seed 2, too; `{command}` publishes this one in its place"
+    assert unfinished == f"{str(runs / 'unfinished')!r} holds no finished run: give a run folder with results.json"
+
+
+def test_all_writes_a_folder_for_each_seed(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--to", "site", "--max-length", "32", "--train-size", "20"]
+    assert main(["publish", "all", str(runs), "ban", *words]) == 0
+    seeds = ["anbn-lstm", "anbn-lstm-seed-2", "anbn-lstm-seed-5"]
+    names = {path.name for path in Path("site", "ruleextrap").iterdir()}
+    assert names == {*list_languages(), "rule_extrapolation", *seeds}
+    for name, seed in zip(seeds, (1, 2, 5), strict=True):
+        results = json.loads(Path("site", "ruleextrap", name, "results.json").read_text())
+        assert results["recipe"]["seed"] == seed
+    assert [line.partition(": ")[0] for line in capsys.readouterr().err.splitlines()] == ["skipped"] * 3
+
+
+def test_all_says_where_there_is_no_run(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["publish", "all", "nowhere"]) == 2
+    line = "error: 'nowhere' is neither a language nor a folder of runs: give one that exists\n"
+    assert capsys.readouterr().err == line
+    Path("empty").mkdir()
+    few = ["--max-length", "16", "--train-size", "20", "--dry-run"]
+    assert main(["publish", "all", "empty", *few]) == 0
+    assert capsys.readouterr().err == "empty holds no finished run, so no checkpoint is published\n"
+    runs.rename("elsewhere")
+    assert main(["publish", "all", *few]) == 0
+    assert capsys.readouterr().err == "runs holds no finished run, so no checkpoint is published\n"
 
 
 def test_a_dry_run_lists_and_writes_nothing(
