@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -25,6 +26,9 @@ _MOST_HELD_OUT = 20_000
 
 # What `publish dataset` calls the suite of generated problems.
 _SUITE = "random"
+
+# What the Hub allows.
+_OWNER = r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*"
 
 
 def add(commands: Commands) -> None:
@@ -56,6 +60,9 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write and upload."""
+    if not re.fullmatch(_OWNER, arguments.org):
+        allowed = "letters, digits and, inside, single . _ or -, such as ruleextrap"
+        raise RuleExtrapError(f"{arguments.org!r} cannot own repositories: give a name of {allowed}")
     if arguments.push_to_hub and not arguments.dry_run:
         from hf_ruleextrap.hub.push import publisher
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from hf_ruleextrap import __version__
 from hf_ruleextrap.data import Splits, build_splits
+from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import Language, PromptSet, WordBatch
 from hf_ruleextrap.languages import get_language
 
@@ -57,8 +58,10 @@ def write_dataset(
         The files, sorted.
 
     Raises:
-        RuleExtrapError: unknown language, or ``max_length`` too small.
+        RuleExtrapError: unknown language, ``max_length`` too small, or nothing to train on.
     """
+    if train_size < 1:
+        raise RuleExtrapError(f"train_size is {train_size}: give 1 or more")
     language = get_language(language)
     paper = type(language)(paper=True)
     large = train_size > shard_words and not language.few_words

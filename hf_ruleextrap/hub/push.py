@@ -15,6 +15,11 @@ _Result = TypeVar("_Result")
 
 _LOG_IN = "log in with `hf auth login` and a token that may write there"
 _TRIES, _FIRST_WAIT = 5, 1.0
+_WRITTEN: dict[Kind, list[str]] = {
+    "dataset": ["*.parquet"],
+    "model": ["*.safetensors", "*.py", ".eval_results/*"],
+    "space": ["*.py", "golden/*"],
+}
 # Whose errors a broken connection raises depends on the version of huggingface_hub.
 _TRANSPORTS = ("httpx", "httpx2", "requests")
 _PASSING = (429, 500, 502, 503, 504)
@@ -49,7 +54,8 @@ def push(folder: str | Path, repository: str, kind: Kind, *, private: bool = Fal
     again, five times in all, each after twice the wait.
 
     Args:
-        folder: its files become the repository's; files that it lacks stay there.
+        folder: its files become the repository's. What it lacks of the files that we write (such as data of more
+            shards, or code by another name) is removed in the same commit; any other file stays there.
         repository: ``owner/name``.
         kind: of repository.
         private: make it private, if it is made.
@@ -79,6 +85,7 @@ def push(folder: str | Path, repository: str, kind: Kind, *, private: bool = Fal
             parent_commit=before,
             commit_message="Publish with hf-ruleextrap",
             ignore_patterns=["**/__pycache__/**"],
+            delete_patterns=_WRITTEN[kind],
         )
     )
     where = f"{api.endpoint}/{'' if kind == 'model' else kind + 's/'}{repository}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import time
 from collections.abc import Iterator
@@ -71,6 +72,20 @@ def test_what_passes_is_not_noticed(hub: Hub, folder: Path, fault: int, where: s
     assert "created and updated in commit" in push(folder, NAME, "dataset")
     assert not hub.failures
     assert hub.files("datasets", NAME) == files(folder)
+
+
+def test_what_is_no_longer_in_the_folder_goes_in_the_same_commit(hub: Hub, folder: Path) -> None:
+    (folder / "train-2.parquet").write_bytes(b"another shard")
+    push(folder, NAME, "dataset")
+    repository = hub.repositories["datasets", NAME]
+    by_hand = {"NOTES.md": b"Mine.", ".gitattributes": b"*.parquet filter=lfs"}
+    repository.commits[repository.branches["main"]] |= by_hand
+    (folder / "train-2.parquet").unlink()
+    commits = len(repository.commits)
+    assert "updated in commit" in push(folder, NAME, "dataset")
+    assert hub.files("datasets", NAME) == files(folder) | by_hand
+    assert len(repository.commits) == commits + 1
+    assert "nothing has changed" in push(folder, NAME, "dataset")
 
 
 def test_an_upload_that_ends_in_an_error_of_another_library_is_one_line(
@@ -180,3 +195,20 @@ def test_a_run_that_is_not_this_one_is_not_published_for_it(
     assert main(command) == 0
     card = json.loads(hub.files("models", "tester/anbn-lstm")["results.json"])
     assert card["training"] == json.loads((tiny_run / "results.json").read_text())["training"]
+
+
+def test_one_line_stands_on_stderr_whatever_goes_up(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # As for someone who has set nothing.
+    bars = importlib.import_module("huggingface_hub.utils.tqdm")
+    monkeypatch.setattr(bars, "HF_HUB_DISABLE_PROGRESS_BARS", None)
+    monkeypatch.setattr(bars, "progress_bar_states", {})
+    hub.failing, hub.failures = "/upload/", [503] * ALWAYS
+    command = ["publish", "dataset", "anbn", "--max-length=16", "--train-size=20", "--push-to-hub"]
+    assert main(command) == 2
+    assert capfd.readouterr().err.startswith("error: the Hub answers 503: ")
+    hub.failures = []
+    assert main(command) == 0
+    assert capfd.readouterr().err == ""

@@ -131,6 +131,9 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (["dataset"], "publish dataset needs a language: a5"),
         (["dataset", "annbn"], "did you mean 'anbn'"),
         (["dataset", "anbn", "--max-length", "1"], "max_length 1 is too small"),
+        (["dataset", "anbn", "--train-size", "0"], "train_size is 0: give 1 or more"),
+        (["metric", "--org", "a b/c"], "'a b/c' cannot own repositories: give a name of "),
+        (["metric", "--org", ""], "'' cannot own repositories: give a name of "),
     ):
         assert main(["publish", *words, "--to", str(tmp_path)]) == 2
         assert said in capsys.readouterr().err
@@ -201,14 +204,39 @@ def test_all_says_where_there_is_no_run(runs: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == "runs holds no finished run, so no checkpoint is published\n"
 
 
-def test_a_dry_run_lists_and_writes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("what", ["dataset", "checkpoint", "metric"])
+def test_a_dry_run_lists_what_would_be_written_and_writes_nothing(
+    what: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["publish", "metric", "--dry-run"]) == 0
-    out = capsys.readouterr().out
-    assert "ruleextrap/rule_extrapolation/rules.py" in out
-    assert not [*tmp_path.iterdir()]
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    names = {"dataset": ["anbn", "--max-length=16"], "checkpoint": [str(tiny_run)], "metric": []}[what]
+    assert main(["publish", what, *names, "--dry-run", "--push-to-hub"]) == 0
+    listed = re.findall(r"^ *([\d,]+)  (\S+)$", capsys.readouterr().out, flags=re.MULTILINE)
+    assert not [*Path().iterdir()]
+    assert main(["publish", what, *names]) == 0
+    written = {str(path): path.stat().st_size for path in Path().rglob("*") if path.is_file()}
+    assert {path: int(size.replace(",", "")) for size, path in listed} == written
+
+
+@pytest.mark.parametrize(("words", "flag"), [([], "--to"), (["--dry-run"], "TMPDIR")])
+def test_a_full_disk_is_one_line(
+    words: list[str],
+    flag: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("hf_ruleextrap.hub.metric.build_metric", full)
+    assert main(["publish", "metric", "--to", str(tmp_path), *words]) == 2
+    line = f": No space left on device; make room or give another {flag}, and give the same command again\n"
+    assert capsys.readouterr().err.endswith(line)
+    monkeypatch.setattr("tempfile.mkdtemp", full)
+    assert main(["publish", "metric", "--to", str(tmp_path), *words]) == 2
+    assert capsys.readouterr().err.endswith(line)
 
 
 def test_the_script_builds_what_it_is_asked_for(tmp_path: Path) -> None:
