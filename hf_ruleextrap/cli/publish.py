@@ -133,9 +133,10 @@ def _is_language(name: str) -> bool:
     from hf_ruleextrap.languages import get_language
 
     try:
-        return name == _SUITE or bool(get_language(name))
+        get_language(name)
     except RuleExtrapError:
-        return False
+        return name == _SUITE
+    return True
 
 
 def _checkpoints(folder: Path, arguments: argparse.Namespace) -> Iterator[_Job]:

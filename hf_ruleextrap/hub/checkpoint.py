@@ -10,6 +10,7 @@ import yaml
 
 from hf_ruleextrap.evaluation import table
 from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import Results
 
 from .cards import ORGANIZATION, render
@@ -18,6 +19,9 @@ from .releases import read_run, repository_name
 
 # What a repository holds of a run folder; never optimizer state, pickles, or other checkpoints.
 _TAKEN = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+
+# Keys of a recipe that say nothing of the model.
+_OWN = ("output_dir", "push_to_hub", "hub_organization", "report_to")
 
 
 def write_checkpoint(run: str | Path, folder: str | Path, *, organization: str = ORGANIZATION) -> list[Path]:
@@ -40,8 +44,9 @@ def write_checkpoint(run: str | Path, folder: str | Path, *, organization: str =
     for path in [run / name for name in _TAKEN] + sorted(run.glob("*.py")):
         if path.exists():
             shutil.copyfile(path, folder / path.name)
-    # Where it lay is nobody's matter.
-    results = results.model_copy(update={"recipe": results.recipe.model_copy(update={"output_dir": ""})})
+    # Where it lay is nobody's matter, and who trains it again publishes and tracks as they like.
+    own = {name: Recipe.model_fields[name].default for name in _OWN}
+    results = results.model_copy(update={"recipe": results.recipe.model_copy(update=own)})
     results.write(folder)
     (folder / "recipe.yaml").write_text(results.recipe.to_yaml(), encoding="utf-8")
     (folder / "README.md").write_text(_card(results, folder, organization), encoding="utf-8")

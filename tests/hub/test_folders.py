@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import evaluate
@@ -21,9 +25,13 @@ from hf_ruleextrap import get_language, list_languages
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.formal import WordBatch
 from hf_ruleextrap.hub.cards import render
+from hf_ruleextrap.hub.checkpoint import write_checkpoint
 from hf_ruleextrap.hub.dataset import overlap, word_columns, write_dataset
 from hf_ruleextrap.hub.metric import write_metric
 from hf_ruleextrap.hub.releases import releases
+from hf_ruleextrap.train.recipe import Recipe
+
+PAPER = "https://arxiv.org/abs/2409.13728"
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +129,26 @@ def test_the_metric_loads_from_its_folder_and_its_card_runs(
     assert write_metric(parent / "ruleextrap" / "rule_extrapolation")
 
 
-def test_a_variable_that_is_missing_is_an_error() -> None:
-    with pytest.raises(jinja2.UndefinedError):
-        render("metric.md", repository="ruleextrap/rule_extrapolation")
+@pytest.mark.parametrize("module", ["checkpoint", "dataset", "metric", "suite"])
+def test_each_variable_that_is_missing_is_an_error(
+    module: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, object] = {}
+
+    def keep(template: str, **values: object) -> str:
+        given.update(values, template=template)
+        return render(template, **values)
+
+    monkeypatch.setattr(f"hf_ruleextrap.hub.{module}.render", keep)
+    names = {"checkpoint": [str(tiny_run)], "dataset": ["anbn", "--max-length=16"], "suite": ["random"]}
+    what = "dataset" if module == "suite" else module
+    assert main(["publish", what, *names.get(module, []), "--to", str(tmp_path)]) == 0
+    template = str(given.pop("template"))
+    assert len(given) > 3
+    for name in given:
+        # A number that is missing cannot be formatted.
+        with pytest.raises((jinja2.UndefinedError, TypeError), match=r"undefined|Undefined"):
+            render(template, **{other: value for other, value in given.items() if other != name})
 
 
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,10 +206,11 @@ def test_all_seeds_are_published_the_lowest_on_main_and_what_is_not_is_said(runs
 
 def test_all_writes_a_folder_for_each_seed(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--to", "site", "--max-length", "32", "--train-size", "20"]
-    assert main(["publish", "all", str(runs), "ban", *words]) == 0
+    assert main(["publish", "all", str(runs), "ban", "random-regular-7", *words]) == 0
     seeds = ["anbn-lstm", "anbn-lstm-seed-2", "anbn-lstm-seed-5"]
     names = {path.name for path in Path("site", "ruleextrap").iterdir()}
-    assert names == {*list_languages(), "rule_extrapolation", *seeds}
+    datasets = {*list_languages(tag="paper"), "random-conjunctions", "random-regular-7"}
+    assert names == {*datasets, "rule_extrapolation", *seeds}
     for name, seed in zip(seeds, (1, 2, 5), strict=True):
         results = json.loads(Path("site", "ruleextrap", name, "results.json").read_text())
         assert results["recipe"]["seed"] == seed
@@ -195,11 +221,8 @@ def test_all_says_where_there_is_no_run(runs: Path, capsys: pytest.CaptureFixtur
     assert main(["publish", "all", "nowhere"]) == 2
     line = "error: 'nowhere' is neither a language nor a folder of runs: give one that exists\n"
     assert capsys.readouterr().err == line
-    Path("empty").mkdir()
-    few = ["--max-length", "16", "--train-size", "20", "--dry-run"]
-    assert main(["publish", "all", "empty", *few]) == 0
-    assert capsys.readouterr().err == "empty holds no finished run, so no checkpoint is published\n"
     runs.rename("elsewhere")
+    few = ["--max-length", "32", "--train-size", "20", "--dry-run"]
     assert main(["publish", "all", *few]) == 0
     assert capsys.readouterr().err == "runs holds no finished run, so no checkpoint is published\n"
 
@@ -293,6 +316,110 @@ def test_a_checkpoint_s_card_is_its_results(checkpoint: Path, capsys: pytest.Cap
     for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
         exec(compile(block, "card", "exec"), {})
     assert capsys.readouterr().out.strip()
+
+
+def test_a_checkpoint_s_table_has_chance_and_the_whole_interval(checkpoint: Path) -> None:
+    text = (checkpoint / "README.md").read_text(encoding="utf-8")
+    results = json.loads((checkpoint / "results.json").read_text(encoding="utf-8"))
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    headings, rows = table[0], iter(table[1:])
+    chance = headings.index("chance")
+    for kind, of_kind in results["best"]["kinds"].items():
+        of_chance = of_kind["references"]["uniform"]
+        asked = [("headline",)] if kind == "ood" else []
+        asked += [("rules", name, "word", "all") for name in of_kind["report"]["rules"]]
+        for path in [*asked, ("finished",)]:
+            ours, theirs = (
+                functools.reduce(operator.getitem, path, report) for report in (of_kind["report"], of_chance)
+            )
+            row = next(rows)
+            assert row[2:4] == [f"{ours['rate']:.2f}", f"[{ours['low']:.2f}, {ours['high']:.2f}]"]
+            assert row[chance].lstrip("~") == f"{theirs['rate']:.2f}"
+            assert row[-1] == str(ours["n"])
+    assert next(rows, None) is None
+
+
+def test_a_checkpoint_s_recipe_gives_it_again(
+    checkpoint: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (checkpoint / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
+    monkeypatch.chdir(checkpoint)
+    program, *words = shlex.split(block)
+    assert program == "hf-ruleextrap"
+    assert main(words) == 0
+    again = (checkpoint / "again" / "model.safetensors").read_bytes()
+    assert again == (tiny_run / "model.safetensors").read_bytes()
+
+
+@pytest.fixture
+def altered(tiny_run: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Makes a run folder whose recipe says something else."""
+
+    def alter(**keys: object) -> Path:
+        folder = tmp_path / "altered"
+        shutil.copytree(tiny_run, folder)
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        results["recipe"] |= keys
+        (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
+        return folder
+
+    return alter
+
+
+def test_a_checkpoint_s_card_says_how_it_was_trained(altered: Callable[..., Path], tmp_path: Path) -> None:
+    def said(**keys: object) -> str:
+        folder = altered(**keys)
+        write_checkpoint(folder, tmp_path / "card")
+        shutil.rmtree(folder)
+        text = (tmp_path / "card" / "README.md").read_text(encoding="utf-8")
+        return " ".join(text.split("## How it was trained")[1].split("```")[0].split())
+
+    plain = said()
+    assert "20 steps of 128 words; objective `likelihood`; optimizer `adamw` with learning rate 0.002" in plain
+    assert "schedule `cosine` per step, weight decay 0.01; precision `fp32`." in plain
+    other = said(
+        optimizer="muon",
+        objective="oracle",
+        lr_scheduler="linear",
+        schedule_per="epoch",
+        warmup_steps=5,
+        decay_all=True,
+        loss_on_padding=True,
+        precision="bf16",
+        paper=True,
+        parameters=20_000,
+    )
+    assert "symbols, the authors' draw; " in other
+    assert "objective `oracle`, PAD is a target, too; optimizer `muon`" in other
+    assert "schedule `linear` per epoch after 5 epochs of warm-up, weight decay 0.01 of all parameters; " in other
+    assert "precision `bf16`; width chosen for about 20,000 parameters." in other
+    assert "AdamW" not in other
+
+
+def test_a_published_recipe_publishes_nothing_for_others(altered: Callable[..., Path], tmp_path: Path) -> None:
+    folder = altered(push_to_hub=True, hub_organization="mine", report_to="wandb", output_dir="/at/home")
+    write_checkpoint(folder, tmp_path / "card")
+    recipe = Recipe.from_file(tmp_path / "card" / "recipe.yaml")
+    assert not recipe.push_to_hub
+    assert (recipe.hub_organization, recipe.report_to, recipe.output_dir) == (None, "none", "")
+
+
+def test_the_links_of_all_cards_lead_somewhere(parent: Path, tiny_run: Path, tmp_path: Path) -> None:
+    for what in (["dataset", "random"], ["checkpoint", str(tiny_run)]):
+        assert main(["publish", *what, "--to", str(tmp_path)]) == 0
+    published = [*(parent / "ruleextrap").iterdir(), *(tmp_path / "ruleextrap").iterdir()]
+    names = {f"ruleextrap/{path.name}" for path in published}
+    for folder in published:
+        text = (folder / "README.md").read_text(encoding="utf-8")
+        links = re.findall(r"\]\(([^)\s]+)\)", text)
+        assert folder.name == "rule_extrapolation" or links
+        for link in links:
+            assert link == PAPER if "://" in link else (folder / link).exists(), link
+        # Of data sets and the metric, in the code and in the metadata.
+        for name in re.findall(r"\bruleextrap/[\w.-]+", text):
+            assert name in names, name
 
 
 def test_a_folder_without_a_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
