@@ -1,0 +1,135 @@
+"""The parameters of the protocol, all of them; they stand in the results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hf_ruleextrap.errors import RuleExtrapError, unknown
+from hf_ruleextrap.formal import Kind, Language, PromptSet
+from hf_ruleextrap.languages import get_language
+
+from .alphabets import texts_of
+
+PROTOCOL_VERSION = 1
+"""Changes when scores would."""
+
+CONTEXTS: Mapping[str, str] = {
+    "intact": "words of the language",
+    "r2-broken": "lines that keep R1 and break R2: words, shuffled inside",
+    "r1-broken": "lines that keep R2 and break R1: the first half of a word and the second half of another",
+    "both-broken": "lines that break R1 and R2: symbols drawn at random",
+}
+"""What the context is made of; all but the first are controls. For a^n b^n R1 is the count, and R2 the order."""
+
+
+@dataclass(frozen=True)
+class ProtocolSettings:
+    """One condition: a language's prompts, and how a model is asked to continue them.
+
+    Attributes:
+        language: its name.
+        version: of the protocol.
+        kind: of the prompts, ``ood`` or ``id``.
+        prompt_lengths: symbols in a prompt; by default the language's own length alone.
+        limit: at most so many prompts, a random subset; None for all.
+        alphabet: one of `ALPHABETS`, the texts that stand for the symbols.
+        shots: K, the context words before each prompt.
+        max_word_length: most symbols of a context word; by default 16, or 8 times the shortest word if that is more.
+        context: one of `CONTEXTS`.
+        rules_stated: the rules stand before the context, in words.
+        chat: turns of a conversation, not a plain text.
+        samples: completions drawn for each prompt, besides the greedy one.
+        temperature: of these; all else about sampling is off (top-p 1, no top-k).
+        max_new_symbols: most symbols in a completion; by default twice `max_word_length`.
+        seed: of the prompts, the contexts and the samples.
+    """
+
+    language: str
+    version: int = PROTOCOL_VERSION
+    kind: Kind = "ood"
+    prompt_lengths: tuple[int, ...] = ()
+    limit: int | None = None
+    alphabet: str = "letters"
+    shots: int = 32
+    max_word_length: int = 0
+    context: str = "intact"
+    rules_stated: bool = False
+    chat: bool = False
+    samples: int = 8
+    temperature: float = 1.0
+    max_new_symbols: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Fill in what the language decides, and check the rest.
+
+        Raises:
+            RuleExtrapError: a value that cannot be.
+        """
+        language = get_language(self.language)
+        filled = {
+            "prompt_lengths": tuple(self.prompt_lengths) or (language.prompt_length,),
+            "max_word_length": self.max_word_length or max(16, 8 * language.shortest),
+        }
+        filled["max_new_symbols"] = self.max_new_symbols or 2 * int(filled["max_word_length"])  # type: ignore[call-overload]
+        for name, value in filled.items():
+            object.__setattr__(self, name, value)
+        texts_of(self.alphabet, language.alphabet)
+        language.check_length(self.max_word_length)
+        if self.version != PROTOCOL_VERSION:
+            raise RuleExtrapError(f"unknown version of the protocol {self.version}: known: {PROTOCOL_VERSION}")
+        if self.context not in CONTEXTS:
+            raise unknown("context", self.context, CONTEXTS)
+        if self.kind not in ("id", "ood"):
+            raise unknown("kind of prompt", self.kind, ("id", "ood"))
+        least = {"shots": 0, "samples": 0, "seed": 0, "max_new_symbols": 1, "limit": 1}
+        for name, value in least.items():
+            given = getattr(self, name)
+            if given is not None and given < value:
+                raise RuleExtrapError(f"{name} is {given}: give {value} or more")
+
+    @property
+    def the_language(self) -> Language:
+        """The language itself."""
+        return get_language(self.language)
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The text of each symbol."""
+        return texts_of(self.alphabet, self.the_language.alphabet)
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Most tokens of an answer: the symbols and the end; for chat, also room for fences and quotes."""
+        return 2 * self.max_new_symbols + 16 if self.chat else self.max_new_symbols + 1
+
+    def prompts(self) -> PromptSet:
+        """The prompts, labelled.
+
+        Raises:
+            RuleExtrapError: no such prompt exists.
+        """
+        language = self.the_language
+        rng = np.random.default_rng(self.seed)
+        texts = [
+            text for length in self.prompt_lengths for text in language.prompts(self.kind, length=length, rng=rng).texts
+        ]
+        if self.limit is not None and self.limit < len(texts):
+            texts = [texts[i] for i in np.sort(rng.choice(len(texts), self.limit, replace=False))]
+        return language.label(texts)
+
+    def but(self, **changes: Any) -> ProtocolSettings:
+        """The same condition with some parameters changed.
+
+        >>> ProtocolSettings("anbn").but(shots=4).shots
+        4
+        """
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All parameters by name."""
+        return asdict(self)

@@ -1,0 +1,268 @@
+"""The text protocol: what a model is shown, and how its answer is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.evaluation.protocol import (
+    ALPHABETS,
+    CONTEXTS,
+    CONTROL_ALPHABETS,
+    Parsed,
+    ProtocolSettings,
+    Turn,
+    check_single_tokens,
+    context_words,
+    merged_ends,
+    parse,
+    rendered,
+    rules_in_words,
+)
+from hf_ruleextrap.languages import get_language, list_languages
+
+GOLDEN = Path(__file__).parent / "golden"
+LANGUAGES = st.sampled_from(list_languages())
+
+
+@st.composite
+def conditions(draw: st.DrawFn) -> ProtocolSettings:
+    return ProtocolSettings(
+        draw(LANGUAGES),
+        alphabet=draw(st.sampled_from(sorted(ALPHABETS))),
+        shots=draw(st.integers(0, 6)),
+        context=draw(st.sampled_from(sorted(CONTEXTS))),
+        rules_stated=draw(st.booleans()),
+        chat=draw(st.booleans()),
+        kind=draw(st.sampled_from(["id", "ood"])),
+        seed=draw(st.integers(0, 3)),
+        limit=2,
+    )
+
+
+def shown(turns_or_text: str | tuple[Turn, ...]) -> str:
+    if isinstance(turns_or_text, str):
+        return turns_or_text
+    return "\n".join(f"[{turn.role}]\n{turn.content}" for turn in turns_or_text)
+
+
+# What people can read: every language once, each rendering and each context.
+CASES = {
+    **{f"{name}-base": (ProtocolSettings(name, shots=6), 0) for name in list_languages()},
+    "anbn-chat": (ProtocolSettings("anbn", shots=6, chat=True), 0),
+    "dyck-chat-words-rules": (ProtocolSettings("dyck", shots=4, chat=True, alphabet="words", rules_stated=True), 3),
+    "anbn-base-rules": (ProtocolSettings("anbn", shots=6, rules_stated=True), 0),
+    **{f"anbn-{context}": (ProtocolSettings("anbn", shots=6, context=context), 0) for context in CONTEXTS},
+    **{f"anbncn-{name}": (ProtocolSettings("anbncn", shots=3, alphabet=name), 0) for name in ALPHABETS},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_prompts_are_those_in_the_golden_files(name: str) -> None:
+    settings, row = CASES[name]
+    text = shown(rendered(settings, settings.prompts().texts[row]))
+    assert text == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+
+
+@given(conditions(), st.data())
+def test_what_is_rendered_is_parsed_back(settings: ProtocolSettings, data: st.DataObject) -> None:
+    alphabet = settings.the_language.alphabet
+    symbols = "".join(data.draw(st.lists(st.sampled_from(alphabet), max_size=settings.max_new_symbols)))
+    text = " ".join(settings.texts[symbol] for symbol in symbols)
+    status = "ok" if symbols else "empty"
+    around = data.draw(st.sampled_from(["{}", "```\n{}\n```", "```text\n{}\n```", '"{}"', "`{}`", "\n {} \n\nDone."]))
+    answer = around.format(text) if settings.chat and symbols else f" {text}\n" if symbols else "\n"
+    assert parse(settings, answer, ended=True) == Parsed(symbols, status)
+    assert parse(settings, f" {text}", ended=False).status == "unfinished"
+
+
+@given(conditions())
+def test_no_context_holds_the_answer(settings: ProtocolSettings) -> None:
+    for prompt in settings.prompts().texts:
+        lines = context_words(settings, prompt)
+        assert len(lines) == settings.shots
+        assert not [line for line in lines if line.startswith(prompt)]
+
+
+@given(conditions())
+def test_the_context_keeps_and_breaks_the_rules_it_is_named_for(settings: ProtocolSettings) -> None:
+    prompt = settings.prompts().texts[0]
+    lines = context_words(settings.but(shots=12), prompt)
+    first, second = settings.the_language.rules[:2]
+    kept = {"intact": (True, True), "r1-broken": (False, True), "r2-broken": (True, False)}
+    wanted = kept.get(settings.context, (False, False))
+    assert {*zip(first.holds(lines).tolist(), second.holds(lines).tolist(), strict=True)} == {wanted}
+    if settings.context == "intact":
+        assert settings.the_language.contains(lines).all()
+
+
+@given(conditions())
+def test_a_context_depends_on_seed_language_and_prompt_alone(settings: ProtocolSettings) -> None:
+    one, other = settings.but(shots=5), settings.but(shots=9, alphabet="words", samples=1, rules_stated=True)
+    first, second = (context_words(of, settings.prompts().texts[0]) for of in (one, other))
+    assert second[:5] == first
+
+
+def test_each_prompt_has_words_of_its_own() -> None:
+    settings = ProtocolSettings("anbn")
+    contexts = {tuple(context_words(settings, prompt)) for prompt in settings.prompts().texts}
+    assert len(contexts) == 251
+    assert context_words(settings, "baaa") != context_words(settings.but(seed=1), "baaa")
+
+
+def test_a_context_that_cannot_be_is_one_line() -> None:
+    with pytest.raises(RuleExtrapError, match="begin with the prompt 'a': give longer prompts"):
+        context_words(ProtocolSettings("anbn"), "a")
+
+
+def test_a_plain_text_ends_with_the_prompt_and_no_space() -> None:
+    settings = ProtocolSettings("anbn", shots=2)
+    text = rendered(settings, "baa")
+    assert isinstance(text, str)
+    assert text.endswith("\nb a a")
+    assert text.count("\n") == 2
+    assert rendered(settings.but(shots=0), "baa") == "b a a"
+
+
+def test_turns_are_beginnings_and_rests_and_the_prompt_last() -> None:
+    settings = ProtocolSettings("ban", shots=9, chat=True)
+    turns = rendered(settings, "aab")
+    assert isinstance(turns, tuple)
+    assert [turn.role for turn in turns] == ["user", "assistant"] * 9 + ["user"]
+    assert turns[-1].content == "a a b"
+    assert all(turn.content for turn in turns)
+    words = ["".join(turn.content.replace(" ", "") for turn in turns[i : i + 2]) for i in range(0, 18, 2)]
+    assert words == context_words(settings, "aab")
+
+
+@pytest.mark.parametrize(
+    ("text", "ended", "expected"),
+    [
+        (" b b\n a", True, Parsed("bb", "ok")),
+        (" b b", True, Parsed("bb", "ok")),
+        (" b b", False, Parsed("bb", "unfinished")),
+        (" b b\n", False, Parsed("bb", "ok")),
+        ("", True, Parsed("", "empty")),
+        ("\n b", False, Parsed("", "empty")),
+        ("", False, Parsed("", "unfinished")),
+        # Without a space the answer changes the prompt's last symbol.
+        ("b b\n", True, Parsed("", "unparsable")),
+        (" bb\n", True, Parsed("", "unparsable")),
+        (" b b.\n", True, Parsed("", "unparsable")),
+        (" b c\n", True, Parsed("", "unparsable")),
+        (" I'm sorry, but I cannot do that.", True, Parsed("", "unparsable")),
+        (" B b\n", True, Parsed("", "unparsable")),
+        (" b" * 33, True, Parsed("b" * 32, "unfinished")),
+        (" b" * 500_000, True, Parsed("b" * 32, "unfinished")),
+        (" b\x00\n", True, Parsed("", "unparsable")),
+    ],
+)
+def test_answers_to_a_plain_text(text: str, ended: bool, expected: Parsed) -> None:
+    assert parse(ProtocolSettings("anbn"), text, ended=ended) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "ended", "expected"),
+    [
+        ("b b", True, Parsed("bb", "ok")),
+        ("\n\n b b  \n\nThe rest of the word.", False, Parsed("bb", "ok")),
+        ("```\nb b\n```", True, Parsed("bb", "ok")),
+        ("```b b```", True, Parsed("bb", "ok")),
+        ("```text\nb b\n``` That is it.", False, Parsed("bb", "ok")),
+        ("'b b'", True, Parsed("bb", "ok")),
+        ("\u201cb b\u201d", True, Parsed("bb", "ok")),
+        ('"b b', True, Parsed("", "unparsable")),
+        ("```\nb b", False, Parsed("bb", "unfinished")),
+        ("", True, Parsed("", "empty")),
+        ("  \n", True, Parsed("", "empty")),
+        ("", False, Parsed("", "unfinished")),
+        ("The answer is b b", True, Parsed("", "unparsable")),
+        ("bb", True, Parsed("", "unparsable")),
+    ],
+)
+def test_answers_in_a_conversation(text: str, ended: bool, expected: Parsed) -> None:
+    assert parse(ProtocolSettings("anbn", chat=True), text, ended=ended) == expected
+
+
+@given(conditions(), st.text(), st.booleans())
+def test_any_text_at_all_is_read(settings: ProtocolSettings, text: str, ended: bool) -> None:
+    found = parse(settings, text, ended=ended)
+    assert len(found.symbols) <= settings.max_new_symbols
+    assert set(found.symbols) <= set(settings.the_language.alphabet)
+    assert found.finished == (found.status in ("ok", "empty"))
+
+
+def test_a_symbol_that_the_limit_cuts_in_two_is_unfinished() -> None:
+    settings = ProtocolSettings("anbn", alphabet="words")
+    assert parse(settings, " dog re", ended=False) == Parsed("a", "unfinished")
+    assert parse(settings, " dog re", ended=True).status == "unparsable"
+    assert parse(settings, " dog cat", ended=False).status == "unparsable"
+
+
+def test_every_alphabet_has_different_texts_for_every_language() -> None:
+    assert len(CONTROL_ALPHABETS) == 5
+    for name in ALPHABETS:
+        for language in list_languages():
+            texts = ProtocolSettings(language, alphabet=name).texts
+            assert len(set(texts.values())) == len(get_language(language).alphabet)
+
+
+def test_a_symbol_of_two_tokens_is_named() -> None:
+    def encode(text: str) -> list[int]:
+        # Digits cost a token for the space, too.
+        return [0] * sum(2 if piece.isdigit() else 1 for piece in text.split())
+
+    check_single_tokens(["a", "b"], encode)
+    with pytest.raises(RuleExtrapError, match="the symbol '1' is 2 tokens"):
+        check_single_tokens(["a", "1"], encode)
+
+
+def test_symbols_that_merge_with_the_line_s_end_are_named() -> None:
+    def encode(text: str) -> list[int]:
+        return [0] * len(text.replace("\n", " \n ").replace(") \n", ")\n").replace(" \n ", " | ").split(" "))
+
+    assert merged_ends(["a", "b"], encode) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"alphabet": "leters"}, "did you mean 'letters'"),
+        ({"context": "shuffled"}, "unknown context 'shuffled'"),
+        ({"shots": -1}, "shots is -1: give 0 or more"),
+        ({"limit": 0}, "limit is 0: give 1 or more"),
+        ({"kind": "odd"}, "unknown kind of prompt"),
+        ({"version": 2}, "unknown version of the protocol 2"),
+        ({"max_word_length": 1}, "max_length 1 is too small"),
+    ],
+)
+def test_settings_that_cannot_be_are_one_line(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(RuleExtrapError, match=message):
+        ProtocolSettings("anbn", **wrong)  # type: ignore[arg-type]
+
+
+def test_settings_survive_their_own_dictionary() -> None:
+    settings = ProtocolSettings("dyck", alphabet="words", limit=3, chat=True)
+    assert ProtocolSettings(**settings.to_dict()) == settings
+    assert settings.max_word_length == 16
+    assert settings.prompt_lengths == (8,)
+
+
+def test_several_prompt_lengths_and_a_limit() -> None:
+    prompts = ProtocolSettings("anbn", prompt_lengths=(3, 4), kind="id").prompts()
+    assert sorted(set(prompts.words.lengths.tolist())) == [3, 4]
+    limited = ProtocolSettings("anbn", limit=10)
+    assert limited.prompts().texts == limited.prompts().texts
+    assert len(limited.prompts()) == 10
+    assert np.all(limited.prompts().ood)
+
+
+def test_rules_are_said_with_the_alphabet_s_own_texts() -> None:
+    said = rules_in_words(ProtocolSettings("bban", alphabet="words"))
+    assert "an even number of dog after the last red; every red before every dog, and at least one red." in said
+    assert "table opens and seven closes." in rules_in_words(ProtocolSettings("dyck", alphabet="words"))
