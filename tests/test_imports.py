@@ -15,7 +15,7 @@ PACKAGE = Path(hf_ruleextrap.__file__).parent
 
 # Each part may import itself and those in the lists of the parts before it.
 LAYERS = [
-    {"errors"},
+    {"errors", "versions"},
     {"formal"},
     {"languages"},
     {"tokenization", "data", "metrics", "models"},

@@ -1,9 +1,24 @@
-"""Completers: whoever continues a prompt."""
+"""Completers: whoever continues a prompt, or any text."""
 
 from __future__ import annotations
 
-from .base import Completer, Completions
+from .base import Abilities, Answer, Backend, Completer, Completions, Request, TextCompleter, Turn
 from .local import LocalModel
 from .reference import FromSource, Oracle
+from .registry import BACKENDS, text_completer
 
-__all__ = ["Completer", "Completions", "FromSource", "LocalModel", "Oracle"]
+__all__ = [
+    "BACKENDS",
+    "Abilities",
+    "Answer",
+    "Backend",
+    "Completer",
+    "Completions",
+    "FromSource",
+    "LocalModel",
+    "Oracle",
+    "Request",
+    "TextCompleter",
+    "Turn",
+    "text_completer",
+]

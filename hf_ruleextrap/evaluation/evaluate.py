@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hf_ruleextrap import formal
-from hf_ruleextrap.completers.base import Completer
+from hf_ruleextrap.completers.base import Completer, Completions
 from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.formal import Kind, Language, PromptSet, Report, WordBatch
 from hf_ruleextrap.formal.words import FOREIGN_CODE, BoolArray, Words
@@ -240,17 +240,21 @@ class Evaluator:
         prompts = self.prompts[kind]
         made = completer.complete(prompts, max_new_symbols=self.max_new_symbols)
         verdicts = formal.score(self.language, prompts, made.words, made.finished)
-        shown = np.unique(np.linspace(0, len(prompts) - 1, min(_SHOWN, len(prompts))).astype(int))
-        samples = [
-            Sample(
-                prompts.words[i],
-                _readable(made.words[i]),
-                bool(made.finished[i]),
-                tuple(verdicts.word[i].tolist()),
-            )
-            for i in shown
-        ]
-        return KindEvaluation(formal.aggregate(verdicts), self.references[kind], samples)
+        return KindEvaluation(formal.aggregate(verdicts), self.references[kind], samples_of(verdicts, made))
+
+
+def samples_of(verdicts: formal.Verdicts, made: Completions) -> list[Sample]:
+    """A few of N completions, evenly spread.
+
+    Args:
+        verdicts: of `formal.score`, one completion a prompt.
+        made: what was scored.
+    """
+    n, words = len(verdicts.prompts), verdicts.prompts.words
+    return [
+        Sample(words[i], _readable(made.words[i]), bool(made.finished[i]), tuple(verdicts.word[i].tolist()))
+        for i in np.unique(np.linspace(0, n - 1, min(_SHOWN, n)).astype(int))
+    ]
 
 
 def _readable(completion: str) -> str:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +16,6 @@ from .recipe import Recipe
 
 SCHEMA_VERSION = 1
 _PAPER = "eval_paper/"
-_PACKAGES = ("hf-ruleextrap", "torch", "transformers", "datasets", "accelerate", "numpy")
 
 
 class Training(BaseModel):
@@ -174,37 +169,3 @@ class Results(BaseModel):
     def read(cls, folder: Path) -> Results:
         """Read a run folder's results."""
         return cls.model_validate_json((folder / "results.json").read_text(encoding="utf-8"))
-
-
-def package_versions() -> dict[str, str | None]:
-    """The versions that a number may depend on."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    return found | {name: _version(name) for name in _PACKAGES}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-@cache
-def git_commit() -> str | None:
-    """The commit of the project's own checkout, with ``-dirty`` where tracked files differ from it.
-
-    It is that of the first call, as is the code that this process has loaded, whatever is edited or committed later.
-    """
-    here = Path(__file__).parent
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return described.stdout.strip() or None

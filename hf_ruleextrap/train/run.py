@@ -16,11 +16,12 @@ from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.likelihood import divergence
 from hf_ruleextrap.formal import Language
 from hf_ruleextrap.tokenization import SPECIAL_TOKENS
+from hf_ruleextrap.versions import git_commit, package_versions
 
 from .callbacks import Interrupted
 from .checkpoints import is_over, latest_whole
 from .recipe import Recipe
-from .results import LengthRates, PaperColumns, Results, Timing, Training, git_commit, package_versions
+from .results import LengthRates, PaperColumns, Results, Timing, Training
 from .task import Task
 from .trainer import RuleTrainer, training_arguments
 

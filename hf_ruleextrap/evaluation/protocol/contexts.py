@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
@@ -44,6 +45,12 @@ def context_words(settings: ProtocolSettings, prompt: str) -> list[str]:
     Raises:
         RuleExtrapError: there are not enough such words.
     """
+    return list(_lines(settings, prompt))
+
+
+# The references are shown the very lines that a model is shown.
+@lru_cache(1 << 14)
+def _lines(settings: ProtocolSettings, prompt: str) -> tuple[str, ...]:
     language = settings.the_language
     rng = prompt_rng(settings, prompt, 0)
     first, second = language.rules[:2]
@@ -51,7 +58,7 @@ def context_words(settings: ProtocolSettings, prompt: str) -> list[str]:
     found: list[str] = []
     for _ in range(_MOST_BLOCKS):
         if len(found) >= settings.shots:
-            return found[: settings.shots]
+            return tuple(found[: settings.shots])
         lines = make(language.sample(_BLOCK, max_length=settings.max_word_length, rng=rng), language.alphabet, rng)
         good = (first.holds(lines) == keeps[0]) & (second.holds(lines) == keeps[1])
         # A chat turn cuts a word into a beginning and a rest, neither of them empty.

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
+from hf_ruleextrap.completers.base import Turn
 from hf_ruleextrap.formal.brackets import Balanced
 
 from .contexts import context_words, prompt_rng
 from .settings import ProtocolSettings
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One message of a conversation."""
-
-    role: Literal["user", "assistant"]
-    content: str
 
 
 def spelled(settings: ProtocolSettings, symbols: str) -> str:

@@ -1,0 +1,80 @@
+"""A file of recorded answers: of another run, or of whoever could only be asked elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.formal.words import FloatArray
+
+from .base import Abilities, Answer, Backend, Request
+
+
+class Replay:
+    """Gives what the file holds for a prompt and sample; what it lacks has the fault ``not-recorded``.
+
+    A line is ``{"prompt": "…", "sample": 0, "text": "…", "ended": true}``; the prompt is the whole rendered text, or
+    the list of turns. Each run writes such a file, ``answers.jsonl``.
+    """
+
+    abilities = Abilities(plain=True, chat=True, sampling=True, log_probabilities=False)
+
+    def __init__(self, backend: Backend) -> None:
+        """Read the file.
+
+        Raises:
+            RuleExtrapError: it cannot be read; the message names the line.
+        """
+        try:
+            text = Path(backend.model).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RuleExtrapError(f"cannot read {backend.model!r}: {error}; give a file of JSON lines") from None
+        self.recorded: dict[str, Answer] = {}
+        for number, line in enumerate(text.split("\n"), start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+                key = _key(row["prompt"], row.get("sample", 0))
+                answer = Answer(str(row["text"]), bool(row.get("ended", True)), str(row.get("fault", "")))
+            except (ValueError, TypeError, KeyError, AttributeError):
+                raise RuleExtrapError(
+                    f'{backend.model}, line {number}: give {{"prompt": …, "sample": 0, "text": "…", "ended": true}}'
+                ) from None
+            self.recorded[key] = answer
+        self.identity: dict[str, Any] = {
+            "backend": "replay",
+            "model": backend.model,
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        }
+
+    def answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
+        """See `TextCompleter.answers`."""
+        absent = Answer("", False, "not-recorded", "the file has no such prompt and sample")
+        for place, request in enumerate(requests):
+            yield place, self.recorded.get(_key(as_json(request.prompt), request.sample), absent)
+
+    def encode(self, text: str) -> None:
+        """Not known."""
+        del text
+
+    def log_probabilities(self, pairs: Sequence[tuple[str, str]]) -> FloatArray:
+        """Not known; see `abilities`."""
+        return np.full(len(pairs), np.nan)
+
+
+def as_json(prompt: Any) -> Any:
+    """A prompt as it stands in a file: the text, or the list of messages."""
+    if isinstance(prompt, str):
+        return prompt
+    return [{"role": turn.role, "content": turn.content} for turn in prompt]
+
+
+def _key(prompt: Any, sample: int) -> str:
+    return json.dumps([prompt, sample], sort_keys=True)

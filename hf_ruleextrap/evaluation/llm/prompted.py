@@ -1,0 +1,105 @@
+"""A text completer as a completer of a language: rendered, asked, parsed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+
+from hf_ruleextrap.completers.base import Answer, Completions, Request, TextCompleter
+from hf_ruleextrap.evaluation.protocol import ProtocolSettings, parse, rendered
+from hf_ruleextrap.formal import PromptSet, WordBatch
+from hf_ruleextrap.formal.words import FOREIGN_CODE
+
+from .cache import AnswerCache
+
+
+def requests_of(settings: ProtocolSettings, prompts: PromptSet, *, samples: int | None = None) -> list[Request]:
+    """What is asked for each prompt: the greedy answer (None), or so many that are drawn, next to each other."""
+    texts = prompts.texts
+    numbers = (0,) if samples is None else range(1, samples + 1)
+    made = []
+    for text in texts:
+        prompt = rendered(settings, text)
+        made += [
+            Request(
+                prompt=prompt,
+                max_new_tokens=settings.max_new_tokens,
+                temperature=settings.temperature if number else 0.0,
+                sample=number,
+                seed=_seed(settings, text, number) if number else 0,
+                stop=None if settings.chat else "\n",
+            )
+            for number in numbers
+        ]
+    return made
+
+
+def _seed(settings: ProtocolSettings, prompt: str, sample: int) -> int:
+    digest = hashlib.sha256(f"{settings.seed}\n{settings.language}\n{prompt}\n{sample}".encode()).digest()
+    # Servers take 31 bits.
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+class Prompted:
+    """A `Completer` that asks a `TextCompleter` in the way of the protocol.
+
+    Attributes:
+        faults: a line that explains each fault that occurred.
+        asked, known: how many answers were asked for now, and how many had been stored.
+        record: every request with its answer.
+    """
+
+    def __init__(
+        self,
+        settings: ProtocolSettings,
+        completer: TextCompleter,
+        cache: AnswerCache,
+        *,
+        on_answer: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.settings, self.completer, self.cache = settings, completer, cache
+        self.on_answer = on_answer
+        self.faults: dict[str, str] = {}
+        self.asked = self.known = 0
+        self.record: list[tuple[Request, Answer]] = []
+
+    def complete(
+        self, prompts: PromptSet, *, max_new_symbols: int, samples: int | None = None, seed: int = 0
+    ) -> Completions:
+        """See `Completer.complete`; the limit and the seed are those of the settings."""
+        del seed
+        settings = self.settings.but(max_new_symbols=max_new_symbols)
+        requests = requests_of(settings, prompts, samples=samples)
+        answers: dict[int, Answer] = {}
+        for place, answer, known in self.cache.answers(self.completer, requests):
+            answers[place] = answer
+            self.known, self.asked = self.known + known, self.asked + (not known)
+            self.on_answer()
+        # A completer of a user's own may leave one out.
+        silent = Answer("", False, "no-answer", "the completer gave no answer")
+        in_order = [answers.get(place, silent) for place in range(len(requests))]
+        self.record += zip(requests, in_order, strict=True)
+        self.faults |= {answer.fault: answer.detail for answer in in_order if answer.fault}
+        read = [_read(settings, answer) for answer in in_order]
+        return Completions(
+            WordBatch.from_strings([symbols for symbols, _, _ in read]),
+            np.array([finished for _, finished, _ in read], np.bool_),
+            tuple(status for _, _, status in read),
+        )
+
+
+def _read(settings: ProtocolSettings, answer: Answer) -> tuple[str, bool, str]:
+    """Symbols, whether they ended, and the status; what cannot be read is a symbol that no language has."""
+    if answer.fault:
+        return chr(FOREIGN_CODE), False, answer.fault
+    parsed = parse(settings, answer.text, ended=answer.ended)
+    symbols = chr(FOREIGN_CODE) if parsed.status == "unparsable" else parsed.symbols
+    return symbols, parsed.finished, parsed.status
+
+
+def counted(statuses: tuple[str, ...] | None) -> dict[str, int]:
+    """How many of each status, the most frequent first."""
+    return dict(Counter(statuses or ()).most_common())

@@ -1,0 +1,54 @@
+"""What needs no model, on the same prompts and the same context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from hf_ruleextrap import formal
+from hf_ruleextrap.completers import Completer, Completions, FromSource, Oracle
+from hf_ruleextrap.evaluation.protocol import ProtocolSettings, context_words
+from hf_ruleextrap.formal import PromptSet, Source, WordBatch
+from hf_ruleextrap.formal.words import concatenate
+
+CHANCE = "chance"
+"""Uniformly random symbols and an end."""
+
+NGRAMS = (2, 3, 4)
+
+
+class FromContext:
+    """An n-gram model fitted on the very lines that a prompt is shown; for each prompt another one."""
+
+    def __init__(self, settings: ProtocolSettings, n: int) -> None:
+        self.settings, self.n = settings, n
+
+    def complete(
+        self, prompts: PromptSet, *, max_new_symbols: int, samples: int | None = None, seed: int = 0
+    ) -> Completions:
+        """See `Completer.complete`."""
+        made = [
+            FromSource(self._source(text)).complete(
+                prompts.take(np.array([row])), max_new_symbols=max_new_symbols, samples=samples, seed=seed + row
+            )
+            for row, text in enumerate(prompts.texts)
+        ]
+        return Completions(concatenate([one.words for one in made]), np.concatenate([one.finished for one in made]))
+
+    def _source(self, prompt: str) -> Source:
+        words = WordBatch.from_strings(context_words(self.settings, prompt))
+        return formal.ngram(self.settings.the_language, words, self.n)
+
+
+def references(settings: ProtocolSettings) -> dict[str, Completer]:
+    """By name: ``chance``, ``always-stop``, the n-grams (where there is a context), and ``oracle``."""
+    language = settings.the_language
+    sources: dict[str, Callable[[formal.Language], Source]] = {
+        CHANCE: formal.uniform,
+        "always-stop": formal.always_stop,
+    }
+    found: dict[str, Completer] = {name: FromSource(make(language)) for name, make in sources.items()}
+    if settings.shots:
+        found |= {f"{n}-gram": FromContext(settings, n) for n in NGRAMS}
+    return found | {"oracle": Oracle(language)}

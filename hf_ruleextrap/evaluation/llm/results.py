@@ -1,0 +1,107 @@
+"""What an evaluation by the protocol leaves behind as ``evaluation.json``: a typed schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from hf_ruleextrap.evaluation.evaluate import Sample
+from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+from hf_ruleextrap.formal import Report
+
+from .verdict import Verdict
+
+SCHEMA_VERSION = 1
+FILE = "evaluation.json"
+
+
+class Decoded(BaseModel):
+    """What one way of decoding gave.
+
+    Attributes:
+        report: the rates; an answer that is missing counts as a failure.
+        statuses: how many answers have each status, faults among them.
+        verdict: beside the references.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    report: Report
+    statuses: dict[str, int]
+    verdict: Verdict
+
+
+class Condition(BaseModel):
+    """One condition of the protocol.
+
+    Attributes:
+        name: what is changed; ``main`` for nothing.
+        settings: every parameter.
+        greedy: the most likely tokens; the headline.
+        drawn: at temperature 1, some for each prompt; None where none were asked for.
+        references: by name, what needs no model; ``chance`` is exact where it can be.
+        examples: a few greedy answers.
+        notes: what a reader should know of it.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    settings: ProtocolSettings
+    greedy: Decoded
+    drawn: Decoded | None
+    references: dict[str, Report]
+    examples: list[Sample]
+    notes: list[str]
+
+    @property
+    def unanswered(self) -> int:
+        """How many requests have no answer."""
+        counts = [decoded.statuses for decoded in (self.greedy, self.drawn) if decoded is not None]
+        known = {"ok", "empty", "unfinished", "unparsable"}
+        return sum(n for statuses in counts for status, n in statuses.items() if status not in known)
+
+
+class TextEvaluation(BaseModel):
+    """``evaluation.json``.
+
+    Attributes:
+        schema_version: of this schema.
+        model: its name.
+        completer: what the answers depend on: the backend, the weights, the endpoint.
+        conditions: the main one first, then the controls.
+        skipped: the controls that could not be run, and why.
+        faults: a line that explains each fault.
+        versions: of Python and the packages.
+        git_commit: of the project's own checkout.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    model: str
+    completer: dict[str, Any]
+    conditions: list[Condition]
+    skipped: dict[str, str]
+    faults: dict[str, str]
+    versions: dict[str, str | None]
+    git_commit: str | None
+
+    @property
+    def main(self) -> Condition:
+        """The condition that is not a control."""
+        return self.conditions[0]
+
+    def write(self, folder: Path) -> Path:
+        """Write the file; it appears whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f"{FILE}.part"
+        draft.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        return draft.replace(folder / FILE)
+
+    @classmethod
+    def read(cls, folder: Path) -> TextEvaluation:
+        """Read a folder's file."""
+        return cls.model_validate_json((folder / FILE).read_text(encoding="utf-8"))

@@ -1,0 +1,266 @@
+"""A text completer on the prompts of a language: the main condition, and the controls beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from hf_ruleextrap import formal
+from hf_ruleextrap.completers import Completer, Completions, Request, TextCompleter, Turn
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.evaluation.evaluate import samples_of
+from hf_ruleextrap.evaluation.protocol import (
+    CONTEXTS,
+    CONTROL_ALPHABETS,
+    ProtocolSettings,
+    check_single_tokens,
+    merged_ends,
+)
+from hf_ruleextrap.formal import PromptSet, Report, Verdicts
+from hf_ruleextrap.formal.words import FloatArray
+from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.versions import git_commit, package_versions
+
+from .cache import AnswerCache, as_record
+from .prompted import Prompted, counted, requests_of
+from .references import CHANCE, references
+from .results import Condition, Decoded, TextEvaluation
+from .verdict import judge, success
+
+SHOTS = (4, 8, 16, 32, 64)
+"""The K of the controls."""
+
+_REFERENCE_DRAWS = 32
+_MEASURED = 4
+
+
+def conditions_of(settings: ProtocolSettings, *, controls: bool) -> dict[str, ProtocolSettings]:
+    """The conditions by name; each control changes one parameter of the main one."""
+    found = {"main": settings}
+    if not controls:
+        return found
+    alphabets = {f"alphabet {name}": settings.but(alphabet=name) for name in CONTROL_ALPHABETS}
+    contexts = {f"context {name}": settings.but(context=name) for name in CONTEXTS}
+    shots = {f"K = {k}": settings.but(shots=k) for k in SHOTS}
+    other: dict[str, ProtocolSettings] = {
+        "ID prompts": settings.but(kind="id", prompt_lengths=settings.prompt_lengths),
+        "rules stated": settings.but(rules_stated=True),
+        "rules stated, no words": settings.but(rules_stated=True, shots=0),
+    }
+    for name, changed in {**alphabets, **contexts, **other, **shots}.items():
+        if changed not in found.values():
+            found[name] = changed
+    return found
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will ask for.
+
+    Attributes:
+        requests: how many answers, of which ``stored`` are known.
+        prompt_tokens: to be read, about; without the tokenizer a symbol and a line break count as one each.
+        new_tokens: to be written, at most.
+    """
+
+    requests: int
+    stored: int
+    prompt_tokens: int
+    new_tokens: int
+
+    def __str__(self) -> str:
+        stored = f", {self.stored:,} of them stored already" if self.stored else ""
+        read, written = f"about {self.prompt_tokens:,} tokens to read", f"at most {self.new_tokens:,} to write"
+        return f"{self.requests:,} requests{stored}: {read}, {written}"
+
+
+class TextRun:
+    """All conditions of one model.
+
+    Attributes:
+        conditions: by name, the main one first.
+        skipped: the controls that this model's tokenizer does not allow, and why.
+    """
+
+    def __init__(
+        self,
+        completer: TextCompleter,
+        model: str,
+        settings: ProtocolSettings,
+        *,
+        controls: bool,
+        out: Path,
+        encode: Callable[[str], Sequence[int] | None] | None = None,
+    ) -> None:
+        """Check that the model can do what is asked; nothing is sent.
+
+        Args:
+            completer: who answers.
+            model: its name, for the results.
+            settings: the main condition.
+            controls: with the controls.
+            out: a folder, for the answers and the results.
+            encode: the token ids of a text, where the completer does not know them.
+
+        Raises:
+            RuleExtrapError: it cannot.
+        """
+        able = completer.abilities
+        if not (able.chat if settings.chat else able.plain):
+            advice = "leave out --chat" if settings.chat else "give --chat"
+            kind = "conversations (its tokenizer has no chat template)" if settings.chat else "plain texts"
+            raise RuleExtrapError(f"{model} cannot continue {kind}: {advice}")
+        self.completer, self.model, self.out = completer, model, out
+        settings = settings if able.sampling else settings.but(samples=0)
+        self._encode = encode or completer.encode
+        self._cache = AnswerCache(out / "answers")
+        self.conditions: dict[str, ProtocolSettings] = {}
+        self.skipped: dict[str, str] = {}
+        for name, condition in conditions_of(settings, controls=controls).items():
+            try:
+                self._check(condition)
+            except RuleExtrapError as error:
+                if name == "main":
+                    raise
+                self.skipped[name] = str(error)
+            else:
+                self.conditions[name] = condition
+        self._prompts = {name: condition.prompts() for name, condition in self.conditions.items()}
+
+    def estimate(self) -> Estimate:
+        """How many requests and tokens."""
+        requests = stored = read = written = 0
+        for name, condition in self.conditions.items():
+            asked = self._requests(name)
+            keys = [self._cache.key(self.completer, request) for request in asked]
+            stored += sum(self._cache.get(key) is not None for key in keys)
+            requests += len(asked)
+            each = [self._tokens(request.prompt) for request in asked[:: max(1, len(asked) // _MEASURED)]]
+            read += round(sum(each) / len(each) * len(asked))
+            written += len(asked) * condition.max_new_tokens
+        return Estimate(requests, stored, read, written)
+
+    def shown(self, n: int = 3) -> list[str]:
+        """The first prompts of the main condition, whole."""
+        settings = self.conditions["main"]
+        prompts = self._prompts["main"].take(slice(0, n))
+        texts = []
+        for request in requests_of(settings, prompts):
+            if isinstance(request.prompt, str):
+                texts.append(request.prompt)
+            else:
+                texts.append("\n".join(f"[{turn.role}] {turn.content}" for turn in request.prompt))
+        return texts
+
+    def __call__(self, on_answer: Callable[[], object] = lambda: None) -> TextEvaluation:
+        """Ask, score, and write ``evaluation.json`` and ``answers.jsonl``.
+
+        Args:
+            on_answer: called after each answer.
+        """
+        found: list[Condition] = []
+        faults: dict[str, str] = {}
+        lines: dict[str, None] = {}
+        for name in self.conditions:
+            prompted = Prompted(self.conditions[name], self.completer, self._cache, on_answer=on_answer)
+            found.append(self._condition(name, prompted))
+            faults |= prompted.faults
+            # Conditions may share requests.
+            lines |= dict.fromkeys(json.dumps(as_record(*pair)) for pair in prompted.record)
+        evaluation = TextEvaluation(
+            model=self.model,
+            completer=self.completer.identity,
+            conditions=found,
+            skipped=self.skipped,
+            faults=faults,
+            versions=package_versions(),
+            git_commit=git_commit(),
+        )
+        evaluation.write(self.out)
+        draft = self.out / "answers.jsonl.part"
+        draft.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        draft.replace(self.out / "answers.jsonl")
+        return evaluation
+
+    def _condition(self, name: str, prompted: Prompted) -> Condition:
+        settings, prompts = self.conditions[name], self._prompts[name]
+        others, reports = _references(settings, prompts)
+        made, verdicts = _decode(settings, prompts, prompted)
+        drawn, notes = None, self._notes(settings)
+        if settings.samples:
+            again, drawn_verdicts = _decode(settings, prompts, prompted, settings.samples)
+            drawn = _decoded(again, drawn_verdicts, others)
+            if list(again.words) == [word for word in made.words for _ in range(settings.samples)]:
+                notes.append("every drawn answer is the greedy one: does the server sample?")
+        return Condition(
+            name=name,
+            settings=settings,
+            greedy=_decoded(made, verdicts, others),
+            drawn=drawn,
+            references=reports,
+            examples=samples_of(verdicts, made),
+            notes=notes,
+        )
+
+    def _requests(self, name: str) -> list[Request]:
+        settings, prompts = self.conditions[name], self._prompts[name]
+        return requests_of(settings, prompts) + requests_of(settings, prompts, samples=settings.samples)
+
+    def _tokens(self, prompt: str | tuple[Turn, ...]) -> int:
+        text = prompt if isinstance(prompt, str) else "\n".join(turn.content for turn in prompt)
+        ids = self._encode(text)
+        return len(text.split()) + text.count("\n") if ids is None else len(ids)
+
+    def _check(self, settings: ProtocolSettings) -> None:
+        if self._encode("a") is not None:
+            check_single_tokens(list(settings.texts.values()), self._ids)
+
+    def _notes(self, settings: ProtocolSettings) -> list[str]:
+        if self._encode("a") is None:
+            return ["the tokenizer is not known, so it is not checked that each symbol is one token"]
+        merged = merged_ends(list(settings.texts.values()), self._ids)
+        merges = f"the tokenizer merges {' '.join(merged)} with the end of a line, which makes it harder to stop there"
+        return [merges] if merged and not settings.chat else []
+
+    def _ids(self, text: str) -> Sequence[int]:
+        return self._encode(text) or ()
+
+
+def _decode(
+    settings: ProtocolSettings, prompts: PromptSet, completer: Completer, samples: int | None = None
+) -> tuple[Completions, Verdicts]:
+    made = completer.complete(prompts, max_new_symbols=settings.max_new_symbols, samples=samples, seed=settings.seed)
+    return made, formal.score(settings.the_language, prompts, made.words, made.finished, samples=samples or 1)
+
+
+def _decoded(made: Completions, verdicts: Verdicts, others: Mapping[str, FloatArray]) -> Decoded:
+    return Decoded(
+        report=formal.aggregate(verdicts),
+        statuses=counted(made.statuses),
+        verdict=judge(success(verdicts), others, CHANCE),
+    )
+
+
+@lru_cache(64)
+def _chance(language: str, prompts: tuple[str, ...], limit: int, seed: int) -> Report:
+    """Exact where it can be; the same for every alphabet and context."""
+    known = get_language(language)
+    report = formal.chance(known, known.label(prompts), formal.uniform(known), max_new_symbols=limit, seed=seed)
+    return replace(report, groups={})
+
+
+def _references(settings: ProtocolSettings, prompts: PromptSet) -> tuple[dict[str, FloatArray], dict[str, Report]]:
+    """How often each reference succeeds after each prompt (without the oracle), and its report."""
+    rates, reports = {}, {}
+    for name, completer in references(settings).items():
+        kinds = {", greedy": None, ", drawn": _REFERENCE_DRAWS} if name.endswith("gram") else {"": None}
+        for label, samples in ({"": _REFERENCE_DRAWS} if name == CHANCE else kinds).items():
+            _, verdicts = _decode(settings, prompts, completer, samples)
+            rates[name + label] = success(verdicts)
+            reports[name + label] = formal.aggregate(verdicts, groups=False)
+    rates.pop("oracle")
+    reports[CHANCE] = _chance(settings.language, tuple(prompts.texts), settings.max_new_symbols, settings.seed)
+    return rates, reports

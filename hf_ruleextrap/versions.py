@@ -1,0 +1,40 @@
+"""What a number may depend on: the versions of the packages, and the commit."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_PACKAGES = ("hf-ruleextrap", "torch", "transformers", "datasets", "accelerate", "numpy")
+
+
+def package_versions() -> dict[str, str | None]:
+    """The versions that a number may depend on."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    return found | {name: _version(name) for name in _PACKAGES}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def git_commit() -> str | None:
+    """The commit of the project's own checkout, with ``-dirty`` where tracked files differ from it."""
+    here = Path(__file__).parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip() or None
