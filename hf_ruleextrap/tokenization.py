@@ -62,6 +62,15 @@ def symbol_ids(tokenizer: PreTrainedTokenizerBase, language: Language) -> IntArr
     return np.array([known[token] for token in language.alphabet], dtype=np.int64)
 
 
+def writes_text(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer knows spaces and line breaks, as those of language models do and ours do not."""
+    try:
+        return "x\nx x" in tokenizer.decode(tokenizer.encode("x\nx x", add_special_tokens=False))
+    # A tokenizer of single symbols raises whatever its library raises for a text it cannot read.
+    except Exception:
+        return False
+
+
 def encode(words: WordBatch, language: Language, ids: IntArray | None = None) -> IntArray:
     """Token ids of words, without special tokens.
 

@@ -120,12 +120,11 @@ class TextRun:
         self.conditions: dict[str, ProtocolSettings] = {}
         self.skipped: dict[str, str] = {}
         for name, condition in conditions_of(settings, controls=controls).items():
-            try:
-                self._check(condition)
-            except RuleExtrapError as error:
-                if name == "main":
-                    raise
-                self.skipped[name] = str(error)
+            problem = self._problem(condition)
+            if problem and name == "main":
+                raise RuleExtrapError(problem)
+            if problem:
+                self.skipped[name] = problem
             else:
                 self.conditions[name] = condition
         self._prompts = {name: condition.prompts() for name, condition in self.conditions.items()}
@@ -214,9 +213,14 @@ class TextRun:
         ids = self._encode(text)
         return len(text.split()) + text.count("\n") if ids is None else len(ids)
 
-    def _check(self, settings: ProtocolSettings) -> None:
+    def _problem(self, settings: ProtocolSettings) -> str:
+        """Why the tokenizer does not allow a condition; empty where it does, or is not known."""
         if self._encode("a") is not None:
-            check_single_tokens(list(settings.texts.values()), self._ids)
+            try:
+                check_single_tokens(list(settings.texts.values()), self._ids)
+            except RuleExtrapError as error:
+                return str(error)
+        return ""
 
     def _notes(self, settings: ProtocolSettings) -> list[str]:
         if self._encode("a") is None:

@@ -64,7 +64,8 @@ class Verdict:
 def success(verdicts: Verdicts) -> FloatArray:
     """(P,) for each prompt that is asked something, how many of its completions succeed.
 
-    After an OOD prompt that is to keep every open rule (the headline); after an ID prompt, to be a word of the language.
+    After an OOD prompt that is to keep every open rule (the headline); after an ID prompt, to end in a word of the
+    language.
     """
     ood = verdicts.prompts.ood
     good = np.where(ood, verdicts.open_hold, verdicts.grammatical)

@@ -1,0 +1,61 @@
+"""A small language model of text: it knows spaces, line breaks and letters, and has read some lines of a^n b^n."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from hf_ruleextrap.evaluation.protocol import ProtocolSettings, rendered
+
+WORDS = ("a", "b", "c", "d", "dog", "red")
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message.content + '\n' }}{% endfor %}{% if not add_generation_prompt %}{% endif %}"
+)
+
+
+def text_tokenizer() -> PreTrainedTokenizerFast:
+    """Each word is a token with the space before it, and one without; a line break is one."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+    tokens = ["<pad>", "<eos>", "<unk>", "\n", *WORDS, *(f" {word}" for word in WORDS)]
+    made = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n| ?[^\s]+"), "isolated")
+    made.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, eos_token="<eos>", pad_token="<pad>", unk_token="<unk>", chat_template=CHAT_TEMPLATE
+    )
+
+
+def write_text_model(folder: Path, *, steps: int = 60, seed: int = 0) -> Path:
+    """Train for a few seconds, and save."""
+    tokenizer = text_tokenizer()
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=1024,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+    )
+    model = LlamaForCausalLM(config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    settings = ProtocolSettings("anbn", shots=8, max_word_length=8)
+    texts = [str(rendered(settings, text)) + "\n" for text in settings.prompts().texts]
+    rows = [tokenizer.encode(text)[:64] for text in texts]
+    batches = torch.tensor([row for row in rows if len(row) == 64])
+    rng = np.random.default_rng(seed)
+    for _ in range(steps):
+        ids = batches[rng.integers(len(batches), size=16)]
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
