@@ -10,7 +10,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings, rendered
 
-WORDS = ("a", "b", "c", "d", "dog", "red")
+# The letters up to f, since `transformers serve` spells "abcdef" to see how a tokenizer joins its tokens.
+WORDS = ("a", "b", "c", "d", "e", "f", "dog", "red")
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message.content + '\n' }}{% endfor %}{% if not add_generation_prompt %}{% endif %}"
 )
@@ -22,7 +23,7 @@ def text_tokenizer() -> PreTrainedTokenizerFast:
 
     tokens = ["<pad>", "<eos>", "<unk>", "\n", *WORDS, *(f" {word}" for word in WORDS)]
     made = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n| ?[^\s]+"), "isolated")
+    made.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n| ?(?:dog|red|[a-f])| ?\S+"), "isolated")
     made.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=made, eos_token="<eos>", pad_token="<pad>", unk_token="<unk>", chat_template=CHAT_TEMPLATE

@@ -123,7 +123,8 @@ def _run_protocol(arguments: argparse.Namespace) -> None:
     if arguments.paper:
         raise RuleExtrapError("the text protocol has no --paper: leave it out, or give --protocol symbols")
     settings = _settings(arguments)
-    quiet()
+    if not arguments.base_url or arguments.tokenizer:
+        quiet()
     out = Path(arguments.out or f"evaluations/{_slug(arguments.model)}-{settings.language}")
     from hf_ruleextrap.evaluation.llm import TextRun
 

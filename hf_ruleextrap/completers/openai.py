@@ -55,7 +55,6 @@ class OpenAICompleter:
 
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         """See `TextCompleter.answers`."""
-        self._failed_in_a_row = 0
         with ThreadPoolExecutor(self.backend.concurrency) as pool:
             try:
                 sent = {pool.submit(self._answer, request): place for place, request in enumerate(requests)}

@@ -192,7 +192,7 @@ class TextRun:
         if settings.samples:
             again, drawn_verdicts = _decode(settings, prompts, prompted, settings.samples)
             drawn = _decoded(again, drawn_verdicts, others)
-            if list(again.words) == [word for word in made.words for _ in range(settings.samples)]:
+            if not prompted.faults and list(again.words) == [w for w in made.words for _ in range(settings.samples)]:
                 notes.append("every drawn answer is the greedy one: does the server sample?")
         return Condition(
             name=name,

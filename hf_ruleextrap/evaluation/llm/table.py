@@ -78,14 +78,15 @@ def title(evaluation: TextEvaluation) -> str:
 def verdicts(evaluation: TextEvaluation) -> list[str]:
     """The lines below the tables: verdict, notes, what is missing."""
     main = evaluation.main
-    lines = [f"greedy: {main.greedy.verdict.text}"]
+    missing = sum(condition.unanswered for condition in evaluation.conditions)
+    lines = []
+    if missing:
+        lines.append(f"incomplete: {missing} answers are missing, and count as failures in all that is said here")
+    lines.append(f"greedy: {main.greedy.verdict.text}")
     if main.drawn is not None:
         lines.append(f"drawn: {main.drawn.verdict.text}")
     lines += [f"note: {note}" for note in main.notes]
     lines += [f"not run: {name}: {why}" for name, why in evaluation.skipped.items()]
-    missing = sum(condition.unanswered for condition in evaluation.conditions)
-    if missing:
-        lines.append(f"incomplete: {missing} answers are missing and count as failures; the same command asks again")
     return lines
 
 

@@ -1,0 +1,303 @@
+"""A server that fails in every way, and what becomes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llm_server import Handler, Script, Server, answer_to, serving, well
+
+from hf_ruleextrap.completers import Answer, Backend, Request, Turn, text_completer
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.evaluation.llm import TextEvaluation, TextRun
+from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+
+KEY = "sk-a-secret-that-nobody-may-see-1234567890"
+
+
+def evaluated(
+    url: str, out: Path, *, limit: int = 3, samples: int = 0, chat: bool = False, **told: Any
+) -> TextEvaluation:
+    settings = ProtocolSettings("anbn", shots=2, limit=limit, samples=samples, chat=chat)
+    told = {"retries": 1, "back_off": 0.01, "timeout": 5.0, "concurrency": 1, **told}
+    completer = text_completer("openai", Backend("m", base_url=url, **told))
+    return TextRun(completer, "m", settings, controls=False, out=out)()
+
+
+def once(fault: Script) -> Script:
+    """The first request fails, and no other."""
+
+    def script(handler: Handler, body: dict[str, Any], number: int) -> None:
+        (fault if number == 1 else well)(handler, body, number)
+
+    return script
+
+
+def status(code: int, **headers: str) -> Script:
+    return lambda handler, _, __: handler.say("no", code, **headers)
+
+
+def said(text: str, reason: str = "stop") -> Script:
+    return lambda handler, body, _: handler.choose(body, text, reason)
+
+
+def hangs(handler: Handler, body: dict[str, Any], number: int) -> None:
+    del body, number
+    time.sleep(1.0)
+    handler.close_connection = True
+
+
+def drips(handler: Handler, body: dict[str, Any], number: int) -> None:
+    """Never silent for long, and never done."""
+    del body, number
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    for _ in range(20):
+        handler.wfile.write(b" ")
+        handler.wfile.flush()
+        time.sleep(0.05)
+
+
+# Name: what the server does, then for three requests the statuses, and how many requests it sees.
+FAULTS: dict[str, tuple[Script, dict[str, int], int]] = {
+    "no fault": (well, {"ok": 3}, 3),
+    "401": (status(401), {"http-401": 1, "not-sent": 2}, 1),
+    "404": (status(404), {"http-404": 1, "not-sent": 2}, 1),
+    "400": (status(400), {"http-400": 3}, 3),
+    "429 once": (once(status(429, Retry_After="0.4")), {"ok": 3}, 4),
+    "500 once": (once(status(500)), {"ok": 3}, 4),
+    "500 always": (status(500), {"http-500": 3}, 6),
+    "hung once": (once(hangs), {"ok": 3}, 4),
+    "hung always": (hangs, {"timeout": 3}, 6),
+    "drips": (drips, {"timeout": 3}, 6),
+    "truncated JSON": (lambda h, _, __: h.say('{"choices": [{"text": " b'), {"bad-json": 3}, 6),
+    "cut connection": (lambda h, _, __: h.say('{"choices": [', length=500), {"bad-json": 3}, 6),
+    "not JSON at all": (lambda h, _, __: h.say(b"\xff\x00<html>"), {"bad-json": 3}, 6),
+    "no choices": (lambda h, _, __: h.say('{"choices": []}'), {"no-choice": 3}, 6),
+    "a choice without text": (lambda h, _, __: h.say('{"choices": [{"text": null}]}'), {"no-choice": 3}, 6),
+    "a refusal in prose": (said(" I'm sorry, but I can't help with that."), {"unparsable": 3}, 3),
+    "1 MB of prose": (said(" lorem" * 170_000), {"unparsable": 3}, 3),
+    "1 MB of symbols": (said(" b" * 500_000), {"unfinished": 3}, 3),
+    "at the limit": (said(" b b", "length"), {"unfinished": 3}, 3),
+    "content filter": (said("", "content_filter"), {"content-filter": 3}, 3),
+    "elsewhere": (status(307, Location="http://127.0.0.1:9/v1/completions"), {"http-307": 3}, 3),
+}
+
+
+SLOW = {"hung once", "hung always", "drips"}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_is_retried_within_bounds_or_has_its_status(name: str, tmp_path: Path) -> None:
+    script, statuses, requests = FAULTS[name]
+    with serving(script) as server:
+        evaluation = evaluated(server.url, tmp_path, timeout=0.3 if name in SLOW else 5.0)
+    assert evaluation.main.greedy.statuses == statuses
+    assert len(server.asked) == requests
+    # All are failures of the headline, none is dropped, and the table says how many.
+    assert evaluation.main.greedy.report.headline.n == 3
+    from hf_ruleextrap.evaluation.llm.table import statuses_table
+
+    assert {row[0]: int(row[1]) for row in statuses_table(evaluation)[1]} == statuses
+
+
+def test_a_server_that_is_down(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    evaluation = evaluated(f"http://127.0.0.1:{port}/v1", tmp_path, limit=30, retries=0)
+    assert evaluation.main.greedy.statuses == {"not-sent": 20, "no-connection": 10}
+    assert "refused" in evaluation.faults["no-connection"]
+
+
+def test_retry_after_is_waited_for(tmp_path: Path) -> None:
+    with serving(once(status(429, Retry_After="0.4"))) as server:
+        start = time.monotonic()
+        evaluated(server.url, tmp_path)
+        assert time.monotonic() - start >= 0.4
+
+
+def test_every_parameter_is_sent_and_the_endpoints_are_right(tmp_path: Path) -> None:
+    paths: list[str] = []
+
+    def script(handler: Handler, body: dict[str, Any], number: int) -> None:
+        paths.append(handler.path)
+        well(handler, body, number)
+
+    with serving(script) as server:
+        evaluated(server.url, tmp_path / "plain", limit=1, samples=1)
+        evaluated(server.url, tmp_path / "chat", limit=1, chat=True)
+    assert paths == ["/v1/completions"] * 2 + ["/v1/chat/completions"]
+    greedy, drawn, chat = map(json.loads, server.asked)
+    assert {key: greedy[key] for key in ("temperature", "top_p", "n", "max_tokens", "stop", "stream")} == {
+        "temperature": 0.0,
+        "top_p": 1.0,
+        "n": 1,
+        "max_tokens": 33,
+        "stop": ["\n"],
+        "stream": False,
+    }
+    assert drawn["temperature"] == 1.0
+    assert drawn["prompt"] == greedy["prompt"]
+    assert [turn["role"] for turn in chat["messages"]] == ["user", "assistant"] * 2 + ["user"]
+    assert "stop" not in chat
+
+
+def test_requests_overlap_within_the_limit(tmp_path: Path) -> None:
+    going, most, lock = [0], [0], threading.Lock()
+
+    def script(handler: Handler, body: dict[str, Any], number: int) -> None:
+        with lock:
+            going[0] += 1
+            most[0] = max(most[0], going[0])
+        time.sleep(0.05)
+        with lock:
+            going[0] -= 1
+        well(handler, body, number)
+
+    with serving(script) as server:
+        evaluated(server.url, tmp_path, limit=12, concurrency=3)
+    assert most[0] == 3
+
+
+def test_a_second_run_sends_nothing(tmp_path: Path) -> None:
+    with serving() as server:
+        first = evaluated(server.url, tmp_path, samples=2)
+        assert len(server.asked) == 9
+        second = evaluated(server.url, tmp_path, samples=2)
+        assert len(server.asked) == 9
+        assert second == first
+        # A fault is not an answer: it is asked for again.
+        server.script = status(400)
+        evaluated(server.url, tmp_path, limit=4, samples=2)
+        asked = len(server.asked)
+        server.script = well
+        third = evaluated(server.url, tmp_path, limit=4, samples=2)
+    assert asked > 9
+    assert set(third.main.greedy.statuses) == {"ok"}
+
+
+def test_a_run_can_be_replayed_from_its_record(tmp_path: Path) -> None:
+    with serving() as server:
+        first = evaluated(server.url, tmp_path / "run", samples=2)
+    record = str(tmp_path / "run" / "answers.jsonl")
+    replay = text_completer("replay", Backend(record))
+    again = TextRun(replay, record, first.main.settings, controls=False, out=tmp_path / "again")()
+    assert again.main.greedy == first.main.greedy
+    assert again.main.drawn == first.main.drawn
+    more = TextRun(replay, record, first.main.settings.but(limit=4), controls=False, out=tmp_path / "more")()
+    assert more.main.greedy.statuses["not-recorded"] >= 1
+
+
+def command(server: Server, out: Path, *more: str) -> list[str]:
+    flags = ["--base-url", server.url, "--out", str(out), "--limit", "6", "--samples", "2", "--shots", "2"]
+    flags += ["--retries", "0", "--concurrency", "2", *more]
+    return [sys.executable, "-m", "hf_ruleextrap", "evaluate", "--model", "m", "--language", "anbn", *flags]
+
+
+@pytest.mark.timeout(120)
+def test_killed_half_way_it_goes_on_and_sends_nothing_twice(tmp_path: Path) -> None:
+    held, release = threading.Semaphore(0), threading.Event()
+
+    def stalls(handler: Handler, body: dict[str, Any], number: int) -> None:
+        if number > 7 and not release.is_set():
+            held.release()
+            release.wait(60)
+            return
+        well(handler, body, number)
+
+    with serving(stalls) as server:
+        process = subprocess.Popen(command(server, tmp_path / "killed"), stderr=subprocess.DEVNULL)
+        # Both connections wait: all that was answered before has arrived.
+        assert held.acquire(timeout=60)
+        assert held.acquire(timeout=60)
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+        release.set()
+        assert len(server.answered) == 7
+        subprocess.run(command(server, tmp_path / "killed"), check=True, capture_output=True, timeout=60)
+        assert Counter(server.answered) == dict.fromkeys(server.answered, 1)
+        assert len(server.answered) == 18
+    with serving() as server:
+        subprocess.run(command(server, tmp_path / "whole"), check=True, capture_output=True, timeout=60)
+    killed, whole = (TextEvaluation.read(tmp_path / name) for name in ("killed", "whole"))
+    assert killed.conditions == whole.conditions
+    records = [sorted((tmp_path / name / "answers.jsonl").read_text().splitlines()) for name in ("killed", "whole")]
+    assert records[0] == records[1]
+
+
+@pytest.mark.timeout(120)
+def test_the_key_is_nowhere(tmp_path: Path) -> None:
+    def gossips(handler: Handler, body: dict[str, Any], number: int) -> None:
+        secret = handler.headers["Authorization"]
+        assert secret == f"Bearer {KEY}"
+        if number % 3 == 0:
+            handler.choose(body, f" b {secret}")
+        elif number % 3 == 1:
+            handler.say(f"wrong key {'x' * 180}{secret}", 400)
+        else:
+            handler.say('{"choices": ' + secret)
+
+    environment = {**os.environ, "MY_KEY": KEY}
+    with serving(gossips) as server:
+        words = command(server, tmp_path / "out", "--key-env", "MY_KEY")
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert done.returncode == 2
+    assert "answers are missing" in done.stderr
+    assert "http-400" in done.stdout
+    texts = [done.stdout, done.stderr, *(path.read_text() for path in tmp_path.rglob("*") if path.is_file())]
+    assert len(texts) > 4
+    assert any("[key]" in text for text in texts)
+    # Not even a part of it, as a cut could leave.
+    assert not [text for text in texts if KEY[:12] in text]
+
+
+def test_nothing_that_holds_the_key_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    completer = text_completer("openai", Backend("m"))
+    assert KEY not in repr(completer) + json.dumps(completer.identity) + repr(Backend("m"))
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\nInjected: yes")
+    with pytest.raises(RuleExtrapError, match="the key in OPENAI_API_KEY has spaces") as wrong:
+        text_completer("openai", Backend("m"))
+    assert KEY not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"key_env": "NO_SUCH_KEY"}, "the environment variable NO_SUCH_KEY holds no key"),
+        ({"base_url": f"http://me:{KEY}@host/v1"}, "a key belongs into the environment"),
+        ({"base_url": f"http://host/v1?key={KEY}"}, "a key belongs into the environment"),
+        ({"base_url": "127.0.0.1:8000"}, "the base URL is none"),
+    ],
+)
+def test_what_cannot_be_is_one_line_without_the_key(told: dict[str, str], message: str) -> None:
+    with pytest.raises(RuleExtrapError, match=message) as wrong:
+        text_completer("openai", Backend("m", **told))  # type: ignore[arg-type]
+    assert KEY not in str(wrong.value)
+
+
+def test_what_a_server_says_is_shown_without_control_characters(tmp_path: Path) -> None:
+    with serving(lambda handler, _, __: handler.say("bad \x1b[31mred\nnews\u202e", 400)) as server:
+        evaluation = evaluated(server.url, tmp_path, limit=1)
+    assert evaluation.faults == {"http-400": "bad  [31mred news"}
+
+
+def test_a_conversation_is_answered() -> None:
+    turns = (Turn("user", "a a"), Turn("assistant", "b b"), Turn("user", "a"))
+    request = Request(turns, 9, 0.0, 0, 0, None)
+    with serving() as server:
+        ((place, answer),) = text_completer("openai", Backend("m", base_url=server.url)).answers([request])
+    assert (place, answer) == (0, Answer("b", True))
+    assert answer_to(json.loads(server.asked[0])) == "b"
