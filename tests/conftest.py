@@ -27,3 +27,11 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     run(Recipe.of({**TINY, "output_dir": str(folder)}, "test"))
     return folder
+
+
+@pytest.fixture(scope="session")
+def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small language model of text."""
+    from textmodel import write_text_model
+
+    return write_text_model(tmp_path_factory.mktemp("text") / "model")

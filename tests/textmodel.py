@@ -30,7 +30,7 @@ def text_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def write_text_model(folder: Path, *, steps: int = 60, seed: int = 0) -> Path:
+def write_text_model(folder: Path, *, steps: int = 30, seed: int = 0) -> Path:
     """Train for a few seconds, and save."""
     tokenizer = text_tokenizer()
     torch.manual_seed(seed)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import PromptSet, WordBatch
 from hf_ruleextrap.formal.words import BoolArray, FloatArray
 
@@ -137,6 +138,16 @@ class Backend:
     back_off: float = 0.5
     batch_size: int = 32
     trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            RuleExtrapError: one of them cannot be.
+        """
+        for name, least in {"concurrency": 1, "timeout": 0.001, "retries": 0, "batch_size": 1}.items():
+            if getattr(self, name) < least:
+                raise RuleExtrapError(f"{name} is {getattr(self, name)}: give {least} or more")
 
 
 class TextCompleter(Protocol):

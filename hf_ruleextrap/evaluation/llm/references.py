@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
@@ -29,16 +30,19 @@ class FromContext:
     ) -> Completions:
         """See `Completer.complete`."""
         made = [
-            FromSource(self._source(text)).complete(
+            FromSource(_source(self.settings, text, self.n)).complete(
                 prompts.take(np.array([row])), max_new_symbols=max_new_symbols, samples=samples, seed=seed + row
             )
             for row, text in enumerate(prompts.texts)
         ]
         return Completions(concatenate([one.words for one in made]), np.concatenate([one.finished for one in made]))
 
-    def _source(self, prompt: str) -> Source:
-        words = WordBatch.from_strings(context_words(self.settings, prompt))
-        return formal.ngram(self.settings.the_language, words, self.n)
+
+# It draws from the same one that it continues greedily.
+@lru_cache(1 << 12)
+def _source(settings: ProtocolSettings, prompt: str, n: int) -> Source:
+    words = WordBatch.from_strings(context_words(settings, prompt))
+    return formal.ngram(settings.the_language, words, n)
 
 
 def references(settings: ProtocolSettings) -> dict[str, Completer]:

@@ -186,7 +186,7 @@ class TextRun:
 
     def _condition(self, name: str, prompted: Prompted) -> Condition:
         settings, prompts = self.conditions[name], self._prompts[name]
-        others, reports = _references(settings, prompts)
+        others, reports = _references(settings)
         made, verdicts = _decode(settings, prompts, prompted)
         drawn, notes = None, self._notes(settings)
         if settings.samples:
@@ -250,21 +250,28 @@ def _decoded(made: Completions, verdicts: Verdicts, others: Mapping[str, FloatAr
 
 @lru_cache(64)
 def _chance(language: str, prompts: tuple[str, ...], limit: int, seed: int) -> Report:
-    """Exact where it can be; the same for every alphabet and context."""
+    """Exact where it can be; the same for every context."""
     known = get_language(language)
     report = formal.chance(known, known.label(prompts), formal.uniform(known), max_new_symbols=limit, seed=seed)
     return replace(report, groups={})
 
 
-def _references(settings: ProtocolSettings, prompts: PromptSet) -> tuple[dict[str, FloatArray], dict[str, Report]]:
+def _references(settings: ProtocolSettings) -> tuple[dict[str, FloatArray], dict[str, Report]]:
     """How often each reference succeeds after each prompt (without the oracle), and its report."""
+    # What they are not shown makes no difference to them.
+    return _references_of(settings.but(alphabet="letters", rules_stated=False, samples=0))
+
+
+@lru_cache(16)
+def _references_of(settings: ProtocolSettings) -> tuple[dict[str, FloatArray], dict[str, Report]]:
+    prompts = settings.prompts()
     rates, reports = {}, {}
     for name, completer in references(settings).items():
         kinds = {", greedy": None, ", drawn": _REFERENCE_DRAWS} if name.endswith("gram") else {"": None}
         for label, samples in ({"": _REFERENCE_DRAWS} if name == CHANCE else kinds).items():
             _, verdicts = _decode(settings, prompts, completer, samples)
-            rates[name + label] = success(verdicts)
             reports[name + label] = formal.aggregate(verdicts, groups=False)
-    rates.pop("oracle")
+            if name != "oracle":
+                rates[name + label] = success(verdicts)
     reports[CHANCE] = _chance(settings.language, tuple(prompts.texts), settings.max_new_symbols, settings.seed)
     return rates, reports

@@ -1,0 +1,297 @@
+"""The run by the protocol: conditions, references, verdict, results, and the command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from llm_server import serving
+
+from hf_ruleextrap import formal
+from hf_ruleextrap.cli import main
+from hf_ruleextrap.completers import Backend, Request, text_completer
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.evaluation.llm import (
+    AnswerCache,
+    Difference,
+    TextEvaluation,
+    TextRun,
+    conditions_of,
+    judge,
+    requests_of,
+    success,
+)
+from hf_ruleextrap.evaluation.llm.references import FromContext, references
+from hf_ruleextrap.evaluation.llm.table import conditions_table, rates_table, verdicts
+from hf_ruleextrap.evaluation.protocol import ProtocolSettings, context_words
+from hf_ruleextrap.formal import WordBatch
+from hf_ruleextrap.languages import get_language
+
+ANBN = ProtocolSettings("anbn", shots=3, limit=8, samples=2)
+
+
+def run_of(url: str, out: Path, settings: ProtocolSettings = ANBN, *, controls: bool = False) -> TextRun:
+    completer = text_completer("openai", Backend("m", base_url=url, retries=0))
+    return TextRun(completer, "m", settings, controls=controls, out=out)
+
+
+# Conditions.
+
+
+def test_each_control_changes_one_parameter() -> None:
+    found = conditions_of(ProtocolSettings("anbn"), controls=True)
+    main_settings = found.pop("main").to_dict()
+    for name, settings in found.items():
+        changed = {key for key, value in settings.to_dict().items() if value != main_settings[key]}
+        assert len(changed) == (2 if name == "rules stated, no words" else 1), name
+    assert sum(name.startswith("alphabet") for name in found) == 4
+    assert sum(name.startswith("context") for name in found) == 3
+    assert [name for name in found if name.startswith("K")] == ["K = 4", "K = 8", "K = 16", "K = 64"]
+    assert list(conditions_of(ProtocolSettings("anbn"), controls=False)) == ["main"]
+
+
+def test_a_run_with_all_controls(tmp_path: Path) -> None:
+    with serving() as server:
+        run = run_of(server.url, tmp_path, ANBN.but(limit=3), controls=True)
+        estimate = run.estimate()
+        counted = []
+        evaluation = run(lambda: counted.append(1))
+        assert len(counted) == estimate.requests
+        # Conditions may share requests (the rules, once stated, are the same for each K).
+        assert len(server.asked) <= estimate.requests
+        assert run.estimate().stored == estimate.requests
+    assert TextEvaluation.read(tmp_path) == evaluation
+    headings, rows = conditions_table(evaluation)
+    assert [row[0] for row in rows] == list(run.conditions)
+    assert all(len(row) == len(headings) for row in rows)
+    assert evaluation.versions["hf-ruleextrap"]
+
+
+# References.
+
+
+def test_n_grams_are_fitted_on_the_lines_that_the_prompt_is_shown() -> None:
+    language, prompts = get_language("anbn"), ANBN.prompts()
+    made = FromContext(ANBN, 3).complete(prompts, max_new_symbols=9)
+    for row, text in enumerate(prompts.texts):
+        source = formal.ngram(language, WordBatch.from_strings(context_words(ANBN, text)), 3)
+        alone, finished = source.complete(prompts.words.take(np.array([row])), max_new_symbols=9, rng=None)
+        assert (made.words[row], made.finished[row]) == (alone[0], finished[0])
+
+
+def test_the_references_are_those_of_the_protocol() -> None:
+    assert list(references(ANBN)) == ["chance", "always-stop", "2-gram", "3-gram", "4-gram", "oracle"]
+    assert list(references(ANBN.but(shots=0))) == ["chance", "always-stop", "oracle"]
+
+
+# The verdict.
+
+RATES = st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=20)
+
+
+@given(RATES, st.data())
+def test_a_difference_lies_within_its_interval_and_turns_its_sign(model: list[float], data: st.DataObject) -> None:
+    n = len(model)
+    other = data.draw(st.lists(st.sampled_from([0.0, 1.0]), min_size=n, max_size=n))
+    one, two = np.array(model), np.array(other)
+    found, turned = Difference.of(one, two, "it"), Difference.of(two, one, "it")
+    assert found.low <= found.mean + 1e-9
+    assert found.mean <= found.high + 1e-9
+    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
+
+
+@pytest.mark.parametrize(
+    ("model", "others", "text"),
+    [
+        (
+            [1.0] * 20,
+            {"chance": [0.0] * 20, "3-gram": [0.5] * 20},
+            "above 3-gram by 0.50 [0.50, 0.50], above chance",
+        ),
+        ([0.5] * 20, {"chance": [0.0] * 20, "3-gram": [0.5] * 20}, "not above 3-gram: difference 0.00 [0.00, 0.00]"),
+        ([0.0] * 20, {"chance": [0.0] * 20, "3-gram": [0.5] * 20}, "not above chance: 0.00 against 0.00"),
+        ([1.0] + [0.0] * 19, {"chance": [0.0] * 20}, "not above chance: 0.05 against 0.00, difference 0.05 [0.00,"),
+        ([1.0] * 20, {"chance": [0.1] * 20}, "above chance by 0.90"),
+        ([], {"chance": []}, "nothing was asked"),
+    ],
+)
+def test_the_sentence_claims_no_more_than_the_intervals(
+    model: list[float], others: dict[str, list[float]], text: str
+) -> None:
+    verdict = judge(np.array(model), {name: np.array(rates) for name, rates in others.items()}, "chance")
+    assert text in verdict.text
+
+
+def test_a_difference_is_paired() -> None:
+    # The same prompts are hard for both: not paired, the interval would be several times as wide.
+    hard = np.arange(40) % 2 == 0
+    model, other = np.where(hard, 0.1, 1.0), np.where(hard, 0.0, 0.9)
+    found = Difference.of(model, other, "it")
+    assert found.high - found.low < 1e-9
+
+
+def test_success_is_asked_of_the_right_prompts() -> None:
+    language = get_language("anbn")
+    verdicts_of = formal.score(language, ["aab", "baa", "baa"], ["b", "b", "a"])
+    assert success(verdicts_of).tolist() == [1.0, 1.0, 0.0]
+    drawn = formal.score(language, ["baa", "aab"], ["b", "a", "b", "b"], samples=2)
+    assert success(drawn).tolist() == [0.5, 1.0]
+
+
+# The cache.
+
+
+def test_a_key_depends_on_everything_that_an_answer_does() -> None:
+    cache = AnswerCache(Path("unused"))
+    completer = text_completer("openai", Backend("m", base_url="http://host/v1"))
+    other = text_completer("openai", Backend("n", base_url="http://host/v1"))
+    base = Request("a b", 9, 1.0, 1, 3, "\n")
+    changes = [
+        Request("a b ", 9, 1.0, 1, 3, "\n"),
+        Request("a b", 8, 1.0, 1, 3, "\n"),
+        Request("a b", 9, 0.5, 1, 3, "\n"),
+        Request("a b", 9, 1.0, 2, 3, "\n"),
+        Request("a b", 9, 1.0, 1, 4, "\n"),
+        Request("a b", 9, 1.0, 1, 3, None),
+    ]
+    keys = [cache.key(completer, base), cache.key(other, base), *(cache.key(completer, each) for each in changes)]
+    assert len(set(keys)) == len(keys)
+    assert cache.key(completer, base) == keys[0]
+
+
+def test_half_a_file_is_no_answer(tmp_path: Path) -> None:
+    with serving() as server:
+        run_of(server.url, tmp_path)()
+        for path in (tmp_path / "answers").rglob("*.json"):
+            path.write_text(path.read_text()[:-20])
+        before = len(server.asked)
+        run_of(server.url, tmp_path)()
+        assert len(server.asked) == 2 * before
+
+
+# The tables.
+
+
+def test_every_number_stands_beside_its_interval_and_chance(tmp_path: Path) -> None:
+    with serving() as server:
+        evaluation = run_of(server.url, tmp_path)()
+    headings, rows = rates_table(evaluation.main)
+    assert headings[:5] == ["over all prompts", "greedy", "95 % interval", "drawn", "95 % interval"]
+    assert {"chance", "stop at once", "ceiling", "n"} <= set(headings)
+    assert any("gram" in heading for heading in headings)
+    shown = {row[0]: row for row in rows}
+    assert {"R1: as many a as b", "R2: every a before every b", "answer empty", "answer not empty"} <= set(shown)
+    assert all(row[-1] == "8" for row in rows)
+    assert float(shown["answer empty"][1]) + float(shown["answer not empty"][1]) == pytest.approx(1.0)
+    assert verdicts(evaluation)[0].startswith("greedy: ")
+
+
+def test_a_server_that_does_not_sample_is_found_out(tmp_path: Path) -> None:
+    with serving(lambda handler, body, _: handler.choose({**body, "temperature": 0})) as server:
+        evaluation = run_of(server.url, tmp_path)()
+    assert any("does the server sample?" in note for note in evaluation.main.notes)
+
+
+# The command.
+
+
+def evaluate(*words: str) -> int:
+    return main(["evaluate", "--language", "anbn", "--limit", "4", "--shots", "2", "--samples", "1", *words])
+
+
+def test_the_command_prints_the_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving() as server:
+        words = ("--model", "m", "--base-url", server.url, "--out", str(tmp_path))
+        assert evaluate(*words) == 0
+        text = capsys.readouterr()
+        assert evaluate(*words, "--json") == 0
+        found = json.loads(capsys.readouterr().out)
+    assert "m on anbn: a^n b^n, n >= 1; protocol v1, plain text, letters, K = 2" in text.out
+    assert "every open rule holds (headline)" in text.out
+    assert "greedy: " in text.out
+    assert "by protocol v1: 8 requests: about" in text.err
+    assert found == json.loads((tmp_path / "evaluation.json").read_text())
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_dry_run_prints_three_prompts_and_sends_nothing(
+    chat: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving() as server:
+        words = ["--model", "m", "--base-url", server.url, "--out", str(tmp_path / "out"), "--dry-run"]
+        assert evaluate(*words, *(["--chat"] if chat else [])) == 0
+        assert not server.asked
+    text = capsys.readouterr().out
+    assert text.count("--- prompt ") == 3
+    assert text.count("[assistant]") == (6 if chat else 0)
+    assert "8 requests: about" in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_language_model_is_asked_as_text_and_one_of_ours_is_not(
+    text_model: Path,
+    tiny_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(text_model, tmp_path / "model")
+    assert main(["evaluate", "--model", "model", "--language", "bban", "--json"]) == 0, capsys.readouterr().err
+    found = json.loads(capsys.readouterr().out)
+    assert found["conditions"][0]["settings"]["version"] == 1
+    assert (tmp_path / "evaluations" / "model-bban" / "evaluation.json").exists()
+    assert main(["evaluate", "--model", str(tiny_run), "--language", "anbn", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["protocol"] == "symbols"
+    # The flag has the last word, and says why it cannot be.
+    assert main(["evaluate", "--model", str(tiny_run), "--language", "anbn", "--protocol", "v1"]) == 2
+    assert "tokenizer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--alphabet", "leters"], "did you mean 'letters'"),
+        (["--backend", "opnai"], "did you mean 'openai'"),
+        (["--paper"], "the text protocol has no --paper"),
+        (["--key-env", "NO_SUCH_KEY"], "NO_SUCH_KEY holds no key"),
+        (["--concurrency", "0"], "concurrency is 0: give 1 or more"),
+    ],
+)
+def test_a_mistake_is_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate("--model", "m", "--base-url", "http://127.0.0.1:9/v1", *words) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+
+
+def test_asking_a_server_loads_no_torch(tmp_path: Path) -> None:
+    with serving() as server:
+        flags = f"'--base-url', {server.url!r}, '--out', {str(tmp_path)!r}, '--limit', '2', '--samples', '0'"
+        code = (
+            "import sys; from hf_ruleextrap.cli import main; "
+            f"main(['evaluate', '--model', 'm', '--language', 'anbn', {flags}]); "
+            "sys.exit('torch' in sys.modules)"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+def test_settings_of_another_version_are_refused() -> None:
+    with pytest.raises(RuleExtrapError, match="known: 1"):
+        ANBN.but(version=9)
+
+
+def test_requests_of_a_prompt_differ_in_their_sample_alone() -> None:
+    prompts = ANBN.prompts()
+    greedy, drawn = requests_of(ANBN, prompts), requests_of(ANBN, prompts, samples=2)
+    assert [request.prompt for request in drawn] == [request.prompt for request in greedy for _ in range(2)]
+    assert {request.sample for request in drawn} == {1, 2}
+    assert len({request.seed for request in drawn}) == len(drawn)
+    assert {(request.temperature, request.seed) for request in greedy} == {(0.0, 0)}
