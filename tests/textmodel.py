@@ -30,7 +30,7 @@ def text_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def write_text_model(folder: Path, *, steps: int = 30, seed: int = 0) -> Path:
+def write_text_model(folder: Path, *, steps: int = 40, seed: int = 0) -> Path:
     """Train for a few seconds, and save."""
     tokenizer = text_tokenizer()
     torch.manual_seed(seed)
@@ -47,10 +47,9 @@ def write_text_model(folder: Path, *, steps: int = 30, seed: int = 0) -> Path:
     )
     model = LlamaForCausalLM(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    settings = ProtocolSettings("anbn", shots=8, max_word_length=8)
-    texts = [str(rendered(settings, text)) + "\n" for text in settings.prompts().texts]
-    rows = [tokenizer.encode(text)[:64] for text in texts]
-    batches = torch.tensor([row for row in rows if len(row) == 64])
+    settings = ProtocolSettings("anbn", shots=6, max_word_length=8, limit=64)
+    rows = [tokenizer.encode(str(rendered(settings, text)))[:32] for text in settings.prompts().texts]
+    batches = torch.tensor([row for row in rows if len(row) == 32])
     rng = np.random.default_rng(seed)
     for _ in range(steps):
         ids = batches[rng.integers(len(batches), size=16)]

@@ -10,6 +10,7 @@ import numpy as np
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal.words import FloatArray
+from hf_ruleextrap.tokenization import writes_text
 
 from .base import Abilities, Answer, Backend, Request
 
@@ -31,7 +32,7 @@ class HfCompleter:
         """Load a checkpoint: a folder, or a repository of the Hub.
 
         Raises:
-            RuleExtrapError: there is none.
+            RuleExtrapError: there is none, or its tokenizer cannot write the protocol's texts.
         """
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -49,6 +50,11 @@ class HfCompleter:
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise RuleExtrapError(f"no checkpoint can be loaded from {name!r}: {reason}") from error
+        if not writes_text(self.tokenizer):
+            raise RuleExtrapError(
+                f"the tokenizer of {name} has no spaces and line breaks, so the text protocol cannot ask it: "
+                "leave the protocol's flags out, and it is asked symbol by symbol"
+            )
         self.model = model.to("cuda" if on_gpu else "cpu").eval()
         self.batch_size = backend.batch_size
         self.abilities = Abilities(
