@@ -25,6 +25,7 @@ from hf_ruleextrap.evaluation.llm import (
     TextRun,
     conditions_of,
     judge,
+    read_evaluations,
     requests_of,
     success,
 )
@@ -191,6 +192,20 @@ def test_every_number_stands_beside_its_interval_and_chance(tmp_path: Path) -> N
     assert all(row[-1] == "8" for row in rows)
     assert float(shown["answer empty"][1]) + float(shown["answer not empty"][1]) == pytest.approx(1.0)
     assert verdicts(evaluation)[0].startswith("greedy: ")
+
+
+def test_a_report_gets_its_columns(tmp_path: Path) -> None:
+    with serving() as server:
+        plain = run_of(server.url, tmp_path / "store" / "one")()
+        controlled = run_of(server.url, tmp_path / "store" / "two", ANBN.but(limit=3, samples=0), controls=True)()
+    assert read_evaluations(tmp_path / "store") == [plain, controlled]
+    assert read_evaluations(tmp_path / "store" / "one") == [plain]
+    assert set(plain.columns()) == {"ood_headline", "ood_r1", "ood_r2_completion", "ood_finished"}
+    assert plain.columns()["ood_headline"] == plain.main.greedy.report.headline
+    assert controlled.columns()["id_finished"].n == 3
+    (tmp_path / "store" / "two" / "evaluation.json").write_text("{")
+    with pytest.raises(RuleExtrapError, match="two/evaluation.json cannot be read"):
+        read_evaluations(tmp_path / "store")
 
 
 def test_a_server_that_does_not_sample_is_found_out(tmp_path: Path) -> None:

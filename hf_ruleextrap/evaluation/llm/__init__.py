@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .cache import AnswerCache
 from .prompted import Prompted, requests_of
-from .results import Condition, Decoded, TextEvaluation
+from .results import Condition, Decoded, TextEvaluation, read_evaluations
 from .run import Estimate, TextRun, conditions_of
 from .verdict import Difference, Verdict, judge, success
 
@@ -20,6 +20,7 @@ __all__ = [
     "Verdict",
     "conditions_of",
     "judge",
+    "read_evaluations",
     "requests_of",
     "success",
 ]

@@ -7,14 +7,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.evaluate import Sample
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
-from hf_ruleextrap.formal import Report
+from hf_ruleextrap.formal import Rate, Report
 
 from .verdict import Verdict
 
 SCHEMA_VERSION = 1
 FILE = "evaluation.json"
+ID_PROMPTS = "ID prompts"
 
 
 class Decoded(BaseModel):
@@ -94,6 +96,19 @@ class TextEvaluation(BaseModel):
         """The condition that is not a control."""
         return self.conditions[0]
 
+    def columns(self) -> dict[str, Rate]:
+        """The greedy rates under the names that a report's columns have; those of ID prompts if they were asked."""
+        found: dict[str, Rate] = {}
+        for condition in (self.main, *(each for each in self.conditions if each.name == ID_PROMPTS)):
+            kind, report = condition.settings.kind, condition.greedy.report
+            first, second = list(report.rules.values())[:2]
+            found[f"{kind}_r1"], found[f"{kind}_finished"] = first.word.all, report.finished
+            if kind == "ood":
+                found |= {"ood_headline": report.headline, "ood_r2_completion": second.completion.all}
+            else:
+                found["id_r2"] = second.word.all
+        return found
+
     def write(self, folder: Path) -> Path:
         """Write the file; it appears whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,3 +120,22 @@ class TextEvaluation(BaseModel):
     def read(cls, folder: Path) -> TextEvaluation:
         """Read a folder's file."""
         return cls.model_validate_json((folder / FILE).read_text(encoding="utf-8"))
+
+
+def read_evaluations(store: str | Path) -> list[TextEvaluation]:
+    """All evaluations in a folder, and in its folders.
+
+    Args:
+        store: a folder that an evaluation was written to, or one of several such folders.
+
+    Raises:
+        RuleExtrapError: a file that is torn, or of another version.
+    """
+    found = []
+    for path in sorted([*Path(store).glob(FILE), *Path(store).glob(f"*/{FILE}")]):
+        try:
+            found.append(TextEvaluation.read(path.parent))
+        except ValueError as error:
+            reason = str(error).splitlines()[0]
+            raise RuleExtrapError(f"{path} cannot be read ({reason}): remove it and evaluate again") from None
+    return found

@@ -27,7 +27,7 @@ from hf_ruleextrap.versions import git_commit, package_versions
 from .cache import AnswerCache, as_record
 from .prompted import Prompted, counted, requests_of
 from .references import CHANCE, references
-from .results import Condition, Decoded, TextEvaluation
+from .results import ID_PROMPTS, Condition, Decoded, TextEvaluation
 from .verdict import judge, success
 
 SHOTS = (4, 8, 16, 32, 64)
@@ -46,7 +46,7 @@ def conditions_of(settings: ProtocolSettings, *, controls: bool) -> dict[str, Pr
     contexts = {f"context {name}": settings.but(context=name) for name in CONTEXTS}
     shots = {f"K = {k}": settings.but(shots=k) for k in SHOTS}
     other: dict[str, ProtocolSettings] = {
-        "ID prompts": settings.but(kind="id", prompt_lengths=settings.prompt_lengths),
+        ID_PROMPTS: settings.but(kind="id", prompt_lengths=settings.prompt_lengths),
         "rules stated": settings.but(rules_stated=True),
         "rules stated, no words": settings.but(rules_stated=True, shots=0),
     }
