@@ -204,7 +204,7 @@ def test_a_report_gets_its_columns(tmp_path: Path) -> None:
     assert plain.columns()["ood_headline"] == plain.main.greedy.report.headline
     assert controlled.columns()["id_finished"].n == 3
     (tmp_path / "store" / "two" / "evaluation.json").write_text("{")
-    with pytest.raises(RuleExtrapError, match="two/evaluation.json cannot be read"):
+    with pytest.raises(RuleExtrapError, match=r"two/evaluation\.json cannot be read"):
         read_evaluations(tmp_path / "store")
 
 

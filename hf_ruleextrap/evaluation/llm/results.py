@@ -118,8 +118,17 @@ class TextEvaluation(BaseModel):
 
     @classmethod
     def read(cls, folder: Path) -> TextEvaluation:
-        """Read a folder's file."""
-        return cls.model_validate_json((folder / FILE).read_text(encoding="utf-8"))
+        """Read a folder's file.
+
+        Raises:
+            RuleExtrapError: it is not there, torn, or of another version.
+        """
+        path = folder / FILE
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise RuleExtrapError(f"{path} cannot be read ({reason}): remove it and evaluate again") from None
 
 
 def read_evaluations(store: str | Path) -> list[TextEvaluation]:
@@ -131,11 +140,5 @@ def read_evaluations(store: str | Path) -> list[TextEvaluation]:
     Raises:
         RuleExtrapError: a file that is torn, or of another version.
     """
-    found = []
-    for path in sorted([*Path(store).glob(FILE), *Path(store).glob(f"*/{FILE}")]):
-        try:
-            found.append(TextEvaluation.read(path.parent))
-        except ValueError as error:
-            reason = str(error).splitlines()[0]
-            raise RuleExtrapError(f"{path} cannot be read ({reason}): remove it and evaluate again") from None
-    return found
+    paths = sorted([*Path(store).glob(FILE), *Path(store).glob(f"*/{FILE}")])
+    return [TextEvaluation.read(path.parent) for path in paths]
