@@ -6,7 +6,6 @@ import json
 import os
 import re
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
@@ -55,13 +54,15 @@ class OpenAICompleter:
 
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         """See `TextCompleter.answers`."""
+        over = threading.Event()
         with ThreadPoolExecutor(self.backend.concurrency) as pool:
             try:
-                sent = {pool.submit(self._answer, request): place for place, request in enumerate(requests)}
+                sent = {pool.submit(self._answer, request, over): place for place, request in enumerate(requests)}
                 for done in as_completed(sent):
                     yield sent[done], done.result()
             finally:
                 # Whoever stops listening pays for no further request.
+                over.set()
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def encode(self, text: str) -> None:
@@ -72,10 +73,10 @@ class OpenAICompleter:
         """Not known; see `abilities`: servers differ in what they call log-probabilities."""
         return np.full(len(pairs), np.nan)
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request, over: threading.Event) -> Answer:
         if self._failed_in_a_row >= _MOST_IN_A_ROW:
             return Answer("", False, "not-sent", "too many requests before it failed")
-        answer = self._with_retries(request)
+        answer = self._with_retries(request, over)
         with self._lock:
             if not answer.fault:
                 self._failed_in_a_row = 0
@@ -85,7 +86,7 @@ class OpenAICompleter:
         text, detail = self._safe(answer.text), self._safe(answer.detail)
         return replace(answer, text=text[:_MOST_TEXT], detail=_one_line(detail))
 
-    def _with_retries(self, request: Request) -> Answer:
+    def _with_retries(self, request: Request, over: threading.Event) -> Answer:
         for attempt in range(self.backend.retries + 1):
             found = self._once(request)
             if isinstance(found, Answer):
@@ -94,7 +95,8 @@ class OpenAICompleter:
             if not again or attempt == self.backend.retries:
                 break
             wait = self.backend.back_off * 2**attempt if found.retry_after is None else found.retry_after
-            time.sleep(min(wait, _MOST_WAIT))
+            if over.wait(min(wait, _MOST_WAIT)):
+                break
         return Answer("", False, found.fault, found.detail)
 
     def _once(self, request: Request) -> Answer | Failure:

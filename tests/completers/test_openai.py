@@ -171,6 +171,15 @@ def test_requests_overlap_within_the_limit(tmp_path: Path) -> None:
     assert most[0] == 3
 
 
+def test_who_stops_listening_sends_no_more() -> None:
+    requests = [Request(f"a {i}", 9, 0.0, 0, 0, "\n") for i in range(50)]
+    with serving() as server:
+        answers = text_completer("openai", Backend("m", base_url=server.url, concurrency=2)).answers(requests)
+        next(answers)
+        answers.close()  # type: ignore[attr-defined]  # it is a generator
+        assert len(server.asked) < 50
+
+
 def test_a_second_run_sends_nothing(tmp_path: Path) -> None:
     with serving() as server:
         first = evaluated(server.url, tmp_path, samples=2)
