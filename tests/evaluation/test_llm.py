@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from hypothesis import given
@@ -34,6 +35,9 @@ from hf_ruleextrap.evaluation.llm.table import conditions_table, rates_table, ve
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings, context_words
 from hf_ruleextrap.formal import WordBatch
 from hf_ruleextrap.languages import get_language
+
+# A busy machine is no failure.
+PATIENT = hypothesis.settings(deadline=None)
 
 ANBN = ProtocolSettings("anbn", shots=3, limit=8, samples=2)
 
@@ -97,6 +101,7 @@ def test_the_references_are_those_of_the_protocol() -> None:
 RATES = st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=20)
 
 
+@PATIENT
 @given(RATES, st.data())
 def test_a_difference_lies_within_its_interval_and_turns_its_sign(model: list[float], data: st.DataObject) -> None:
     n = len(model)

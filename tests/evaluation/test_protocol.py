@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from hypothesis import given
@@ -25,6 +26,9 @@ from hf_ruleextrap.evaluation.protocol import (
     rules_in_words,
 )
 from hf_ruleextrap.languages import get_language, list_languages
+
+# A busy machine is no failure.
+PATIENT = hypothesis.settings(deadline=None)
 
 GOLDEN = Path(__file__).parent / "golden"
 LANGUAGES = st.sampled_from(list_languages())
@@ -69,6 +73,7 @@ def test_the_prompts_are_those_in_the_golden_files(name: str) -> None:
     assert text == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
 
 
+@PATIENT
 @given(conditions(), st.data())
 def test_what_is_rendered_is_parsed_back(settings: ProtocolSettings, data: st.DataObject) -> None:
     alphabet = settings.the_language.alphabet
@@ -81,6 +86,7 @@ def test_what_is_rendered_is_parsed_back(settings: ProtocolSettings, data: st.Da
     assert parse(settings, f" {text}", ended=False).status == "unfinished"
 
 
+@PATIENT
 @given(conditions())
 def test_no_context_holds_the_answer(settings: ProtocolSettings) -> None:
     for prompt in settings.prompts().texts:
@@ -89,6 +95,7 @@ def test_no_context_holds_the_answer(settings: ProtocolSettings) -> None:
         assert not [line for line in lines if line.startswith(prompt)]
 
 
+@PATIENT
 @given(conditions())
 def test_the_context_keeps_and_breaks_the_rules_it_is_named_for(settings: ProtocolSettings) -> None:
     prompt = settings.prompts().texts[0]
@@ -101,6 +108,7 @@ def test_the_context_keeps_and_breaks_the_rules_it_is_named_for(settings: Protoc
         assert settings.the_language.contains(lines).all()
 
 
+@PATIENT
 @given(conditions())
 def test_a_context_depends_on_seed_language_and_prompt_alone(settings: ProtocolSettings) -> None:
     one, other = settings.but(shots=5), settings.but(shots=9, alphabet="words", samples=1, rules_stated=True)
@@ -189,6 +197,7 @@ def test_answers_in_a_conversation(text: str, ended: bool, expected: Parsed) -> 
     assert parse(ProtocolSettings("anbn", chat=True), text, ended=ended) == expected
 
 
+@PATIENT
 @given(conditions(), st.text(), st.booleans())
 def test_any_text_at_all_is_read(settings: ProtocolSettings, text: str, ended: bool) -> None:
     found = parse(settings, text, ended=ended)
