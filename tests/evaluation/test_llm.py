@@ -79,6 +79,17 @@ def test_a_run_with_all_controls(tmp_path: Path) -> None:
     assert evaluation.versions["hf-ruleextrap"]
 
 
+def test_a_control_that_cannot_be_is_left_out_and_says_so(tmp_path: Path) -> None:
+    # Every line of `ban` starts with b, and so does each ID prompt of one symbol; an OOD one is an a.
+    settings = ProtocolSettings("ban", prompt_lengths=(1,), shots=3, samples=0)
+    with serving() as server:
+        evaluation = run_of(server.url, tmp_path, settings, controls=True)()
+    assert "begin with the prompt 'b': give longer prompts" in evaluation.skipped["ID prompts"]
+    assert "ID prompts" in verdicts(evaluation)[-1]
+    with serving() as server, pytest.raises(RuleExtrapError, match="give longer prompts"):
+        run_of(server.url, tmp_path, settings.but(kind="id"))
+
+
 # References.
 
 

@@ -17,6 +17,7 @@ from hf_ruleextrap.evaluation.protocol import (
     CONTROL_ALPHABETS,
     ProtocolSettings,
     check_single_tokens,
+    context_words,
     merged_ends,
 )
 from hf_ruleextrap.formal import PromptSet, Report, Verdicts
@@ -82,7 +83,7 @@ class TextRun:
 
     Attributes:
         conditions: by name, the main one first.
-        skipped: the controls that this model's tokenizer does not allow, and why.
+        skipped: the controls that cannot be, and why (the tokenizer does not allow them, no such prompt exists).
     """
 
     def __init__(
@@ -214,12 +215,14 @@ class TextRun:
         return len(text.split()) + text.count("\n") if ids is None else len(ids)
 
     def _problem(self, settings: ProtocolSettings) -> str:
-        """Why the tokenizer does not allow a condition; empty where it does, or is not known."""
-        if self._encode("a") is not None:
-            try:
+        """Why a condition cannot be: its symbols, its prompts or their contexts; empty where it can."""
+        try:
+            if self._encode("a") is not None:
                 check_single_tokens(list(settings.texts.values()), self._ids)
-            except RuleExtrapError as error:
-                return str(error)
+            for prompt in settings.prompts().texts:
+                context_words(settings, prompt)
+        except RuleExtrapError as error:
+            return str(error)
         return ""
 
     def _notes(self, settings: ProtocolSettings) -> list[str]:
