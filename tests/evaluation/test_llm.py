@@ -136,6 +136,7 @@ def test_a_difference_lies_within_its_interval_and_turns_its_sign(model: list[fl
         ([0.0] * 20, {"chance": [0.0] * 20, "3-gram": [0.5] * 20}, "not above chance: 0.00 against 0.00"),
         ([1.0] + [0.0] * 19, {"chance": [0.0] * 20}, "not above chance: 0.05 against 0.00, difference 0.05 [0.00,"),
         ([1.0] * 20, {"chance": [0.1] * 20}, "above chance by 0.90"),
+        ([0.0] * 20, {"chance": [0.1] * 20}, "below chance: 0.00 against 0.10, difference -0.10 [-0.10, -0.10]"),
         ([], {"chance": []}, "nothing was asked"),
     ],
 )

@@ -90,7 +90,7 @@ def judge(model: FloatArray, references: Mapping[str, FloatArray], chance: str) 
     by_strongest = Difference.of(model, references[strongest], strongest)
     rates = f"{model.mean():.2f} against {references[chance].mean():.2f}"
     if by_chance.low <= 0:
-        text = f"not above chance: {rates}, difference {by_chance}"
+        text = f"{'below' if by_chance.high < 0 else 'not above'} chance: {rates}, difference {by_chance}"
     elif by_strongest.low > 0:
         text = f"above {strongest} by {by_strongest}"
         text += "" if strongest == chance else f", above chance by {by_chance}"
