@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -23,8 +24,12 @@ def _version(package: str) -> str | None:
         return None
 
 
+@cache
 def git_commit() -> str | None:
-    """The commit of the project's own checkout, with ``-dirty`` where tracked files differ from it."""
+    """The commit of the project's own checkout, with ``-dirty`` where tracked files differ from it.
+
+    It is that of the first call, as is the code that this process has loaded, whatever is edited or committed later.
+    """
     here = Path(__file__).parent
     try:
         described = subprocess.run(
