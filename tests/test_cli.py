@@ -111,6 +111,7 @@ def test_evaluate(capsys: pytest.CaptureFixture[str], tiny_run: Path) -> None:
     found = json.loads(output(capsys, "evaluate", "--model", str(tiny_run), "--language", "anbn", "--json"))
     said = json.loads((tiny_run / "results.json").read_text())["best"]
     assert found.pop("model") == str(tiny_run)
+    assert found.pop("protocol") == "symbols"
     assert found == said
     text = output(capsys, "evaluate", "--model", str(tiny_run), "--language", "anbn")
     assert "as many a as b" in text

@@ -10,7 +10,9 @@ from .common import Commands, quiet
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("report", help="write the tables and figures of all runs in a store")
-    parser.add_argument("stores", nargs="+", metavar="STORE", help="the folder of a sweep, or of several runs")
+    parser.add_argument(
+        "stores", nargs="+", metavar="STORE", help="the folder of a sweep, of several runs, or of evaluations"
+    )
     parser.add_argument(
         "--out", required=True, help="a folder: report.md, report.csv, runs.csv, report.tex, index.html, figures/"
     )
@@ -26,4 +28,5 @@ def run(arguments: argparse.Namespace) -> None:
     files = write_report(study, arguments.out)
     if study.missing:
         print(f"{len(study.missing)} runs have no results; the report names them")
-    print(f"{len(study.runs)} runs in {len(files)} files: open {arguments.out}/index.html")
+    more = f" and {len(models)} language models" if (models := {row.name for row in study.rows if row.name}) else ""
+    print(f"{len(study.runs)} runs{more} in {len(files)} files: open {arguments.out}/index.html")

@@ -156,7 +156,7 @@ def _origin(study: Study) -> list[str]:
             f"{len(runs)} runs, {paper} of them of the authors' recipes; {hours:.2f} hours of one worker in all, on "
             f"{devices}; hf-ruleextrap {__version__}, torch {torch}."
         )
-    others = sorted({f"{row.name} ({row.source})" for row in study.rows})
+    others = sorted({f"{row.name} ({row.source})" for row in study.rows if row.name})
     if others:
         said.append(f"From other sources: {', '.join(others)}.")
     if study.missing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from hf_ruleextrap.evaluation.llm.table import conditions_table, rates_table, ve
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings, context_words
 from hf_ruleextrap.formal import WordBatch
 from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.report import read_study, write_report
 
 # A busy machine is no failure.
 PATIENT = hypothesis.settings(deadline=None)
@@ -77,6 +79,14 @@ def test_a_run_with_all_controls(tmp_path: Path) -> None:
     assert [row[0] for row in rows] == list(run.conditions)
     assert all(len(row) == len(headings) for row in rows)
     assert evaluation.versions["hf-ruleextrap"]
+    # A report has it in the table of the language, with what needs no model on the same prompts.
+    files = write_report(read_study([tmp_path]), tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    headline = evaluation.columns()["ood_headline"].rate
+    assert headline is not None
+    assert re.search(rf"\| {evaluation.model} .*text protocol 1.*\| {headline:.2f}", text)
+    assert "chance, text protocol 1" in text
+    assert tmp_path / "report" / "index.html" in files
 
 
 def test_a_control_that_cannot_be_is_left_out_and_says_so(tmp_path: Path) -> None:

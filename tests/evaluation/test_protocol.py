@@ -32,7 +32,7 @@ from hf_ruleextrap.languages import get_language, list_languages
 PATIENT = hypothesis.settings(deadline=None)
 
 GOLDEN = Path(__file__).parent / "golden"
-LANGUAGES = st.sampled_from(list_languages())
+LANGUAGES = st.sampled_from(list_languages(tag="paper"))
 
 
 @st.composite
@@ -58,7 +58,7 @@ def shown(turns_or_text: str | tuple[Turn, ...]) -> str:
 
 # What people can read: every language once, each rendering and each context.
 CASES = {
-    **{f"{name}-base": (ProtocolSettings(name, shots=6), 0) for name in list_languages()},
+    **{f"{name}-base": (ProtocolSettings(name, shots=6), 0) for name in list_languages(tag="paper")},
     "anbn-chat": (ProtocolSettings("anbn", shots=6, chat=True), 0),
     "dyck-chat-words-rules": (ProtocolSettings("dyck", shots=4, chat=True, alphabet="words", rules_stated=True), 3),
     "anbn-base-rules": (ProtocolSettings("anbn", shots=6, rules_stated=True), 0),
@@ -217,7 +217,7 @@ def test_a_symbol_that_the_limit_cuts_in_two_is_unfinished() -> None:
 def test_every_alphabet_has_different_texts_for_every_language() -> None:
     assert len(CONTROL_ALPHABETS) == 5
     for name in ALPHABETS:
-        for language in list_languages():
+        for language in list_languages(tag="paper"):
             texts = ProtocolSettings(language, alphabet=name).texts
             assert len(set(texts.values())) == len(get_language(language).alphabet)
 

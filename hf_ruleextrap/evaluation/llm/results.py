@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.evaluate import Sample
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
-from hf_ruleextrap.formal import Rate, Report
+from hf_ruleextrap.formal import Kind, Rate, Report
 
 from .verdict import Verdict
 
@@ -98,16 +98,9 @@ class TextEvaluation(BaseModel):
 
     def columns(self) -> dict[str, Rate]:
         """The greedy rates under the names that a report's columns have; those of ID prompts if they were asked."""
-        found: dict[str, Rate] = {}
-        for condition in (self.main, *(each for each in self.conditions if each.name == ID_PROMPTS)):
-            kind, report = condition.settings.kind, condition.greedy.report
-            first, second = list(report.rules.values())[:2]
-            found[f"{kind}_r1"], found[f"{kind}_finished"] = first.word.all, report.finished
-            if kind == "ood":
-                found |= {"ood_headline": report.headline, "ood_r2_completion": second.completion.all}
-            else:
-                found["id_r2"] = second.word.all
-        return found
+        asked = (self.main, *(each for each in self.conditions if each.name == ID_PROMPTS))
+        parts = [columns_of(condition.settings.kind, condition.greedy.report) for condition in asked]
+        return {name: rate for part in parts for name, rate in part.items()}
 
     def write(self, folder: Path) -> Path:
         """Write the file; it appears whole or not at all."""
@@ -129,6 +122,15 @@ class TextEvaluation(BaseModel):
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise RuleExtrapError(f"{path} cannot be read ({reason}): remove it and evaluate again") from None
+
+
+def columns_of(kind: Kind, report: Report) -> dict[str, Rate]:
+    """The rates of prompts of one kind under the names that a report's columns have."""
+    first, second = list(report.rules.values())[:2]
+    found = {f"{kind}_r1": first.word.all, f"{kind}_finished": report.finished}
+    if kind == "ood":
+        return found | {"ood_headline": report.headline, "ood_r2_completion": second.completion.all}
+    return found | {"id_r2": second.word.all}
 
 
 def read_evaluations(store: str | Path) -> list[TextEvaluation]:

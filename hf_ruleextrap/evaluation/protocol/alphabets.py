@@ -8,12 +8,12 @@ from itertools import product
 from hf_ruleextrap.errors import RuleExtrapError, unknown
 
 ALPHABETS: Mapping[str, tuple[str, ...]] = {
-    "letters": ("a", "b", "c", "d"),
-    "swapped": ("b", "a", "d", "c"),
-    "words": ("dog", "red", "table", "seven"),
-    "brackets": ("(", ")", "[", "]"),
-    "signs": ("=", "+", "&", "/"),
-    "digits": ("1", "2", "3", "4"),
+    "letters": ("a", "b", "c", "d", "e", "f"),
+    "swapped": ("b", "a", "d", "c", "f", "e"),
+    "words": ("dog", "red", "table", "seven", "river", "green"),
+    "brackets": ("(", ")", "[", "]", "{", "}"),
+    "signs": ("=", "+", "&", "/", "*", "%"),
+    "digits": ("1", "2", "3", "4", "5", "6"),
 }
 """By name, the text of a language's first symbol, second symbol, and so on.
 
