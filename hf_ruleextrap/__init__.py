@@ -1,12 +1,15 @@
 """Rule extrapolation in language models, native to the Hugging Face ecosystem.
 
-The names below are loaded when they are first used, so that importing the package costs nothing.
+The names below are loaded when they are first used, so that importing the package costs nothing. It makes transformers'
+Auto classes and ``pipeline`` know the architectures here.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from .registration import register_on_use
 
 if TYPE_CHECKING:
     from hf_ruleextrap.architectures import build_model, list_architectures
@@ -41,6 +44,9 @@ __all__ = [
     "random_conjunction",
     "score",
 ]
+
+
+register_on_use()
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,7 @@ LAYERS = [
     {"formal"},
     {"languages"},
     {"tokenization", "data", "metrics", "models"},
-    {"kernels"},
+    {"kernels", "registration"},
     {"architectures", "completers"},
     {"evaluation"},
     {"train"},

@@ -162,7 +162,9 @@ def _checkpoint(release: Release, arguments: argparse.Namespace) -> _Job:
     from hf_ruleextrap.hub.checkpoint import write_checkpoint
 
     write = partial(write_checkpoint, release.run, organization=arguments.org)
-    opened = 'AutoModelForCausalLM.from_pretrained("{}")'
+    # Without this package installed and imported, the code that the repository brings has to be trusted.
+    trust = ", trust_remote_code=True" if any(release.run.glob("*.py")) else ""
+    opened = f'AutoModelForCausalLM.from_pretrained("{{}}"{trust})'
     return _Job(release.name, "model", release.folder, write, opened, release.branch)
 
 

@@ -1,6 +1,7 @@
 """The architectures that transformers lacks, one file each; a file in this folder is found by being there.
 
-Importing this package makes the Auto classes know them. A checkpoint saved from one of them carries these files,
+Importing this package makes the Auto classes know them, and they import it when they are asked for something after
+``import hf_ruleextrap``. A checkpoint saved from one of them carries these files,
 so that ``AutoModelForCausalLM`` and ``AutoModel`` load it with ``trust_remote_code=True`` where the package is
 not installed.
 """
