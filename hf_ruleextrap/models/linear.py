@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from .base import RuleConfig, RuleForCausalLM
 from .recurrent import RecurrentBackbone, States
@@ -59,20 +60,48 @@ class PositionalLinear(nn.Module):
         nn.init.xavier_uniform_(self.weight)
         nn.init.zeros_(self.bias)
 
-    def forward(self, inputs: Tensor, first: int, last: int) -> Tensor:
-        """(B, last - first, vocab_size), the outputs at these positions, of (B, S, embedding_size) inputs from 0 on."""
-        known = inputs.shape[1]
-        weight = self.weight[:known, :, first:last]
-        ins = torch.arange(known, device=inputs.device)[:, None]
-        outs = torch.arange(first, last, device=inputs.device)
-        seen = ins <= outs if self.causal else ins >= outs
-        weight = weight * seen[:, None, :, None]
-        flat = inputs.flatten(1) @ weight.flatten(2).flatten(0, 1)
-        return flat.view(len(inputs), last - first, -1) + self.bias[first:last]
+    def reach(self, first: int, known: int) -> tuple[int, int]:
+        """The outputs, from one to before the other, that inputs at positions first … first + known - 1 go to."""
+        return (first, len(self.bias)) if self.causal else (0, first + known)
+
+    def matrix(self, first: int, known: int, start: int, stop: int) -> Tensor:
+        """From inputs at positions first … first + known - 1 to outputs at start … stop - 1 within their reach.
+
+        Returns:
+            (known * embedding_size, (stop - start) * vocab_size).
+        """
+        weight = self.weight[first : first + known, :, start:stop]
+        if known > 1:
+            ins = torch.arange(first, first + known, device=weight.device)[:, None]
+            outs = torch.arange(start, stop, device=weight.device)
+            seen = ins <= outs if self.causal else ins >= outs
+            weight = weight * seen[:, None, :, None]
+        return weight.reshape(known * weight.shape[1], (stop - start) * weight.shape[3])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, T, vocab_size), the outputs at the positions of the inputs (B, T, embedding_size), from 0 on."""
+        columns = inputs.shape[1]
+        flat = inputs.flatten(1) @ self.matrix(0, columns, 0, columns)
+        return flat.view(len(inputs), columns, -1) + self.bias[:columns]
+
+    def add(self, sums: Tensor, inputs: Tensor, first: int) -> None:
+        """Add to sums (B, P, vocab_size), in place, what inputs (B, T, embedding_size) from position ``first`` on give."""
+        known, width = min(inputs.shape[1], len(self.bias) - first), sums.shape[2]
+        start, stop = self.reach(first, known)
+        flat, matrix = inputs[:, :known].flatten(1), self.matrix(first, known, start, stop)
+        reached = sums.flatten(1)[:, start * width : stop * width]
+        if flat.dtype == sums.dtype:
+            reached.addmm_(flat, matrix)
+        else:
+            reached.add_(flat @ matrix)
 
 
 class RuleLinearModel(RecurrentBackbone):
-    """Embedding and a linear map over positions. The cache holds each row's embedded tokens and their number."""
+    """Embedding and a linear map over positions.
+
+    The cache holds, for each row, what its tokens so far add up to at each position, (B, max_position_embeddings,
+    vocab_size), and their number (B,). So one more token costs one product with the matrices that start from it.
+    """
 
     config_class = RuleLinearConfig
 
@@ -92,48 +121,59 @@ class RuleLinearModel(RecurrentBackbone):
         Raises:
             ValueError: a row has more tokens than there are positions.
         """
-        batch, columns, width = inputs.shape
-        if states:
-            before, counts = states[0]
-        else:
-            before, counts = inputs.new_zeros(batch, 0, width), torch.zeros(batch, dtype=torch.long)
-        counts = counts.to(inputs.device)
-        added = torch.full_like(counts, columns) if lengths is None else lengths
-        place = counts[:, None] + torch.arange(columns, device=inputs.device)
-        total = max(int((counts + added).max()), int(place.max()) + 1 if lengths is None else 0)
-        limit = self.config.max_position_embeddings
-        if total > limit:
+        columns, limit = inputs.shape[1], self.config.max_position_embeddings
+        counts = states[0][1] if states else torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
+        after = counts + (columns if lengths is None else lengths)
+        if (total := int(after.max())) > limit:
             raise ValueError(
                 f"a sequence of {total} tokens is longer than the {limit} positions of the linear model: "
                 "shorten it, or build the model with a larger max_position_embeddings"
             )
-        # What stands behind a row's tokens is 0, the input of an empty position.
-        is_real = torch.arange(columns, device=inputs.device) < added[:, None]
-        everything = inputs.new_zeros(batch, max(total, before.shape[1]) + 1, width)
-        everything = everything.index_put((_rows(before), _columns(before)), before)
-        # Pads go to the last column, which is then cut off.
-        target = torch.where(is_real, place, everything.shape[1] - 1)
-        everything = everything.index_put((_rows(inputs), target), inputs)[:, :-1]
-        if stateful and self.config.read == "last":
-            logits = self.linear(everything, limit - 1, limit).expand(-1, columns, -1)
-        elif bool((counts == counts[0]).all()):
-            first = int(counts[0])
-            logits = self.linear(everything, first, min(first + columns, limit))
-            if logits.shape[1] < columns:
-                logits = torch.nn.functional.pad(logits, (0, 0, 0, columns - logits.shape[1]))
+        if lengths is not None:
+            # What stands behind a row's tokens is 0, the input of an empty position.
+            real = torch.arange(columns, device=inputs.device) < lengths[:, None]
+            inputs = (inputs * real[..., None])[:, : max(1, int(lengths.max()))]
+        if not stateful:
+            return _widened(self.linear(inputs), columns), []
+        sums = self._sums(inputs, states)
+        first, last = (int(count) for count in counts.aminmax())
+        if first == last:
+            self.linear.add(sums, inputs, first)
         else:
-            logits = self.linear(everything, 0, everything.shape[1])
-            index = place.clamp(max=everything.shape[1] - 1)
-            logits = logits[torch.arange(batch, device=index.device)[:, None], index]
-        return logits, [(everything, counts + added)]
+            for place in counts.unique().tolist():
+                rows = counts == place
+                part = sums[rows]
+                self.linear.add(part, inputs[rows], place)
+                sums[rows] = part
+        return self._read(sums, counts, first == last, columns).to(inputs.dtype), [(sums, after)]
+
+    def _sums(self, inputs: Tensor, states: Sequence[States]) -> Tensor:
+        """What there is so far, to be added to in place; in single precision at least, for it is added to often."""
+        if not states:
+            kind = torch.promote_types(inputs.dtype, torch.float32)
+            return self.linear.bias.to(kind).expand(len(inputs), -1, -1).clone()
+        sums = states[0][0]
+        # Torch keeps apart what was made in its inference mode; and gradients go through what is left as it was.
+        usable = not torch.is_grad_enabled() and sums.is_inference() == torch.is_inference_mode_enabled()
+        return sums if usable else sums.clone()
+
+    def _read(self, sums: Tensor, counts: Tensor, level: bool, columns: int) -> Tensor:
+        """The outputs of the last so many columns; a copy, since the sums go on."""
+        limit = sums.shape[1]
+        if self.config.read == "last":
+            return sums[:, -1:].expand(-1, columns, -1).clone()
+        if level:
+            first = int(counts[0])
+            return _widened(sums[:, first : first + columns].clone(), columns)
+        places = counts[:, None] + torch.arange(columns, device=counts.device)
+        rows = torch.arange(len(counts), device=counts.device)[:, None]
+        return sums[rows, places.clamp(max=limit - 1)]
 
 
-def _rows(tensor: Tensor) -> Tensor:
-    return torch.arange(tensor.shape[0], device=tensor.device)[:, None]
-
-
-def _columns(tensor: Tensor) -> Tensor:
-    return torch.arange(tensor.shape[1], device=tensor.device)
+def _widened(logits: Tensor, columns: int) -> Tensor:
+    """The same with zeros at the columns behind every row's tokens."""
+    missing = columns - logits.shape[1]
+    return pad(logits, (0, 0, 0, missing)) if missing else logits
 
 
 class RuleLinearForCausalLM(RuleForCausalLM):

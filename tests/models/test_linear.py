@@ -73,3 +73,100 @@ def test_the_default_form_reads_each_position(language: str) -> None:
     model = build_model("linear", language=language, seed=0).eval()
     prompts = get_language(language).prompts("ood", limit=8)
     assert len(set(LocalModel(model, get_language(language)).complete(prompts, max_new_symbols=8).words)) > 1
+
+
+def expected(model, row: list[int], place: int) -> torch.Tensor:
+    """By definition, what the tokens of one row so far give at a position."""
+    linear, causal = model.model.linear, model.config.causal
+    seen = [s for s in range(len(row)) if (s <= place if causal else s >= place)]
+    embedded = model.model.embed_tokens(torch.tensor(row))
+    return linear.bias[place] + sum((embedded[s] @ linear.weight[s, :, place] for s in seen), torch.zeros(6))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("read", ["current", "last"])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("real", [1.0, 0.6])
+def test_the_state_gives_what_all_tokens_so_far_give(causal: bool, read: str, real: float) -> None:
+    """Chunks and single tokens onto the cache; with pads anywhere, so that rows have unequal numbers of tokens."""
+    model = build_model("linear", vocab_size=6, seed=0, causal=causal, read=read, max_position_embeddings=12).eval()
+    torch.nn.init.normal_(model.model.linear.bias)
+    rng = torch.Generator().manual_seed(1)
+    ids = torch.randint(3, 6, (5, 12), generator=rng)
+    mask = (torch.rand(5, 12, generator=rng) < real).long()
+    rows: list[list[int]] = [[] for _ in ids]
+    cache, start, checked = None, 0, 0
+    for end in (4, 5, 6, 7, 10, 11, 12):
+        out = model(ids[:, start:end], attention_mask=mask[:, :end], past_key_values=cache, use_cache=True)
+        new = [[column for column in range(start, end) if mask[row, column]] for row in range(5)]
+        before = [len(row) for row in rows]
+        for row, columns in enumerate(new):
+            rows[row] += ids[row, columns].tolist()
+        for row, columns in enumerate(new):
+            for nth, column in enumerate(columns):
+                place = 11 if read == "last" else before[row] + nth
+                torch.testing.assert_close(out.logits[row, column - start], expected(model, rows[row], place))
+                checked += 1
+        cache, start = out.past_key_values, end
+    assert checked == mask.sum()
+
+
+@pytest.mark.parametrize("size", ["mini", "paper"])
+def test_completions_are_those_without_a_cache(size: str) -> None:
+    model = build_model("linear", vocab_size=6, size=size, seed=3).eval()
+    torch.nn.init.normal_(model.model.linear.bias)
+    ids = torch.randint(3, 6, (7, 9), generator=torch.Generator().manual_seed(0))
+    level, ragged = torch.ones_like(ids), (torch.arange(9) >= torch.arange(7)[:, None]).long()
+    for mask in (level, ragged):
+        made = [
+            model.generate(
+                ids, attention_mask=mask, max_new_tokens=60, min_new_tokens=60, do_sample=False, use_cache=use
+            )
+            for use in (True, False)
+        ]
+        assert made[0].equal(made[1])
+        assert len(made[0].unique()) > 2
+
+
+def test_gradients_through_the_cache_are_those_of_the_whole() -> None:
+    model = build_model("linear", vocab_size=6, seed=0).eval()
+    ids = torch.tensor([[BOS, 3, 5, 4, 3], [BOS, 4, 4, 4, EOS]])
+    weights = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
+    (model(ids, use_cache=False).logits * weights).sum().backward()
+    whole = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    model.zero_grad()
+    cache, steps = None, []
+    for chunk in ids.split([2, 1, 1, 1], dim=1):
+        out = model(chunk, past_key_values=cache, use_cache=True)
+        cache = out.past_key_values
+        steps.append(out.logits)
+    (torch.cat(steps, dim=1) * weights).sum().backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, whole[name])
+
+
+def test_a_state_goes_on_in_any_mode_and_leaves_earlier_outputs_alone() -> None:
+    model = build_model("linear", vocab_size=6, seed=0, causal=False).eval()
+    ids = torch.tensor([[BOS, 3, 5, 4]])
+    with torch.inference_mode():
+        out = model(ids, use_cache=True)
+    earlier = out.logits.clone()
+    step = torch.tensor([[4]])
+    with torch.no_grad():
+        later = model(step, past_key_values=out.past_key_values)
+    torch.testing.assert_close(later.logits[0, 0], expected(model, [BOS, 3, 5, 4, 4], 4))
+    assert model(step, past_key_values=later.past_key_values).logits.requires_grad
+    assert out.logits.equal(earlier)
+
+
+@torch.no_grad()
+def test_in_half_precision_the_sums_are_not_rounded_at_each_token() -> None:
+    model = build_model("linear", vocab_size=6, seed=0, max_position_embeddings=400).eval().bfloat16()
+    ids = torch.randint(3, 6, (4, 400), generator=torch.Generator().manual_seed(0))
+    cache = model(ids[:, :1], use_cache=True).past_key_values
+    for column in range(1, 399):
+        model(ids[:, column : column + 1], past_key_values=cache)
+    stepped = model(ids[:, 399:], past_key_values=cache).logits
+    assert stepped.dtype == torch.bfloat16
+    exact = model.float()(ids, use_cache=False).logits[:, 399:]
+    assert (stepped.float() - exact).abs().max() <= 0.01 * exact.abs().max()
