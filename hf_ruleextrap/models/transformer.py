@@ -18,7 +18,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .base import RuleConfig, RuleForCausalLM, RulePreTrainedModel, real_tokens
 
-POSITIONS = ("none", "sinusoidal", "learned", "rotary", "alibi")
+POSITIONS = ("none", "paper", "sinusoidal", "learned", "rotary", "alibi")
 # The longest wavelength, over 2 pi, of sinusoidal and rotary positions.
 WAVELENGTH = 10_000.0
 
@@ -35,8 +35,8 @@ class RuleTransformerConfig(RuleConfig):
             feed-forward activations, and the output of both sublayers.
         layer_norm_eps: added to the variance in each layer norm.
         norm_placement: "post" (the paper's) or "pre"; "pre" has one more norm after the last layer.
-        positions: "none", "sinusoidal" (added, Vaswani et al. 2017), "learned" (added), "rotary" (Su et al. 2021)
-            or "alibi" (Press et al. 2022).
+        positions: "none", "paper" (the same: in the authors' code none reaches the model), "sinusoidal" (added,
+            Vaswani et al. 2017), "learned" (added), "rotary" (Su et al. 2021) or "alibi" (Press et al. 2022).
         max_position_embeddings: size of the table of learned positions; the others have no limit.
     """
 

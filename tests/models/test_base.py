@@ -92,7 +92,7 @@ def test_the_state_after_padded_rows_is_that_of_the_rows_alone():
         (RuleLSTMConfig, {"tie_word_embeddings": True}, "embedding_size 10 differs from hidden_size 64"),
         (RuleLSTMConfig, {"eos_token_id": 5}, "eos_token_id is 5: give an id from 0 to 4"),
         (RuleTransformerConfig, {"num_attention_heads": 3}, "give one of 1, 2, 5, 10"),
-        (RuleTransformerConfig, {"positions": "rope"}, "give one of none, sinusoidal, learned, rotary, alibi"),
+        (RuleTransformerConfig, {"positions": "rope"}, "give one of none, paper, sinusoidal, learned, rotary, alibi"),
         (RuleTransformerConfig, {"positions": None}, "positions is None"),
         (RuleTransformerConfig, {"norm_placement": "both"}, "give one of post, pre"),
         (RuleTransformerConfig, {"positions": "rotary", "num_attention_heads": 10}, "10 / 10 = 1 is odd"),

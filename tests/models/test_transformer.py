@@ -167,3 +167,14 @@ def test_with_dropout_the_mean_output_and_gradient_are_torch_s() -> None:
     torch.testing.assert_close(
         ours.attention.qkv.weight.grad, theirs.self_attn.in_proj_weight.grad, atol=2e-3, rtol=0.1
     )
+
+
+@torch.no_grad()
+def test_the_paper_s_positions_are_none() -> None:
+    ids = torch.tensor([[1, 3, 4, 4, 5]])
+    none, paper = (
+        build_model("transformer", vocab_size=6, seed=0, positions=kind).eval() for kind in ("none", "paper")
+    )
+    assert list(none.state_dict()) == list(paper.state_dict())
+    assert none(ids).logits.equal(paper(ids).logits)
+    assert paper.generate(ids, max_new_tokens=5).equal(none.generate(ids, max_new_tokens=5))
