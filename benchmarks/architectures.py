@@ -9,6 +9,9 @@ sides run in one process, in turn, after a step that does not count.
 
 The peers are needed: ``pip install mambapy xlstm``.
 
+Beside the ratio stands how long this machine's memory takes for what AdamW alone has to move: for each parameter of four
+bytes the weight, its gradient and two moments, read, and all but the gradient written. A step cannot be quicker than that.
+
 Then greedy completion of all 256 prompts to 256 tokens with the model's state, beside reading each prefix anew.
 """
 
@@ -145,10 +148,24 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def completion(name: str, prompts: Tensor, symbols: int) -> tuple[float, float]:
+def median_seconds(work: Callable[[], object], repeats: int) -> float:
+    """Of several times, after one that does not count."""
+    work()
+    return statistics.median(seconds(work) for _ in range(repeats))
+
+
+def bandwidth() -> float:
+    """Bytes per second that this machine moves from memory to memory, read and written ones together."""
+    source = torch.ones(1 << 26)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / median_seconds(lambda: target.copy_(source), 5)
+
+
+def completion(name: str, prompts: Tensor, symbols: int, repeats: int) -> tuple[float, float]:
     """Seconds to complete the prompts with the model's state, and to compute the same prefixes anew at each step.
 
-    The second is the mean over five lengths times the number of steps, without what `generate` adds to it.
+    The second is without what `generate` adds to it. It is measured at nine lengths; between two of them the cost is
+    taken to be linear (the trapezoid rule: a mean of the lengths would overstate a cost that grows with the square).
     """
     positions = {"max_position_embeddings": prompts.shape[1] + symbols} if name == "linear" else {}
     model = build_model(name, vocab_size=VOCAB, size="paper", seed=0, **positions).eval()
@@ -160,38 +177,55 @@ def completion(name: str, prompts: Tensor, symbols: int) -> tuple[float, float]:
             return model.generate(prompts, attention_mask=mask, do_sample=False, use_cache=True, **limits)
 
         words = complete()
-        cached = statistics.median(seconds(complete) for _ in range(3))
-        lengths = np.linspace(prompts.shape[1], words.shape[1] - 1, 5).astype(int)
-        steps = [seconds(lambda: model(words[:, :length], use_cache=False)) for length in lengths]  # noqa: B023
-    return cached, statistics.mean(steps) * symbols
+        lengths = np.linspace(prompts.shape[1], words.shape[1] - 1, 9).round().astype(int)
+
+        def anew(length: int) -> float:
+            return median_seconds(lambda: model(words[:, :length], use_cache=False), repeats)
+
+        cached, steps = median_seconds(complete, repeats), np.array([anew(length) for length in lengths])
+    between = np.diff(lengths)
+    return cached, float((steps[:-1] + steps[1:]) @ between / 2 / between.sum() * symbols)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", choices=PEERS, nargs="*", default=list(PEERS))
-    parser.add_argument("--skip-completion", action="store_true")
+    parser.add_argument("--skip", choices=("steps", "completion"))
     arguments = parser.parse_args()
+    if arguments.skip != "steps":
+        compare_steps(arguments.only, arguments.repeats)
+    if arguments.skip != "completion":
+        compare_completion(arguments.only, arguments.repeats)
+
+
+def compare_steps(names: list[str], repeats: int) -> None:
     anbn = get_language("anbn")
-    words = WordBatch.from_strings(list(anbn.words(256)))
-    rows = torch.from_numpy(token_rows(words, anbn))
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; a training step, {tuple(rows.shape)} tokens")
-    print(f"{'':12} {'ours [s]':>9} {'peer [s]':>9} {'ratio':>6}")
-    for name in arguments.only:
+    rows = torch.from_numpy(token_rows(WordBatch.from_strings(list(anbn.words(256))), anbn))
+    speed = bandwidth()
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, memory {speed / 1e9:.1f} GB/s; "
+        f"a training step, {tuple(rows.shape)} tokens"
+    )
+    print(f"{'':12} {'ours [s]':>9} {'peer [s]':>9} {'ratio':>6} {'AdamW [s]':>10}")
+    for name in names:
         ours, theirs = our_step(name, rows), peer_step(PEERS[name](), rows)
         ours(), theirs()
-        pairs = [(seconds(ours), seconds(theirs)) for _ in range(arguments.repeats)]
+        pairs = [(seconds(ours), seconds(theirs)) for _ in range(repeats)]
         mine, other = (statistics.median(side) for side in zip(*pairs, strict=True))
-        print(f"{name:12} {mine:9.3f} {other:9.3f} {other / mine:6.1f}", flush=True)
-    if arguments.skip_completion:
-        return
+        least = 28 * build_model(name, vocab_size=VOCAB, size="paper").num_parameters() / speed
+        print(f"{name:12} {mine:9.3f} {other:9.3f} {other / mine:6.1f} {least:10.4f}", flush=True)
+
+
+def compare_completion(names: list[str], repeats: int) -> None:
+    anbn = get_language("anbn")
     prompts = anbn.prompts().words
     ids = torch.from_numpy(np.column_stack([np.ones(len(prompts), np.int64), encode(prompts, anbn)]))
-    print(f"greedy completion of {len(ids)} prompts to 256 tokens")
+    print(f"greedy completion of {len(ids)} prompts to 256 tokens, {torch.get_num_threads()} threads")
     print(f"{'':12} {'state [s]':>9} {'anew [s]':>9} {'ratio':>6}")
-    for name in arguments.only:
-        cached, plain = completion(name, ids, 256 - ids.shape[1])
-        print(f"{name:12} {cached:9.2f} {plain:9.1f} {plain / cached:6.1f}", flush=True)
+    for name in names:
+        cached, plain = completion(name, ids, 256 - ids.shape[1], repeats)
+        print(f"{name:12} {cached:9.3f} {plain:9.2f} {plain / cached:6.1f}", flush=True)
 
 
 if __name__ == "__main__":
