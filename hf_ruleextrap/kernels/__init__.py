@@ -7,8 +7,10 @@ everything to plain torch; the name of a kernel's package there asks for that on
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 from collections.abc import Callable
+from functools import cache, wraps
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,35 +18,44 @@ from hf_ruleextrap.errors import RuleExtrapError
 
 _SWITCH = "HF_RULEEXTRAP_KERNELS"
 _SCAN = "mamba_selective_scan"
-# What transformers wraps in a search for CUDA packages, and in a warning where it finds none.
-_WRAPPED = ("mamba_inner_fn", "causal_conv1d_fn", "causal_conv1d_update", "mamba_selective_state_update")
+# What transformers takes from a CUDA package, whatever the device, or else wraps in a warning.
+_FROM = {
+    _SCAN: "mamba_ssm",
+    "mamba_inner_fn": "mamba_ssm",
+    "mamba_selective_state_update": "mamba_ssm",
+    "causal_conv1d_fn": "causal_conv1d",
+    "causal_conv1d_update": "causal_conv1d",
+}
 _CHUNKS = "mlstm_chunks"
 _original: dict[str, Any] = {}
 
 # What can be asked for by name, and how to get it.
 _PACKAGES = {"numba": "numba", "mamba_ssm": "hf-ruleextrap[mamba]", "mlstm_kernels": "hf-ruleextrap[xlstm]"}
 
+_logger = logging.getLogger(__name__)
+
 
 def use_kernels(use: bool | None = None) -> bool:
     """Let Mamba's selective scan and the mLSTM run by compiled kernels where there are any, or by plain torch.
 
-    Mamba's is a compiled loop of ours, on a CPU where mamba-ssm's own kernels are not; the mLSTM's are those of the
-    package ``xlstm``, on CUDA. It is what `build_model`, the training and the evaluation call; a model needs no
-    change, before or after.
+    Mamba's is a compiled loop of ours on a CPU, mamba-ssm's own kernels on CUDA where they are installed, and chunks in
+    torch elsewhere; the mLSTM's are those of the package ``xlstm``, on CUDA. It is what `build_model`, the training and
+    the evaluation call; a model needs no change, before or after. Packages that are missing are one line in the log.
 
     Args:
         use: on or off; None for what the environment says in ``HF_RULEEXTRAP_KERNELS``: 0 for off, 1 (the default)
             for on, or the package that must be used (numba, mamba_ssm or mlstm_kernels).
 
     Returns:
-        Whether our scan is on. It stays off where mamba-ssm's own kernels are, and without numba, where transformers'
-        own loop runs.
+        Whether our scan is on. It stays off without numba, where transformers' own loop runs.
 
     Raises:
         RuleExtrapError: the environment asks for a package that is not here, or that is unknown.
     """
     if use is None:
         use = _asked_for()
+    if use:
+        _say_once(tuple(package for package in _PACKAGES if find_spec(package) is None))
     _replace_mlstm(use)
     return _replace_scan(use)
 
@@ -59,7 +70,7 @@ def kernels_found() -> dict[str, str]:
     if _cuda() and find_spec("mamba_ssm") and find_spec("causal_conv1d"):
         mamba = "mamba-ssm and causal-conv1d (CUDA)"
     elif scan:
-        mamba = "compiled scan (CPU, fp32), else transformers' loop"
+        mamba = "compiled scan (CPU), else chunks in torch"
     else:
         mamba = "transformers' loop"
     kernel = _mlstm_over() if _asked_for() else None
@@ -87,21 +98,39 @@ def _cuda() -> bool:
     return torch.cuda.is_available()
 
 
+@cache
+def _say_once(missing: tuple[str, ...]) -> None:
+    if missing:
+        named = ", ".join(f"{package} (pip install '{_PACKAGES[package]}')" for package in missing)
+        _logger.info("not installed, so computed in other ways with equal results: %s", named)
+
+
 def _replace_scan(use: bool) -> bool:
     from transformers.models.mamba import modeling_mamba as mamba
 
-    for name in (_SCAN, *_WRAPPED):
-        _original.setdefault(name, getattr(mamba, name))
-    use = use and find_spec("numba") is not None and find_spec("mamba_ssm") is None
-    replaced = {name: _original[name] for name in (_SCAN, *_WRAPPED)}
-    if use:
+    use = use and find_spec("numba") is not None
+    for name in _FROM:
+        original = _original.setdefault(name, getattr(mamba, name))
+        setattr(mamba, name, _by_device(name) if use else original)
+    return use
+
+
+def _by_device(name: str) -> Callable[..., Any]:
+    """A function of transformers' Mamba: on CUDA by its package where that is installed, elsewhere without it."""
+    original = _original[name]
+    plain = inspect.unwrap(original)
+    if name == _SCAN:
         from .selective_scan import over
 
-        replaced = {name: inspect.unwrap(function) for name, function in replaced.items()}
-        replaced[_SCAN] = over(replaced[_SCAN])
-    for name, function in replaced.items():
-        setattr(mamba, name, function)
-    return use
+        plain = over(plain)
+    if not (_cuda() and find_spec(_FROM[name])):
+        return plain
+
+    @wraps(plain)
+    def chosen(first: Any, *args: Any, **kwargs: Any) -> Any:
+        return (original if first.is_cuda else plain)(first, *args, **kwargs)
+
+    return chosen
 
 
 def _replace_mlstm(use: bool) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 from transformers import MambaConfig, MambaForCausalLM
 
-from hf_ruleextrap.kernels import kernels_found, use_kernels
-from hf_ruleextrap.kernels.selective_scan import selective_scan
+from hf_ruleextrap import kernels
+from hf_ruleextrap.kernels import chunked_scan, kernels_found, use_kernels
+from hf_ruleextrap.kernels.selective_scan import over, selective_scan
 
 CLOSE = 1e-5
 
@@ -37,8 +42,9 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
     return float((ours - theirs).abs().max() / (theirs.abs().max() + 1e-12))
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 5, 40, 16), (2, 8, 258, 3)])
-def test_forward_and_gradient_are_the_definition_s(shape: tuple[int, int, int, int]) -> None:
+@pytest.mark.parametrize("ours", [selective_scan, chunked_scan.selective_scan], ids=["compiled", "chunked"])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 1, 2, 3), (3, 5, 40, 16), (2, 8, 258, 3)])
+def test_forward_and_gradient_are_the_definition_s(shape: tuple[int, int, int, int], ours: Callable) -> None:
     rows, channels, length, size = shape
     rng = torch.Generator().manual_seed(0)
     inputs = [
@@ -50,14 +56,14 @@ def test_forward_and_gradient_are_the_definition_s(shape: tuple[int, int, int, i
     ]
     weights = torch.randn(rows, channels, length, generator=rng), torch.randn(rows, channels, size, generator=rng)
     gradients, outputs = [], []
-    for scan in (selective_scan, sequential):
+    for scan in (ours, sequential):
         leaves = [tensor.clone().requires_grad_() for tensor in inputs]
         made = scan(*leaves)
         sum((output * weight).sum() for output, weight in zip(made, weights, strict=True)).backward()
         outputs.append(made)
         gradients.append([leaf.grad for leaf in leaves])
-    for ours, theirs in (*zip(*outputs, strict=True), *zip(*gradients, strict=True)):
-        assert relative(ours, theirs) < CLOSE
+    for found, expected in (*zip(*outputs, strict=True), *zip(*gradients, strict=True)):
+        assert relative(found, expected) < CLOSE
 
 
 def mamba() -> MambaForCausalLM:
@@ -89,9 +95,79 @@ def test_a_checkpoint_does_not_know_of_it() -> None:
     assert states[0][0].startswith("transformers.")
 
 
-def test_half_precision_and_other_types_take_the_plain_path() -> None:
-    use_kernels(True)
-    assert mamba().bfloat16()(torch.randint(3, 8, (1, 5))).logits.isfinite().all()
+def test_strong_decay_and_long_sequences_are_no_trouble_for_the_chunks() -> None:
+    """In fp64, and with decays of exp(-700): a scan that divides by their product would give NaN."""
+    rng = torch.Generator().manual_seed(0)
+    x, b, c = (torch.randn(1, n, 300, generator=rng, dtype=torch.float64) for n in (2, 4, 4))
+    dt, a = 700 * torch.rand_like(x), -torch.ones(2, 4, dtype=torch.float64)
+    inputs = (x, dt, a, b.transpose(1, 2), c.transpose(1, 2))
+    for ours, theirs in zip(chunked_scan.selective_scan(*inputs), sequential(*inputs), strict=True):
+        assert ours.dtype == torch.float64
+        assert relative(ours, theirs) < 1e-12
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_transformers_model_in_other_precisions(kind: torch.dtype) -> None:
+    """fp64 equals transformers' loop; half precision is computed in fp32, so that it is nearer to the truth."""
+    ids = torch.randint(3, 8, (2, 70), generator=torch.Generator().manual_seed(0))
+    found, weights = [], mamba().to(kind).state_dict()
+    for use, precision in ((True, kind), (False, kind), (False, torch.float64)):
+        use_kernels(use)
+        model = mamba().to(precision)
+        model.load_state_dict(weights)
+        out = model(ids, labels=ids, use_cache=False)
+        out.loss.backward()
+        found.append([out.logits.detach().double(), *(p.grad.double() for p in model.parameters())])
+    errors = [[relative(one, true) for one, true in zip(side, found[2], strict=True)] for side in found[:2]]
+    if kind == torch.float64:
+        assert max(errors[0]) < 1e-6
+    else:
+        assert sum(errors[0]) <= 1.1 * sum(errors[1])
+
+
+def test_what_is_compiled_takes_transformers_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert over(lambda *_, **__: "plain")(*(torch.ones(1, 1, 1) for _ in range(5))) == "plain"
+
+
+def test_with_mamba_ssm_a_cpu_keeps_the_compiled_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernels run on CUDA only; transformers would take them everywhere."""
+    from transformers.models.mamba import modeling_mamba
+
+    def found(name: str) -> object:
+        return object() if name in ("mamba_ssm", "causal_conv1d") else importlib.util.find_spec(name)
+
+    def fused_over(function: Callable) -> Callable:
+        """As in transformers: the package's function, around torch's."""
+        return functools.wraps(function)(lambda *_, **__: "fused")
+
+    use_kernels(False)
+    expected = mamba()(ids := torch.randint(3, 8, (2, 9))).logits
+    monkeypatch.setattr(kernels, "find_spec", found)
+    monkeypatch.setattr(kernels, "_cuda", lambda: True)
+    for name in kernels._FROM:
+        monkeypatch.setitem(kernels._original, name, fused_over(kernels._original[name]))
+    assert use_kernels(True)
+    assert relative(mamba()(ids).logits, expected) < CLOSE
+    for name in kernels._FROM:
+        assert getattr(modeling_mamba, name)(SimpleNamespace(is_cuda=True)) == "fused"
+    monkeypatch.undo()
+    use_kernels(False)
+    assert relative(mamba()(ids).logits, expected) == 0
+
+
+def test_what_is_not_installed_is_said_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(
+        kernels, "find_spec", lambda name: None if name == "mamba_ssm" else importlib.util.find_spec("numba")
+    )
+    kernels._say_once.cache_clear()
+    with caplog.at_level(logging.INFO, logger="hf_ruleextrap.kernels"):
+        for use in (False, True, True):
+            use_kernels(use)
+    said = [record.getMessage() for record in caplog.records if record.name == "hf_ruleextrap.kernels"]
+    assert said == [
+        "not installed, so computed in other ways with equal results: mamba_ssm (pip install 'hf-ruleextrap[mamba]')"
+    ]
 
 
 def test_not_a_number_stays_visible() -> None:
