@@ -6,16 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from hf_ruleextrap.architectures import list_architectures
+from hf_ruleextrap.architectures import get_preset, list_architectures
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.run import run
 
+EVERY = [(name, size) for name in list_architectures() for size in get_preset(name).sizes]
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list_architectures())
-def test_200_steps_reach_the_floor_plus_20_percent(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "size"), EVERY)
+def test_200_steps_reach_the_floor_plus_20_percent(name: str, size: str, tmp_path: Path) -> None:
     values = {
         "architecture": name,
+        "size": size,
         "max_length": 16,
         "disjoint": False,
         "train_size": 64,

@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from hf_ruleextrap.architectures import build_model, list_architectures
+from hf_ruleextrap import get_language
+from hf_ruleextrap.architectures import build_model, get_preset, list_architectures
+from hf_ruleextrap.tokenization import build_tokenizer
+
+EVERY = [(name, size) for name in list_architectures() for size in get_preset(name).sizes]
 
 # The package may be installed in this environment; the stranger must not find it.
 STRANGER = """
@@ -25,7 +29,7 @@ class Blocker:
 sys.meta_path.insert(0, Blocker())
 import json
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, pipeline
 
 folder, trusts = sys.argv[1], sys.argv[2] == "yes"
 ids = torch.tensor(json.loads(sys.argv[3]))
@@ -44,8 +48,10 @@ with torch.no_grad():
 out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False)
 model.save_pretrained(sys.argv[4])
 assert AutoModelForCausalLM.from_pretrained(sys.argv[4], trust_remote_code=True)(ids).logits.equal(logits)
+pipe = pipeline("text-generation", model=folder, trust_remote_code=True)
+texts = [made[0]["generated_text"] for made in pipe(["aab", "c"], max_new_tokens=4, batch_size=2)]
 assert not any(name.split(".")[0] == "hf_ruleextrap" for name in sys.modules)
-print(json.dumps({"logits": logits.tolist(), "generated": out.tolist()}))
+print(json.dumps({"logits": logits.tolist(), "generated": out.tolist(), "texts": texts}))
 """
 
 
@@ -66,16 +72,19 @@ def stranger(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
-@pytest.mark.parametrize("name", list_architectures())
-def test_a_stranger_loads_and_generates(name, tmp_path):
-    model = build_model(name, vocab_size=6, seed=0).eval()
+@pytest.mark.parametrize(("name", "size"), EVERY)
+def test_a_stranger_loads_and_generates(name, size, tmp_path):
+    language = get_language("anbncn")
+    model = build_model(name, language=language, size=size, seed=0).eval()
     model.save_pretrained(tmp_path / "checkpoint")
+    build_tokenizer(language).save_pretrained(tmp_path / "checkpoint")
     ids = torch.tensor([[1, 3, 4], [1, 5, 5]])
     run = stranger(tmp_path, str(tmp_path / "checkpoint"), "yes", json.dumps(ids.tolist()), str(tmp_path / "again"))
     assert run.returncode == 0, run.stderr
     backbone, result = run.stdout.splitlines()[-2:]
     assert backbone == type(model.base_model).__name__
     found = json.loads(result)
+    assert [text.startswith(prompt) for text, prompt in zip(found["texts"], ("aab", "c"), strict=True)] == [True, True]
     with torch.no_grad():
         torch.testing.assert_close(torch.tensor(found["logits"]), model(ids).logits)
     options = {"max_new_tokens": 6, "do_sample": False}
