@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,6 +31,23 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "bool": bool,
     "str": str,
     "None": type(None),
+}
+# Fields of which transformers accepts a value that makes no model; an alias counts as the field that it stands for.
+_AT_LEAST_1 = {
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "num_heads",
+    "head_dim",
+    "max_position_embeddings",
+    "state_size",
+    "conv_kernel",
+    "expand",
+    "n_groups",
+    "chunk_size",
+    "time_step_rank",
 }
 _FOREIGN_HINT = "A causal model type of transformers works too, with its sizes as overrides"
 
@@ -104,10 +123,8 @@ def architecture_config(
         raise RuleExtrapError(f"vocab_size is {vocab_size!r}: give 3 for the special tokens plus the alphabet's size")
     multiple = fields.pop("vocab_multiple", 1)
     vocab_size = -(-vocab_size // multiple) * multiple
-    try:
+    with _one_line(name, overrides):
         return config_class(**{**fields, **overrides, **_SPECIAL_IDS, "vocab_size": vocab_size})
-    except (TypeError, ValueError) as error:
-        raise _one_line(name, error) from error
 
 
 def build_model(
@@ -151,6 +168,9 @@ def build_model(
     if parameters is not None:
         overrides |= fit_parameters(name, parameters, size=size, vocab_size=vocab_size, overrides=overrides)
     config = architecture_config(name, size=size, vocab_size=vocab_size, overrides=overrides)
+    with _one_line(name, overrides):
+        # Whatever is wrong is found before anything is allocated.
+        _check_memory(count_parameters(config))
 
     import torch
     from transformers import AutoModelForCausalLM
@@ -159,10 +179,8 @@ def build_model(
         if seed is not None:
             # torch.manual_seed would also seed the accelerators, which are not forked.
             torch.default_generator.manual_seed(seed)
-        try:
+        with _one_line(name, overrides):
             return AutoModelForCausalLM.from_config(config)
-        except ValueError as error:
-            raise _one_line(name, error) from error
 
 
 def fit_parameters(
@@ -186,12 +204,22 @@ def fit_parameters(
         The fields found; overrides for `build_model`.
 
     Raises:
-        RuleExtrapError: a model type of transformers, whose widths are not known here; a field that is to be found and
-            overridden; or no width comes near enough (the message gives the nearest).
+        RuleExtrapError: a budget that is no number of parameters; a model type of transformers, whose widths are not
+            known here; a field that is to be found and overridden; or no width comes near enough (the message gives
+            the nearest).
 
     >>> fit_parameters("lstm", 20_000, vocab_size=5)
     {'hidden_size': 61, 'embedding_size': 17}
     """
+    if not _is(parameters, int) or parameters < 1:
+        raise RuleExtrapError(f"parameters is {parameters!r}: give an integer of at least 1")
+    if name not in list_architectures():
+        # A name that nobody knows is told so first.
+        _config_class(name)
+        raise RuleExtrapError(
+            f"parameters works for presets only ({', '.join(list_architectures())}), and {name!r} is a model type of "
+            "transformers: give its sizes as overrides instead"
+        )
     preset = get_preset(name)
     (field, step), *_ = preset.fit["width"].items()
     scaled = preset.fit.get("with", {})
@@ -201,9 +229,9 @@ def fit_parameters(
             raise RuleExtrapError(f"parameters decides {key} of {name}: give one of the two")
 
     def count(found: Mapping[str, Any]) -> int:
-        return count_parameters(
-            architecture_config(name, size=size, vocab_size=vocab_size, overrides={**given, **found})
-        )
+        config = architecture_config(name, size=size, vocab_size=vocab_size, overrides={**given, **found})
+        with _one_line(name, given):
+            return count_parameters(config)
 
     def wide(steps: int) -> dict[str, Any]:
         width = steps * step
@@ -317,6 +345,8 @@ def _check_overrides(name: str, config_class: type[PreTrainedConfig], overrides:
             raise RuleExtrapError(
                 f"{key} of {name} is {value!r}, of type {type(value).__name__}: give {' or '.join(kinds)}"
             )
+        if config_class.attribute_map.get(key, key) in _AT_LEAST_1 and _is(value, int) and value < 1:
+            raise RuleExtrapError(f"{key} of {name} is {value}: give an integer of at least 1")
 
 
 def _is(value: object, kind: type | tuple[type, ...]) -> bool:
@@ -324,5 +354,34 @@ def _is(value: object, kind: type | tuple[type, ...]) -> bool:
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
-def _one_line(name: str, error: Exception) -> RuleExtrapError:
-    return RuleExtrapError(f"architecture {name!r} cannot be built: {' '.join(str(error).split())}")
+def _check_memory(parameters: int) -> None:
+    """Raise ValueError for more parameters than this machine's memory can hold in single precision."""
+    # Only POSIX says how much there is.
+    if not hasattr(os, "sysconf"):
+        return
+    needed, held = 4 * parameters, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > held:
+        raise ValueError(
+            f"its {parameters:,} parameters take {needed / 2**30:,.0f} GiB, and this machine has {held / 2**30:,.0f}: "
+            "give smaller sizes"
+        )
+
+
+@contextmanager
+def _one_line(name: str, overrides: Mapping[str, Any]) -> Iterator[None]:
+    """Turn whatever goes wrong while a configuration or a model is built into one line that says from what.
+
+    What transformers raises for values that do not go together is of many kinds: its own, KeyError, ZeroDivisionError.
+    """
+    try:
+        yield
+    except RuleExtrapError:
+        raise
+    except Exception as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in overrides.items())
+        reason = " ".join(str(error).split()) or "no reason given"
+        if not isinstance(error, ValueError):
+            reason = f"{type(error).__name__}: {reason}"
+        raise RuleExtrapError(
+            f"architecture {name!r} cannot be built{f' with {given}' if given else ''}: {reason}"
+        ) from error

@@ -121,6 +121,22 @@ def test_without_a_seed_the_global_state_decides():
         ("lstm", {"language": "anbn"}, "exactly one of language and vocab_size"),
         ("lstm", {"vocab_size": None}, "exactly one of language and vocab_size"),
         ("lstm", {"vocab_size": None, "language": "annbn"}, "unknown language 'annbn'"),
+        ("llama", {"hidden_size": 30, "num_attention_heads": 4}, "with hidden_size=30, num_attention_heads=4: "),
+        ("mamba2", {"hidden_size": 16}, "architecture 'mamba2' cannot be built with hidden_size=16: "),
+        ("gpt_neox", {"hidden_size": 30, "num_attention_heads": 4}, "architecture 'gpt_neox' cannot be built"),
+        (
+            "rwkv",
+            {"num_hidden_layers": 1, "hidden_size": 8},
+            "with num_hidden_layers=1, hidden_size=8: ZeroDivisionError",
+        ),
+        ("llama", {**TINY, "hidden_act": "foo"}, "hidden_act='foo': KeyError: "),
+        ("mamba", {"hidden_size": -1}, "hidden_size of mamba is -1: give an integer of at least 1"),
+        ("mamba", {"state_size": -2}, "state_size of mamba is -2: give an integer of at least 1"),
+        ("mamba", {"conv_kernel": 0}, "conv_kernel of mamba is 0: give an integer of at least 1"),
+        ("mamba", {"num_hidden_layers": 0}, "num_hidden_layers of mamba is 0: give an integer of at least 1"),
+        ("gpt2", {"n_layer": 0}, "n_layer of gpt2 is 0: give an integer of at least 1"),
+        ("lstm", {"hidden_size": 10**9}, "architecture 'lstm' cannot be built with hidden_size=1000000000: "),
+        ("lstm", {"hidden_size": 10**6}, "GiB, and this machine has"),
     ],
 )
 def test_a_mistake_is_one_clear_line(name, options, message):
@@ -164,7 +180,12 @@ def test_a_budget_does_not_search_for_ever():
     [
         ("linear", {"parameters": 1000}, "no linear of size 'mini' has 1,000 parameters within 5 %"),
         ("lstm", {"parameters": 9000, "hidden_size": 8}, "parameters decides hidden_size of lstm"),
-        ("gpt2", {"parameters": 9000}, "unknown architecture 'gpt2'"),
+        ("gpt2", {"parameters": 9000}, "parameters works for presets only (linear, lstm, mamba, transformer, xlstm)"),
+        ("gpt2", {"parameters": 9000}, "'gpt2' is a model type of transformers: give its sizes as overrides"),
+        ("lstn", {"parameters": 9000}, "unknown architecture 'lstn': did you mean 'lstm' or 'xlstm'?"),
+        ("lstm", {"parameters": "x"}, "parameters is 'x': give an integer of at least 1"),
+        ("lstm", {"parameters": 0}, "parameters is 0: give an integer of at least 1"),
+        ("xlstm", {"parameters": 9000, "num_attention_heads": 3}, "num_attention_heads 3 does not divide hidden_size"),
     ],
 )
 def test_a_budget_that_cannot_be_met_is_one_line(name, options, message):
@@ -191,6 +212,7 @@ FOREIGN = {
         "n_groups": 1,
     },
     "gpt2": {"n_embd": 16, "n_layer": 1, "n_head": 2},
+    "rwkv": {"hidden_size": 16, "num_hidden_layers": 2, "attention_hidden_size": 16},
 }
 
 
