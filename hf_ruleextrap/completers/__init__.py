@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .base import Abilities, Answer, Backend, Completer, Completions, Request, TextCompleter, Turn
-from .local import LocalModel
+from .local import LocalModel, check_positions
 from .reference import FromSource, Oracle
 from .registry import BACKENDS, text_completer
 
@@ -20,5 +20,6 @@ __all__ = [
     "Request",
     "TextCompleter",
     "Turn",
+    "check_positions",
     "text_completer",
 ]

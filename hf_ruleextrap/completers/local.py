@@ -22,6 +22,32 @@ if TYPE_CHECKING:
 _ROWS = 1024
 
 
+def check_positions(model: PreTrainedModel, tokens: int, what: str, advice: str) -> None:
+    """Refuse sequences that are longer than a model has positions for.
+
+    Args:
+        model: one of ours, or any other: of those, what a table of learned positions holds is known.
+        tokens: in the longest sequence, BOS included.
+        what: needs so many tokens.
+        advice: what to do.
+
+    Raises:
+        RuleExtrapError: the model has fewer positions.
+    """
+    limit = _most_tokens(model)
+    if limit is not None and tokens > limit:
+        raise RuleExtrapError(f"{what} take {tokens} tokens, and the model has {limit} positions: {advice}")
+
+
+def _most_tokens(model: PreTrainedModel) -> int | None:
+    if hasattr(model.config, "most_tokens"):
+        most: int | None = model.config.most_tokens
+        return most
+    tables = [name for name, module in model.named_modules() if type(module).__name__.endswith("Embedding")]
+    learned = any(name.endswith("wpe") or "position" in name for name in tables)
+    return getattr(model.config, "max_position_embeddings", None) if learned else None
+
+
 class LocalModel:
     """Completes with ``model.generate`` and the model's own cache.
 
@@ -92,7 +118,18 @@ class LocalModel:
     def complete(
         self, prompts: PromptSet, *, max_new_symbols: int, samples: int | None = None, seed: int = 0
     ) -> Completions:
-        """See `Completer.complete`."""
+        """See `Completer.complete`.
+
+        Raises:
+            RuleExtrapError: the longest prompt and completion are longer than the model has positions for.
+        """
+        longest = int(prompts.words.lengths.max(initial=0))
+        check_positions(
+            self.model,
+            1 + longest + max_new_symbols,
+            f"prompts of up to {longest} symbols with up to {max_new_symbols} new ones",
+            "allow fewer new symbols, or take a model with more positions",
+        )
         rows = np.arange(len(prompts)).repeat(samples or 1)
         words = prompts.words.take(rows)
         pieces: list[WordBatch] = []

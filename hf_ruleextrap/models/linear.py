@@ -36,6 +36,11 @@ class RuleLinearConfig(RuleConfig):
     causal: bool = True
     read: str = "current"
 
+    @property
+    def most_tokens(self) -> int | None:
+        """As many as there are positions."""
+        return self.max_position_embeddings
+
     def check(self) -> None:
         """Raise ValueError, in one line, for a value from which no model can be built."""
         super().check()
@@ -85,7 +90,7 @@ class PositionalLinear(nn.Module):
         return flat.view(len(inputs), columns, -1) + self.bias[:columns]
 
     def add(self, sums: Tensor, inputs: Tensor, first: int) -> None:
-        """Add to sums (B, P, vocab_size), in place, what inputs (B, T, embedding_size) from position ``first`` on give."""
+        """Add to sums (B, P, vocab_size), in place, what inputs (B, T, embedding_size) from ``first`` on give."""
         known, width = min(inputs.shape[1], len(self.bias) - first), sums.shape[2]
         start, stop = self.reach(first, known)
         flat, matrix = inputs[:, :known].flatten(1), self.matrix(first, known, start, stop)
@@ -123,8 +128,9 @@ class RuleLinearModel(RecurrentBackbone):
         """
         columns, limit = inputs.shape[1], self.config.max_position_embeddings
         counts = states[0][1] if states else torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
+        first, last = (int(count) for count in counts.aminmax())
         after = counts + (columns if lengths is None else lengths)
-        if (total := int(after.max())) > limit:
+        if (total := last + columns if lengths is None else int(after.max())) > limit:
             raise ValueError(
                 f"a sequence of {total} tokens is longer than the {limit} positions of the linear model: "
                 "shorten it, or build the model with a larger max_position_embeddings"
@@ -136,7 +142,6 @@ class RuleLinearModel(RecurrentBackbone):
         if not stateful:
             return _widened(self.linear(inputs), columns), []
         sums = self._sums(inputs, states)
-        first, last = (int(count) for count in counts.aminmax())
         if first == last:
             self.linear.add(sums, inputs, first)
         else:
@@ -145,7 +150,7 @@ class RuleLinearModel(RecurrentBackbone):
                 part = sums[rows]
                 self.linear.add(part, inputs[rows], place)
                 sums[rows] = part
-        return self._read(sums, counts, first == last, columns).to(inputs.dtype), [(sums, after)]
+        return self._read(sums, first if first == last else counts, columns).to(inputs.dtype), [(sums, after)]
 
     def _sums(self, inputs: Tensor, states: Sequence[States]) -> Tensor:
         """What there is so far, to be added to in place; in single precision at least, for it is added to often."""
@@ -157,17 +162,15 @@ class RuleLinearModel(RecurrentBackbone):
         usable = not torch.is_grad_enabled() and sums.is_inference() == torch.is_inference_mode_enabled()
         return sums if usable else sums.clone()
 
-    def _read(self, sums: Tensor, counts: Tensor, level: bool, columns: int) -> Tensor:
-        """The outputs of the last so many columns; a copy, since the sums go on."""
-        limit = sums.shape[1]
+    def _read(self, sums: Tensor, first: int | Tensor, columns: int) -> Tensor:
+        """The outputs of so many columns from a position on, (B,) where it differs; a copy, since the sums go on."""
         if self.config.read == "last":
             return sums[:, -1:].expand(-1, columns, -1).clone()
-        if level:
-            first = int(counts[0])
+        if isinstance(first, int):
             return _widened(sums[:, first : first + columns].clone(), columns)
-        places = counts[:, None] + torch.arange(columns, device=counts.device)
-        rows = torch.arange(len(counts), device=counts.device)[:, None]
-        return sums[rows, places.clamp(max=limit - 1)]
+        places = first[:, None] + torch.arange(columns, device=first.device)
+        rows = torch.arange(len(first), device=first.device)[:, None]
+        return sums[rows, places.clamp(max=sums.shape[1] - 1)]
 
 
 def _widened(logits: Tensor, columns: int) -> Tensor:

@@ -60,6 +60,11 @@ class RuleTransformerConfig(RuleConfig):
     positions: str = "none"
     max_position_embeddings: int = 512
 
+    @property
+    def most_tokens(self) -> int | None:
+        """As many as there are learned positions; the others have no end."""
+        return self.max_position_embeddings if self.positions == "learned" else None
+
     def check(self) -> None:
         """Raise ValueError, in one line, for a value from which no model can be built."""
         super().check()

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
 from hf_ruleextrap.architectures import build_model, fit_parameters
+from hf_ruleextrap.completers import check_positions
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.likelihood import divergence
 from hf_ruleextrap.formal import Language
@@ -50,6 +51,7 @@ def run(recipe: Recipe, *, overwrite: bool = False) -> Results:
     fitted = fitted_fields(recipe, task.language)
     fields = {**recipe.model, **fitted}
     model = build_model(recipe.architecture, language=task.language, size=recipe.size, seed=recipe.seed, **fields)
+    _check_positions(model, task)
     arguments = training_arguments(recipe)
     with arguments.main_process_first(local=False, desc="claiming the run folder"):
         checkpoint = claim(recipe, overwrite=overwrite and arguments.process_index == 0)
@@ -69,6 +71,20 @@ def run(recipe: Recipe, *, overwrite: bool = False) -> Results:
         for folder in recipe.run_dir.glob("checkpoint-*"):
             shutil.rmtree(folder)
     return results
+
+
+def _check_positions(model: PreTrainedModel, task: Task) -> None:
+    """Refuse a model without positions for the longest word, or for the longest prompt and its completion."""
+    recipe, advice = task.recipe, "or give the model more positions, such as --set max_position_embeddings="
+    longest = max(recipe.max_length, recipe.mass_length or 0)
+    what = f"words of up to {longest} symbols"
+    check_positions(model, 1 + longest, what, f"give a smaller max_length or mass_length, {advice}{1 + longest}")
+    prompt = max(
+        [*(int(prompts.words.lengths.max()) for prompts in task.evaluator.prompts.values()), *recipe.by_length]
+    )
+    tokens = 1 + prompt + recipe.completion_limit
+    what = f"prompts of up to {prompt} symbols with up to {recipe.completion_limit} new ones"
+    check_positions(model, tokens, what, f"give a smaller max_new_symbols, {advice}{tokens}")
 
 
 def _train(trainer: RuleTrainer, checkpoint: Path | None) -> None:

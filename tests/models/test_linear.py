@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from tiny import TINY
 
 from hf_ruleextrap import build_model, get_language, list_languages
 from hf_ruleextrap.architectures import architecture_config
+from hf_ruleextrap.cli import main
 from hf_ruleextrap.completers import LocalModel
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.likelihood import token_rows
 from hf_ruleextrap.formal import WordBatch
+from hf_ruleextrap.tokenization import build_tokenizer
+from hf_ruleextrap.train.recipe import Recipe
+from hf_ruleextrap.train.run import run
 
+RECIPES = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.yaml"))
 BOS, EOS = 1, 2
 
 
@@ -170,3 +178,59 @@ def test_in_half_precision_the_sums_are_not_rounded_at_each_token() -> None:
     assert stepped.dtype == torch.bfloat16
     exact = model.float()(ids, use_cache=False).logits[:, 399:]
     assert (stepped.float() - exact).abs().max() <= 0.01 * exact.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"architecture": "linear", "model": {"max_position_embeddings": 10}},
+            "words of up to 16 symbols take 17 tokens",
+        ),
+        (
+            {"architecture": "transformer", "model": {"positions": "learned", "max_position_embeddings": 20}},
+            "prompts of up to 8 symbols with up to 16 new ones take 25 tokens, and the model has 20 positions",
+        ),
+        (
+            {"architecture": "gpt2", "model": {"n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 24}},
+            "take 25 tokens, and the model has 24 positions",
+        ),
+        ({"architecture": "linear", "model": {"max_position_embeddings": 25}, "by_length": [9]}, "take 26 tokens"),
+    ],
+)
+def test_a_run_of_longer_sequences_than_positions_is_refused_before_its_folder_is_claimed(
+    values: dict, said: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(RuleExtrapError, match=said) as caught:
+        run(Recipe.of({**TINY, **values, "output_dir": str(folder)}, "test"))
+    assert "--set max_position_embeddings=" in str(caught.value)
+    assert not folder.exists()
+
+
+def test_as_many_positions_as_are_needed_are_enough(tmp_path: Path) -> None:
+    values = {"architecture": "linear", "model": {"max_position_embeddings": 25}, "max_steps": 1, "eval_steps": 1}
+    results = run(Recipe.of({**TINY, **values, "output_dir": str(tmp_path)}, "test"))
+    assert results.best.max_new_symbols == 16
+
+
+def test_evaluating_beyond_the_positions_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    anbn = get_language("anbn")
+    build_model("linear", language=anbn, seed=0, max_position_embeddings=20).save_pretrained(tmp_path)
+    build_tokenizer(anbn).save_pretrained(tmp_path)
+    words = ["evaluate", "--model", str(tmp_path), "--language", "anbn", "--max-new-symbols"]
+    assert main([*words, "12"]) == 2
+    assert capsys.readouterr().err == (
+        "error: prompts of up to 8 symbols with up to 12 new ones take 21 tokens, and the model has 20 positions: "
+        "allow fewer new symbols, or take a model with more positions\n"
+    )
+    assert main([*words, "11"]) == 0
+
+
+def test_the_recipes_of_the_project_fit_the_linear_model() -> None:
+    for path in RECIPES:
+        recipe = Recipe.from_file(path)
+        prompt = get_language(recipe.language, paper=recipe.paper).prompts().words.lengths.max()
+        limit = architecture_config("linear", size=recipe.size, vocab_size=5).max_position_embeddings
+        assert 1 + recipe.max_length <= limit, path.name
+        assert 1 + max([prompt, *recipe.by_length]) + recipe.completion_limit <= limit, path.name
