@@ -9,8 +9,8 @@ sides run in one process, in turn, after a step that does not count.
 
 The peers are needed: ``pip install mambapy xlstm``.
 
-Beside the ratio stands how long this machine's memory takes for what AdamW alone has to move: for each parameter of four
-bytes the weight, its gradient and two moments, read, and all but the gradient written. A step cannot be quicker than that.
+Beside the ratio stands how long this machine's memory takes for what AdamW alone has to move: of each parameter the
+weight, its gradient and two moments are read, and all but the gradient written. No step can be quicker than that.
 
 Then greedy completion of all 256 prompts to 256 tokens with the model's state, beside reading each prefix anew.
 """
@@ -170,7 +170,8 @@ def completion(name: str, prompts: Tensor, symbols: int, repeats: int) -> tuple[
     positions = {"max_position_embeddings": prompts.shape[1] + symbols} if name == "linear" else {}
     model = build_model(name, vocab_size=VOCAB, size="paper", seed=0, **positions).eval()
     mask = torch.ones_like(prompts)
-    limits = {"max_new_tokens": symbols, "min_new_tokens": symbols}
+    # An end that is no token: it is looked for as ever, and every completion goes to the limit.
+    limits = {"max_new_tokens": symbols, "eos_token_id": VOCAB, "pad_token_id": PAD_ID}
     with torch.inference_mode():
 
         def complete() -> Tensor:
