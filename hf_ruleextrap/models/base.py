@@ -181,29 +181,19 @@ class RuleForCausalLM(RulePreTrainedModel, GenerationMixin):
         # Else generate would hand a recurrent model a cache for keys and values.
         return not cls._is_stateful
 
-    def prepare_inputs_for_generation(
-        self,
-        input_ids: Tensor,
-        past_key_values: Cache | None = None,
-        attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
+    def prepare_inputs_for_generation(self, input_ids: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As in transformers, but quick where a cache lacks the last token only: theirs costs a small model's step."""
-        seen = -1 if past_key_values is None else past_key_values.get_seq_length()
-        if inputs_embeds is not None or seen < 1 or seen != input_ids.shape[1] - 1:
-            return super().prepare_inputs_for_generation(
-                input_ids,
-                past_key_values=past_key_values,
-                attention_mask=attention_mask,
-                inputs_embeds=inputs_embeds,
-                **kwargs,
-            )
-        device = self.get_input_embeddings().weight.device
+        cache, mask = kwargs.get("past_key_values"), kwargs.get("attention_mask")
+        seen = 0 if cache is None else cache.get_seq_length()
+        if args or seen < 1 or seen != input_ids.shape[1] - 1 or kwargs.get("inputs_embeds") is not None:
+            # Theirs is typed for a protocol of their own.
+            inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)  # type: ignore[misc]
+            return inputs
+        device = self.model.embed_tokens.weight.device
         return {
             "input_ids": input_ids[:, -1:].to(device),
-            "attention_mask": None if attention_mask is None else attention_mask.to(device),
-            "past_key_values": past_key_values,
+            "attention_mask": None if mask is None else mask.to(device),
+            "past_key_values": cache,
             "use_cache": kwargs.get("use_cache"),
         }
 

@@ -105,7 +105,8 @@ class RuleLinearModel(RecurrentBackbone):
     """Embedding and a linear map over positions.
 
     The cache holds, for each row, what its tokens so far add up to at each position, (B, max_position_embeddings,
-    vocab_size), and their number (B,). So one more token costs one product with the matrices that start from it.
+    vocab_size), and their number (B,). So one more token costs one product with the matrices that start from it. The
+    sums change in place where no gradient is asked for.
     """
 
     config_class = RuleLinearConfig
@@ -114,6 +115,7 @@ class RuleLinearModel(RecurrentBackbone):
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size)
         self.linear = PositionalLinear(config)
+        self.reads_last = config.read == "last"
         self.post_init()
 
     def run(
@@ -126,9 +128,10 @@ class RuleLinearModel(RecurrentBackbone):
         Raises:
             ValueError: a row has more tokens than there are positions.
         """
-        columns, limit = inputs.shape[1], self.config.max_position_embeddings
+        columns, limit = inputs.shape[1], len(self.linear.bias)
         counts = states[0][1] if states else torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
-        first, last = (int(count) for count in counts.aminmax())
+        least, most = counts.aminmax()
+        first, last = int(least), int(most)
         after = counts + (columns if lengths is None else lengths)
         if (total := last + columns if lengths is None else int(after.max())) > limit:
             raise ValueError(
@@ -164,7 +167,7 @@ class RuleLinearModel(RecurrentBackbone):
 
     def _read(self, sums: Tensor, first: int | Tensor, columns: int) -> Tensor:
         """The outputs of so many columns from a position on, (B,) where it differs; a copy, since the sums go on."""
-        if self.config.read == "last":
+        if self.reads_last:
             return sums[:, -1:].expand(-1, columns, -1).clone()
         if isinstance(first, int):
             return _widened(sums[:, first : first + columns].clone(), columns)
