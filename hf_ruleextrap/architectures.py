@@ -345,7 +345,8 @@ def _check_overrides(name: str, config_class: type[PreTrainedConfig], overrides:
             raise RuleExtrapError(
                 f"{key} of {name} is {value!r}, of type {type(value).__name__}: give {' or '.join(kinds)}"
             )
-        if config_class.attribute_map.get(key, key) in _AT_LEAST_1 and _is(value, int) and value < 1:
+        names = {key, *(alias for alias, own in config_class.attribute_map.items() if own == key)}
+        if names & _AT_LEAST_1 and _is(value, int) and value < 1:
             raise RuleExtrapError(f"{key} of {name} is {value}: give an integer of at least 1")
 
 
