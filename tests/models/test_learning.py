@@ -28,6 +28,9 @@ def test_200_steps_reach_the_floor_plus_20_percent(name: str, size: str, tmp_pat
         "learning_rate": 0.01,
         "output_dir": str(tmp_path),
     }
+    if (name, size) == ("transformer", "paper"):
+        # Ten wide, with its norms after the sums, it diverges at larger steps.
+        values |= {"learning_rate": 0.005, "warmup_steps": 20}
     found = run(Recipe.of(values, "test")).test
     assert found.floor is not None
     assert found.floor * 0.999 <= found.loss <= 1.2 * found.floor

@@ -44,10 +44,12 @@ backbone = AutoModel.from_pretrained(folder, trust_remote_code=True)
 print(type(backbone).__name__)
 with torch.no_grad():
     logits = model(ids).logits
-    assert torch.equal(model.lm_head(backbone(ids).last_hidden_state), logits)
+    # Weights that lie elsewhere in memory may be multiplied in another order.
+    torch.testing.assert_close(model.lm_head(backbone(ids).last_hidden_state), logits)
 out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False)
 model.save_pretrained(sys.argv[4])
-assert AutoModelForCausalLM.from_pretrained(sys.argv[4], trust_remote_code=True)(ids).logits.equal(logits)
+again = AutoModelForCausalLM.from_pretrained(sys.argv[4], trust_remote_code=True)
+torch.testing.assert_close(again(ids).logits, logits)
 pipe = pipeline("text-generation", model=folder, trust_remote_code=True)
 texts = [made[0]["generated_text"] for made in pipe(["aab", "c"], max_new_tokens=4, batch_size=2)]
 assert not any(name.split(".")[0] == "hf_ruleextrap" for name in sys.modules)
