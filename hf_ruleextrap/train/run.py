@@ -132,8 +132,9 @@ def claim(recipe: Recipe, *, overwrite: bool = False) -> Path | None:
         described = f"{held.language} {held.architecture} seed {held.seed}"
         if (folder / "results.json").exists():
             raise RuleExtrapError(f"{folder} already holds a finished run ({described}): {advice}")
-        if held != recipe:
-            keys = [key for key in Recipe.model_fields if getattr(held, key) != getattr(recipe, key)]
+        # The same folder may be named in several ways.
+        names = set(Recipe.model_fields) - {"output_dir"}
+        if keys := sorted(key for key in names if getattr(held, key) != getattr(recipe, key)):
             raise RuleExtrapError(
                 f"{folder} already holds another run ({described}; it differs in {', '.join(keys)}): {advice}"
             )
