@@ -125,7 +125,7 @@ def _run_protocol(arguments: argparse.Namespace) -> None:
     settings = _settings(arguments)
     if not arguments.base_url or arguments.tokenizer:
         quiet()
-    out = Path(arguments.out or f"evaluations/{_slug(arguments.model)}-{settings.language}")
+    out = Path(arguments.out or f"evaluations/{_slug(arguments.model)}-{_slug(settings.language)}")
     from hf_ruleextrap.evaluation.llm import TextRun
 
     encode = _encoder(arguments.tokenizer) if arguments.tokenizer else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .read import Run, Study, read_study
 from .rows import Row, rates_of, summarize
+from .text import text_rows
 from .write import write_report
 
-__all__ = ["Row", "Run", "Study", "rates_of", "read_study", "summarize", "write_report"]
+__all__ = ["Row", "Run", "Study", "rates_of", "read_study", "summarize", "text_rows", "write_report"]

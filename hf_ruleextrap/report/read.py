@@ -11,11 +11,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.llm.results import TextEvaluation, columns_of, read_evaluations
+from hf_ruleextrap.evaluation.llm import read_evaluations
 from hf_ruleextrap.train.grid import key_of
 from hf_ruleextrap.train.results import SCHEMA_VERSION, Results
 
 from .rows import Row
+from .text import text_rows
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Study:
 
 
 def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = ()) -> Study:
-    """Read the stores of sweeps, folders of several runs, and those of language models' evaluations.
+    """Read the stores of sweeps, or folders of several runs, and what language models were asked by the protocol.
 
     Args:
         stores: the folders.
@@ -72,12 +73,12 @@ def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = ()) -> Study:
     """
     runs: dict[str, Run] = {}
     missing: dict[str, str] = {}
-    more = list(rows)
+    other = list(rows)
     for store in map(Path, stores):
         found = sorted(store.glob("*/results.json"))
-        evaluated = [row for evaluation in read_evaluations(store) for row in _rows_of(evaluation)]
-        more += evaluated
-        if not found and not evaluated:
+        asked = read_evaluations(store)
+        other += text_rows(asked)
+        if not found and not asked:
             raise RuleExtrapError(f"{store} holds no results: give the folder of a sweep, or of several runs")
         for path in found:
             run = Run(path.parent, read_results(path))
@@ -86,21 +87,7 @@ def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = ()) -> Study:
                 raise RuleExtrapError(f"{run.folder} and {runs[key].folder} are the same run ({key}): remove one")
             runs[key] = run
         missing |= _missing(store)
-    return Study(list(runs.values()), missing, more)
-
-
-def _rows_of(evaluation: TextEvaluation) -> list[Row]:
-    """A language model and, on the same prompts, what needs no model."""
-    settings = evaluation.main.settings
-    protocol = f"text protocol {settings.version}"
-    columns = [evaluation.columns()]
-    rows = [Row.over(settings.language, evaluation.model, "language model", "corrected", columns, protocol)]
-    for name, report in evaluation.main.references.items():
-        # The rates are those of greedy completions, and so are the references beside them.
-        if not name.endswith(", drawn"):
-            columns = [columns_of(settings.kind, report)]
-            rows.append(Row.over(settings.language, "", f"{name}, {protocol}", "corrected", columns))
-    return rows
+    return Study(list(runs.values()), missing, other)
 
 
 def read_results(path: Path) -> Results:

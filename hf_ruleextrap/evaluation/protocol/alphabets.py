@@ -10,9 +10,9 @@ from hf_ruleextrap.errors import RuleExtrapError, unknown
 ALPHABETS: Mapping[str, tuple[str, ...]] = {
     "letters": ("a", "b", "c", "d", "e", "f"),
     "swapped": ("b", "a", "d", "c", "f", "e"),
-    "words": ("dog", "red", "table", "seven", "river", "green"),
+    "words": ("dog", "red", "table", "seven", "river", "music"),
     "brackets": ("(", ")", "[", "]", "{", "}"),
-    "signs": ("=", "+", "&", "/", "*", "%"),
+    "signs": ("=", "+", "&", "/", "%", "#"),
     "digits": ("1", "2", "3", "4", "5", "6"),
 }
 """By name, the text of a language's first symbol, second symbol, and so on.

@@ -16,7 +16,8 @@ from .settings import ProtocolSettings
 
 # Words are drawn in blocks of one size, so that the first K are the same for every K.
 _BLOCK = 64
-_MOST_BLOCKS = 500
+_PATIENCE = 8
+_MOST_BLOCKS = 200
 
 
 def prompt_rng(settings: ProtocolSettings, prompt: str, purpose: int) -> np.random.Generator:
@@ -56,9 +57,12 @@ def _lines(settings: ProtocolSettings, prompt: str) -> tuple[str, ...]:
     first, second = language.rules[:2]
     make, keeps = _MAKERS[settings.context]
     found: list[str] = []
-    for _ in range(_MOST_BLOCKS):
+    for block in range(_MOST_BLOCKS):
         if len(found) >= settings.shots:
             return tuple(found[: settings.shots])
+        # No word of 1* can be shuffled so that it breaks a rule.
+        if block == _PATIENCE and not found:
+            make = _any_line
         lines = make(language.sample(_BLOCK, max_length=settings.max_word_length, rng=rng), language.alphabet, rng)
         good = (first.holds(lines) == keeps[0]) & (second.holds(lines) == keeps[1])
         # A chat turn cuts a word into a beginning and a rest, neither of them empty.
@@ -93,6 +97,13 @@ def _random(words: WordBatch, alphabet: tuple[str, ...], rng: np.random.Generato
     """As long as the words, each symbol drawn uniformly."""
     codes = np.frombuffer("".join(alphabet).encode("ascii"), dtype=np.uint8)
     return WordBatch.from_codes(rng.choice(codes, size=words.codes.shape), words.lengths)
+
+
+def _any_line(words: WordBatch, alphabet: tuple[str, ...], rng: np.random.Generator) -> WordBatch:
+    """Of any length up to the longest word's, each symbol drawn uniformly."""
+    width = words.codes.shape[1]
+    longer = WordBatch(np.zeros((len(words), width), np.uint8), rng.integers(1, width, len(words), endpoint=True))
+    return _random(longer, alphabet, rng)
 
 
 _Maker = Callable[[WordBatch, tuple[str, ...], np.random.Generator], WordBatch]

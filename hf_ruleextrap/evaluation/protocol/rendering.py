@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from hf_ruleextrap.completers.base import Turn
-from hf_ruleextrap.formal.brackets import Balanced
 
 from .contexts import context_words, prompt_rng
 from .settings import ProtocolSettings
@@ -18,15 +16,10 @@ def spelled(settings: ProtocolSettings, symbols: str) -> str:
 
 
 def rules_in_words(settings: ProtocolSettings) -> str:
-    """The symbols and the rules as a sentence each."""
-    language, texts = settings.the_language, settings.texts
-    # A symbol within a rule's sentence stands alone, or before a comma.
-    pattern = re.compile(rf"(?<!\S)({'|'.join(map(re.escape, texts))})(?=[\s,]|$)")
-    rules = [pattern.sub(lambda found: texts[found[1]], rule.summary) for rule in language.rules]
-    pairs = [rule for rule in language.rules if isinstance(rule, Balanced)]
-    known = " ".join(texts.values())
-    opens = "".join(f"{texts[pair.opening]} opens and {texts[pair.closing]} closes.\n" for pair in pairs)
-    return f"The symbols are: {known}\n{opens}Rules of every word: {'; '.join(rules)}."
+    """The symbols, and each rule as a sentence in the language's own symbols."""
+    rules = "; ".join(rule.summary for rule in settings.the_language.rules)
+    known = [text if text == symbol else f"{text} (for {symbol})" for symbol, text in settings.texts.items()]
+    return f"The symbols are: {' '.join(known)}\nRules of every word: {rules}."
 
 
 def rendered(settings: ProtocolSettings, prompt: str) -> str | tuple[Turn, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,15 @@ PROTOCOL_VERSION = 1
 
 CONTEXTS: Mapping[str, str] = {
     "intact": "words of the language",
-    "r2-broken": "lines that keep R1 and break R2: words, shuffled inside",
-    "r1-broken": "lines that keep R2 and break R1: the first half of a word and the second half of another",
+    "r2-broken": "lines that keep R1 and break R2: words, shuffled inside; else random lines",
+    "r1-broken": "lines that keep R2 and break R1: half a word and half of another; else random lines",
     "both-broken": "lines that break R1 and R2: symbols drawn at random",
 }
 """What the context is made of; all but the first are controls. For a^n b^n R1 is the count, and R2 the order."""
+
+
+# Asked for with every prompt and every answer.
+_language = cache(get_language)
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class ProtocolSettings:
         Raises:
             RuleExtrapError: a value that cannot be.
         """
-        language = get_language(self.language)
+        language = self.the_language
         filled = {
             "prompt_lengths": tuple(self.prompt_lengths) or (language.prompt_length,),
             "max_word_length": self.max_word_length or max(16, 8 * language.shortest),
@@ -95,7 +100,7 @@ class ProtocolSettings:
     @property
     def the_language(self) -> Language:
         """The language itself."""
-        return get_language(self.language)
+        return _language(self.language)
 
     @property
     def texts(self) -> dict[str, str]:
