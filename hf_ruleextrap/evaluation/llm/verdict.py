@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hf_ruleextrap.formal import Verdicts
+from hf_ruleextrap.formal import Rate, Verdicts
 from hf_ruleextrap.formal.words import FloatArray
 
 _RESAMPLES = 2000
@@ -20,7 +20,8 @@ class Difference:
     Attributes:
         against: what the model is compared with.
         mean: of the model's success less the other's, prompt by prompt.
-        low, high: its 95 % interval, a bootstrap over prompts (2,000 resamples, percentiles, a fixed seed).
+        low, high: its 95 % interval, a bootstrap over prompts (2,000 resamples, percentiles, a fixed seed); where the
+            model succeeds on no prompt, or on all, that of Wilson for its rate.
         n: prompts.
     """
 
@@ -40,6 +41,12 @@ class Difference:
         gaps, n = model - other, len(model)
         weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES) / n
         low, high = np.quantile(weights @ gaps, [0.025, 0.975])
+        # A resample of prompts that all fail, or all succeed, knows nothing of others; Wilson's interval does.
+        if model.min() == model.max() and model[0] in (0.0, 1.0):
+            rate = Rate.count(model > 0)
+            assert rate.low is not None
+            assert rate.high is not None
+            low, high = rate.low - other.mean(), rate.high - other.mean()
         return cls(against, float(gaps.mean()), float(low), float(high), n)
 
     def __str__(self) -> str:
