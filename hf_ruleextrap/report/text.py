@@ -5,24 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hf_ruleextrap.evaluation.llm import TextEvaluation
+from hf_ruleextrap.evaluation.llm.results import columns_of
 
 from .rows import Row
 
 
 def text_rows(evaluations: Sequence[TextEvaluation]) -> list[Row]:
-    """A row for each evaluation: its main condition, greedy, over all prompts.
+    """For each evaluation its main condition, greedy, over all prompts; and what needs no model, on the same prompts.
 
     Args:
         evaluations: of `hf_ruleextrap.evaluation.llm.read_evaluations`.
     """
-    return [
-        Row.over(each.main.settings.language, each.model, _source(each), "corrected", [each.columns()], _variant(each))
-        for each in evaluations
-    ]
+    return [row for evaluation in evaluations for row in _rows_of(evaluation)]
 
 
-def _source(evaluation: TextEvaluation) -> str:
-    return f"text protocol v{evaluation.main.settings.version}"
+def _rows_of(evaluation: TextEvaluation) -> list[Row]:
+    settings = evaluation.main.settings
+    language, source = settings.language, f"text protocol v{settings.version}"
+    rows = [Row.over(language, evaluation.model, source, "corrected", [evaluation.columns()], _variant(evaluation))]
+    for name, report in evaluation.main.references.items():
+        # The rates are those of greedy completions, and so are the references beside them.
+        if not name.endswith(", drawn"):
+            columns = [columns_of(settings.kind, report)]
+            rows.append(Row.over(language, "", f"{name}, prompts of {evaluation.model}", "corrected", columns))
+    return rows
 
 
 def _variant(evaluation: TextEvaluation) -> str:

@@ -84,8 +84,8 @@ def test_a_run_with_all_controls(tmp_path: Path) -> None:
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     headline = evaluation.columns()["ood_headline"].rate
     assert headline is not None
-    assert re.search(rf"\| {evaluation.model} .*text protocol 1.*\| {headline:.2f}", text)
-    assert "chance, text protocol 1" in text
+    assert re.search(rf"\| {evaluation.model} .*protocol v1.*\| {headline:.2f}", text)
+    assert f"chance, prompts of {evaluation.model}" in text
     assert tmp_path / "report" / "index.html" in files
 
 

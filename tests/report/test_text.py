@@ -18,7 +18,8 @@ def test_a_language_model_stands_in_the_report(tmp_path: Path) -> None:
         completer = text_completer("openai", Backend("some-model", base_url=server.url))
         found = TextRun(completer, "some-model", settings, controls=False, out=tmp_path / "store" / "one")()
     study = read_study([tmp_path / "store"])
-    (row,) = study.rows
+    row, *references = study.rows
+    assert "chance, prompts of some-model" in {reference.source for reference in references}
     assert row.values["ood_headline"].mean == found.main.greedy.report.headline.rate
     assert row.rates["ood_headline"] == (found.main.greedy.report.headline,)
     write_report(study, tmp_path / "report")
