@@ -65,6 +65,21 @@ def quiet_hub() -> None:
         logging.set_verbosity_error()
 
 
+def knows_text(model: str, *, trust_remote_code: bool) -> bool:
+    """Whether a checkpoint's tokenizer knows spaces and line breaks; False also where none can be loaded."""
+    quiet()
+    from transformers import AutoTokenizer
+
+    from hf_ruleextrap.tokenization import writes_text
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError):
+        # What is wrong with it is said by whoever loads the model.
+        return False
+    return writes_text(tokenizer)
+
+
 def natural(name: str, value: int) -> int:
     """The value of a flag that is 0 or more."""
     if value < 0:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hf_ruleextrap.errors import RuleExtrapError
 
-from .common import Commands, add_checkpoint, add_json, add_paper, print_json, quiet
+from .common import Commands, add_checkpoint, add_json, add_paper, knows_text, print_json, quiet
 
 if TYPE_CHECKING:
     from hf_ruleextrap.completers import TextCompleter
@@ -106,17 +106,7 @@ def _by_protocol(arguments: argparse.Namespace) -> bool:
     given = vars(arguments)
     if any(given[name] for name in _SWITCHES) or any(given[name] is not None for name in _VALUES):
         return True
-    quiet()
-    from transformers import AutoTokenizer
-
-    from hf_ruleextrap.tokenization import writes_text
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(arguments.model, trust_remote_code=arguments.trust_remote_code)
-    except (OSError, ValueError):
-        # What is wrong with it is said by whoever loads the model.
-        return False
-    return writes_text(tokenizer)
+    return knows_text(arguments.model, trust_remote_code=arguments.trust_remote_code)
 
 
 def _run_protocol(arguments: argparse.Namespace) -> None:

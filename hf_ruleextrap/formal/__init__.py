@@ -14,6 +14,7 @@ from .graph import Graph, explore
 from .language import LEVELS, Language, Level
 from .machine import Machine
 from .oracle import adversary, oracle
+from .pairs import MinimalPair, RulePairs, breaks_alone, minimal_pairs
 from .patterns import alternating, exactly_one, group_word, in_blocks, most_open
 from .prompts import Kind, Prompt, PromptSet
 from .regular import Regular
@@ -33,12 +34,14 @@ __all__ = [
     "Level",
     "Machine",
     "Marked",
+    "MinimalPair",
     "Prompt",
     "PromptSet",
     "Rate",
     "Regular",
     "Report",
     "Rule",
+    "RulePairs",
     "Source",
     "Verdicts",
     "WordBatch",
@@ -50,6 +53,7 @@ __all__ = [
     "at_least",
     "at_most",
     "balanced",
+    "breaks_alone",
     "chance",
     "closes_open",
     "complexity",
@@ -66,6 +70,7 @@ __all__ = [
     "has_factor",
     "in_blocks",
     "length_mod",
+    "minimal_pairs",
     "more",
     "most_open",
     "nested",

@@ -61,15 +61,28 @@ class Rate:
             return cls(None, None, None, 0, 0)
         if samples > 1:
             return cls(k / n, *_bootstrap(hits, among, samples), k, n)
-        p, z2 = k / n, _Z95**2
-        center = (p + z2 / (2 * n)) / (1 + z2 / n)
-        half = _Z95 / (1 + z2 / n) * sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-        return cls(p, max(0.0, min(p, center - half)), min(1.0, max(p, center + half)), k, n)
+        return cls(k / n, *wilson(k, n), k, n)
 
     @classmethod
     def known(cls, rate: float, n: int) -> Rate:
         """A rate that was computed, over n prompts."""
         return cls(rate, rate, rate, None, n, exact=True) if n else cls(None, None, None, None, 0, exact=True)
+
+
+def wilson(hits: float, n: int) -> tuple[float, float]:
+    """The 95 % score interval of a rate (E. B. Wilson, JASA 1927).
+
+    Args:
+        hits: how often it was so; a tie may count one half.
+        n: out of how many, at least 1.
+
+    >>> [round(end, 4) for end in wilson(2, 3)]
+    [0.2077, 0.9385]
+    """
+    p, z2 = hits / n, _Z95**2
+    center = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z95 / (1 + z2 / n) * sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    return max(0.0, min(p, center - half)), min(1.0, max(p, center + half))
 
 
 def _bootstrap(hits: BoolArray, among: BoolArray | None, samples: int) -> tuple[float, float]:

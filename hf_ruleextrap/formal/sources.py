@@ -90,6 +90,25 @@ class Source(Machine):
         codes = np.stack(columns, axis=1) if columns else np.zeros((n, 0), np.uint8)
         return WordBatch.from_codes(codes, lengths), ~going
 
+    def log_probability(self, words: WordBatch) -> FloatArray:
+        """(N,) float64: the log-probability of each word and its end, in nats; -inf for what cannot be.
+
+        >>> source = Source("coin", ("a", "b"), 0, np.array([[0.5, 0.0, 0.5]]))
+        >>> source.log_probability(WordBatch.from_strings(["", "a", "b"])).round(2).tolist()
+        [-0.69, -1.39, -inf]
+        """
+        column = np.full(256, len(self.alphabet))
+        column[self.symbols] = np.arange(len(self.alphabet))
+        with np.errstate(divide="ignore"):
+            logs = np.log(self.table)
+        state, total = self.start(len(words)), np.zeros(len(words))
+        # The end is read where a word is over; what follows it counts nothing.
+        for place in range(words.codes.shape[1] + 1):
+            codes = words.codes[:, place] if place < words.codes.shape[1] else np.zeros(len(words), np.uint8)
+            total += np.where(place <= words.lengths, logs[state[0], column[codes]], 0.0)
+            state = self.step(state, codes)
+        return total
+
 
 def uniform(language: Language) -> Source:
     """Each symbol, and the end, with probability 1 / (k + 1)."""

@@ -83,7 +83,7 @@ class Prompted:
         in_order = [answers.get(place, silent) for place in range(len(requests))]
         self.record += zip(requests, in_order, strict=True)
         self.faults |= {answer.fault: answer.detail for answer in in_order if answer.fault}
-        read = [_read(settings, answer) for answer in in_order]
+        read = [read_answer(settings, answer) for answer in in_order]
         return Completions(
             WordBatch.from_strings([symbols for symbols, _, _ in read]),
             np.array([finished for _, finished, _ in read], np.bool_),
@@ -91,7 +91,7 @@ class Prompted:
         )
 
 
-def _read(settings: ProtocolSettings, answer: Answer) -> tuple[str, bool, str]:
+def read_answer(settings: ProtocolSettings, answer: Answer) -> tuple[str, bool, str]:
     """Symbols, whether they ended, and the status; what cannot be read is a symbol that no language has."""
     if answer.fault:
         return chr(FOREIGN_CODE), False, answer.fault

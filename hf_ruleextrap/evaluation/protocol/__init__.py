@@ -8,7 +8,7 @@ from __future__ import annotations
 from .alphabets import ALPHABETS, CONTROL_ALPHABETS, check_single_tokens, merged_ends
 from .contexts import context_words
 from .parsing import Parsed, Status, parse
-from .rendering import Turn, rendered, rules_in_words
+from .rendering import Turn, context_text, rendered, rules_in_words, spelled
 from .settings import CONTEXTS, PROTOCOL_VERSION, ProtocolSettings
 
 __all__ = [
@@ -21,9 +21,11 @@ __all__ = [
     "Status",
     "Turn",
     "check_single_tokens",
+    "context_text",
     "context_words",
     "merged_ends",
     "parse",
     "rendered",
     "rules_in_words",
+    "spelled",
 ]

@@ -32,7 +32,7 @@ def prompt_rng(settings: ProtocolSettings, prompt: str, purpose: int) -> np.rand
     return np.random.default_rng([settings.seed, int.from_bytes(digest[:16], "big"), purpose])
 
 
-def context_words(settings: ProtocolSettings, prompt: str) -> list[str]:
+def context_words(settings: ProtocolSettings, prompt: str, *others: str) -> list[str]:
     """The K lines before a prompt, in the language's own symbols.
 
     No line begins with the prompt. So no line is the prompt with a correct completion, whatever the length of that
@@ -41,19 +41,20 @@ def context_words(settings: ProtocolSettings, prompt: str) -> list[str]:
 
     Args:
         settings: the condition.
-        prompt: its symbols.
+        prompt: its symbols; the randomness is its own.
+        others: more that no line begins with.
 
     Raises:
         RuleExtrapError: there are not enough such words.
     """
-    return list(_lines(settings, prompt))
+    return list(_lines(settings, (prompt, *others)))
 
 
 # The references are shown the very lines that a model is shown.
 @lru_cache(1 << 14)
-def _lines(settings: ProtocolSettings, prompt: str) -> tuple[str, ...]:
+def _lines(settings: ProtocolSettings, prompts: tuple[str, ...]) -> tuple[str, ...]:
     language = settings.the_language
-    rng = prompt_rng(settings, prompt, 0)
+    rng = prompt_rng(settings, prompts[0], 0)
     first, second = language.rules[:2]
     make, keeps = _MAKERS[settings.context]
     found: list[str] = []
@@ -67,10 +68,11 @@ def _lines(settings: ProtocolSettings, prompt: str) -> tuple[str, ...]:
         good = (first.holds(lines) == keeps[0]) & (second.holds(lines) == keeps[1])
         # A chat turn cuts a word into a beginning and a rest, neither of them empty.
         least = 2 if settings.chat else 1
-        found += [line for line in lines.take(good) if len(line) >= least and not line.startswith(prompt)]
+        found += [line for line in lines.take(good) if len(line) >= least and not line.startswith(prompts)]
+    beginning = " or ".join(map(repr, prompts))
     raise RuleExtrapError(
         f"too few context lines ({settings.context}) of {language.name} with at most {settings.max_word_length} "
-        f"symbols do not begin with the prompt {prompt!r}: give longer prompts or a larger max_word_length"
+        f"symbols do not begin with the prompt {beginning}: give longer prompts or a larger max_word_length"
     )
 
 

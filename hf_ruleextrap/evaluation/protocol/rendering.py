@@ -34,12 +34,15 @@ def rendered(settings: ProtocolSettings, prompt: str) -> str | tuple[Turn, ...]:
         word's beginning and its rest, then the prompt.
     """
     words = context_words(settings, prompt)
-    return _chat(settings, prompt, words) if settings.chat else _base(settings, prompt, words)
+    if settings.chat:
+        return _chat(settings, prompt, words)
+    return context_text(settings, words) + spelled(settings, prompt)
 
 
-def _base(settings: ProtocolSettings, prompt: str, words: Sequence[str]) -> str:
+def context_text(settings: ProtocolSettings, words: Sequence[str]) -> str:
+    """The context words as the lines of a plain text, the rules before them if they are stated."""
     head = rules_in_words(settings) + "\n\n" if settings.rules_stated else ""
-    return head + "".join(spelled(settings, word) + "\n" for word in words) + spelled(settings, prompt)
+    return head + "".join(spelled(settings, word) + "\n" for word in words)
 
 
 def _chat(settings: ProtocolSettings, prompt: str, words: Sequence[str]) -> tuple[Turn, ...]:

@@ -1,0 +1,90 @@
+"""``hf-ruleextrap discriminate``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .common import Commands, add_checkpoint, add_json, knows_text, natural, print_json, quiet
+
+if TYPE_CHECKING:
+    from hf_ruleextrap.evaluation.discriminate import Discrimination
+    from hf_ruleextrap.formal import Language
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "discriminate",
+        help="is a word more likely than one like it that breaks one rule?",
+        description="For each rule, pairs of a word of the language and the nearest one that breaks that rule alone. "
+        "A language model of text gets both after the same context lines; a checkpoint of ours, symbol by symbol.",
+    )
+    add_checkpoint(parser)
+    parser.add_argument("--limit", type=int, default=64, help="most pairs of a rule (default 64)")
+    parser.add_argument("--max-length", type=int, help="most symbols of a word (default 16, or 8 times the shortest)")
+    parser.add_argument("--protocol", choices=("v1", "symbols"), help="ask as text, or symbol by symbol")
+    parser.add_argument("--shots", type=int, default=32, help="context words before each pair, as text (default 32)")
+    parser.add_argument("--alphabet", default="letters", help="what stands for the symbols, as text (default letters)")
+    parser.add_argument("--backend", default="hf", help="who is asked as text: hf, or my.py:Class (default hf)")
+    parser.add_argument("--batch-size", type=int, default=32, help="texts through the model at once (default 32)")
+    parser.add_argument("--seed", type=int, default=0, help="of words, pairs and contexts (default 0)")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Make the pairs, ask, print."""
+    from hf_ruleextrap.languages import get_language
+
+    language = get_language(arguments.language)
+    natural("--seed", arguments.seed)
+    if arguments.max_length is not None:
+        language.check_length(arguments.max_length)
+    quiet()
+    symbols = arguments.protocol == "symbols"
+    if arguments.protocol is None and arguments.backend == "hf":
+        symbols = not knows_text(arguments.model, trust_remote_code=arguments.trust_remote_code)
+    found = _symbols(arguments, language) if symbols else _text(arguments)
+    if arguments.json:
+        print_json(found.to_dict())
+        return
+    from hf_ruleextrap.evaluation.discriminate_table import show
+
+    show(found, language)
+
+
+def _symbols(arguments: argparse.Namespace, language: Language) -> Discrimination:
+    from hf_ruleextrap.completers import LocalModel
+    from hf_ruleextrap.evaluation.discriminate import discriminate_symbols
+
+    from .evaluate import training_words
+
+    checkpoint = LocalModel.from_pretrained(arguments.model, language, trust_remote_code=arguments.trust_remote_code)
+    return discriminate_symbols(
+        checkpoint,
+        arguments.model,
+        max_length=arguments.max_length,
+        limit=arguments.limit,
+        train_words=training_words(Path(arguments.model), language),
+        seed=arguments.seed,
+    )
+
+
+def _text(arguments: argparse.Namespace) -> Discrimination:
+    from hf_ruleextrap.completers import Backend, text_completer
+    from hf_ruleextrap.evaluation.discriminate import discriminate_text
+    from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+
+    settings = ProtocolSettings(
+        arguments.language,
+        alphabet=arguments.alphabet,
+        shots=arguments.shots,
+        max_word_length=arguments.max_length or 0,
+        seed=arguments.seed,
+    )
+    backend = Backend(arguments.model, batch_size=arguments.batch_size, trust_remote_code=arguments.trust_remote_code)
+    return discriminate_text(
+        text_completer(arguments.backend, backend), arguments.model, settings, limit=arguments.limit
+    )

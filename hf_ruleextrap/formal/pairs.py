@@ -1,0 +1,181 @@
+"""Minimal pairs: a word of the language, and one as like it as can be that breaks exactly one rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, count, product, zip_longest
+from math import comb
+
+import numpy as np
+
+from hf_ruleextrap.errors import RuleExtrapError
+
+from .language import Language
+from .words import BoolArray, WordBatch, Words
+
+_MOST_CHANGES = 1 << 15
+_MOST_STRINGS = 1 << 16
+
+
+@dataclass(frozen=True)
+class MinimalPair:
+    """Two words that differ in little.
+
+    Attributes:
+        word: in the language.
+        broken: breaks one rule, and keeps all others.
+    """
+
+    word: str
+    broken: str
+
+    @property
+    def same_length(self) -> bool:
+        """Both have as many symbols, so that a model that likes short words gains nothing."""
+        return len(self.word) == len(self.broken)
+
+
+@dataclass(frozen=True)
+class RulePairs:
+    """The pairs of one rule.
+
+    Attributes:
+        rule: its name.
+        summary: the rule as a sentence.
+        pairs: each once; no two words of the language have two pairs more or less before all have one.
+        reason: why there are none; empty where there are.
+    """
+
+    rule: str
+    summary: str
+    pairs: tuple[MinimalPair, ...]
+    reason: str
+
+
+def minimal_pairs(
+    language: Language, words: Words, *, rng: np.random.Generator, limit: int | None = None
+) -> tuple[RulePairs, ...]:
+    """For each rule, pairs of a word and one that breaks that rule alone.
+
+    The broken word has the same length where such a word is found, and then as few changed symbols as possible; else
+    one symbol is added or taken away, besides as few changes as possible. All strings that near are looked at, as long
+    as there are at most 2^15 of one distance. Of several equally near, the order is random.
+
+    Args:
+        language: whose rules they are.
+        words: words of the language; each is looked at once.
+        rng: for the order among equals.
+        limit: at most so many pairs of each rule.
+
+    Raises:
+        RuleExtrapError: one of the words is not in the language, or the limit is below 1.
+
+    >>> from hf_ruleextrap.languages import get_language
+    >>> found = minimal_pairs(get_language("anbn"), ["aabb"], rng=np.random.default_rng(0))
+    >>> [sorted(pair.broken for pair in of_rule.pairs) for of_rule in found]
+    [['aaab', 'abbb'], ['abab', 'abba', 'baab', 'baba']]
+    >>> minimal_pairs(get_language("dyck"), ["()"], rng=np.random.default_rng(0))[0].reason
+    'no string of up to 8 symbols breaks it alone: what breaks it breaks properly_nested, too'
+    """
+    texts = list(dict.fromkeys(WordBatch.of(words, language.alphabet)))
+    outside = ~language.contains(texts)
+    if outside.any():
+        raise RuleExtrapError(f"{texts[int(outside.argmax())]!r} is no word of {language.name}: give its words alone")
+    if limit is not None and limit < 1:
+        raise RuleExtrapError(f"limit is {limit}: give 1 or more")
+    reasons = _unbreakable(language)
+    possible = np.array([not reason for reason in reasons])
+    # The broken words of each rule, one list for each word that has any.
+    found: list[list[list[MinimalPair]]] = [[] for _ in language.rules]
+    for text in texts:
+        for of_rule, broken in zip(found, _nearest(language, text, possible), strict=True):
+            if broken:
+                of_rule.append([MinimalPair(text, broken[i]) for i in rng.permutation(len(broken))])
+    return tuple(
+        RulePairs(
+            rule.name,
+            rule.summary,
+            # A second pair of a word comes after the first pair of every other one.
+            tuple(pair for turn in zip_longest(*lists) for pair in turn if pair is not None)[:limit],
+            reason or ("" if lists else f"no string near these {len(texts):,} words breaks it alone"),
+        )
+        for rule, lists, reason in zip(language.rules, found, reasons, strict=True)
+    )
+
+
+def breaks_alone(language: Language, words: Words) -> BoolArray:
+    """(N, R) bool: does a word break this rule, and no other?
+
+    >>> from hf_ruleextrap.languages import get_language
+    >>> breaks_alone(get_language("anbn"), ["ab", "aab", "abab", "baa"]).tolist()
+    [[False, False], [True, False], [False, True], [False, False]]
+    """
+    broken = _broken(language, words)
+    return np.asarray(broken & (broken.sum(axis=1, keepdims=True) == 1))
+
+
+def _broken(language: Language, words: Words) -> BoolArray:
+    batch = WordBatch.of(words, language.alphabet)
+    return ~np.stack([rule.holds(batch) for rule in language.rules], axis=1)
+
+
+def _unbreakable(language: Language) -> list[str]:
+    """For each rule, why it cannot be broken alone; empty where it can: all short strings are looked at."""
+    k = len(language.alphabet)
+    longest = next(length for length in count(1) if k ** (length + 1) > _MOST_STRINGS)
+    texts = [
+        "".join(symbols) for length in range(1, longest + 1) for symbols in product(language.alphabet, repeat=length)
+    ]
+    broken = _broken(language, texts)
+    alone = (broken & (broken.sum(axis=1, keepdims=True) == 1)).any(axis=0)
+    # A rule that no string breaks leaves nothing to say of the others.
+    too = [broken[broken[:, i]].all(axis=0) & broken[:, i].any() for i in range(len(language.rules))]
+    reasons = []
+    for i, possible in enumerate(alone):
+        others = [rule.name for j, rule in enumerate(language.rules) if too[i][j] and j != i]
+        what = f": what breaks it breaks {' and '.join(others)}, too" if others else ""
+        reasons.append("" if possible else f"no string of up to {longest} symbols breaks it alone{what}")
+    return reasons
+
+
+def _nearest(language: Language, word: str, wanted: BoolArray) -> list[list[str]]:
+    """For each rule that is wanted, all of the nearest strings that break it alone."""
+    found: list[list[str]] = [[] for _ in wanted]
+    lacking = wanted.copy()
+    for candidates in _ever_farther(word, language.alphabet):
+        if not lacking.any():
+            break
+        alone = breaks_alone(language, candidates)
+        for i in np.flatnonzero(lacking & alone.any(axis=0)):
+            found[i] = [candidates[row] for row in np.flatnonzero(alone[:, i])]
+            lacking[i] = False
+    return found
+
+
+def _ever_farther(word: str, alphabet: Sequence[str]) -> Iterator[list[str]]:
+    """The strings of the same length by their number of changed symbols, then those of one symbol more or fewer."""
+    yield from _by_changes([word], alphabet, 1)
+    shorter = [word[:i] + word[i + 1 :] for i in range(len(word))]
+    longer = [word[:i] + symbol + word[i:] for i in range(len(word) + 1) for symbol in alphabet]
+    yield from _by_changes([text for text in dict.fromkeys(shorter + longer) if text], alphabet, 0)
+
+
+def _by_changes(words: Sequence[str], alphabet: Sequence[str], least: int) -> Iterator[list[str]]:
+    for changes in count(least):
+        size = sum(comb(len(word), changes) for word in words) * (len(alphabet) - 1) ** changes
+        if not 0 < size <= _MOST_CHANGES:
+            return
+        # Several words may lead to the same string.
+        yield list(dict.fromkeys(text for word in words for text in _changed(word, alphabet, changes)))
+
+
+def _changed(word: str, alphabet: Sequence[str], changes: int) -> Iterator[str]:
+    """All strings that differ from a word in so many places."""
+    for places in combinations(range(len(word)), changes):
+        others = [[symbol for symbol in alphabet if symbol != word[place]] for place in places]
+        for symbols in product(*others):
+            letters = list(word)
+            for place, symbol in zip(places, symbols, strict=True):
+                letters[place] = symbol
+            yield "".join(letters)
