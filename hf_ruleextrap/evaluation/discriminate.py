@@ -29,6 +29,7 @@ Scorer: TypeAlias = Callable[[Sequence[MinimalPair]], FloatArray]
 
 # So many draws for each word that is wanted, since many are drawn twice.
 _DRAWS = 16
+_ALIKE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -300,7 +301,9 @@ def _words(pairs: Sequence[MinimalPair]) -> WordBatch:
 def _success(logs: FloatArray) -> FloatArray:
     """(P,) 1 where the word is more likely, one half where neither is, else 0."""
     word, broken = logs.T
-    return np.where(word > broken, 1.0, np.where(word == broken, CHANCE, 0.0))
+    # The same factors in another order make a sum that differs in its last digit.
+    alike = np.isclose(word, broken, rtol=_ALIKE, atol=0.0)
+    return np.where(alike, CHANCE, word > broken)
 
 
 def _by_word(pairs: Sequence[MinimalPair], success: FloatArray) -> FloatArray:

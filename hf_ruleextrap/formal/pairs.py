@@ -129,11 +129,11 @@ def _unbreakable(language: Language) -> list[str]:
     ]
     broken = _broken(language, texts)
     alone = (broken & (broken.sum(axis=1, keepdims=True) == 1)).any(axis=0)
-    # A rule that no string breaks leaves nothing to say of the others.
-    too = [broken[broken[:, i]].all(axis=0) & broken[:, i].any() for i in range(len(language.rules))]
+    # Whether all that breaks one rule breaks another; of a rule that nothing breaks there is nothing to say.
+    too = (broken.T.astype(np.int64) @ ~broken == 0) & broken.any(axis=0)[:, None]
     reasons = []
     for i, possible in enumerate(alone):
-        others = [rule.name for j, rule in enumerate(language.rules) if too[i][j] and j != i]
+        others = [rule.name for j, rule in enumerate(language.rules) if too[i, j] and j != i]
         what = f": what breaks it breaks {' and '.join(others)}, too" if others else ""
         reasons.append("" if possible else f"no string of up to {longest} symbols breaks it alone{what}")
     return reasons

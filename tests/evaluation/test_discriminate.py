@@ -1,0 +1,218 @@
+"""The discriminative test: models that are known exactly, and what can go wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hf_ruleextrap import formal
+from hf_ruleextrap.cli import main
+from hf_ruleextrap.completers import Abilities, Backend, LocalModel, text_completer
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.evaluation.discriminate import (
+    Accuracy,
+    by_source,
+    discriminate,
+    discriminate_symbols,
+    discriminate_text,
+)
+from hf_ruleextrap.evaluation.discriminate_table import remarks, rows
+from hf_ruleextrap.evaluation.likelihood import word_log_probability
+from hf_ruleextrap.evaluation.protocol import ProtocolSettings, context_words, spelled
+from hf_ruleextrap.formal import WordBatch
+from hf_ruleextrap.formal.words import FloatArray
+from hf_ruleextrap.languages import get_language, list_languages
+
+ANBN = ProtocolSettings("anbn", shots=4)
+
+
+class OfText:
+    """A text completer whose log-probabilities are a function of the two texts."""
+
+    def __init__(self, say: object, *, able: bool = True) -> None:
+        self.abilities = Abilities(plain=True, chat=False, sampling=False, log_probabilities=able)
+        self.identity: dict[str, str] = {}
+        self.say, self.asked = say, []
+
+    def answers(self, requests: object) -> object:
+        raise NotImplementedError
+
+    def encode(self, text: str) -> None:
+        del text
+
+    def log_probabilities(self, pairs: Sequence[tuple[str, str]]) -> FloatArray:
+        self.asked += pairs
+        return np.array([self.say(*pair) for pair in pairs])
+
+
+def fewer_as(before: str, after: str) -> float:
+    del before
+    return -len(after) - after.count("a")
+
+
+def indifferent(before: str, after: str) -> float:
+    del before, after
+    return 0.0
+
+
+def product_of_tables(source: formal.Source, word: str) -> float:
+    """The probability of a word, factor by factor, without logarithms or batches."""
+    base, context, probability = len(source.alphabet) + 1, 0, 1.0
+    for symbol in word:
+        digit = source.alphabet.index(symbol)
+        probability *= float(source.table[context, digit])
+        context = (context * base + digit + 1) % base**source.order
+    return probability * float(source.table[context, -1])
+
+
+@pytest.mark.parametrize("name", list_languages(tag="paper"))
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_an_n_gram_source_gets_the_accuracy_of_its_own_table(name: str, n: int) -> None:
+    language = get_language(name)
+    source = formal.ngram(language, language.sample(200, max_length=10, rng=np.random.default_rng(3)), n)
+    for rule in discriminate(language, by_source(source), {}, max_length=10, limit=20):
+        if rule.accuracy is None:
+            assert rule.reason
+            continue
+        wins = ties = 0
+        for pair in rule.pairs:
+            word, broken = product_of_tables(source, pair.word), product_of_tables(source, pair.broken)
+            assert (np.exp(pair.log_word), np.exp(pair.log_broken)) == pytest.approx((word, broken))
+            same = word == pytest.approx(broken, rel=1e-9, abs=0)
+            wins, ties = wins + (word > broken and not same), ties + same
+        assert (rule.accuracy.wins, rule.accuracy.ties) == (wins, ties)
+        assert rule.accuracy.rate == (rule.accuracy.wins + rule.accuracy.ties / 2) / len(rule.pairs)
+        assert rule.accuracy.low <= rule.accuracy.rate <= rule.accuracy.high
+
+
+def test_who_does_not_tell_them_apart_is_at_chance_and_who_knows_the_language_is_right() -> None:
+    language = get_language("anbn")
+    for rule in discriminate(language, by_source(formal.uniform(language)), {}, max_length=12, limit=30):
+        assert rule.accuracy is not None
+        assert (rule.accuracy.rate, rule.accuracy.ties) == (0.5, rule.accuracy.n)
+        assert str(rule.verdict).startswith("not above chance: 0.50 against 0.50")
+
+    def knows(pairs: Sequence[formal.MinimalPair]) -> FloatArray:
+        return np.array([language.contains([pair.word, pair.broken]) for pair in pairs], dtype=float)
+
+    uniform = {"uniform": by_source(formal.uniform(language))}
+    for rule in discriminate(language, knows, uniform, max_length=12, limit=30):
+        assert rule.accuracy is not None
+        assert rule.accuracy.rate == 1.0
+        assert rule.words == 6
+        assert "by 0.50 [0.50, 0.50]" in str(rule.verdict)
+
+
+def test_a_tie_counts_one_half() -> None:
+    found = Accuracy.of(np.array([1.0, 0.5, 0.0, 0.5]))
+    assert (found.rate, found.wins, found.ties, found.n) == (0.5, 1, 2, 4)
+    assert (found.low, found.high) == pytest.approx((0.15, 0.85), abs=0.005)
+
+
+def test_a_checkpoint_is_asked_for_its_exact_likelihood(tiny_run: Path) -> None:
+    language = get_language("anbn")
+    model = LocalModel.from_pretrained(tiny_run, language)
+    found = discriminate_symbols(
+        model, "tiny", max_length=10, limit=12, train_words=WordBatch.from_strings(["ab", "aabb"])
+    )
+    assert found.protocol == "symbols"
+    for rule in found.rules:
+        assert rule.accuracy is not None
+        assert list(rule.references) == ["2-gram", "3-gram", "4-gram"]
+        # One at a time, so that nothing is padded.
+        one = [
+            [float(word_log_probability(model.model, WordBatch.from_strings([text]), language)[0]) for text in both]
+            for both in ((pair.word, pair.broken) for pair in rule.pairs)
+        ]
+        assert [[p.log_word, p.log_broken] for p in rule.pairs] == [pytest.approx(each, abs=1e-4) for each in one]
+        assert rule.accuracy.wins == sum(word > broken for word, broken in one)
+    json.dumps(found.to_dict())
+
+
+def test_both_words_follow_the_same_lines_which_begin_with_neither() -> None:
+    completer = OfText(fewer_as)
+    found = discriminate_text(completer, "it", ANBN, limit=10)
+    assert completer.asked
+    for (before, after), (again, other) in zip(completer.asked[::2], completer.asked[1::2], strict=True):
+        assert before == again
+        lines = before.splitlines()
+        assert len(lines) == 4
+        assert before.endswith("\n")
+        assert after.endswith("\n")
+        assert not any(f"{line}\n".startswith(text.rstrip("\n")) for line in lines for text in (after, other))
+    for rule in found.rules:
+        for pair in rule.pairs:
+            assert (pair.log_word < pair.log_broken) == (pair.word.count("a") > pair.broken.count("a"))
+    first = found.rules[0]
+    # Every line begins with aa, or is ab: nothing is left for ab against aa.
+    assert first.skipped
+    assert any("left out" in line for line in remarks(found))
+
+
+def test_the_n_grams_are_fitted_on_the_context_of_each_pair() -> None:
+    found = discriminate_text(OfText(indifferent), "it", ANBN, limit=10)
+    for rule in found.rules:
+        assert rule.accuracy is not None
+        assert rule.accuracy.rate == 0.5
+        success = []
+        for pair in rule.pairs:
+            lines = WordBatch.from_strings(context_words(ANBN, pair.word, pair.broken))
+            source = formal.ngram(ANBN.the_language, lines, 3)
+            word, broken = source.log_probability(WordBatch.from_strings([pair.word, pair.broken]))
+            success.append(1.0 if word > broken else 0.5 if word == broken else 0.0)
+        assert rule.references["3-gram"].rate == pytest.approx(np.mean(success))
+
+
+def test_hf_says_what_its_log_probabilities_say(text_model: Path) -> None:
+    completer = text_completer("hf", Backend(str(text_model)))
+    found = discriminate_text(completer, "text", ANBN, limit=6)
+    pair = found.rules[1].pairs[0]
+    before = "".join(spelled(ANBN, line) + "\n" for line in context_words(ANBN, pair.word, pair.broken))
+    texts = [(before, spelled(ANBN, text) + "\n") for text in (pair.word, pair.broken)]
+    assert [pair.log_word, pair.log_broken] == pytest.approx(list(completer.log_probabilities(texts)), abs=1e-4)
+
+
+def test_a_rule_that_cannot_be_broken_alone_is_null() -> None:
+    found = discriminate_text(OfText(indifferent), "it", ProtocolSettings("dyck", shots=4), limit=4)
+    first, _, third = found.to_dict()["rules"]
+    assert first["accuracy"] is None
+    assert "what breaks it breaks properly_nested, too" in first["reason"]
+    assert third["accuracy"]["n"] == 4
+    headings, cells = rows(found)
+    assert all(len(row) == len(headings) for row in cells)
+    assert cells[0][1:3] == ["-", ""]
+    assert remarks(found)[0].startswith("R1: not asked: no string of up to 8 symbols")
+
+
+def test_what_cannot_be_asked() -> None:
+    with pytest.raises(RuleExtrapError, match="no log-probabilities"):
+        discriminate_text(OfText(None, able=False), "it", ANBN)
+    for settings in (ANBN.but(chat=True), ANBN.but(shots=0), ANBN.but(context="r2-broken")):
+        with pytest.raises(RuleExtrapError, match="in plain text, after one or more words"):
+            discriminate_text(OfText(None), "it", settings)
+
+
+def test_the_command(tiny_run: Path, text_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--language", "anbn", "--limit", "4"]
+    assert main(["discriminate", "--model", str(tiny_run), *few]) == 0
+    text = capsys.readouterr().out
+    assert "symbol by symbol" in text
+    assert "R2: every a before every b" in text
+    # The words of its recipe are known.
+    assert "4-gram" in text
+    assert main(["discriminate", "--model", str(text_model), *few, "--shots", "4", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["protocol"], found["chance"], found["settings"]["shots"]) == ("v1", 0.5, 4)
+    assert [rule["accuracy"]["n"] + rule["skipped"] for rule in found["rules"]] == [4, 4]
+    for flags, said in (
+        (["--limit", "0"], "limit is 0: give 1 or more"),
+        (["--max-length", "1"], "max_length 1 is too small"),
+        (["--seed", "-1"], "--seed is -1"),
+        (["--backend", "openai"], "gives no log-probabilities by this backend: give --backend hf"),
+    ):
+        assert main(["discriminate", "--model", str(tiny_run), "--language", "anbn", *flags]) == 2
+        assert said in capsys.readouterr().err
