@@ -130,7 +130,7 @@ def _unbreakable(language: Language) -> list[str]:
     broken = _broken(language, texts)
     alone = (broken & (broken.sum(axis=1, keepdims=True) == 1)).any(axis=0)
     # Whether all that breaks one rule breaks another; of a rule that nothing breaks there is nothing to say.
-    too = (broken.T.astype(np.int64) @ ~broken == 0) & broken.any(axis=0)[:, None]
+    too = np.equal(broken.T.astype(np.int64) @ ~broken, 0) & np.any(broken, axis=0)[:, None]
     reasons = []
     for i, possible in enumerate(alone):
         others = [rule.name for j, rule in enumerate(language.rules) if too[i, j] and j != i]

@@ -104,7 +104,7 @@ def test_who_does_not_tell_them_apart_is_at_chance_and_who_knows_the_language_is
         assert rule.accuracy is not None
         assert rule.accuracy.rate == 1.0
         assert rule.words == 6
-        assert "by 0.50 [0.50, 0.50]" in str(rule.verdict)
+        assert str(rule.verdict).startswith("above chance by 0.50 [")
 
 
 def test_a_tie_counts_one_half() -> None:
@@ -163,7 +163,7 @@ def test_the_n_grams_are_fitted_on_the_context_of_each_pair() -> None:
             lines = WordBatch.from_strings(context_words(ANBN, pair.word, pair.broken))
             source = formal.ngram(ANBN.the_language, lines, 3)
             word, broken = source.log_probability(WordBatch.from_strings([pair.word, pair.broken]))
-            success.append(1.0 if word > broken else 0.5 if word == broken else 0.0)
+            success.append(0.5 if np.isclose(word, broken, rtol=1e-9) else float(word > broken))
         assert rule.references["3-gram"].rate == pytest.approx(np.mean(success))
 
 
