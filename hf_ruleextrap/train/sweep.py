@@ -21,7 +21,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 from .display import Display, duration
 from .grid import Cell
 from .job import STORE_FILE, Ended, Job
-from .results import SCHEMA_VERSION, Results
+from .results import SCHEMA_VERSION
 from .workers import Backend, Local, Workers, first_line
 
 # A worker may be killed by a passing lack of memory, but a cell that kills every worker must end.
@@ -84,27 +84,6 @@ def _record(key: str, ended: Ended, store: Path, outcome: Outcome) -> None:
         return
     (outcome.done if ended.status == "done" else outcome.skipped).append(key)
     note.unlink(missing_ok=True)
-
-
-def read_store(store: str | Path) -> list[Results]:
-    """The results of all finished cells, in the order of their folders' names.
-
-    Raises:
-        RuleExtrapError: there are none, or they are of another version.
-    """
-    store = Path(store)
-    found = sorted(store.glob("*/results.json"))
-    if not found:
-        raise RuleExtrapError(f"{store} holds no results: give the folder of a sweep, or of several runs")
-    return [_read(path) for path in found]
-
-
-def _read(path: Path) -> Results:
-    try:
-        return Results.read(path.parent)
-    except ValueError as error:
-        first = str(error).splitlines()[0]
-        raise RuleExtrapError(f"{path} is not of this version (schema {SCHEMA_VERSION}): {first}") from None
 
 
 def _claim(store: Path) -> None:

@@ -28,12 +28,13 @@ from tiny import TINY
 from hf_ruleextrap import get_language
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.report import read_study
 from hf_ruleextrap.train.display import Display, duration
 from hf_ruleextrap.train.grid import key_of, read_grid
 from hf_ruleextrap.train.job import Ended, Job, run_job
 from hf_ruleextrap.train.recipe import Recipe, splits_of
 from hf_ruleextrap.train.run import run
-from hf_ruleextrap.train.sweep import read_store, sweep
+from hf_ruleextrap.train.sweep import sweep
 from hf_ruleextrap.train.workers import Backend, Local, OnRay, Workers
 
 # The cluster below is for these tests alone. Ray reads this when it is imported.
@@ -136,7 +137,7 @@ def test_a_folder_that_is_no_store_and_another_version_s_store_are_refused(tmp_p
     with pytest.raises(RuleExtrapError, match="written by another version"):
         sweep(cells, store)
     with pytest.raises(RuleExtrapError, match="holds no results"):
-        read_store(store)
+        read_study([store])
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +208,7 @@ def test_eight_cells_of_which_one_fails_and_one_loses_its_worker(
     assert sorted(outcome.done) == sorted(cell.key for cell in cells if cell is not bad)
     assert list(outcome.failed) == [bad.key]
     assert "is a file" in (store / "failures" / f"{bad.key}.txt").read_text()
-    assert len(read_store(store)) == 7
+    assert len(read_study([store]).runs) == 7
 
     (store / bad.key).unlink()
     again = sweep(cells, store, Pretended())
