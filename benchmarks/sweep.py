@@ -17,9 +17,9 @@ from pathlib import Path
 
 import yaml
 
-from hf_ruleextrap.train.grid import read_grid
-from hf_ruleextrap.train.sweep import sweep
-from hf_ruleextrap.train.workers import Local
+from hf_ruleextrap.sweep.grid import read_grid
+from hf_ruleextrap.sweep.sweep import sweep
+from hf_ruleextrap.sweep.workers import Local
 
 MINI = Path(__file__).parents[1] / "training" / "recipes" / "mini-anbn.yaml"
 

@@ -23,6 +23,7 @@ LAYERS = [
     {"architectures", "completers"},
     {"evaluation"},
     {"train"},
+    {"sweep"},
     {"report"},
     {"hub"},
     {"cli"},

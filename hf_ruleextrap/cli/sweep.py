@@ -10,7 +10,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 from .common import Commands, print_lines, quiet
 
 if TYPE_CHECKING:
-    from hf_ruleextrap.train.workers import Backend
+    from hf_ruleextrap.sweep.workers import Backend
 
 
 def add(commands: Commands) -> None:
@@ -29,14 +29,14 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run a grid, or list its cells."""
     quiet()
-    from hf_ruleextrap.train.grid import read_grid
+    from hf_ruleextrap.sweep.grid import read_grid
 
     workers = backend(arguments)
     cells = read_grid(arguments.grid, arguments.out)
     if arguments.dry_run:
         print_lines(cell.key for cell in cells)
         return
-    from hf_ruleextrap.train.sweep import sweep
+    from hf_ruleextrap.sweep.sweep import sweep
 
     outcome = sweep(cells, arguments.out, workers)
     ran = f"{len(outcome.done)} ran, {len(outcome.skipped)} had been done, {len(outcome.failed)} failed"
@@ -53,7 +53,7 @@ def backend(arguments: argparse.Namespace) -> Backend:
     Raises:
         RuleExtrapError: flags that contradict each other, or numbers out of range.
     """
-    from hf_ruleextrap.train.workers import Local, OnRay
+    from hf_ruleextrap.sweep.workers import Local, OnRay
 
     if arguments.address is None:
         for flag in ("cpus_per_run", "gpus_per_run"):

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.llm import read_evaluations
-from hf_ruleextrap.train.grid import key_of
+from hf_ruleextrap.sweep.grid import key_of
 from hf_ruleextrap.train.results import SCHEMA_VERSION, Results
 
 from .rows import Row

@@ -13,7 +13,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation
 from hf_ruleextrap.formal import LEVELS, Kind, Language, Rate, Report
 from hf_ruleextrap.languages import get_language
-from hf_ruleextrap.train.grid import key_of
+from hf_ruleextrap.sweep.grid import key_of
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import Results
 

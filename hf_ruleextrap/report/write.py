@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hf_ruleextrap import __version__
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import Rate
-from hf_ruleextrap.train.grid import key_of
+from hf_ruleextrap.sweep.grid import key_of
 
 from .answer import answer
 from .read import Run, Study

@@ -29,13 +29,13 @@ from hf_ruleextrap import get_language
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.report import read_study
-from hf_ruleextrap.train.display import Display, duration
-from hf_ruleextrap.train.grid import key_of, read_grid
-from hf_ruleextrap.train.job import Ended, Job, run_job
+from hf_ruleextrap.sweep.display import Display, duration
+from hf_ruleextrap.sweep.grid import key_of, read_grid
+from hf_ruleextrap.sweep.job import Ended, Job, run_job
+from hf_ruleextrap.sweep.sweep import sweep
+from hf_ruleextrap.sweep.workers import Backend, Local, OnRay, Workers
 from hf_ruleextrap.train.recipe import Recipe, splits_of
 from hf_ruleextrap.train.run import run
-from hf_ruleextrap.train.sweep import sweep
-from hf_ruleextrap.train.workers import Backend, Local, OnRay, Workers
 
 # The cluster below is for these tests alone. Ray reads this when it is imported.
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

@@ -14,9 +14,8 @@ from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.formal import Language
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.tokenization import SPECIAL_TOKENS
-
-from .recipe import Recipe, read_yaml
-from .trackers import check_tracker
+from hf_ruleextrap.train.recipe import Recipe, read_yaml
+from hf_ruleextrap.train.trackers import check_tracker
 
 _KEYS = ("recipes", "axes")
 # What a run's results do not depend on.

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from hf_ruleextrap.errors import RuleExtrapError
-
-from .recipe import Recipe
+from hf_ruleextrap.train.recipe import Recipe
 
 STORE_FILE = "store.txt"
 """What makes a folder a store; it holds the version of the results' schema."""
@@ -79,7 +78,7 @@ def run_job(job: Job) -> Ended:
     import yaml
     from filelock import FileLock, Timeout
 
-    from .run import run
+    from hf_ruleextrap.train.run import run
 
     torch.set_num_threads(job.threads)
     try:

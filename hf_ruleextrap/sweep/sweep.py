@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.train.results import SCHEMA_VERSION
 
 from .display import Display, duration
 from .grid import Cell
 from .job import STORE_FILE, Ended, Job
-from .results import SCHEMA_VERSION
 from .workers import Backend, Local, Workers, first_line
 
 # A worker may be killed by a passing lack of memory, but a cell that kills every worker must end.
