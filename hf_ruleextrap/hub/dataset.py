@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from hf_ruleextrap.languages import get_language
 
 from .cards import ORGANIZATION, render
 from .citation import CITATION
+from .contents import ConfigContents
 from .shards import SHARD_WORDS, text_column, write_shards, write_table
 
 MAX_LENGTH = 256
@@ -94,9 +97,10 @@ def write_dataset(
         del tables["paper"]
     folder = Path(folder)
     configs: list[dict[str, Any]] = []
+    contents: list[ConfigContents] = []
     for name, splits in tables.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
-        written: set[Path] = set()
+        written: dict[str, list[Path]] = {}
         listed = []
         for split, (columns, what) in splits.items():
             path, rows = f"{name}/{split}-00000-of-00001.parquet", len(columns["length"])
@@ -110,14 +114,14 @@ def write_dataset(
                     columns=word_columns,
                     shard_words=shard_words,
                 )
-                written.update(shards)
+                written[split] = shards
                 path, rows = f"{name}/train-*-of-{len(shards):05}.parquet", train_size
             else:
                 write_table(columns, folder / path)
-                written.add(folder / path)
+                written[split] = [folder / path]
             listed.append({"name": split, "path": path, "rows": rows, "what": what})
-        for other in {*(folder / name).glob("*.parquet"), *(folder / name).glob("*.part")} - written:
-            other.unlink()
+        _remove_files_of_other_draws(folder / name, chain.from_iterable(written.values()))
+        contents.append(ConfigContents.read(name, written))
         configs.append({"name": name, "splits": listed})
     card = render(
         "dataset.md",
@@ -125,6 +129,7 @@ def write_dataset(
         repository=f"{organization}/{language.name}",
         size_category=_size_category(sum(split["rows"] for config in configs for split in config["splits"])),
         configs=configs,
+        contents=contents,
         max_length=max_length,
         held_out=_HOW[language.few_words],
         columns=language.parameters,
@@ -137,6 +142,11 @@ def write_dataset(
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _remove_files_of_other_draws(folder: Path, written: Iterable[Path]) -> None:
+    for other in {*folder.glob("*.parquet"), *folder.glob("*.part")}.difference(written):
+        other.unlink()
 
 
 def overlap(splits: Splits) -> float:

@@ -12,6 +12,7 @@ from hf_ruleextrap.formal.suite import suite
 
 from .cards import ORGANIZATION, render
 from .citation import CITATION
+from .contents import ConfigContents
 from .shards import write_table
 
 REPOSITORY = "random-conjunctions"
@@ -39,6 +40,7 @@ def write_suite(folder: str | Path, *, organization: str = ORGANIZATION) -> list
         "suite.md",
         repository=f"{organization}/{REPOSITORY}",
         path=_FILE,
+        contents=[ConfigContents.read("default", {"test": [folder / _FILE]})],
         size=len(languages),
         levels=levels,
         prompts=sum(len(row[kind]) for row in rows for kind in ("id_prompts", "ood_prompts")),

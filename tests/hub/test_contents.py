@@ -1,0 +1,108 @@
+"""A folder is opened with what lies in it, whatever was opened under the same name before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import load_dataset, load_dataset_builder
+from huggingface_hub import DatasetCard
+from pyarrow.parquet import read_table, write_table
+
+from hf_ruleextrap import random_conjunction
+from hf_ruleextrap.formal.regular import Regular
+from hf_ruleextrap.formal.rules import ordered, starts_with
+from hf_ruleextrap.hub.contents import ConfigContents
+from hf_ruleextrap.hub.dataset import write_dataset
+from hf_ruleextrap.hub.suite import write_suite
+
+SMALL: dict[str, Any] = {"max_length": 16, "train_size": 60, "held_out_size": 10}
+
+
+class Mine(Regular):
+    """Words that start with b, every b before every a."""
+
+    name, summary, alphabet = "mine", "starts with b, every b before every a", ("a", "b")
+    rules = (starts_with("b"), ordered("b", "a"))
+    prompt_length = 4
+
+
+class MineLater(Mine):
+    """The same with longer prompts."""
+
+    prompt_length = 5
+
+
+def dataset(language: object = "dyck", **changes: Any) -> Callable[[Path], object]:
+    return lambda folder: write_dataset(language, folder, **{**SMALL, **changes})  # type: ignore[arg-type]
+
+
+def suite_of(monkeypatch: pytest.MonkeyPatch, seed: int) -> Callable[[Path], object]:
+    def write(folder: Path) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr("hf_ruleextrap.hub.suite.suite", lambda: [random_conjunction(seed)])
+            write_suite(folder)
+
+    return write
+
+
+@pytest.mark.parametrize("in_place", [False, True], ids=["another folder", "rewritten in place"])
+@pytest.mark.parametrize(
+    ("name", "config", "split"),
+    [
+        ("more", "default", "train"),
+        ("seed", "default", "test"),
+        ("shards", "default", "train"),
+        ("prompts", "prompts", "ood"),
+        ("suite", "default", "test"),
+    ],
+)
+def test_other_content_under_the_same_name_is_what_is_loaded(
+    name: str, config: str, split: str, in_place: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = {
+        "more": (dataset(), dataset(train_size=90)),
+        "seed": (dataset(), dataset(seed=1)),
+        "shards": (dataset(train_size=90, shard_words=40), dataset(train_size=90, shard_words=40, seed=1)),
+        "prompts": (dataset(Mine()), dataset(MineLater())),
+        "suite": (suite_of(monkeypatch, 0), suite_of(monkeypatch, 2)),
+    }[name]
+    loaded = []
+    for write, site in ((first, tmp_path / "first"), (second, tmp_path / ("first" if in_place else "second"))):
+        folder = site / "ruleextrap" / f"cached-{name}-{in_place}"
+        write(folder)
+        monkeypatch.chdir(site)
+        rows = load_dataset(f"ruleextrap/{folder.name}", config, split=split)
+        paths = sorted((folder / ("data" if name == "suite" else config)).glob(f"{split}-*.parquet"))
+        assert rows.to_list() == [row for path in paths for row in read_table(path).to_pylist()]
+        loaded.append(rows.to_list())
+    assert loaded[0] != loaded[1]
+
+
+def test_the_card_states_sizes_that_datasets_finds_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "ruleextrap" / "dyck"
+    write_dataset("dyck", folder, **SMALL)
+    stated = {info["config_name"]: info for info in DatasetCard.load(folder / "README.md").data.dataset_info}
+    assert list(stated) == ["default", "paper", "prompts"]
+    monkeypatch.chdir(tmp_path)
+    for config, info in stated.items():
+        builder = load_dataset_builder("ruleextrap/dyck", config)
+        builder.download_and_prepare(verification_mode="all_checks")
+        measured = {name: (split.num_bytes, split.num_examples) for name, split in builder.info.splits.items()}
+        assert measured == {split["name"]: (split["num_bytes"], split["num_examples"]) for split in info["splits"]}
+        assert info["dataset_size"] == sum(num_bytes for num_bytes, _ in measured.values())
+        assert info["download_size"] == sum(path.stat().st_size for path in (folder / config).glob("*.parquet"))
+
+
+def test_one_changed_row_changes_the_digest(tmp_path: Path) -> None:
+    write_dataset("dyck", tmp_path, **SMALL)
+    path = tmp_path / "default" / "train-00000-of-00001.parquet"
+    read = partial(ConfigContents.read, "default", {"train": [path]})
+    before = read()
+    table = read_table(path)
+    write_table(table.take([1, 0, *range(2, len(table))]), path)
+    assert read().splits == before.splits
+    assert read().digest != before.digest
