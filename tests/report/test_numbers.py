@@ -1,0 +1,183 @@
+"""The report's numbers are those of the runs, recomputed here in a few lines."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from report_study import AUTHORS_WAY, check, compile_latex, numbers, study_runs
+from studies import PROMPTS, REFERENCES, evaluation, results, write_store
+from tiny import TINY
+
+from hf_ruleextrap.cli import main
+from hf_ruleextrap.report import Row, Run, Study, rates_of, read_study, summarize, write_report
+from hf_ruleextrap.report.rows import PAPER, in_chomsky_order
+from hf_ruleextrap.report.write import all_rows
+from hf_ruleextrap.train.recipe import Recipe
+from hf_ruleextrap.train.run import run
+
+T95 = {2: 12.7062, 3: 4.3027, 4: 3.1824}
+
+
+class TestNumbers:
+    """Each from the store's JSON."""
+
+    def of(self, store: Path, *, paper: bool, language: str = "anbn", architecture: str = "lstm") -> list[dict]:  # type: ignore[type-arg]  # JSON
+        found = [json.loads(path.read_text()) for path in sorted(store.glob("*/results.json"))]
+        key = (language, architecture, paper)
+        return [r for r in found if (r["recipe"]["language"], r["recipe"]["architecture"], r["recipe"]["paper"]) == key]
+
+    def test_corrected_are_over_all_prompts(self, store: Path, report: Path) -> None:
+        runs = self.of(store, paper=False)
+        found = numbers(report, language="anbn", model="lstm", way="corrected")
+        inside, outside = ([r["best"]["kinds"][kind]["report"] for r in runs] for kind in ("id", "ood"))
+        rules = "as_equal_bs", "as_before_bs"
+        assert set(inside[0]["rules"]) == set(rules)
+        expected = {
+            "id_r1": [r["rules"][rules[0]]["word"]["all"] for r in inside],
+            "id_r2": [r["rules"][rules[1]]["word"]["all"] for r in inside],
+            "id_finished": [r["finished"] for r in inside],
+            "ood_headline": [r["headline"] for r in outside],
+            "ood_r1": [r["rules"][rules[0]]["word"]["all"] for r in outside],
+            "ood_r2_completion": [r["rules"][rules[1]]["completion"]["all"] for r in outside],
+            "ood_finished": [r["finished"] for r in outside],
+        }
+        assert set(found) == {*expected, "test_loss"}
+        for column, rates in expected.items():
+            check(found[column], [r["hits"] / r["n"] for r in rates])
+        # The loss of the third is NaN, and n says so.
+        check(found["test_loss"], [r["test_without_padding"]["loss"] for r in runs[:2]], rate=False)
+
+    def test_reproduced_are_in_the_authors_way(self, store: Path, report: Path) -> None:
+        runs = self.of(store, paper=True)
+        names = {
+            "id_r1": "id_rule_1_accuracy",
+            "id_r2": "id_rule_2_accuracy",
+            "id_finished": "id_finished",
+            "ood_r1": "ood_rule_1_accuracy",
+            "ood_r2_completion": "ood_rule_2_completion_accuracy",
+            "ood_finished": "ood_finished",
+        }
+        for source, key in (("best_check", "best_check"), ("minimum_loss", "minimum_loss")):
+            found = numbers(report, language="anbn", model="lstm", source=source)
+            for column, name in names.items():
+                # Where nothing finished there is no rate, and n says so.
+                check(found[column], [r["paper"][key][name] for r in runs if name in r["paper"][key]])
+            check(found["test_loss"], [r["test_with_padding"]["loss"] for r in runs], rate=False)
+        assert numbers(report, language="anbn", model="lstm", source="best_check")["ood_r1"]["n"] == "1"
+
+    def test_references_are_those_of_the_runs(self, store: Path, report: Path) -> None:
+        runs = self.of(store, paper=False) + self.of(store, paper=False, architecture="transformer")
+        assert len(runs) == 4
+        for source in ("uniform", "always-stop", "trigram", "oracle"):
+            found = numbers(report, language="anbn", source=source, way="corrected")
+            reports = [r["best"]["kinds"]["ood"]["references"][source] for r in runs]
+            check(found["ood_headline"], [r["headline"]["rate"] for r in reports])
+            check(found["ood_headline"], [REFERENCES[source][0] / PROMPTS] * 4)
+            check(found["ood_r1"], [r["rules"]["as_equal_bs"]["word"]["all"]["rate"] for r in reports])
+        floor = numbers(report, language="anbn", source="floor", way="corrected")
+        assert set(floor) == {"test_loss"}
+        check(floor["test_loss"], [r["test_without_padding"]["floor"] for r in runs], rate=False)
+        among = numbers(report, language="anbn", source="uniform", way="reproduced")["ood_r1"]
+        paper = [r["best"]["kinds"]["ood"]["references"]["uniform"] for r in self.of(store, paper=True)]
+        check(among, [r["rules"]["as_equal_bs"]["word"]["finished"]["rate"] for r in paper])
+        padded = numbers(report, language="anbn", source="floor", way="reproduced")["test_loss"]
+        check(padded, [r["test_with_padding"]["floor"] for r in self.of(store, paper=True)], rate=False)
+
+    def test_the_authors_numbers_are_the_paper_s(self, report: Path) -> None:
+        line = numbers(report, language="anbn", model="lstm", source="authors")["ood_r1"]
+        # Table of L3 at arXiv 2409.13728: OOD R1 of the LSTM over eight seeds.
+        assert (line["mean"], line["std"], line["n"]) == ("0.376", "0.2089", "8")
+
+    def test_the_ways_are_never_mixed(self, report: Path) -> None:
+        with (report / "report.csv").open(encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+        corrected, reproduced = (
+            {line["source"] for line in lines if line["way"] == way} for way in ("corrected", "reproduced")
+        )
+        assert corrected == {"ours", "uniform", "always-stop", "trigram", "oracle", "floor"}
+        assert reproduced == {"best_check", "minimum_loss", "authors", "uniform", "floor"}
+
+    def test_every_run_has_a_line_with_its_own_numbers(self, store: Path, report: Path) -> None:
+        with (report / "runs.csv").open(encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+        assert len(lines) == len(study_runs())
+        assert len({line["run"] for line in lines}) == len(lines)
+        for line, path in zip(lines, sorted(store.glob("*/results.json")), strict=True):
+            found = json.loads(path.read_text())
+            headline = found["best"]["kinds"]["ood"]["report"]["headline"]
+            shown = [
+                float(line[key]) for key in ("ood_headline", "ood_headline_low", "ood_headline_high", "ood_headline_n")
+            ]
+            assert shown == pytest.approx([headline[key] for key in ("rate", "low", "high", "n")])
+            assert float(line["test_loss"]) == pytest.approx(found["test_without_padding"]["loss"], nan_ok=True)
+
+
+class TestRows:
+    def test_languages_stand_in_chomsky_order_and_strangers_last(self) -> None:
+        names = ["csdyck", "anbn", "gone", "bban", "ban", "anbncn"]
+        assert in_chomsky_order(names) == ["ban", "bban", "anbn", "anbncn", "csdyck", "gone"]
+
+    def test_variants_are_called_by_what_differs(self) -> None:
+        runs = [results(seed=s, learning_rate=lr, output_dir=f"{s}{lr}") for s in (0, 1) for lr in (0.1, 0.01)]
+        ours = [row for row in summarize(runs) if row.source == "ours"]
+        assert [(row.label, row.n) for row in ours] == [
+            ("lstm (learning_rate 0.1)", 2),
+            ("lstm (learning_rate 0.01)", 2),
+        ]
+
+    def test_another_source_stands_in_every_form(self, tmp_path: Path) -> None:
+        found = rates_of(evaluation("anbn", (20, 20, 20, 20), (13, 14, 15, 16)))
+        other = Row.over("anbn", "Some_LLM & co", "greedy, 32 examples", "corrected", [found])
+        study = Study([Run(tmp_path, results())], rows=[other])
+        ours, theirs, *rest = (row for row in all_rows(study) if row.way == "corrected")
+        assert (ours.name, theirs) == ("lstm", other)
+        assert all(not row.name for row in rest)
+        write_report(study, tmp_path / "out")
+        read = {path.suffix: path.read_text() for path in (tmp_path / "out").glob("*.*")}
+        assert "| Some\\_LLM & co | 1 | - | 1.00 |" in read[".md"]
+        assert "Some\\_LLM \\& co & 1 & - & 1.00" in read[".tex"]
+        assert "Some_LLM &amp; co" in read[".html"]
+        line = numbers(tmp_path / "out", model="Some_LLM & co")["ood_headline"]
+        assert (line["mean"], line["n"], line["source"]) == ("0.65", "1", "greedy, 32 examples")
+        # One that knows no more than its rate, and no run of ours beside them.
+        bare = Row.over("anbn", "bare", "greedy", "corrected", [{"ood_headline": 0.31}])
+        write_report(Study([], rows=[other, bare]), tmp_path / "alone")
+        assert "| bare | 1 | - | - | - | 0.31 |" in (tmp_path / "alone" / "report.md").read_text()
+
+
+def test_several_stores_make_one_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = write_store(tmp_path / "a", [results()])
+    b = write_store(tmp_path / "b", [results(seed=1), results(paper=AUTHORS_WAY)])
+    assert main(["report", str(a), str(b), "--out", str(tmp_path / "out")]) == 0
+    assert "3 runs in" in capsys.readouterr().out
+    assert numbers(tmp_path / "out", language="anbn", source="ours")["ood_headline"]["n"] == "2"
+
+
+def test_a_language_that_is_gone_is_still_shown(tmp_path: Path) -> None:
+    run = results()
+    # Whatever a file of one's own is called.
+    name = "my_files/50% $of$ {them}.py:A_B"
+    gone = run.model_copy(update={"recipe": run.recipe.model_copy(update={"language": name})})
+    write_report(Study([Run(tmp_path, gone)]), tmp_path / "out")
+    assert "its rules cannot be named" in (tmp_path / "out" / "report.md").read_text()
+    compile_latex((tmp_path / "out" / "report.tex").read_text(encoding="utf-8"), tmp_path)
+
+
+def test_what_a_run_leaves_behind_is_what_a_report_reads(tmp_path: Path) -> None:
+    keys = {**TINY, "mass_length": 3, "by_length": [4], "output_dir": str(tmp_path / "store" / "cell")}
+    made = run(Recipe.of(keys, "test"))
+    study = read_study([tmp_path / "store"])
+    assert study.runs[0].results == made
+    write_report(study, tmp_path / "out")
+    assert {path.stem for path in (tmp_path / "out" / "figures").iterdir()} == {
+        "rates", "loss", "dynamics", "length_ood", "length_id",
+    }  # fmt: skip
+
+
+def test_the_paper_s_numbers_all_have_their_n() -> None:
+    cells = [cell for language in PAPER["results"].values() for row in language.values() for cell in row.values()]
+    assert len(cells) == 6 * 5 * 5
+    assert all(set(cell) == {"mean", "std", "n"} and cell["n"] > 1 for cell in cells)
