@@ -7,7 +7,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +61,9 @@ class Preset:
         model_type: what transformers calls it.
         summary: one sentence.
         sizes: for each size ("paper", "mini") the fields of its configuration; and ``vocab_multiple``, where the
-            vocabulary is rounded up.
+            vocabulary is rounded up, and ``torch_init``, the modules whose weights start as torch starts them.
+        released: fields of the configuration that follow what the authors' released code does where it differs from
+            what the paper describes; a recipe with ``paper: true`` and ``size: paper`` sets them.
         fit: how a budget of parameters is met: the field under ``width`` grows by steps, what stands under ``with`` in
             proportion, and then the field under ``fine``.
     """
@@ -71,6 +73,7 @@ class Preset:
     summary: str
     sizes: Mapping[str, Mapping[str, Any]]
     fit: Mapping[str, Mapping[str, float]]
+    released: Mapping[str, Any] = field(default_factory=dict)
 
 
 def list_architectures() -> list[str]:
@@ -122,6 +125,7 @@ def architecture_config(
     if not _is(vocab_size, int) or vocab_size <= max(_SPECIAL_IDS.values()):
         raise RuleExtrapError(f"vocab_size is {vocab_size!r}: give 3 for the special tokens plus the alphabet's size")
     multiple = fields.pop("vocab_multiple", 1)
+    fields.pop("torch_init", None)
     vocab_size = -(-vocab_size // multiple) * multiple
     with _one_line(name, overrides):
         return config_class(**{**fields, **overrides, **_SPECIAL_IDS, "vocab_size": vocab_size})
@@ -180,7 +184,12 @@ def build_model(
             # torch.manual_seed would also seed the accelerators, which are not forked.
             torch.default_generator.manual_seed(seed)
         with _one_line(name, overrides):
-            return AutoModelForCausalLM.from_config(config)
+            model = AutoModelForCausalLM.from_config(config)
+        _, fields = _resolve(name, size)
+        for path, module in model.named_modules():
+            if path.rpartition(".")[2] in fields.get("torch_init", ()):
+                module.reset_parameters()
+    return model
 
 
 def fit_parameters(

@@ -1,7 +1,8 @@
 """The decoder-only Transformer of the rule-extrapolation experiments.
 
 Source: Mészáros et al., NeurIPS 2024, arXiv 2409.13728. Positional information is a choice, because in the
-authors' code no position reaches the model: "none" is what their results were made with.
+authors' code no position reaches the model: "paper" adds a vector of the row in the batch instead, as their code does,
+and "none" is what that amounts to without the noise.
 """
 
 from __future__ import annotations
@@ -31,12 +32,16 @@ class RuleTransformerConfig(RuleConfig):
         num_attention_heads: number of heads; divides ``hidden_size``.
         intermediate_size: width of the feed-forward layers.
         num_hidden_layers: number of layers.
-        dropout: share dropped where `torch.nn.TransformerEncoderLayer` drops: attention weights, the
-            feed-forward activations, and the output of both sublayers.
+        dropout: share dropped of the embeddings with their positions, and where `torch.nn.TransformerEncoderLayer`
+            drops: attention weights, the feed-forward activations, and the output of both sublayers.
         layer_norm_eps: added to the variance in each layer norm.
         norm_placement: "post" (the paper's) or "pre"; "pre" has one more norm after the last layer.
-        positions: "none", "paper" (the same: in the authors' code none reaches the model), "sinusoidal" (added,
-            Vaswani et al. 2017), "learned" (added), "rotary" (Su et al. 2021) or "alibi" (Press et al. 2022).
+        positions: "none", "paper" (the sinusoidal vector of a row's index in the batch, added at all positions of that
+            row, as in the authors' code: the output of a row then depends on where it stands in the batch),
+            "sinusoidal" (added, Vaswani et al. 2017), "learned" (added), "rotary" (Su et al. 2021) or "alibi" (Press
+            et al. 2022).
+        mask_padding: where no attention mask is given, make one that hides PAD from every other token, as the authors'
+            code does. It changes the outputs at PAD alone, so it matters where PAD is a target.
         max_position_embeddings: size of the table of learned positions; the others have no limit.
     """
 
@@ -58,6 +63,7 @@ class RuleTransformerConfig(RuleConfig):
     layer_norm_eps: float = 6e-3
     norm_placement: str = "post"
     positions: str = "none"
+    mask_padding: bool = False
     max_position_embeddings: int = 512
 
     @property
@@ -253,6 +259,7 @@ class RuleTransformerModel(RulePreTrainedModel):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         if config.positions == "learned":
             self.embed_positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.dropout = Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_hidden_layers))
         pre = config.norm_placement == "pre"
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if pre else nn.Identity()
@@ -282,9 +289,11 @@ class RuleTransformerModel(RulePreTrainedModel):
             raise ValueError(f"past_key_values is a {type(cache).__name__}: give a DynamicCache, or none")
         past = 0 if cache is None else cache.get_seq_length()
         batch, length = embeds.shape[:2]
+        if attention_mask is None and self.config.mask_padding and input_ids is not None and past == 0:
+            attention_mask = input_ids != self.config.pad_token_id
         real = real_tokens(attention_mask, batch, past + length)
         positions = self._positions(real, past + length, embeds.device)
-        hidden = self._place(embeds * math.sqrt(self.config.hidden_size), positions[:, past:])
+        hidden = self.dropout(self._place(embeds * math.sqrt(self.config.hidden_size), positions[:, past:]))
         window = self._window(real, positions, past, hidden.dtype)
         for layer in self.layers:
             hidden = layer(hidden, window, cache)
@@ -297,6 +306,9 @@ class RuleTransformerModel(RulePreTrainedModel):
         return (real.long().cumsum(dim=1) - 1).clamp(min=0)
 
     def _place(self, hidden: Tensor, positions: Tensor) -> Tensor:
+        if self.config.positions == "paper":
+            rows = torch.arange(len(hidden), device=hidden.device)[:, None]
+            return hidden + sinusoids(rows, self.config.hidden_size).to(hidden.dtype)
         if self.config.positions == "sinusoidal":
             return hidden + sinusoids(positions, self.config.hidden_size).to(hidden.dtype)
         if self.config.positions == "learned":
@@ -321,8 +333,9 @@ class RuleTransformerModel(RulePreTrainedModel):
         index = torch.arange(columns, device=positions.device)
         seen = (index[past:, None] >= index)[None, None]
         if real is not None:
-            # A pad looks at itself, since older torch makes NaN of a row with nothing to look at.
-            seen = seen & (real[:, None, None, :] | (index[past:, None] == index))
+            seen = seen & real[:, None, None, :]
+            # A pad with nothing to look at looks at itself, since older torch makes NaN of an empty row.
+            seen = seen | (~seen.any(dim=-1, keepdim=True) & (index[past:, None] == index))
         if kind != "alibi":
             return Window(seen, causal=False, rotation=rotation)
         bias = alibi(positions[:, past:], positions, heads).to(dtype)

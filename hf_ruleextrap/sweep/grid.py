@@ -98,6 +98,6 @@ def _check(recipe: Recipe, where: str) -> None:
         if recipe.prompt_length is not None:
             language.prompts(length=recipe.prompt_length)
         vocabulary = len(SPECIAL_TOKENS) + len(language.alphabet)
-        architecture_config(recipe.architecture, size=recipe.size, vocab_size=vocabulary, overrides=recipe.model)
+        architecture_config(recipe.architecture, size=recipe.size, vocab_size=vocabulary, overrides=recipe.network)
     except RuleExtrapError as error:
         raise RuleExtrapError(f"{where}: {error}") from None

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from hf_ruleextrap.architectures import get_preset, list_architectures
 from hf_ruleextrap.data import Splits, build_splits
 from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.formal import Language
@@ -34,7 +35,10 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     language: str = Field("anbn", description="the language to train on: a name, or FILE.py:CLASS")
-    paper: bool = Field(False, description="the authors' data and prompts, where the language's own differ")
+    paper: bool = Field(
+        False,
+        description="the authors' data and prompts, and with size paper what their code does with the network",
+    )
     max_length: int = Field(64, ge=1, description="most symbols in a training word")
     train_size: int = Field(512, ge=1, description="words to train on; a language with few words gives all of them")
     held_out_size: int = Field(128, ge=1, description="words in the validation set, and in the test set")
@@ -100,6 +104,16 @@ class Recipe(BaseModel):
     def completion_limit(self) -> int:
         """Most symbols in a completion."""
         return self.max_length if self.max_new_symbols is None else self.max_new_symbols
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """The fields of the model's config that differ from the preset's size.
+
+        With ``paper: true`` and ``size: paper`` the network follows the authors' released code (`Preset.released`);
+        what ``model`` says comes before that.
+        """
+        released = self.paper and self.size == "paper" and self.architecture in list_architectures()
+        return {**(get_preset(self.architecture).released if released else {}), **self.model}
 
     def to_yaml(self) -> str:
         """The recipe as a file that gives it back."""

@@ -49,7 +49,7 @@ def run(recipe: Recipe, *, overwrite: bool = False) -> Results:
     git_commit()
     task = Task.of(recipe)
     fitted = fitted_fields(recipe, task.language)
-    fields = {**recipe.model, **fitted}
+    fields = {**recipe.network, **fitted}
     model = build_model(recipe.architecture, language=task.language, size=recipe.size, seed=recipe.seed, **fields)
     _check_positions(model, task)
     arguments = training_arguments(recipe)
@@ -108,7 +108,7 @@ def fitted_fields(recipe: Recipe, language: Language) -> dict[str, Any]:
         return {}
     vocabulary = len(SPECIAL_TOKENS) + len(language.alphabet)
     return fit_parameters(
-        recipe.architecture, recipe.parameters, size=recipe.size, vocab_size=vocabulary, overrides=recipe.model
+        recipe.architecture, recipe.parameters, size=recipe.size, vocab_size=vocabulary, overrides=recipe.network
     )
 
 

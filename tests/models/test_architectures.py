@@ -235,3 +235,19 @@ def test_a_model_type_of_transformers_trains_from_a_recipe(name, tmp_path):
     assert results.training.steps == 4
     assert results.validation.loss > 0
     assert results.best.kinds["ood"].report.n == 251
+
+
+@torch.no_grad()
+def test_the_paper_s_mamba_starts_as_torch_starts_its_modules() -> None:
+    """In mamba.py, which the authors use, embeddings are N(0, 1) and the projections have torch's uniform weights."""
+    paper, mini = (build_model("mamba", vocab_size=8, size=size, seed=0) for size in ("paper", "mini"))
+    assert 0.85 < float(paper.get_input_embeddings().weight.std()) < 1.15
+    assert float(mini.get_input_embeddings().weight.std()) < 0.15
+    assert paper.lm_head.weight is paper.get_input_embeddings().weight
+    mixer = paper.backbone.layers[3].mixer
+    for layer, inputs in [(mixer.in_proj, 32), (mixer.x_proj, 64), (mixer.conv1d, 8)]:
+        bound = inputs**-0.5
+        assert 0.95 * bound < float(layer.weight.abs().max()) <= bound
+    assert float(mixer.conv1d.bias.abs().max()) > 0
+    again = build_model("mamba", vocab_size=8, size="paper", seed=0)
+    assert all(value.equal(again.state_dict()[name]) for name, value in paper.state_dict().items())

@@ -170,11 +170,49 @@ def test_with_dropout_the_mean_output_and_gradient_are_torch_s() -> None:
 
 
 @torch.no_grad()
-def test_the_paper_s_positions_are_none() -> None:
-    ids = torch.tensor([[1, 3, 4, 4, 5]])
+def test_the_paper_s_positions_are_one_vector_for_each_row_of_the_batch() -> None:
     none, paper = (
         build_model("transformer", vocab_size=6, seed=0, positions=kind).eval() for kind in ("none", "paper")
     )
     assert list(none.state_dict()) == list(paper.state_dict())
-    assert none(ids).logits.equal(paper(ids).logits)
-    assert paper.generate(ids, max_new_tokens=5).equal(none.generate(ids, max_new_tokens=5))
+    ids = torch.tensor([[1, 3, 4, 4, 5]]).expand(3, -1)
+    embeds = none.get_input_embeddings()(ids)
+    # The embedding is scaled before the vector is added.
+    shifted = embeds + sinusoids(torch.arange(3), 32)[:, None] / 32**0.5
+    torch.testing.assert_close(paper(ids).logits, none(inputs_embeds=shifted).logits)
+    assert not torch.allclose(paper(ids).logits[0], paper(ids).logits[1], atol=1e-4)
+    # No order reaches the model, as with no positions.
+    swapped = torch.tensor([[1, 4, 3, 4, 5]])
+    one = build_model("transformer", vocab_size=6, seed=0, positions="paper", num_hidden_layers=1).eval()
+    torch.testing.assert_close(one(ids[:1]).logits[:, -1], one(swapped).logits[:, -1])
+
+
+def test_dropout_also_drops_the_embeddings() -> None:
+    model = build_model("transformer", vocab_size=6, size="paper", seed=1, dropout=0.5).train()
+    inputs = []
+    model.model.layers[0].register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    torch.manual_seed(0)
+    ids = torch.full((8, 50), 3)
+    model(ids)
+    kept = model.get_input_embeddings()(ids) * 10**0.5 * 2
+    dropped = inputs[0] == 0
+    assert 0.45 < dropped.float().mean() < 0.55
+    torch.testing.assert_close(inputs[0][~dropped], kept[~dropped])
+
+
+@torch.no_grad()
+def test_masked_padding_is_torch_s_key_padding_mask() -> None:
+    model = build_model("transformer", vocab_size=6, size="paper", seed=1, mask_padding=True).eval()
+    plain = build_model("transformer", vocab_size=6, size="paper", seed=1).eval()
+    ids = torch.tensor([[1, 3, 4, 2, 0, 0, 0], [1, 3, 3, 4, 4, 2, 0]])
+    embeds = model.get_input_embeddings()(ids) * model.config.hidden_size**0.5
+    causal = torch.ones(7, 7, dtype=torch.bool).triu(1)
+    expected = reference(model).eval()(embeds, mask=causal, src_key_padding_mask=ids == 0)
+    torch.testing.assert_close(model.base_model(ids).last_hidden_state, expected, atol=1e-5, rtol=1e-5)
+    # Only what stands at PAD differs from the model that sees it.
+    same = torch.isclose(model(ids).logits, plain(ids).logits, atol=1e-6).all(dim=-1)
+    assert same[ids != 0].all()
+    assert not same[0, 5:].any()
+    # A mask that is given is obeyed.
+    everything = torch.ones_like(ids)
+    assert model(ids, attention_mask=everything).logits.equal(plain(ids).logits)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hf_ruleextrap.architectures import list_architectures
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.train.recipe import Recipe, add_arguments, from_arguments
 
@@ -81,3 +82,18 @@ def test_a_file_that_is_no_recipe(text: str | None, message: str, tmp_path: Path
 def test_set_wants_key_and_value() -> None:
     with pytest.raises(RuleExtrapError, match="give KEY=VALUE"):
         parse("--set", "hidden_size")
+
+
+def test_the_authors_recipes_train_the_networks_of_their_code_and_no_other_recipe_does() -> None:
+    released = {
+        "linear": {"causal": False, "read": "last"},
+        "transformer": {"positions": "paper", "mask_padding": True},
+    }
+    for path in RECIPES:
+        for architecture in [*list_architectures(), "gpt2"]:
+            recipe = Recipe.from_file(path, {"architecture": architecture})
+            expected = released.get(architecture, {}) if path.name.startswith("paper-") else {}
+            assert recipe.network == expected, (path.name, architecture)
+    # What the user says comes first.
+    recipe = parse(str(RECIPES[0].with_name("paper-anbn.yaml")), "--architecture", "linear", "--set", "causal=true")
+    assert recipe.network == {"causal": True, "read": "last"}
