@@ -26,7 +26,8 @@ from . import (
     sweep,
     training,
 )
-from .common import Parser, reporting
+from .boundary import check_words, run_command
+from .common import Parser
 from .training import train
 
 __all__ = ["build_parser", "main", "train"]
@@ -58,12 +59,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] == "train":
         return train(words[1:], prog="hf-ruleextrap train")
-    parser = build_parser()
-    arguments = parser.parse_args(words)
-    if arguments.command is None:
-        parser.print_help()
-        return 0
-    return reporting(lambda: arguments.run(arguments))
+
+    def work() -> int | None:
+        check_words(words)
+        parser = build_parser()
+        arguments = parser.parse_args(words)
+        if arguments.command is None:
+            parser.print_help()
+            return 0
+        code: int | None = arguments.run(arguments)
+        return code
+
+    return run_command(work)
 
 
 def build_parser() -> Parser:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hf_ruleextrap.errors import RuleExtrapError
@@ -107,20 +107,3 @@ def print_report(report: Report) -> None:
     lines += [(report.grammatical, "a word of the language"), (report.finished, "completion finished")]
     for rate, what in lines:
         print(f"  {number(rate)}  {interval(rate):12}  {what}")
-
-
-def reporting(work: Callable[[], int | None]) -> int:
-    """Do the work, which may give the exit code; turn a user's mistake into its line and the exit code 2."""
-    try:
-        return work() or 0
-    except RuleExtrapError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as interrupt:
-        said = str(interrupt) or "interrupted; the same command goes on from the latest checkpoint"
-        print(f"\n{said}", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # Whoever read our output has seen enough.
-        sys.stderr.close()
-        return 0

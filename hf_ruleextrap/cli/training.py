@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from hf_ruleextrap.errors import RuleExtrapError
 
-from .common import Commands, Parser, quiet, quiet_hub, reporting
+from .boundary import check_words, run_command
+from .common import Commands, Parser, quiet, quiet_hub
 
 if TYPE_CHECKING:
     from hf_ruleextrap.train.recipe import Recipe
@@ -30,6 +31,7 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
     parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
 
     def work() -> None:
+        check_words(sys.argv[1:] if argv is None else argv)
         arguments = parser.parse_args(argv)
         recipe = from_arguments(arguments)
         quiet()
@@ -64,7 +66,7 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
         if owner is not None:
             print(_publish(recipe, owner), file=sys.stderr if arguments.json else sys.stdout)
 
-    return reporting(work)
+    return run_command(work)
 
 
 def _publish(recipe: Recipe, owner: str) -> str:

@@ -12,9 +12,10 @@ from typing import Any
 from hf_ruleextrap.architectures import architecture_config
 from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.formal import Language
+from hf_ruleextrap.inputs import read_yaml
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.tokenization import SPECIAL_TOKENS
-from hf_ruleextrap.train.recipe import Recipe, read_yaml
+from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.trackers import check_tracker
 
 _KEYS = ("recipes", "axes")
@@ -50,16 +51,17 @@ def read_grid(path: str | Path, store: str | Path) -> list[Cell]:
             the same.
     """
     path = Path(path)
-    grid = read_yaml(path)
+    grid = read_yaml(path, "grid")
     for key in grid:
         if key not in _KEYS:
             raise RuleExtrapError(f"{path}: {unknown('key', key, _KEYS)}")
     recipes, axes = grid.get("recipes") or [], grid.get("axes") or {}
-    if not isinstance(recipes, list) or not isinstance(axes, dict):
+    named = isinstance(recipes, list) and all(isinstance(name, str) for name in recipes)
+    if not named or not isinstance(axes, dict) or not all(isinstance(axis, str) for axis in axes):
         raise RuleExtrapError(f"{path}: give `recipes` as a list of files, and `axes` as keys with lists of values")
     for axis, values in axes.items():
-        if not str(axis).startswith("model.") and axis not in Recipe.model_fields:
-            raise RuleExtrapError(f"{path}: {unknown('axis', str(axis), Recipe.model_fields)}")
+        if not axis.startswith("model.") and axis not in Recipe.model_fields:
+            raise RuleExtrapError(f"{path}: {unknown('axis', axis, Recipe.model_fields)}")
         if not isinstance(values, list) or not values:
             raise RuleExtrapError(f"{path}: axis {axis} is {values!r}: give a list of values")
     bases = [(str(name), read_yaml(path.parent / name)) for name in recipes] or [(str(path), {})]
@@ -86,7 +88,11 @@ def key_of(recipe: Recipe) -> str:
 def _with_axes(base: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
     model = {key.removeprefix("model."): value for key, value in chosen.items() if key.startswith("model.")}
     plain = {key: value for key, value in chosen.items() if not key.startswith("model.")}
-    return {**base, **plain, "model": {**(base.get("model") or {}), **(plain.get("model") or {}), **model}}
+    configs = [values.get("model") or {} for values in (base, plain)]
+    # A `model` that is no mapping is refused by the recipe, with the name of its file.
+    if not all(isinstance(config, dict) for config in configs):
+        return {**base, **plain}
+    return {**base, **plain, "model": {**configs[0], **configs[1], **model}}
 
 
 def _check(recipe: Recipe, where: str) -> None:

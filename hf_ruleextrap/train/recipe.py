@@ -14,6 +14,7 @@ from hf_ruleextrap.architectures import get_preset, list_architectures
 from hf_ruleextrap.data import Splits, build_splits
 from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.formal import Language
+from hf_ruleextrap.inputs import parse_yaml, read_yaml
 
 
 def _number(value: object) -> object:
@@ -155,7 +156,7 @@ class Recipe(BaseModel):
         Raises:
             RuleExtrapError: no such file, not YAML, or as `of`.
         """
-        return cls.of({**read_yaml(Path(path)), **(overrides or {})}, str(path))
+        return cls.of({**read_yaml(path), **(overrides or {})}, str(path))
 
 
 def splits_of(recipe: Recipe, language: Language) -> Splits:
@@ -199,36 +200,20 @@ def from_arguments(arguments: argparse.Namespace) -> Recipe:
         for name in Recipe.model_fields
         if name != "model" and (value := getattr(arguments, name)) is not None
     }
-    base = read_yaml(Path(arguments.recipe)) if arguments.recipe else {}
-    model = {**(base.get("model") or {}), **_assignments(arguments.set)}
-    values = {**base, **given, **({"model": model} if model else {})}
+    base = read_yaml(arguments.recipe) if arguments.recipe else {}
+    overrides = _assignments(arguments.set)
+    # A `model` that is no mapping is refused by the recipe, with the name of its file.
+    if overrides and isinstance(base.get("model") or {}, dict):
+        given["model"] = {**(base.get("model") or {}), **overrides}
+    values = {**base, **given}
     return Recipe.of(values, arguments.recipe or "command line")
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The keys and values of a YAML file.
-
-    Raises:
-        RuleExtrapError: no such file, not YAML, or no mapping.
-    """
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RuleExtrapError(f"cannot read the recipe {str(path)!r}: {error.strerror}; give a YAML file") from None
-    except yaml.YAMLError as error:
-        raise RuleExtrapError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict):
-        raise RuleExtrapError(f"{path} holds a {type(loaded).__name__}: a recipe is lines of `key: value`")
-    return loaded
 
 
 def _scalar(name: str, text: str) -> Any:
     """A flag's value as the same text would be read in a recipe file."""
     if Recipe.model_fields[name].annotation is str:
         return text
-    return yaml.safe_load(text)
+    return parse_yaml(text, f"--{name} {text!r:.40}")
 
 
 def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
@@ -237,5 +222,5 @@ def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise RuleExtrapError(f"--set {pair!r}: give KEY=VALUE, e.g. --set hidden_size=32")
-        values[key] = yaml.safe_load(value)
+        values[key] = parse_yaml(value, f"--set {pair!r:.40}")
     return values

@@ -1,0 +1,166 @@
+"""Reading what people give: text, JSON and YAML. Every fault is one line that names the file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import RuleExtrapError
+
+MOST_DEPTH = 32
+"""Levels of lists and mappings that a YAML text may nest."""
+
+_MOST_YAML = 1 << 20
+_MOST_VALUES = 100_000
+
+
+def read_text(path: str | Path, what: str, *, most_bytes: int | None = None) -> str:
+    """Return the text of a UTF-8 file; a byte order mark at its beginning is passed over.
+
+    Args:
+        path: the file.
+        what: the noun for the file in an error, e.g. ``"recipe"``.
+        most_bytes: the largest file that is read; None for no limit.
+
+    Raises:
+        RuleExtrapError: the file cannot be opened, is too large, or is not UTF-8.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(-1 if most_bytes is None else most_bytes + 1)
+    except OSError as error:
+        raise RuleExtrapError(f"cannot read the {what} {shown(path)}: {error.strerror}; give a file") from None
+    except ValueError as error:
+        raise RuleExtrapError(f"cannot read the {what} {shown(path)}: {error}; give a file") from None
+    if most_bytes is not None and len(data) > most_bytes:
+        raise RuleExtrapError(f"the {what} {shown(path)} is larger than {most_bytes:,} bytes: give another file")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise RuleExtrapError(
+            f"the {what} {shown(path)} is not UTF-8: line {line} holds the byte 0x{data[error.start]:02x}; "
+            "save it as UTF-8"
+        ) from None
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Return the value of a JSON text.
+
+    Args:
+        text: the JSON.
+        where: its source, as an error names it.
+
+    Raises:
+        RuleExtrapError: the text is not JSON, or nests too deeply.
+
+    >>> parse_json("[1, ", "scores.json")
+    Traceback (most recent call last):
+    hf_ruleextrap.errors.RuleExtrapError: scores.json is not JSON: Expecting value, line 1, column 5
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RuleExtrapError(
+            f"{where} is not JSON: {error.msg.partition(':')[0]}, line {error.lineno}, column {error.colno}"
+        ) from None
+    except RecursionError:
+        raise RuleExtrapError(f"{where} nests too deeply: give plain lists and objects") from None
+    except ValueError as error:
+        raise RuleExtrapError(f"{where} is not JSON that can be read: {error}") from None
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Return the value of a YAML text, with numbers such as ``1e-3`` as numbers (YAML 1.1 reads them as strings).
+
+    Args:
+        text: the YAML.
+        where: its source, as an error names it.
+
+    Raises:
+        RuleExtrapError: the text is not YAML, names a key twice, nests too deeply, or expands to too many values.
+
+    >>> parse_yaml("rate: 1e-3", "r.yaml")
+    {'rate': 0.001}
+    >>> parse_yaml("a: [", "r.yaml")
+    Traceback (most recent call last):
+    hf_ruleextrap.errors.RuleExtrapError: r.yaml is not YAML: expected the node content, line 1, column 5
+    """
+    try:
+        _check_nesting(text, where)
+        value = yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
+    except yaml.MarkedYAMLError as error:
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if (mark := error.problem_mark) else ""
+        problem = (error.problem or "unreadable").partition(", but found")[0]
+        raise RuleExtrapError(f"{where} is not YAML: {problem}{place}") from None
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
+        raise RuleExtrapError(f"{where} is not YAML that can be read: {' '.join(str(error).split())}") from None
+    if _count(value, {}) > _MOST_VALUES:
+        raise RuleExtrapError(f"{where} expands to more than {_MOST_VALUES:,} values: remove the aliases")
+    return value
+
+
+def read_yaml(path: str | Path, what: str = "recipe") -> dict[str, Any]:
+    """Return the keys and values of a YAML file.
+
+    Raises:
+        RuleExtrapError: the file cannot be read, is not YAML, or holds something other than a mapping with text keys.
+    """
+    value = parse_yaml(read_text(path, what, most_bytes=_MOST_YAML), str(path))
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise RuleExtrapError(f"{path} holds a {type(value).__name__}: a {what} is lines of `key: value`")
+    for key in value:
+        if not isinstance(key, str):
+            raise RuleExtrapError(f"{path}: the key {key!r:.40} is not text: write it in quotation marks")
+    return value
+
+
+def shown(path: str | Path, most: int = 120) -> str:
+    """Return a path in quotation marks, shortened in the middle where it is very long."""
+    text = repr(str(path))
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 2 :]}"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's plain values, with exponents as YAML 1.2 has them and without keys that are given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise yaml.MarkedYAMLError(problem=f"the key {twice[0]!r} is given twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+# The resolvers are a class attribute: without the copy, SafeLoader itself would change.
+_Loader.yaml_implicit_resolvers = {key: list(value) for key, value in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
+)
+
+
+def _check_nesting(text: str, where: str) -> None:
+    """Refuse deep nesting before anything recursive reads the text."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_DEPTH:
+            raise RuleExtrapError(f"{where} nests more than {MOST_DEPTH} levels: give plain lists and keys")
+
+
+def _count(value: Any, known: dict[int, int]) -> int:
+    """Return the number of values that a value expands to, where an alias counts each time."""
+    if not isinstance(value, (dict, list)):
+        return 1
+    if id(value) not in known:
+        # An alias to a list inside that list never ends.
+        known[id(value)] = _MOST_VALUES + 1
+        parts = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_count(part, known) for part in parts)
+    return known[id(value)]
