@@ -42,6 +42,11 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that the checkpoint brings")
 
 
+def add_wait(parser: argparse.ArgumentParser) -> None:
+    """``--wait``."""
+    parser.add_argument("--wait", action="store_true", help="wait for another process that works in the same folder")
+
+
 def add_prompt_set(parser: argparse.ArgumentParser) -> None:
     """``--kind`` and ``--length``."""
     parser.add_argument("--kind", choices=("id", "ood"), help="default: both")

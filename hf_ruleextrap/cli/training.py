@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hf_ruleextrap.errors import RuleExtrapError
 
 from .boundary import check_words, run_command
-from .common import Commands, Parser, quiet, quiet_hub
+from .common import Commands, Parser, add_wait, quiet, quiet_hub
 
 if TYPE_CHECKING:
     from hf_ruleextrap.train.recipe import Recipe
@@ -28,6 +28,7 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
     parser = Parser(prog=prog, description="Train on a language, complete its prompts, score them.", allow_abbrev=False)
     add_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace what the run folder holds")
+    add_wait(parser)
     parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
 
     def work() -> None:
@@ -44,14 +45,19 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
             owner = publisher(recipe.hub_organization)
         from accelerate import PartialState
 
-        from hf_ruleextrap.train.run import finished, run
+        from hf_ruleextrap.train.folder import RunFolder
+        from hf_ruleextrap.train.run import run
         from hf_ruleextrap.train.sharing import leave
 
-        # Of a run that could not be published, only that is left to do.
-        done = finished(recipe) if owner is not None and not arguments.overwrite else None
+        # The same command ends in the same way, however often it is given: it may have been killed at its very end, or
+        # have failed to publish.
+        folder = RunFolder(recipe.run_dir)
+        done = folder.finished(recipe) if folder.is_finished and not arguments.overwrite else None
+        if done is not None:
+            print(f"{folder.path} holds this run finished; --overwrite trains it again", file=sys.stderr)
         # Trackers print, too; stdout is for the results.
         with redirect_stdout(sys.stderr):
-            results = done or run(recipe, overwrite=arguments.overwrite)
+            results = done or run(recipe, overwrite=arguments.overwrite, wait=arguments.wait)
 
         is_main = PartialState().is_main_process
         leave()

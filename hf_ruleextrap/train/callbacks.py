@@ -15,6 +15,8 @@ from typing import Any
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from hf_ruleextrap.files import write_text
+
 
 class Progress(TrainerCallback):
     """A bar over the steps, and one readable line for each evaluation; on the main process only."""
@@ -70,7 +72,7 @@ class JsonLog(TrainerCallback):
         if state.is_world_process_zero:
             lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
             kept = [line for line in lines if _step(line) <= state.global_step]
-            self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            write_text(self.path, "".join(line + "\n" for line in kept))
 
     def on_log(
         self,

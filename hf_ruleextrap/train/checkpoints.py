@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import EarlyStoppingCallback
 from transformers.utils import logging
 
+from hf_ruleextrap.files import is_leftover, write_text
+
+from .folder import CHECKPOINT
+
 _SEAL = "sealed.json"
-_PREFIX = "checkpoint-"
 logger = logging.get_logger("hf_ruleextrap")
 
 
@@ -28,14 +32,15 @@ class Seal(TrainerCallback):
 
             torch.distributed.barrier()
         if state.is_world_process_zero:
-            seal(Path(str(args.output_dir)) / f"{_PREFIX}{state.global_step}")
+            run = Path(str(args.output_dir))
+            seal(run / f"{CHECKPOINT}{state.global_step}")
+            # Only now: at any moment there is a whole checkpoint whose best one is whole, too.
+            _remove_all_but(run, {state.global_step, state.best_global_step})
 
 
 def seal(folder: Path) -> None:
     """Note the digest of each file of a checkpoint; the note appears whole or not at all."""
-    draft = folder / f"{_SEAL}.part"
-    draft.write_text(json.dumps(_digests(folder)), encoding="utf-8")
-    draft.replace(folder / _SEAL)
+    write_text(folder / _SEAL, json.dumps(_digests(folder)))
 
 
 def is_whole(folder: Path) -> bool:
@@ -49,19 +54,39 @@ def is_whole(folder: Path) -> bool:
 
 
 def latest_whole(run: Path) -> Path | None:
-    """The latest checkpoint that is whole, as is the best one that it names; those that are torn are removed."""
+    """The latest checkpoint that is whole, as is the best one that it names; what is torn, or later, is removed."""
     whole: dict[int, Path] = {}
-    for path in run.glob(f"{_PREFIX}*"):
+    for path in run.glob(f"{CHECKPOINT}*"):
         if is_whole(path):
-            whole[int(path.name.removeprefix(_PREFIX))] = path
+            whole[_step_of(path)] = path
         else:
             logger.warning(f"{path} was cut off while it was written; it is not used")
-            shutil.rmtree(path)
     for step in sorted(whole, reverse=True):
         best = TrainerState.load_from_json(str(whole[step] / TRAINER_STATE_NAME)).best_global_step
         if best is None or best in whole:
+            _remove_all_but(run, {known for known in whole if known <= step})
             return whole[step]
+    _remove_all_but(run, set())
     return None
+
+
+def remove_torn(run: Path) -> None:
+    """Remove the checkpoints that are not whole."""
+    for path in run.glob(f"{CHECKPOINT}*"):
+        if not is_whole(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_all_but(run: Path, steps: Collection[int | None]) -> None:
+    for path in run.glob(f"{CHECKPOINT}*"):
+        if _step_of(path) not in steps:
+            shutil.rmtree(path)
+
+
+def _step_of(checkpoint: Path) -> int:
+    """The step of a checkpoint; -1 of a folder that is none of the Trainer's."""
+    step = checkpoint.name.removeprefix(CHECKPOINT)
+    return int(step) if step.isdecimal() else -1
 
 
 def is_over(state: TrainerState, max_steps: int, patience: int | None) -> bool:
@@ -77,5 +102,5 @@ def is_over(state: TrainerState, max_steps: int, patience: int | None) -> bool:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(_SEAL))
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != _SEAL and not is_leftover(path))
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

@@ -10,11 +10,13 @@ from pydantic import BaseModel, ConfigDict
 
 from hf_ruleextrap.evaluation import Evaluation
 from hf_ruleextrap.evaluation.likelihood import Likelihood
+from hf_ruleextrap.files import write_text
 from hf_ruleextrap.formal import Kind, Rate, Report
 
 from .recipe import Recipe
 
 SCHEMA_VERSION = 1
+FILE = "results.json"
 _PAPER = "eval_paper/"
 
 
@@ -23,6 +25,9 @@ class Training(BaseModel):
 
     Attributes:
         fitted: the fields of the model that a budget of parameters decided.
+        best_step: of the checkpoint with the lowest validation loss; 0 where a run diverged before its first one,
+            and its rates are those of the untrained model.
+        diverged_at: the step of the first evaluation whose loss was not finite, which ended the run; else None.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -35,6 +40,7 @@ class Training(BaseModel):
     train_words: int
     validation_words: int
     test_words: int
+    diverged_at: int | None = None
 
 
 class PaperColumns(BaseModel):
@@ -132,7 +138,8 @@ class Results(BaseModel):
         test_without_padding, test_with_padding: the test loss in both ways to count, whatever the recipe's.
         divergence: the Kullback-Leibler divergence of the best checkpoint from the data, in nats a word, where it can
             be computed.
-        best, last: rule extrapolation of the checkpoint with the lowest validation loss, and of the last one.
+        best, last: rule extrapolation of the checkpoint with the lowest validation loss, and of the last one (of a run
+            that diverged, the last one whose loss was finite).
         by_length: the best checkpoint at other prompt lengths, where the recipe lists them.
         paper: the authors' columns.
         versions: of Python and the packages.
@@ -160,12 +167,10 @@ class Results(BaseModel):
     timing: Timing
 
     def write(self, folder: Path) -> None:
-        """Write ``results.json``; it appears whole or not at all."""
-        draft = folder / "results.json.part"
-        draft.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        draft.replace(folder / "results.json")
+        """Write ``results.json``; the file appears whole or not at all."""
+        write_text(folder / FILE, self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Results:
         """Read a run folder's results."""
-        return cls.model_validate_json((folder / "results.json").read_text(encoding="utf-8"))
+        return cls.model_validate_json((folder / FILE).read_text(encoding="utf-8"))

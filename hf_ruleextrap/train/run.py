@@ -2,64 +2,122 @@
 
 from __future__ import annotations
 
-import shutil
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, TrainerState
+from transformers import PreTrainedModel, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
 from hf_ruleextrap.architectures import build_model, fit_parameters
 from hf_ruleextrap.completers import check_positions
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.likelihood import divergence
+from hf_ruleextrap.files import replacing_in, writing
 from hf_ruleextrap.formal import Language
 from hf_ruleextrap.tokenization import SPECIAL_TOKENS
 from hf_ruleextrap.versions import git_commit, package_versions
 
 from .callbacks import Interrupted
-from .checkpoints import is_over, latest_whole
+from .checkpoints import is_over, remove_torn
+from .folder import CHECKPOINT, LAST, LOG, RunFolder
 from .recipe import Recipe
 from .results import LengthRates, PaperColumns, Results, Timing, Training
 from .task import Task
 from .trainer import RuleTrainer, training_arguments
 
-LAST = "last"
-"""The folder of the last checkpoint, inside the run folder (which is itself the best one)."""
 
-
-def run(recipe: Recipe, *, overwrite: bool = False) -> Results:
+def run(recipe: Recipe, *, overwrite: bool = False, wait: bool = False) -> Results:
     """Train, evaluate, and leave a run folder behind.
 
     The folder is itself the checkpoint with the lowest validation loss, ready for ``from_pretrained``; beside it stand
     ``results.json``, ``log.jsonl``, ``recipe.yaml``, and the last checkpoint in ``last/``. A run that was cut off goes
-    on from its latest checkpoint when it is called again.
+    on from its latest checkpoint when it is called again. A run whose loss is no longer finite ends there, and its
+    results say so.
 
     Args:
         recipe: what to do.
         overwrite: remove what the run folder holds.
+        wait: wait for another process that works in the run folder.
 
     Raises:
-        RuleExtrapError: anything in the recipe that cannot be had, or a run folder that holds another run; before any
-            work is done.
+        RuleExtrapError: anything in the recipe that cannot be had, a run folder that holds another run or that another
+            process works in (before any work is done); or no room on the disk.
     """
     # Now, before somebody edits or commits the code that this process has loaded.
     git_commit()
     task = Task.of(recipe)
     fitted = fitted_fields(recipe, task.language)
     fields = {**recipe.network, **fitted}
-    model = build_model(recipe.architecture, language=task.language, size=recipe.size, seed=recipe.seed, **fields)
+
+    def build() -> PreTrainedModel:
+        language, size, seed = task.language, recipe.size, recipe.seed
+        return build_model(recipe.architecture, language=language, size=size, seed=seed, **fields)
+
+    model = build()
     _check_positions(model, task)
     arguments = training_arguments(recipe)
-    with arguments.main_process_first(local=False, desc="claiming the run folder"):
-        checkpoint = claim(recipe, overwrite=overwrite and arguments.process_index == 0)
-    trainer = RuleTrainer(model, task, arguments)
+    folder = RunFolder(recipe.run_dir)
+    with ExitStack() as held:
+        checkpoint = _claim(folder, recipe, arguments, held, overwrite=overwrite, wait=wait)
+        if (done := folder.finished(recipe)) is not None:
+            return done
+        try:
+            with writing(folder.path):
+                return _run(RuleTrainer(model, task, arguments), task, checkpoint, fitted, build)
+        except RuleExtrapError:
+            # Half a checkpoint is of no use to anybody.
+            if arguments.process_index == 0:
+                remove_torn(folder.path)
+            raise
+
+
+def _claim(
+    folder: RunFolder,
+    recipe: Recipe,
+    arguments: TrainingArguments,
+    held: ExitStack,
+    *,
+    overwrite: bool,
+    wait: bool,
+) -> Path | None:
+    """Hold and claim the run folder in the main process; every process gets the checkpoint, or the refusal."""
+    shared: list[Any] = [None, None]
+    if arguments.process_index == 0:
+        try:
+            held.enter_context(folder.hold(wait=wait))
+            # The process that held the folder may have finished this very run.
+            if not (wait and folder.is_finished and folder.finished(recipe) and not overwrite):
+                with writing(folder.path):
+                    shared[0] = folder.claim(recipe, overwrite=overwrite)
+        except RuleExtrapError as error:
+            shared[1] = str(error)
+    if arguments.world_size > 1:
+        from accelerate.utils import broadcast_object_list
+
+        broadcast_object_list(shared)
+    if shared[1] is not None:
+        raise RuleExtrapError(shared[1])
+    checkpoint: Path | None = shared[0]
+    return checkpoint
+
+
+def _run(
+    trainer: RuleTrainer,
+    task: Task,
+    checkpoint: Path | None,
+    fitted: dict[str, Any],
+    build: Callable[[], PreTrainedModel],
+) -> Results:
+    """Train and evaluate in a run folder that is held."""
+    folder = RunFolder(task.recipe.run_dir)
     started, computed = time.perf_counter(), time.process_time()
     _train(trainer, checkpoint)
     trained = time.perf_counter()
-    results = _finish(trainer, task, fitted)
+    results = _finish(trainer, task, fitted, build)
     results.timing.train_seconds = round(trained - started, 2)
     results.timing.evaluate_seconds = round(time.perf_counter() - trained, 2)
     results.timing.cpu_seconds = round(time.process_time() - computed, 2)
@@ -67,9 +125,8 @@ def run(recipe: Recipe, *, overwrite: bool = False) -> Results:
     trainer.model_wrapped = trainer.model  # type: ignore[assignment]  # there is a model
     trainer.accelerator.free_memory()
     if trainer.is_world_process_zero():
-        results.write(recipe.run_dir)
-        for folder in recipe.run_dir.glob("checkpoint-*"):
-            shutil.rmtree(folder)
+        results.write(folder.path)
+        folder.clean_up()
     return results
 
 
@@ -112,76 +169,36 @@ def fitted_fields(recipe: Recipe, language: Language) -> dict[str, Any]:
     )
 
 
-def claim(recipe: Recipe, *, overwrite: bool = False) -> Path | None:
-    """Make the run folder this recipe's own.
-
-    Returns:
-        The checkpoint to go on from, where this very run was cut off there.
-
-    Raises:
-        RuleExtrapError: the folder holds a finished run, another run, or other files.
-    """
-    folder, note = recipe.run_dir, recipe.run_dir / "recipe.yaml"
-    advice = "give another --output_dir, or --overwrite to replace it"
-    if overwrite and note.exists():
-        shutil.rmtree(folder)
-    if folder.exists() and not folder.is_dir():
-        raise RuleExtrapError(f"{folder} is a file: give another --output_dir")
-    if note.exists():
-        held = Recipe.from_file(note)
-        described = f"{held.language} {held.architecture} seed {held.seed}"
-        if (folder / "results.json").exists():
-            raise RuleExtrapError(f"{folder} already holds a finished run ({described}): {advice}")
-        # The same folder may be named in several ways.
-        names = set(Recipe.model_fields) - {"output_dir"}
-        if keys := sorted(key for key in names if getattr(held, key) != getattr(recipe, key)):
-            raise RuleExtrapError(
-                f"{folder} already holds another run ({described}; it differs in {', '.join(keys)}): {advice}"
-            )
-        return latest_whole(folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise RuleExtrapError(f"{folder} is not empty and holds no run: give another --output_dir")
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / "recipe.yaml.part"
-    draft.write_text(recipe.to_yaml(), encoding="utf-8")
-    draft.replace(note)
-    return None
-
-
-def finished(recipe: Recipe) -> Results | None:
-    """The results of a recipe whose run folder holds this very run finished, whether or not it is to be published."""
-    folder, note = recipe.run_dir, recipe.run_dir / "recipe.yaml"
-    if not note.exists() or not (folder / "results.json").exists():
-        return None
-    published = {"push_to_hub", "hub_organization"}
-    held, asked = (one.model_dump(exclude=published) for one in (Recipe.from_file(note), recipe))
-    return Results.read(folder) if held == asked else None
-
-
 def save(model: PreTrainedModel, task: Task, folder: Path) -> None:
     """A checkpoint as others want it: weights, config, tokenizer, and our modeling code where it needs it."""
     # The Trainer switches the cache off for training.
     model.config.use_cache = True
     if model.generation_config is not None:
         model.generation_config.max_new_tokens = task.recipe.completion_limit + 1
-    model.save_pretrained(folder)
-    task.tokenizer.save_pretrained(folder)
+    with replacing_in(folder) as draft:
+        model.save_pretrained(draft)
+        task.tokenizer.save_pretrained(draft)
 
 
-def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any]) -> Results:
+def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any], build: Callable[[], PreTrainedModel]) -> Results:
     """Evaluate the best and the last checkpoint, and save both."""
     recipe, state, accelerator = task.recipe, trainer.state, trainer.accelerator
-    # Every run evaluates at its last step, if not before.
-    assert state.best_global_step is not None
+    folder = RunFolder(recipe.run_dir)
+    best_step, last_step = state.best_global_step, state.global_step
+    if trainer.diverged_at is not None:
+        last_step = folder.last_step()
+        best_step = best_step or last_step
+    # Every other run evaluates at its last step, if not before.
+    assert best_step is not None
     kind = type(accelerator.unwrap_model(trainer.model))
     best, last = (
-        kind.from_pretrained(recipe.run_dir / f"checkpoint-{step}").to(accelerator.device)
-        for step in (state.best_global_step, state.global_step)
+        (kind.from_pretrained(folder.path / f"{CHECKPOINT}{step}") if step else build()).to(accelerator.device)
+        for step in (best_step, last_step)
     )
     if trainer.is_world_process_zero():
-        save(best, task, recipe.run_dir)
-        save(last, task, recipe.run_dir / LAST)
-        (recipe.run_dir / "training_args.bin").unlink(missing_ok=True)
+        save(best, task, folder.path)
+        save(last, task, folder.path / LAST)
+        (folder.path / "training_args.bin").unlink(missing_ok=True)
     words: dict[str, Any] = {
         f"{name}_words": len(getattr(task.splits, name)) for name in ("train", "validation", "test")
     }
@@ -190,7 +207,8 @@ def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any]) -> Results
         training=Training(
             parameters=best.num_parameters(),
             steps=state.global_step,
-            best_step=state.best_global_step,
+            best_step=best_step,
+            diverged_at=trainer.diverged_at,
             fitted=fitted,
             stopped_early=state.global_step < recipe.max_steps,
             **words,
@@ -205,7 +223,7 @@ def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any]) -> Results
         by_length=[
             rates for evaluation in task.evaluate_lengths(best, accelerator) for rates in LengthRates.of(evaluation)
         ],
-        paper=PaperColumns.from_log(recipe.run_dir / "log.jsonl", state.best_global_step),
+        paper=PaperColumns.from_log(folder.path / LOG, best_step),
         versions=package_versions(),
         git_commit=git_commit(),
         timing=Timing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 from .batches import Batches, BatchLoader, TokenRows, by_length
 from .callbacks import Interrupt, JsonLog, Progress
 from .checkpoints import Seal
+from .folder import LOG
 from .optimizers import BY_THE_TRAINER, build_muon
 from .recipe import Recipe
 from .task import Task
@@ -31,12 +33,17 @@ from .trackers import PROJECT, check_tracker
 
 
 class RuleTrainer(Trainer):
-    """The Trainer on a task; what it evaluates is exact validation loss, and the prompts completed and scored."""
+    """The Trainer on a task; what it evaluates is exact validation loss, and the prompts completed and scored.
+
+    Attributes:
+        diverged_at: the step of an evaluation whose loss was not finite, which ended the training; else None.
+    """
 
     def __init__(self, model: PreTrainedModel, task: Task, arguments: TrainingArguments) -> None:
         recipe = task.recipe
         self.interrupt = Interrupt()
-        callbacks: list[TrainerCallback] = [Progress(), JsonLog(recipe.run_dir / "log.jsonl"), Seal(), self.interrupt]
+        self.diverged_at: int | None = None
+        callbacks: list[TrainerCallback] = [Progress(), JsonLog(recipe.run_dir / LOG), Seal(), self.interrupt]
         if recipe.patience is not None:
             callbacks.append(EarlyStoppingCallback(recipe.patience))
         self.task = task
@@ -144,11 +151,17 @@ class RuleTrainer(Trainer):
         """Validation loss and accuracy, and the rates on the ID and OOD prompts."""
         model = self.accelerator.unwrap_model(self.model)
         found = self.task.likelihood(model, "validation")
-        rates = self.task.evaluate(model, self.accelerator).rates()
-        values = {"loss": found.loss, "token_accuracy": found.accuracy, **rates, **self.task.masses(model)}
+        values = {"loss": found.loss}
+        if math.isfinite(found.loss):
+            rates = self.task.evaluate(model, self.accelerator).rates()
+            values |= {"token_accuracy": found.accuracy, **rates, **self.task.masses(model)}
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        if not math.isfinite(found.loss):
+            # No later step can repair such weights, and nobody wants them saved.
+            self.diverged_at = self.state.global_step
+            self.control.should_training_stop, self.control.should_save = True, False
         return metrics
 
 
@@ -177,8 +190,8 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
             eval_steps=recipe.eval_steps,
             save_strategy="steps",
             save_steps=recipe.eval_steps,
-            # The best and the latest; with 1, the Trainer would drop the latest at the end.
-            save_total_limit=2,
+            # `Seal` removes what is not needed, once the new checkpoint is sealed; the Trainer would do so before.
+            save_total_limit=None,
             load_best_model_at_end=True,
             metric_for_best_model="eval_loss",
             greater_is_better=False,

@@ -1,0 +1,153 @@
+"""The run folder: who holds it, which run it is of, where to go on, and whether the run is finished."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.files import hold, is_leftover, write_text
+
+from .recipe import Recipe, splits_of
+from .results import FILE as RESULTS
+from .results import Results
+
+if TYPE_CHECKING:
+    from hf_ruleextrap.formal import Language, WordBatch
+
+RECIPE = "recipe.yaml"
+LOG = "log.jsonl"
+LAST = "last"
+"""The folder of the last checkpoint, inside the run folder (which is itself the best one)."""
+
+CHECKPOINT = "checkpoint-"
+"""What the names of the checkpoints that the Trainer writes begin with; the step follows."""
+
+# Keys of a recipe that say where a run lies and who sees it, and not what it is.
+_PLACE = {"output_dir", "push_to_hub", "hub_organization"}
+
+
+class RunFolder:
+    """The one owner of a run folder.
+
+    Args:
+        path: the folder. It need not exist.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def holds_results(self) -> bool:
+        """Whether the folder has a ``results.json``."""
+        return (self.path / RESULTS).exists()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run is finished, and nothing is left to be cleaned up."""
+        return self.holds_results and not self._leftovers()
+
+    def recipe(self) -> Recipe | None:
+        """The recipe of the run; None where the folder holds no run.
+
+        Raises:
+            RuleExtrapError: the recipe cannot be read.
+        """
+        note = self.path / RECIPE
+        return Recipe.from_file(note) if note.exists() else None
+
+    def finished(self, recipe: Recipe) -> Results | None:
+        """The results of a recipe whose run the folder holds finished, wherever it is to be published; else None."""
+        if not self.holds_results or (held := self.recipe()) is None or _differing(held, recipe, _PLACE):
+            return None
+        return Results.read(self.path)
+
+    @contextmanager
+    def hold(self, *, wait: bool = False) -> Iterator[None]:
+        """Hold the folder for this process; see `hf_ruleextrap.files.hold`."""
+        if self.path.exists() and not self.path.is_dir():
+            raise RuleExtrapError(f"{self.path} is a file: give another --output_dir")
+        with hold(self.path, wait=wait):
+            yield
+
+    def claim(self, recipe: Recipe, *, overwrite: bool = False) -> Path | None:
+        """Make a held folder the recipe's own.
+
+        Args:
+            recipe: of the run.
+            overwrite: remove a run that the folder holds.
+
+        Returns:
+            The checkpoint to go on from, where this very run was cut off there. A run that was killed after it wrote
+            its results, and before it removed its checkpoints, is cleaned up: see `finished`.
+
+        Raises:
+            RuleExtrapError: the folder holds a finished run, another run, or other files.
+        """
+        advice = "give another --output_dir, or --overwrite to replace it"
+        held = self.recipe()
+        if overwrite and held is not None:
+            self._remove_run()
+            held = None
+        if held is not None:
+            described = f"{held.language} {held.architecture} seed {held.seed}"
+            if self._leftovers() and self.finished(recipe) is not None:
+                self.clean_up()
+                return None
+            if self.holds_results:
+                raise RuleExtrapError(f"{self.path} already holds a finished run ({described}): {advice}")
+            if keys := _differing(held, recipe, {"output_dir"}):
+                raise RuleExtrapError(
+                    f"{self.path} already holds another run ({described}; it differs in {', '.join(keys)}): {advice}"
+                )
+            return self.checkpoint()
+        if any(not is_leftover(path) for path in self.path.iterdir()):
+            raise RuleExtrapError(f"{self.path} is not empty and holds no run: give another --output_dir")
+        write_text(self.path / RECIPE, recipe.to_yaml())
+        return None
+
+    def checkpoint(self) -> Path | None:
+        """The latest checkpoint that is whole, as is the best one that it names; all others of no use are removed."""
+        from .checkpoints import latest_whole
+
+        return latest_whole(self.path)
+
+    def last_step(self) -> int:
+        """The step of the latest checkpoint; 0 where there is none."""
+        return max((int(path.name.removeprefix(CHECKPOINT)) for path in self._leftovers()), default=0)
+
+    def clean_up(self) -> None:
+        """Remove the checkpoints that a finished run needs no more."""
+        for folder in self._leftovers():
+            shutil.rmtree(folder)
+
+    def training_words(self, language: Language) -> WordBatch | None:
+        """The words that the run trains on, where it is one of this language; else None."""
+        from hf_ruleextrap.languages import get_language
+
+        recipe = self.recipe()
+        if recipe is None or get_language(recipe.language).name != language.name:
+            return None
+        return splits_of(recipe, language).train
+
+    def _leftovers(self) -> list[Path]:
+        return sorted(self.path.glob(f"{CHECKPOINT}*"))
+
+    def _remove_run(self) -> None:
+        """Remove what the folder holds, and last what says that it is a run."""
+        for path in sorted(self.path.iterdir(), key=lambda path: path.name == RECIPE):
+            if is_leftover(path):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def _differing(held: Recipe, recipe: Recipe, excluded: set[str]) -> list[str]:
+    """The keys in which two recipes differ; the same folder may be named in several ways."""
+    names = set(Recipe.model_fields) - excluded
+    return sorted(name for name in names if getattr(held, name) != getattr(recipe, name))
