@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
     add_checkpoint(parser)
     parser.add_argument("--limit", type=int, default=64, help="most pairs of a rule (default 64)")
     parser.add_argument("--max-length", type=int, help="most symbols of a word (default 16, or 8 times the shortest)")
-    parser.add_argument("--protocol", choices=("v1", "symbols"), help="ask as text, or symbol by symbol")
+    parser.add_argument("--protocol", choices=("v2", "symbols"), help="ask as text, or symbol by symbol")
     parser.add_argument("--shots", type=int, default=32, help="context words before each pair, as text (default 32)")
     parser.add_argument("--alphabet", default="letters", help="what stands for the symbols, as text (default letters)")
     parser.add_argument("--backend", default="hf", help="who is asked as text: hf, or my.py:Class (default hf)")

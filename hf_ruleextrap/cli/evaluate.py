@@ -46,7 +46,7 @@ def add(commands: Commands) -> None:
 
 def _add_protocol(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the text protocol, for any language model")
-    group.add_argument("--protocol", choices=("v1", "symbols"), help="ask as text, or symbol by symbol")
+    group.add_argument("--protocol", choices=("v2", "symbols"), help="ask as text, or symbol by symbol")
     group.add_argument("--backend", help="hf, openai, replay, or my.py:Class (default hf; openai with --base-url)")
     group.add_argument("--base-url", help="of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1")
     group.add_argument("--key-env", help="the environment variable with the server's key (default OPENAI_API_KEY)")
@@ -63,7 +63,10 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--out", help="the folder for answers and results (default evaluations/MODEL-LANGUAGE)")
     group.add_argument("--dry-run", action="store_true", help="print three prompts and the estimate, ask nothing")
     group.add_argument("--concurrency", type=int, default=4, help="most requests to a server at once (default 4)")
-    group.add_argument("--timeout", type=float, default=120.0, help="seconds for one request (default 120)")
+    group.add_argument("--timeout", type=float, default=120.0, help="seconds for one whole request (default 120)")
+    group.add_argument(
+        "--max-wait", type=float, default=60.0, help="most seconds before a request is sent again (default 60)"
+    )
     group.add_argument("--retries", type=int, default=4, help="how often a request is sent again (default 4)")
     group.add_argument("--batch-size", type=int, default=32, help="prompts through a local model at once (default 32)")
 
@@ -134,9 +137,10 @@ def _ask(work: TextRun, arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from hf_ruleextrap.evaluation.llm.table import show
+    from hf_ruleextrap.evaluation.protocol import PROTOCOL_VERSION
 
     estimate = work.estimate()
-    print(f"by protocol v1: {estimate}; answers in {work.out}", file=sys.stderr)
+    print(f"by protocol v{PROTOCOL_VERSION}: {estimate}; answers in {work.out}", file=sys.stderr)
     # No bar where nobody watches.
     with tqdm(total=estimate.requests, unit="answer", disable=None, file=sys.stderr) as bar:
         evaluation = work(lambda: bar.update())
@@ -183,6 +187,7 @@ def _completer(arguments: argparse.Namespace) -> TextCompleter:
         concurrency=arguments.concurrency,
         timeout=arguments.timeout,
         retries=arguments.retries,
+        max_wait=arguments.max_wait,
         batch_size=arguments.batch_size,
         trust_remote_code=arguments.trust_remote_code,
     )

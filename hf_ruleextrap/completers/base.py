@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -88,12 +89,14 @@ class Answer:
         ended: the model stopped by itself, not at the limit.
         fault: why there is no answer, as one word (``http-401``, ``timeout``); empty where there is one.
         detail: of the fault, a line to be read.
+        thought: the model used up the limit with thinking and had not begun to answer.
     """
 
     text: str
     ended: bool
     fault: str = ""
     detail: str = ""
+    thought: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,9 +125,10 @@ class Backend:
         base_url: of a server, up to and with its ``/v1``.
         key_env: the environment variable that holds the server's key. The key itself is never stored.
         concurrency: most requests at once.
-        timeout: seconds that one request may take.
+        timeout: seconds that one request may take, from the connection to the last byte of the response.
         retries: how often a request is sent again when that may help.
         back_off: seconds before the second attempt, doubled before each further one, if the server names none.
+        max_wait: the most seconds before a request is sent again, whatever the server asks for.
         batch_size: rows that go through a model in this process together.
         trust_remote_code: run code that a checkpoint brings.
     """
@@ -136,6 +140,7 @@ class Backend:
     timeout: float = 120.0
     retries: int = 4
     back_off: float = 0.5
+    max_wait: float = 60.0
     batch_size: int = 32
     trust_remote_code: bool = False
 
@@ -145,9 +150,13 @@ class Backend:
         Raises:
             RuleExtrapError: one of them cannot be.
         """
-        for name, least in {"concurrency": 1, "timeout": 0.001, "retries": 0, "batch_size": 1}.items():
-            if getattr(self, name) < least:
-                raise RuleExtrapError(f"{name} is {getattr(self, name)}: give {least} or more")
+        numbers = {"concurrency": 1, "timeout": 0.001, "retries": 0, "back_off": 0, "max_wait": 0, "batch_size": 1}
+        for name, least in numbers.items():
+            # NaN is not above anything.
+            value = getattr(self, name)
+            if not least <= value < math.inf:
+                finite = "" if value < least else ", and a finite number"
+                raise RuleExtrapError(f"{name} is {value}: give {least} or more{finite}")
 
 
 class TextCompleter(Protocol):

@@ -1,28 +1,34 @@
-"""One POST with the standard library: a deadline, a limit on what is read, and no redirect to take a key along."""
+"""One POST request with httpx: a deadline for all of it, a limit on its size, and no redirect that takes a key."""
 
 from __future__ import annotations
 
+import base64
 import email.utils
-import http.client
+import math
+import os
+import re
 import time
 import urllib.parse
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+import anyio
+import httpx
 
 from hf_ruleextrap.errors import RuleExtrapError
 
 _MOST_BYTES = 1 << 24
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 @dataclass
 class Failure(Exception):
-    """No usable response.
+    """A request that has no usable response.
 
     Attributes:
         fault: one word: ``http-500``, ``timeout``, ``no-connection``, ``bad-json``, ``no-choice``.
-        detail: a text to be read; a server may have written it, so it can hold anything.
-        retry_after: seconds after which the server wants to be asked again.
+        detail: an explanation for people. A server may have written it, so it can hold anything.
+        retry_after: the seconds after which the server wants the next request.
     """
 
     fault: str
@@ -30,98 +36,139 @@ class Failure(Exception):
     retry_after: float | None = None
 
 
-@dataclass(frozen=True)
-class Url:
-    """Where to post to."""
+def checked_url(text: str) -> str:
+    """Return a URL that is safe to send a key to and to store in results.
 
-    secure: bool
-    host: str
-    port: int | None
-    path: str
-
-    @classmethod
-    def of(cls, text: str) -> Url:
-        """Read a URL.
-
-        Raises:
-            RuleExtrapError: it is none, or has more than a host and a path (such as a password).
-        """
-        try:
-            parts = urllib.parse.urlsplit(text)
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            host, port = None, None
-        if host is None or parts.scheme not in ("http", "https"):
-            raise RuleExtrapError("the base URL is none: give one such as http://127.0.0.1:8000/v1")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise RuleExtrapError(
-                f"the base URL of {host} holds a user, a password or a query: a key belongs into the environment"
-            )
-        return cls(parts.scheme == "https", host, port, parts.path)
+    Raises:
+        RuleExtrapError: The text is not a URL, or the URL holds more than a host and a path (such as a password).
+    """
+    try:
+        parts = urllib.parse.urlsplit(text)
+        host, _ = parts.hostname, parts.port
+        httpx.URL(text)
+    except (ValueError, httpx.InvalidURL):
+        host = None
+    if not host or parts.scheme not in ("http", "https"):
+        raise RuleExtrapError("the base URL is not a URL: give one such as http://127.0.0.1:8000/v1")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise RuleExtrapError(
+            f"the base URL of {host} holds a user, a password or a query: a key belongs into the environment"
+        )
+    return text
 
 
-def post(url: Url, body: bytes, headers: Mapping[str, str], *, timeout: float) -> bytes:
+def client(connections: int) -> httpx.AsyncClient:
+    """Return a client that goes through the proxy that the environment names, and keeps its connections.
+
+    It has no time limit of its own: `post` bounds each request as a whole.
+
+    Raises:
+        RuleExtrapError: The environment names a proxy that cannot be used.
+    """
+    try:
+        return httpx.AsyncClient(
+            timeout=None,
+            follow_redirects=False,
+            # A compressed response could be far larger than what was read.
+            headers={"Accept-Encoding": "identity"},
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+        )
+    except (ValueError, ImportError, httpx.InvalidURL, OSError) as error:
+        reason = redacted(str(error), proxy_secrets())
+        raise RuleExtrapError(
+            f"no HTTP client can be made with the proxy and the certificates that the environment names: {reason}"
+        ) from None
+
+
+async def post(
+    client: httpx.AsyncClient, url: str, body: bytes, headers: Mapping[str, str], *, timeout: float
+) -> bytes:
     """Send JSON and read the response.
 
     Args:
-        url: where to.
+        client: the client of `client`.
+        url: the address.
         body: JSON.
-        headers: besides the content's type.
-        timeout: seconds for all of it.
+        headers: the headers besides the content type.
+        timeout: the seconds for the whole request: the name of the host, the connection, headers and content.
 
     Raises:
-        Failure: any status but 200, no connection, or too late.
+        Failure: The status is not 200, there is no connection, or the time is over.
     """
-    deadline = time.monotonic() + timeout
-    connection = _connection(url, timeout)
     try:
-        connection.request("POST", url.path, body, {"Content-Type": "application/json", **headers})
-        response = connection.getresponse()
-        read = bytearray()
-        while chunk := response.read1(1 << 16):
-            read += chunk
-            if time.monotonic() > deadline:
-                raise TimeoutError
-            if len(read) > _MOST_BYTES:
-                raise Failure("too-large", f"the response is larger than {_MOST_BYTES:,} bytes")
-        if response.length:
-            raise Failure("bad-json", "the response ends too early")
+        with anyio.fail_after(timeout):
+            sent = {"Content-Type": "application/json", **headers}
+            async with client.stream("POST", url, content=body, headers=sent) as response:
+                content = await _content(response)
     except TimeoutError:
         raise Failure("timeout", f"no response within {timeout:g} seconds") from None
-    except http.client.IncompleteRead:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        # A proxy's refusal of a tunnel has no response of its own.
+        refused = re.match(r"(\d{3})\b", str(error)) if isinstance(error, httpx.ProxyError) else None
+        fault = f"http-{refused[1]}" if refused else "no-connection"
+        raise Failure(fault, _reason(error)) from None
+    if response.status_code != 200:
+        words = content.decode("utf-8", "replace")
+        raise Failure(f"http-{response.status_code}", words, _retry_after(response.headers.get("Retry-After")))
+    return content
+
+
+def _reason(error: BaseException) -> str:
+    """Return the name and the words of what an error of the library goes back to."""
+    while True:
+        inner: tuple[BaseException, ...] = getattr(error, "exceptions", ())
+        cause = inner[0] if inner else error.__cause__ or error.__context__
+        if cause is None:
+            break
+        error = cause
+    # asyncio says "Connect call failed" for whatever the system says.
+    known = isinstance(error, OSError) and (error.errno or 0) > 0
+    return f"{type(error).__name__}: {os.strerror(error.errno) if known else error}"  # type: ignore[attr-defined]
+
+
+async def _content(response: httpx.Response) -> bytes:
+    content = bytearray()
+    try:
+        async for chunk in response.aiter_raw(1 << 16):
+            content += chunk
+            if len(content) > _MOST_BYTES:
+                raise Failure("too-large", f"the response is larger than {_MOST_BYTES:,} bytes")
+    except httpx.RemoteProtocolError:
         raise Failure("bad-json", "the response ends too early") from None
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise Failure("no-connection", f"{type(error).__name__}: {error}") from None
-    finally:
-        connection.close()
-    if response.status != 200:
-        said = bytes(read).decode("utf-8", "replace")
-        raise Failure(f"http-{response.status}", said, _retry_after(response.getheader("Retry-After")))
-    return bytes(read)
+    return bytes(content)
 
 
-def _connection(url: Url, timeout: float) -> http.client.HTTPConnection:
-    """To the host, or through the proxy that the environment names."""
-    scheme = "https" if url.secure else "http"
-    proxy = None if urllib.request.proxy_bypass(url.host) else urllib.request.getproxies().get(scheme)
-    made = http.client.HTTPSConnection if url.secure else http.client.HTTPConnection
-    if proxy is None:
-        return made(url.host, url.port, timeout=timeout)
-    through = urllib.parse.urlsplit(proxy)
-    connection = made(through.hostname or "", through.port, timeout=timeout)
-    connection.set_tunnel(url.host, url.port or (443 if url.secure else 80))
-    return connection
+def redacted(text: str, secrets: Iterable[str]) -> str:
+    """Return a diagnostic text without secrets, in any form in which a server or a library may repeat them."""
+    forms = {form for secret in secrets for form in (secret, urllib.parse.quote(secret, safe=""))}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, "[key]")
+    return text
+
+
+def proxy_secrets() -> list[str]:
+    """Return the passwords of the proxies in the environment, and the credentials as they are sent."""
+    secrets: list[str] = []
+    for name in (*_PROXIES, *map(str.upper, _PROXIES)):
+        try:
+            parts = urllib.parse.urlsplit(os.environ.get(name, ""))
+        except ValueError:
+            continue
+        if parts.password:
+            user, password = urllib.parse.unquote(parts.username or ""), urllib.parse.unquote(parts.password)
+            secrets += [parts.password, password, base64.b64encode(f"{user}:{password}".encode()).decode()]
+    return secrets
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds, given as a number or as a date."""
+    """Return the seconds of the header, which holds a number or a date; None where it holds neither."""
     if value is None:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return None if math.isnan(seconds) else max(0.0, seconds)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import re
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from typing import Any
 
+import anyio
+import httpx
 import numpy as np
+from anyio.from_thread import start_blocking_portal
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal.words import FloatArray
 
 from .base import Abilities, Answer, Backend, Request
-from .http import Failure, Url, post
+from .http import Failure, checked_url, client, post, proxy_secrets, redacted
+from .reading import read_response
 from .replay import as_json
 
 DEFAULT_URL = "https://api.openai.com/v1"
@@ -25,12 +28,17 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 
 # No answer needs more: longer ones are unfinished or unparsable in their first characters already.
 _MOST_TEXT = 16_384
-# So many failed requests in a row, and the rest is not sent.
+# After this number of failed requests in a row, the rest is not sent.
 _MOST_IN_A_ROW = 10
-_MOST_WAIT = 60.0
 # Sending again cannot help, for this request or any other.
-_FATAL = {"http-401", "http-403", "http-404"}
-_AGAIN = {"http-408", "http-409", "http-429", "bad-json", "no-choice", "no-connection", "timeout"}
+_FATAL = {"http-401", "http-403", "http-404", "http-407"}
+_AGAIN = {
+    *("http-408", "http-409", "http-429"),
+    *("bad-json", "broken-off", "no-choice", "no-connection", "server-error", "timeout"),
+}
+# A key changes no answer that can be read: an answer is touched only where the server repeats a key that is longer than
+# any symbol, and what is left is as unparsable as before. A shorter key may be a part of an honest answer.
+_SHORTEST_KEY = 16
 
 
 class OpenAICompleter:
@@ -46,24 +54,35 @@ class OpenAICompleter:
         """
         self.backend = backend
         base = (backend.base_url or DEFAULT_URL).rstrip("/")
-        self.urls = {chat: Url.of(f"{base}/{'chat/' if chat else ''}completions") for chat in (False, True)}
+        self.urls = {chat: checked_url(f"{base}/{'chat/' if chat else ''}completions") for chat in (False, True)}
         self._key = _key(backend)
+        self._secrets = [*filter(None, [self._key]), *proxy_secrets()]
         self.identity: dict[str, Any] = {"backend": "openai", "model": backend.model, "base_url": base}
         self._failed_in_a_row = 0
-        self._lock = threading.Lock()
 
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
-        """See `TextCompleter.answers`."""
-        over = threading.Event()
-        with ThreadPoolExecutor(self.backend.concurrency) as pool:
-            try:
-                sent = {pool.submit(self._answer, request, over): place for place, request in enumerate(requests)}
-                for done in as_completed(sent):
-                    yield sent[done], done.result()
-            finally:
-                # Whoever stops listening pays for no further request.
-                over.set()
-                pool.shutdown(wait=True, cancel_futures=True)
+        """See `TextCompleter.answers`. A caller that stops listening pays for no further request."""
+        arrived: queue.SimpleQueue[tuple[int, Answer] | None] = queue.SimpleQueue()
+        with start_blocking_portal() as portal:
+            work = portal.start_task_soon(self._ask_all, requests, arrived)
+            while (pair := arrived.get()) is not None:
+                yield pair
+            # An error of the work itself is raised here.
+            work.result()
+
+    async def _ask_all(self, requests: Sequence[Request], arrived: queue.SimpleQueue[Any]) -> None:
+        waiting = iter(enumerate(requests))
+
+        async def work() -> None:
+            for place, request in waiting:
+                arrived.put((place, await self._answer(connections, request)))
+
+        try:
+            async with client(self.backend.concurrency) as connections, anyio.create_task_group() as group:
+                for _ in range(self.backend.concurrency):
+                    group.start_soon(work)
+        finally:
+            arrived.put(None)
 
     def encode(self, text: str) -> None:
         """Not known."""
@@ -73,39 +92,34 @@ class OpenAICompleter:
         """Not known; see `abilities`: servers differ in what they call log-probabilities."""
         return np.full(len(pairs), np.nan)
 
-    def _answer(self, request: Request, over: threading.Event) -> Answer:
+    async def _answer(self, connections: httpx.AsyncClient, request: Request) -> Answer:
         if self._failed_in_a_row >= _MOST_IN_A_ROW:
             return Answer("", False, "not-sent", "too many requests before it failed")
-        answer = self._with_retries(request, over)
-        with self._lock:
-            if not answer.fault:
-                self._failed_in_a_row = 0
-            else:
-                self._failed_in_a_row += _MOST_IN_A_ROW if answer.fault in _FATAL else 1
-        # A cut could leave a part of the key, which would not be found.
-        text, detail = self._safe(answer.text), self._safe(answer.detail)
-        return replace(answer, text=text[:_MOST_TEXT], detail=_one_line(detail))
+        answer = await self._with_retries(connections, request)
+        if not answer.fault:
+            self._failed_in_a_row = 0
+        else:
+            self._failed_in_a_row += _MOST_IN_A_ROW if answer.fault in _FATAL else 1
+        # Before they are cut, or a part of the key could be left.
+        text = redacted(answer.text, [key for key in self._secrets if len(key) >= _SHORTEST_KEY])
+        detail = _one_line(redacted(answer.detail, self._secrets))
+        return replace(answer, text=text[:_MOST_TEXT], detail=detail)
 
-    def _with_retries(self, request: Request, over: threading.Event) -> Answer:
-        for attempt in range(self.backend.retries + 1):
-            found = self._once(request)
-            if isinstance(found, Answer):
-                return found
-            again = found.fault in _AGAIN or found.fault.startswith("http-5")
-            if not again or attempt == self.backend.retries:
-                break
-            wait = self.backend.back_off * 2**attempt if found.retry_after is None else found.retry_after
-            if over.wait(min(wait, _MOST_WAIT)):
-                break
-        return Answer("", False, found.fault, found.detail)
+    async def _with_retries(self, connections: httpx.AsyncClient, request: Request) -> Answer:
+        backend, attempt = self.backend, 0
+        while True:
+            try:
+                return read_response(await self._send(connections, request), chat=request.chat)
+            except Failure as error:
+                failure = error
+            again = failure.fault in _AGAIN or failure.fault.startswith("http-5")
+            if not again or attempt == backend.retries:
+                return Answer("", False, failure.fault, failure.detail)
+            wait = backend.back_off * 2**attempt if failure.retry_after is None else failure.retry_after
+            await anyio.sleep(min(wait, backend.max_wait))
+            attempt += 1
 
-    def _once(self, request: Request) -> Answer | Failure:
-        try:
-            return _read(self._send(request), request.chat)
-        except Failure as failure:
-            return failure
-
-    def _send(self, request: Request) -> bytes:
+    async def _send(self, connections: httpx.AsyncClient, request: Request) -> bytes:
         # Every parameter of sampling is said, since servers' defaults differ.
         body: dict[str, Any] = {
             "model": self.backend.model,
@@ -120,11 +134,8 @@ class OpenAICompleter:
         if request.stop is not None:
             body["stop"] = [request.stop]
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        return post(self.urls[request.chat], json.dumps(body).encode(), headers, timeout=self.backend.timeout)
-
-    def _safe(self, text: str) -> str:
-        """A server may say the key; it goes no further."""
-        return text.replace(self._key, "[key]") if self._key else text
+        url, content = self.urls[request.chat], json.dumps(body).encode()
+        return await post(connections, url, content, headers, timeout=self.backend.timeout)
 
     def __repr__(self) -> str:
         return f"OpenAICompleter({self.identity['model']!r} at {self.identity['base_url']})"
@@ -140,29 +151,6 @@ def _key(backend: Backend) -> str:
     if re.search(r"[^\x21-\x7e]", key):
         raise RuleExtrapError(f"the key in {variable} has spaces or characters outside ASCII: set it again")
     return key
-
-
-def _read(body: bytes, chat: bool) -> Answer:
-    """The first choice of a response; everything in it is data."""
-    try:
-        response = json.loads(body)
-        choices = response["choices"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise Failure("bad-json", body.decode("utf-8", "replace")) from None
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise Failure("no-choice", "the response has no choice in it")
-    choice = choices[0]
-    message = choice.get("message") if chat else choice
-    found = message if isinstance(message, dict) else {}
-    text = found.get("content" if chat else "text")
-    # A refusal has a field of its own with some servers; it is an answer, and no symbols.
-    text = found.get("refusal") if text is None else text
-    reason = choice.get("finish_reason")
-    if reason == "content_filter":
-        return Answer("", False, "content-filter", "the server withheld the answer")
-    if not isinstance(text, str):
-        raise Failure("no-choice", "the choice has no text in it")
-    return Answer(text, ended=reason != "length")
 
 
 def _one_line(text: str) -> str:

@@ -42,7 +42,12 @@ class Replay:
             try:
                 row = json.loads(line)
                 key = _key(row["prompt"], row.get("sample", 0))
-                answer = Answer(str(row["text"]), bool(row.get("ended", True)), str(row.get("fault", "")))
+                answer = Answer(
+                    text=str(row["text"]),
+                    ended=_flag(row, "ended", True),
+                    fault=str(row.get("fault", "")),
+                    thought=_flag(row, "thought", False),
+                )
             except (ValueError, TypeError, KeyError, AttributeError):
                 raise RuleExtrapError(
                     f'{backend.model}, line {number}: give {{"prompt": …, "sample": 0, "text": "…", "ended": true}}'
@@ -74,6 +79,14 @@ def as_json(prompt: Any) -> Any:
     if isinstance(prompt, str):
         return prompt
     return [{"role": turn.role, "content": turn.content} for turn in prompt]
+
+
+def _flag(row: dict[str, Any], name: str, default: bool) -> bool:
+    """Return a boolean of a line. The text "false" would count as true."""
+    value = row.get(name, default)
+    if not isinstance(value, bool):
+        raise TypeError(name)
+    return value
 
 
 def _key(prompt: Any, sample: int) -> str:

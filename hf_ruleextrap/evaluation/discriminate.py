@@ -107,7 +107,7 @@ class Discrimination:
     Attributes:
         model: its name.
         language: its name.
-        protocol: ``v1`` as text in a context, ``symbols`` without context.
+        protocol: ``v2`` as text in a context, ``symbols`` without context.
         settings: all parameters.
         chance: one half.
         rules: R1 first.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
@@ -119,7 +118,6 @@ def _read_settings(said: str) -> ProtocolSettings:
 
 
 def _first_pieces(text: str, most: int) -> str:
-    """The first line up to so many pieces, as many as our own runner lets a model write."""
-    found = re.match(rf"(?:\s*\S+){{0,{most}}}", text.partition("\n")[0])
-    assert found is not None
-    return found[0]
+    """The first line up to the number of pieces that our own runner lets a model write."""
+    # Each piece has a space before it.
+    return " ".join(text.partition("\n")[0].split(" ")[: most + 1])

@@ -288,7 +288,7 @@ def test_nothing_that_holds_the_key_shows_it(monkeypatch: pytest.MonkeyPatch) ->
         ({"key_env": "NO_SUCH_KEY"}, "the environment variable NO_SUCH_KEY holds no key"),
         ({"base_url": f"http://me:{KEY}@host/v1"}, "a key belongs into the environment"),
         ({"base_url": f"http://host/v1?key={KEY}"}, "a key belongs into the environment"),
-        ({"base_url": "127.0.0.1:8000"}, "the base URL is none"),
+        ({"base_url": "127.0.0.1:8000"}, "the base URL is not a URL"),
     ],
 )
 def test_what_cannot_be_is_one_line_without_the_key(told: dict[str, str], message: str) -> None:

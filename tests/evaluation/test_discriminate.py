@@ -207,7 +207,7 @@ def test_the_command(tiny_run: Path, text_model: Path, capsys: pytest.CaptureFix
     assert "4-gram" in text
     assert main(["discriminate", "--model", str(text_model), *few, "--shots", "4", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["protocol"], found["chance"], found["settings"]["shots"]) == ("v1", 0.5, 4)
+    assert (found["protocol"], found["chance"], found["settings"]["shots"]) == ("v2", 0.5, 4)
     assert [rule["accuracy"]["n"] + rule["skipped"] for rule in found["rules"]] == [4, 4]
     for flags, said in (
         (["--limit", "0"], "limit is 0: give 1 or more"),

@@ -84,7 +84,7 @@ def test_a_run_with_all_controls(tmp_path: Path) -> None:
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     headline = evaluation.columns()["ood_headline"].rate
     assert headline is not None
-    assert re.search(rf"\| {evaluation.model} .*protocol v1.*\| {headline:.2f}", text)
+    assert re.search(rf"\| {evaluation.model} .*protocol v2.*\| {headline:.2f}", text)
     assert f"chance, prompts of {evaluation.model}" in text
     assert tmp_path / "report" / "index.html" in files
 
@@ -258,10 +258,10 @@ def test_the_command_prints_the_tables(tmp_path: Path, capsys: pytest.CaptureFix
         text = capsys.readouterr()
         assert evaluate(*words, "--json") == 0
         found = json.loads(capsys.readouterr().out)
-    assert "m on anbn: a^n b^n, n >= 1; protocol v1, plain text, letters, K = 2" in text.out
+    assert "m on anbn: a^n b^n, n >= 1; protocol v2, plain text, letters, K = 2" in text.out
     assert "every open rule holds (headline)" in text.out
     assert "greedy: " in text.out
-    assert "by protocol v1: 8 requests: about" in text.err
+    assert "by protocol v2: 8 requests: about" in text.err
     assert found == json.loads((tmp_path / "evaluation.json").read_text())
 
 
@@ -291,12 +291,12 @@ def test_a_language_model_is_asked_as_text_and_one_of_ours_is_not(
     shutil.copytree(text_model, tmp_path / "model")
     assert main(["evaluate", "--model", "model", "--language", "bban", "--json"]) == 0, capsys.readouterr().err
     found = json.loads(capsys.readouterr().out)
-    assert found["conditions"][0]["settings"]["version"] == 1
+    assert found["conditions"][0]["settings"]["version"] == 2
     assert (tmp_path / "evaluations" / "model-bban" / "evaluation.json").exists()
     assert main(["evaluate", "--model", str(tiny_run), "--language", "anbn", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["protocol"] == "symbols"
     # The flag has the last word, and says why it cannot be.
-    assert main(["evaluate", "--model", str(tiny_run), "--language", "anbn", "--protocol", "v1"]) == 2
+    assert main(["evaluate", "--model", str(tiny_run), "--language", "anbn", "--protocol", "v2"]) == 2
     assert "tokenizer" in capsys.readouterr().err
 
 
@@ -329,7 +329,7 @@ def test_asking_a_server_loads_no_torch(tmp_path: Path) -> None:
 
 
 def test_settings_of_another_version_are_refused() -> None:
-    with pytest.raises(RuleExtrapError, match="known: 1"):
+    with pytest.raises(RuleExtrapError, match="known: 2"):
         ANBN.but(version=9)
 
 

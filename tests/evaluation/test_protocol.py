@@ -266,7 +266,7 @@ def test_symbols_that_merge_with_the_line_s_end_are_named() -> None:
         ({"shots": -1}, "shots is -1: give 0 or more"),
         ({"limit": 0}, "limit is 0: give 1 or more"),
         ({"kind": "odd"}, "unknown kind of prompt"),
-        ({"version": 2}, "unknown version of the protocol 2"),
+        ({"version": 9}, "unknown version of the protocol 9"),
         ({"max_word_length": 1}, "max_length 1 is too small"),
     ],
 )

@@ -26,4 +26,4 @@ def test_a_language_model_stands_in_the_report(tmp_path: Path) -> None:
     for name in ("report.md", "index.html", "report.csv"):
         text = (tmp_path / "report" / name).read_text()
         assert "some-model" in text
-        assert "protocol v1" in text
+        assert "protocol v2" in text

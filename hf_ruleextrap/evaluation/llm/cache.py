@@ -13,6 +13,10 @@ from typing import Any
 
 from hf_ruleextrap.completers.base import Answer, Request, TextCompleter
 
+ANSWERS_VERSION = 2
+"""Changes when a completer would give another answer to the same request. Version 1 took a response that had broken off
+for an answer, and let a checkpoint's own generation settings and added tokens bend the answers."""
+
 
 class AnswerCache:
     """A folder with a file for each answer, named by the hash of all that it depends on.
@@ -26,7 +30,12 @@ class AnswerCache:
 
     def key(self, completer: TextCompleter, request: Request) -> str:
         """The hash of what an answer depends on."""
-        asked = {"completer": completer.identity, "chat": request.chat, "request": asdict(request)}
+        asked = {
+            "version": ANSWERS_VERSION,
+            "completer": completer.identity,
+            "chat": request.chat,
+            "request": asdict(request),
+        }
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     def get(self, key: str) -> Answer | None:
@@ -71,4 +80,5 @@ def as_record(request: Request, answer: Answer) -> dict[str, Any]:
     """A request and its answer as a line of ``answers.jsonl``, which `completers.replay` reads."""
     prompt = request.prompt if isinstance(request.prompt, str) else [asdict(turn) for turn in request.prompt]
     record = {"prompt": prompt, "sample": request.sample, "text": answer.text, "ended": answer.ended}
-    return record | ({"fault": answer.fault} if answer.fault else {})
+    record |= {"fault": answer.fault} if answer.fault else {}
+    return record | ({"thought": True} if answer.thought else {})

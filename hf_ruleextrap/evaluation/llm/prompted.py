@@ -97,7 +97,7 @@ def read_answer(settings: ProtocolSettings, answer: Answer) -> tuple[str, bool, 
         return chr(FOREIGN_CODE), False, answer.fault
     parsed = parse(settings, answer.text, ended=answer.ended)
     symbols = chr(FOREIGN_CODE) if parsed.status == "unparsable" else parsed.symbols
-    return symbols, parsed.finished, parsed.status
+    return symbols, parsed.finished, "unfinished: reasoning" if answer.thought else parsed.status
 
 
 def counted(statuses: tuple[str, ...] | None) -> dict[str, int]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.evaluate import Sample
-from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+from hf_ruleextrap.evaluation.protocol import STATUSES, ProtocolSettings
 from hf_ruleextrap.formal import Kind, Rate, Report
 
 from .verdict import Verdict
@@ -62,8 +62,7 @@ class Condition(BaseModel):
     def unanswered(self) -> int:
         """How many requests have no answer."""
         counts = [decoded.statuses for decoded in (self.greedy, self.drawn) if decoded is not None]
-        known = {"ok", "empty", "unfinished", "unparsable"}
-        return sum(n for statuses in counts for status, n in statuses.items() if status not in known)
+        return sum(n for statuses in counts for status, n in statuses.items() if status not in STATUSES)
 
 
 class TextEvaluation(BaseModel):

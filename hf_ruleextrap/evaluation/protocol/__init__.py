@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .alphabets import ALPHABETS, CONTROL_ALPHABETS, check_single_tokens, merged_ends
 from .contexts import context_words
-from .parsing import Parsed, Status, parse
+from .parsing import STATUSES, Parsed, Status, parse
 from .rendering import Turn, context_text, rendered, rules_in_words, spelled
 from .settings import CONTEXTS, PROTOCOL_VERSION, ProtocolSettings
 
@@ -16,6 +16,7 @@ __all__ = [
     "CONTEXTS",
     "CONTROL_ALPHABETS",
     "PROTOCOL_VERSION",
+    "STATUSES",
     "Parsed",
     "ProtocolSettings",
     "Status",

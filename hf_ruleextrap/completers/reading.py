@@ -1,0 +1,170 @@
+"""What the response of a server means: an answer that ended, was cut, was used up by thinking, or no answer at all."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .base import Answer
+from .http import Failure
+
+_ENDED = """
+    stop stop_sequence stop_token stop_string stopped eos eos_token eosfound stopstringfound end end_turn end_of_turn
+    complete completed finished
+"""
+_CUT = """
+    length max_tokens max_length max_new_tokens max_output_tokens maxpredictedtokensreached contextlengthreached limit
+    model_length token_limit model_context_window_exceeded error_limit
+"""
+_FILTERED = """
+    content_filter content_filtered safety recitation blocklist prohibited_content spii image_safety language refusal
+    error_toxic guardrail_intervened sensitive
+"""
+_TOOL = "tool_calls tool_call tool_use function_call malformed_function_call unexpected_tool_call"
+_BROKEN_OFF = """
+    error abort aborted cancel cancelled canceled user_cancel failed failure timeout time_limit not_finished incomplete
+    insufficient_system_resource insufficient_system_resources network_error load unload pause_turn
+"""
+
+REASONS: Mapping[str, str] = {
+    reason: meaning
+    for meaning, reasons in {
+        "ended": _ENDED,
+        "cut": _CUT,
+        "content-filter": _FILTERED,
+        "tool-call": _TOOL,
+        "broken-off": _BROKEN_OFF,
+    }.items()
+    for reason in reasons.split()
+}
+"""The known values of ``finish_reason``, in lower case, and their meaning.
+
+``ended`` and ``cut`` are answers, the others are faults. Sources: the documentation of OpenAI, vLLM, SGLang, TGI,
+llama.cpp, Ollama, LM Studio, OpenRouter, Anthropic, Google, Mistral, Cohere, DeepSeek, watsonx.
+"""
+
+_DETAILS = {
+    "content-filter": "the server withheld the answer",
+    "tool-call": "the model called a tool and did not answer",
+    "broken-off": "the server broke the answer off",
+}
+_TEXT_PARTS = ("text", "output_text", "refusal")
+_THOUGHT_PARTS = ("thinking", "redacted_thinking", "reasoning", "reasoning_content")
+_REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
+
+
+def read_response(body: bytes, *, chat: bool) -> Answer:
+    """Read the first choice of a response. Everything in a response is data of unknown types.
+
+    Args:
+        body: the response to a request for one choice.
+        chat: the response is a message of a conversation.
+
+    Returns:
+        An answer; one with a fault where the request must not be sent again.
+
+    Raises:
+        Failure: The response is broken, or the server says that it could not answer.
+    """
+    response = _json(body)
+    choices = response.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        words = _error_in(response)
+        if words:
+            raise Failure("server-error", words)
+        if "choices" not in response:
+            raise Failure("bad-json", body.decode("utf-8", "replace"))
+        raise Failure("no-choice", f"the response has no choice in it: {body.decode('utf-8', 'replace')}")
+    message = choice.get("message") if chat else choice
+    message = message if isinstance(message, dict) else {}
+    words = _error_in(response) or _error_in(choice) or _error_in(message)
+    if words:
+        raise Failure("server-error", words)
+    reason = choice.get("finish_reason")
+    meaning = _meaning(reason)
+    if meaning == "broken-off":
+        raise Failure(meaning, f"{_DETAILS[meaning]}: finish_reason {reason!r}")
+    if meaning in _DETAILS:
+        return Answer("", False, meaning, f"{_DETAILS[meaning]}: finish_reason {reason!r}")
+    text, thought = _text_of(message.get("content" if chat else "text"))
+    # Some servers put a refusal into a field of its own. A refusal is an answer, and holds no symbols.
+    if text is None and isinstance(message.get("refusal"), str):
+        text = message["refusal"]
+    thought = thought or _reasoned(response, message)
+    if text is None and meaning != "cut":
+        if thought:
+            return Answer("", False, "only-reasoning", "the server gave the reasoning and no answer")
+        raise Failure("no-choice", f"the choice has no text in it: {body.decode('utf-8', 'replace')}")
+    if meaning not in ("ended", "cut"):
+        return Answer("", False, meaning, f"it is not known what finish_reason {reason!r} means; the text is {text!r}")
+    if meaning == "ended":
+        return Answer(text or "", ended=True)
+    used_up = thought or (chat and text is None)
+    return Answer(text or "", ended=False, thought=used_up and not (text or "").strip())
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        response = json.loads(body)
+    except (ValueError, RecursionError):
+        response = None
+    if not isinstance(response, dict):
+        raise Failure("bad-json", body.decode("utf-8", "replace"))
+    return response
+
+
+def _meaning(reason: object) -> str:
+    """Return the meaning of a reason; one that is not known is a fault under its own name."""
+    if reason is None or reason == "":
+        return "reason-missing"
+    if not isinstance(reason, str):
+        return "reason-not-text"
+    name = re.sub(r"[^a-z0-9]+", "_", reason.lower()).strip("_")
+    return REASONS.get(name) or f"reason-{name[:40] or 'not-text'}"
+
+
+def _error_in(part: Mapping[str, Any]) -> str:
+    """Return the server's own words on an error, if it reports one; empty where it does not."""
+    error = part.get("error")
+    if part.get("object") == "error":
+        error = error or part.get("message") or "error"
+    if isinstance(error, dict):
+        error = {name: value for name, value in error.items() if value}
+        error = error.get("message") or (json.dumps(error) if error else "")
+    return str(error) if error else ""
+
+
+def _text_of(content: object) -> tuple[str | None, bool]:
+    """Return the text of a message's content (None where it has none), and whether thoughts were left out of it.
+
+    The content is a string, or a list of parts.
+
+    Raises:
+        Failure: There is a part of an unknown type.
+    """
+    if not isinstance(content, list):
+        return (content if isinstance(content, str) else None), False
+    texts: list[str] = []
+    thought = False
+    for part in content:
+        fields = {"type": "text", "text": part} if isinstance(part, str) else part if isinstance(part, dict) else {}
+        kind = fields.get("type")
+        if kind in _THOUGHT_PARTS:
+            thought = True
+            continue
+        text = fields.get("refusal" if kind == "refusal" else "text")
+        if kind not in _TEXT_PARTS or not isinstance(text, str):
+            raise Failure("no-choice", f"the answer has a part that is not text: {part}")
+        texts.append(text)
+    return ("".join(texts) if texts else None), thought
+
+
+def _reasoned(response: Mapping[str, Any], message: Mapping[str, Any]) -> bool:
+    """Return whether the server says that the model was thinking."""
+    usage = response.get("usage")
+    details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
+    counts = [part.get("reasoning_tokens") for part in (usage, details) if isinstance(part, dict)]
+    return any(message.get(field) for field in _REASONING_FIELDS) or any(counts)

@@ -1,0 +1,232 @@
+"""Servers that never let go, keys that look like answers, and proxies."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+from llm_server import Handler, serving
+
+from hf_ruleextrap.completers import Answer, Backend, Request, text_completer
+from hf_ruleextrap.errors import RuleExtrapError
+
+REQUEST = Request("a b\na a", 9, 0.0, 0, 0, "\n")
+BODY = json.dumps({"choices": [{"text": " b", "finish_reason": "stop"}]}).encode()
+PATIENCE = 0.4
+
+
+@contextmanager
+def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[int]:
+    """The port of a server that does with each connection what it likes."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=alone, args=(connection,), daemon=True).start()
+
+    def alone(connection: socket.socket) -> None:
+        with connection:
+            # The client may have gone.
+            with suppress(OSError):
+                talk(connection)
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.close()
+
+
+def forever(*words: bytes) -> Callable[[socket.socket], None]:
+    """Send the first words, then the last ones again and again, a moment apart."""
+
+    def talk(connection: socket.socket) -> None:
+        connection.recv(1 << 16)
+        for word in words[:-1]:
+            connection.sendall(word)
+        for _ in range(200):
+            connection.sendall(words[-1])
+            time.sleep(0.05)
+
+    return talk
+
+
+def deaf(connection: socket.socket) -> None:
+    """Accept the connection and read nothing."""
+    del connection
+    time.sleep(10)
+
+
+def ask(port: int, request: Request = REQUEST, **told: float) -> tuple[Answer, float]:
+    backend = Backend("m", base_url=f"http://127.0.0.1:{port}/v1", retries=0, timeout=PATIENCE)
+    for name, value in told.items():
+        object.__setattr__(backend, name, value)
+    start = time.monotonic()
+    ((_, answer),) = text_completer("openai", backend).answers([request])
+    return answer, time.monotonic() - start
+
+
+STALLS: dict[str, Callable[[socket.socket], None]] = {
+    "headers": forever(b"HTTP/1.1 200 OK\r\n", b"X-More: 1\r\n"),
+    "bytes of a header": forever(b"HTTP/1.1 200 OK\r\nX-More: ", b"x"),
+    "the status line": forever(b"HTTP/1.1 2", b""),
+    "continue": forever(b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "early hints": forever(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"),
+    "chunks": forever(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    "bytes of a chunk": forever(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n", b" "),
+    "bytes": forever(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b" "),
+    "an error's bytes": forever(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 100000\r\n\r\n", b" "),
+    "no word": forever(b""),
+    "no reading": deaf,
+}
+
+
+@pytest.mark.parametrize("name", STALLS)
+def test_the_limit_holds_for_the_whole_request(name: str) -> None:
+    # What is sent is larger than what a connection takes without being read.
+    request = REQUEST if name != "no reading" else Request("a " * 5_000_000, 9, 0.0, 0, 0, "\n")
+    with raw_server(STALLS[name]) as port:
+        answer, seconds = ask(port, request)
+    assert answer.fault == "timeout"
+    assert seconds < PATIENCE + 1.5
+
+
+def test_a_server_that_floods_is_cut_off() -> None:
+    def floods(connection: socket.socket) -> None:
+        connection.recv(1 << 16)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            connection.sendall(b" " * (1 << 20))
+
+    with raw_server(floods) as port:
+        answer, _ = ask(port, timeout=20.0)
+    assert answer.fault == "too-large"
+
+
+@pytest.mark.parametrize("after", ["100000", "1e999", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_server_is_not_waited_for_longer_than_the_user_says(after: str) -> None:
+    def busy(handler: Handler, body: dict[str, object], number: int) -> None:
+        if number == 1:
+            handler.say("busy", 429, Retry_After=after)
+        else:
+            handler.choose(body)
+
+    with serving(busy) as server:
+        answer, seconds = ask(server.server_port, retries=1, max_wait=0.2, timeout=5.0)
+    assert not answer.fault
+    assert 0.2 <= seconds < 2
+
+
+@pytest.mark.parametrize("after", ["nan", "-5", "soon", "", "Fri, 99 Foo 2020", "0"])
+def test_a_header_that_names_no_wait_is_passed_over(after: str) -> None:
+    def busy(handler: Handler, body: dict[str, object], number: int) -> None:
+        if number == 1:
+            handler.say("busy", 429, Retry_After=after)
+        else:
+            handler.choose(body)
+
+    with serving(busy) as server:
+        answer, seconds = ask(server.server_port, retries=1, back_off=0.01, timeout=5.0)
+    assert not answer.fault
+    assert seconds < 2
+
+
+@pytest.mark.parametrize(("name", "value"), [("timeout", float("nan")), ("timeout", float("inf")), ("max_wait", -1.0)])
+def test_a_wait_that_cannot_be_is_one_line(name: str, value: float) -> None:
+    with pytest.raises(RuleExtrapError, match=rf"{name} is .*: give .* or more"):
+        Backend("m", **{name: value})  # type: ignore[arg-type]
+
+
+# The key.
+
+
+@pytest.mark.parametrize("key", ["b", "a", "aa", "table"])
+def test_the_key_touches_no_answer(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    for text in (" b b", " a aa table", " [key] b"):
+        with serving(lambda handler, body, _, text=text: handler.choose(body, text)) as server:  # type: ignore[misc]  # a default binds the text
+            answer, _ = ask(server.server_port, timeout=5.0)
+        assert answer == Answer(text, ended=True)
+
+
+def test_the_key_and_a_proxy_s_password_are_in_no_diagnostic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "short/key")
+    said = "wrong: short/key short%2Fkey"
+    with serving(lambda handler, _, __: handler.say(said, 400)) as server:
+        answer, _ = ask(server.server_port, timeout=5.0)
+    assert answer.detail == "wrong: [key] [key]"
+
+
+# Proxies.
+
+
+@contextmanager
+def proxy(needs: str | None) -> Iterator[int]:
+    """The port of a proxy that answers by itself, once it knows who asks."""
+
+    def talk(connection: socket.socket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += connection.recv(1 << 16)
+        if needs and f"proxy-authorization: basic {needs}".lower().encode() not in head.lower():
+            words = f"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: {len(needs)}\r\n\r\n{needs}"
+            connection.sendall(words.encode())
+        else:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY)
+
+    with raw_server(talk) as port:
+        yield port
+
+
+def through(monkeypatch: pytest.MonkeyPatch, address: str, base_url: str = "http://server.invalid/v1") -> Answer:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("http_proxy", address)
+    monkeypatch.setenv("https_proxy", address)
+    completer = text_completer("openai", Backend("m", base_url=base_url, retries=0, timeout=10))
+    ((_, answer),) = completer.answers([REQUEST])
+    return answer
+
+
+def test_a_proxy_gets_the_user_and_password_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials = base64.b64encode(b"user:p@ss").decode()
+    with proxy(credentials) as port:
+        assert through(monkeypatch, f"http://user:p%40ss@127.0.0.1:{port}") == Answer(" b", ended=True)
+        other = through(monkeypatch, f"http://user:p%40sz@127.0.0.1:{port}")
+        assert other.fault == "http-407"
+        assert through(monkeypatch, f"http://127.0.0.1:{port}").fault == "http-407"
+        # A tunnel that is refused is no response.
+        assert through(monkeypatch, f"http://127.0.0.1:{port}", "https://server.invalid/v1").fault == "http-407"
+    with proxy(None) as port:
+        assert not through(monkeypatch, f"http://127.0.0.1:{port}").fault
+
+
+def test_a_proxy_that_repeats_the_password_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials = base64.b64encode(b"user:p@ss").decode()
+
+    def gossips(connection: socket.socket) -> None:
+        connection.recv(1 << 16)
+        words = f"who are you? {credentials} p@ss p%40ss"
+        connection.sendall(f"HTTP/1.1 403 No\r\nContent-Length: {len(words)}\r\n\r\n{words}".encode())
+
+    with raw_server(gossips) as port:
+        answer = through(monkeypatch, f"http://user:p%40ss@127.0.0.1:{port}")
+    assert answer.detail == "who are you? [key] [key] [key]"
+
+
+def test_a_proxy_that_cannot_be_is_one_line_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuleExtrapError, match="the proxy and the certificates") as wrong:
+        through(monkeypatch, "gopher://user:s3cret@127.0.0.1:9")
+    assert "s3cret" not in str(wrong.value)

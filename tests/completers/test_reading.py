@@ -1,0 +1,229 @@
+"""What a server's response means: every way to end, to be cut, to fail and to think is told apart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llm_server import Handler, serving
+
+from hf_ruleextrap.completers import Answer, Backend, reading, text_completer
+from hf_ruleextrap.completers.http import Failure
+from hf_ruleextrap.completers.reading import REASONS, read_response
+from hf_ruleextrap.evaluation.llm import TextEvaluation, TextRun
+from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+
+
+def chat_response(content: Any, reason: Any = "stop", **message: Any) -> dict[str, Any]:
+    said = {"role": "assistant", "content": content, **message}
+    return {"choices": [{"index": 0, "message": said, "finish_reason": reason}]}
+
+
+def text_response(text: Any, reason: Any = "stop") -> dict[str, Any]:
+    return {"choices": [{"index": 0, "text": text, "finish_reason": reason}]}
+
+
+def read(response: Any) -> Answer:
+    """The answer of a response; a failure as its fault."""
+    chat = '"message": {"role"' in json.dumps(response)
+    try:
+        return read_response(json.dumps(response).encode(), chat=chat)
+    except Failure as failure:
+        return Answer("", False, failure.fault, failure.detail)
+
+
+@pytest.mark.parametrize("reason", ["stop", "STOP", "eos_token", "stop_sequence", "end_turn", "eosFound", "COMPLETE"])
+def test_reasons_that_are_known_to_be_an_end(reason: str) -> None:
+    assert read(text_response(" b", reason)) == Answer(" b", ended=True)
+    assert read(chat_response("b", reason)) == Answer("b", ended=True)
+
+
+@pytest.mark.parametrize("reason", ["length", "max_tokens", "MAX_TOKENS", "model_length", "maxPredictedTokensReached"])
+def test_reasons_that_are_known_to_be_a_limit(reason: str) -> None:
+    assert read(text_response(" b", reason)) == Answer(" b", ended=False)
+
+
+@pytest.mark.parametrize(
+    ("reason", "fault"),
+    [
+        ("error", "broken-off"),
+        ("abort", "broken-off"),
+        ("user_cancel", "broken-off"),
+        ("insufficient_system_resource", "broken-off"),
+        ("content_filter", "content-filter"),
+        ("SAFETY", "content-filter"),
+        ("refusal", "content-filter"),
+        ("tool_calls", "tool-call"),
+        ("function_call", "tool-call"),
+        ("repetition", "reason-repetition"),
+        ("Some new\x1b[31m reason!", "reason-some_new_31m_reason"),
+        ("x" * 1000, "reason-" + "x" * 40),
+        ("", "reason-missing"),
+        (None, "reason-missing"),
+        (7, "reason-not-text"),
+        (["stop"], "reason-not-text"),
+        ("\u2026", "reason-not-text"),
+    ],
+)
+@pytest.mark.parametrize("text", ["", " b", " b\n"])
+def test_every_other_reason_is_a_fault_under_its_own_name(reason: Any, fault: str, text: str) -> None:
+    for response in (text_response(text, reason), chat_response(text, reason)):
+        answer = read(response)
+        assert (answer.fault, answer.ended, answer.text) == (fault, False, "")
+        assert answer.detail
+
+
+def test_no_reason_means_two_things() -> None:
+    lists = (reading._ENDED, reading._CUT, reading._FILTERED, reading._TOOL, reading._BROKEN_OFF)
+    assert len(REASONS) == sum(len(reasons.split()) for reasons in lists)
+    assert set(REASONS.values()) == {"ended", "cut", "content-filter", "tool-call", "broken-off"}
+    assert all(reason == reason.lower() for reason in REASONS)
+
+
+THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        chat_response(None, "length", reasoning_content="The user gives letters, so"),
+        chat_response("", "length", reasoning="so"),
+        chat_response(None, "length"),
+        chat_response([THOUGHT], "length"),
+        chat_response([], "length"),
+        {**chat_response("", "length"), "usage": {"completion_tokens_details": {"reasoning_tokens": 80}}},
+        {**chat_response("", "max_tokens"), "usage": {"reasoning_tokens": 80}},
+    ],
+)
+def test_a_limit_that_thinking_used_up_is_an_unfinished_answer(response: Any) -> None:
+    assert read(response) == Answer("", ended=False, thought=True)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        chat_response(""),
+        chat_response("", reasoning_content="There is nothing to add."),
+        {**chat_response(""), "usage": {"completion_tokens_details": {"reasoning_tokens": 0}}},
+    ],
+)
+def test_an_empty_answer_that_ended_is_an_answer(response: Any) -> None:
+    assert read(response) == Answer("", ended=True)
+
+
+def test_a_cut_answer_that_had_begun_is_only_unfinished() -> None:
+    assert read(chat_response("b b", "length", reasoning_content="so")) == Answer("b b", ended=False)
+    assert read(chat_response("", "length")) == Answer("", ended=False)
+
+
+def test_reasoning_without_an_answer_is_no_answer() -> None:
+    assert read(chat_response(None, reasoning_content="b b")).fault == "only-reasoning"
+    assert read(chat_response([THOUGHT])).fault == "only-reasoning"
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        ([{"type": "text", "text": "b"}], "b"),
+        ([THOUGHT, {"type": "text", "text": "b"}], "b"),
+        ([{"type": "text", "text": "b "}, {"type": "output_text", "text": "b"}], "b b"),
+        ([{"type": "reasoning", "text": "hm"}, "b"], "b"),
+        ([{"type": "refusal", "refusal": "I cannot."}], "I cannot."),
+    ],
+)
+def test_content_in_parts_is_the_text_of_its_text_parts(parts: list[Any], text: str) -> None:
+    assert read(chat_response(parts)) == Answer(text, ended=True)
+
+
+@pytest.mark.parametrize("part", [{"type": "image_url"}, {"type": "text", "text": None}, {}, 7, None, ["b"]])
+def test_a_part_that_is_not_text_is_no_answer(part: Any) -> None:
+    assert read(chat_response([{"type": "text", "text": "b"}, part])).fault == "no-choice"
+
+
+def test_a_refusal_in_a_field_of_its_own_is_an_answer() -> None:
+    assert read(chat_response(None, refusal="I cannot.")) == Answer("I cannot.", ended=True)
+
+
+ERROR = {"message": "Provider overloaded", "code": 503}
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"error": ERROR},
+        {"error": "Provider overloaded"},
+        {"object": "error", "message": "Provider overloaded"},
+        {"choices": None, "error": ERROR},
+        {"choices": [], "error": ERROR},
+        {"choices": [{"error": ERROR}]},
+        {**text_response(" b"), "error": ERROR},
+        {"choices": [{"text": " b", "finish_reason": "stop", "error": {"detail": "Provider overloaded"}}]},
+        chat_response("b", error=ERROR),
+    ],
+)
+def test_an_error_is_told_in_the_server_s_own_words(response: Any) -> None:
+    answer = read(response)
+    assert answer.fault == "server-error"
+    assert "Provider overloaded" in answer.detail
+
+
+@pytest.mark.parametrize("nothing", [None, "", {}, {"message": None, "code": None}, False])
+def test_a_field_that_reports_no_error_is_no_error(nothing: Any) -> None:
+    assert read({**text_response(" b"), "error": nothing}) == Answer(" b", ended=True)
+
+
+@pytest.mark.parametrize("response", [[], 7, None, "text", {}, {"detail": "gone"}])
+def test_what_is_no_response_shows_what_came(response: Any) -> None:
+    answer = read(response)
+    assert answer.fault == "bad-json"
+    assert answer.detail == json.dumps(response)
+
+
+@pytest.mark.parametrize("choices", [None, [], [None], {}, "text"])
+def test_a_response_without_a_choice_shows_what_came(choices: Any) -> None:
+    answer = read({"choices": choices, "note": "queue full"})
+    assert answer.fault == "no-choice"
+    assert "queue full" in answer.detail
+
+
+# In a whole run.
+
+
+def evaluated(url: str, out: Path, *, chat: bool = False) -> TextEvaluation:
+    settings = ProtocolSettings("anbn", shots=2, limit=3, samples=0, chat=chat)
+    completer = text_completer("openai", Backend("m", base_url=url, retries=1, back_off=0.01, concurrency=1))
+    return TextRun(completer, "m", settings, controls=False, out=out)()
+
+
+@pytest.mark.parametrize(("reason", "fault", "sent"), [("error", "broken-off", 6), ("weird", "reason-weird", 3)])
+def test_what_did_not_end_is_no_success_and_is_asked_for_again(
+    reason: str, fault: str, sent: int, tmp_path: Path
+) -> None:
+    with serving(lambda handler, body, _: handler.choose(body, "", reason)) as server:
+        broken = evaluated(server.url, tmp_path)
+        assert len(server.asked) == sent
+        assert broken.main.greedy.statuses == {fault: 3}
+        assert broken.main.greedy.report.headline.hits == 0
+        assert broken.main.unanswered == 3
+        server.script = lambda handler, body, _: handler.choose(body)
+        assert evaluated(server.url, tmp_path).main.greedy.statuses == {"ok": 3}
+
+
+def test_thinking_is_counted_apart_sent_once_and_kept(tmp_path: Path) -> None:
+    def thinks(handler: Handler, body: dict[str, Any], number: int) -> None:
+        del body, number
+        handler.say(json.dumps(chat_response(None, "length", reasoning="so")))
+
+    with serving(thinks) as server:
+        evaluation = evaluated(server.url, tmp_path, chat=True)
+        assert evaluated(server.url, tmp_path, chat=True) == evaluation
+        assert len(server.asked) == 3
+    assert evaluation.main.greedy.statuses == {"unfinished: reasoning": 3}
+    assert evaluation.main.unanswered == 0
+    record = str(tmp_path / "answers.jsonl")
+    again = TextRun(
+        text_completer("replay", Backend(record)), "m", evaluation.main.settings, controls=False, out=tmp_path / "again"
+    )()
+    assert again.main.greedy.statuses == evaluation.main.greedy.statuses
