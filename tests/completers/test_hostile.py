@@ -36,10 +36,9 @@ def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[int]:
             threading.Thread(target=alone, args=(connection,), daemon=True).start()
 
     def alone(connection: socket.socket) -> None:
-        with connection:
-            # The client may have gone.
-            with suppress(OSError):
-                talk(connection)
+        # The client may have gone.
+        with connection, suppress(OSError):
+            talk(connection)
 
     threading.Thread(target=serve, daemon=True).start()
     try:
