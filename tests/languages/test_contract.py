@@ -82,7 +82,7 @@ MEMBERS: dict[str, Callable[[str], bool]] = {
     "shuffle3": lambda w: closes(w, "()") and closes(w, "[]") and closes(w, "{}"),
     "tomita1": full("1+"),
     "tomita2": full("(10)+"),
-    "tomita3": lambda w: w[-1] == "1" and not re.search("(?<!1)1(11)*0(00)*(?!0)", w),
+    "tomita3": lambda w: w[-1] == "1" and not re.search("(?<!1)1(11)*(?!1).*(?<!0)0(00)*(?!0)", w),
     "tomita4": lambda w: w[-1] == "1" and "000" not in w,
     "tomita5": lambda w: w[0] == "1" and w.count("0") % 2 == w.count("1") % 2 == 0,
     "tomita6": lambda w: w[0] == "1" and (w.count("1") - w.count("0")) % 3 == 0,
