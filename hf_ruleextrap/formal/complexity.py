@@ -6,7 +6,7 @@ other candidates, to be put beside the score.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ class Complexity:
         entropy_low, entropy_high: its 95 % interval; both are equal to it where it is exact.
         nerode_classes: of prefixes of at most n symbols, told apart by suffixes of at most n.
         counter_depth: the largest counter or highest stack that words of at most n symbols need.
-        description_length: tokens of the rules' expressions.
+        description_length: tokens of the rules' expressions; None where a rule is neither a combinator's nor a table.
     """
 
     language: str
@@ -47,7 +47,7 @@ class Complexity:
     entropy_high: float | None
     nerode_classes: int | None
     counter_depth: int | None
-    description_length: int
+    description_length: int | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers."""
@@ -188,26 +188,32 @@ def counter_depth(language: Language, n: int) -> int | None:
     return None if any(depth is None for depth in depths) else int(np.max([d for d in depths if d is not None]))
 
 
-def description_length(language: Language) -> int:
-    """How many tokens the rules take in our combinators, with one for each "and" between them.
+def description_length(language: Language) -> int | None:
+    """The number of tokens that the rules take in our combinators, with one for each "and" between them.
 
-    A combinator is one token, and so is each symbol and number it is given: ``equal_counts("a", "b")`` has three.
-    A rule that is no combinator's is measured by its fields; for an automaton, these are the entries of its table. The
-    length is relative to these combinators, and it is that of the rules as they are stated: no shorter equal
-    expression is searched for, so it is an upper bound of the shortest.
+    A combinator is one token, and so is each symbol and number that it takes: ``equal_counts("a", "b")`` has three.
+    What a rule is called counts for nothing. A finite automaton that no combinator made is described by its table: one
+    token, its symbols, each entry, and each accepting state. The length is relative to these combinators, and it is
+    that of the rules as they are stated: no shorter equal expression is searched for, so it is an upper bound of the
+    shortest.
+
+    Returns:
+        The number; None where a rule is neither a combinator's nor a table: what a class computes has no length here.
 
     >>> from hf_ruleextrap.languages import get_language
-    >>> description_length(get_language("anbn"))
-    7
+    >>> [description_length(get_language(name)) for name in ("anbn", "a5", "anbnan")]
+    [7, 16, None]
     """
-    return sum(len(_expression(rule)) for rule in language.rules) + len(language.rules) - 1
+    expressions = [_expression(rule) for rule in language.rules]
+    if any(expression is None for expression in expressions):
+        return None
+    return sum(len(expression or ()) for expression in expressions) + len(language.rules) - 1
 
 
-def _expression(rule: Rule) -> tuple[str, ...]:
+def _expression(rule: Rule) -> tuple[str, ...] | None:
     if rule.expression:
         return rule.expression
-    if isinstance(rule, FiniteAutomaton):
+    # A class derived from it may decide otherwise than its table.
+    if type(rule) is FiniteAutomaton:
         return "automaton", *tokens((rule.symbols, rule.table, rule.accepting))
-    shared = {shared.name for shared in fields(Rule)}
-    own = [getattr(rule, own.name) for own in fields(rule) if own.name not in shared]
-    return type(rule).__name__, *tokens(own)
+    return None

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import wraps
+from inspect import signature
 from typing import ClassVar, ParamSpec
 
 import numpy as np
@@ -317,15 +318,28 @@ def plural(symbols: str, count: int = 2) -> str:
     return one if count == 1 else several
 
 
+_LABELS = ("name", "summary")
+"""Arguments of a combinator that say what its rule is called, and not which words keep it."""
+
+
 def combinator(make: Callable[P, Rule]) -> Callable[P, Rule]:
-    """Let a rule remember the expression that made it."""
+    """Let a rule remember the expression that made it: the combinator's name, and each argument that is no default.
+
+    What a rule is called (``name``, ``summary``) is no part of the expression.
+    """
+    parameters = signature(make)
 
     @wraps(make)
-    def made(*args: P.args, **kwargs: P.kwargs) -> Rule:
-        given = (*args, *kwargs.values())
-        return replace(make(*args, **kwargs), expression=(make.__name__, *tokens(given)))
+    def make_with_expression(*args: P.args, **kwargs: P.kwargs) -> Rule:
+        rule = make(*args, **kwargs)
+        values = {
+            name: value
+            for name, value in parameters.bind(*args, **kwargs).arguments.items()
+            if name not in _LABELS and value != parameters.parameters[name].default
+        }
+        return replace(rule, expression=(make.__name__, *tokens(values.values())))
 
-    return made
+    return make_with_expression
 
 
 def tokens(value: object) -> list[str]:
