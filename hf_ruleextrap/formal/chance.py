@@ -67,6 +67,33 @@ def chance(
     return replace(walk.report(prompts, sampled), groups=groups)
 
 
+def headline_chance(language: Language, prompts: PromptSet, source: Source, *, max_new_symbols: int) -> float:
+    """The exact headline rate alone: the probability that a completion ends within the limit and keeps every open rule.
+
+    Args:
+        language: a language whose rules have no stack.
+        prompts: what is completed; ID prompts, and prompts that leave no rule open, are left out.
+        source: as for `chance`.
+        max_new_symbols: the length limit.
+
+    Returns:
+        The mean over the prompts.
+
+    Raises:
+        RuleExtrapError: no prompt is OOD and leaves a rule open.
+
+    >>> from hf_ruleextrap.formal.sources import uniform
+    >>> from hf_ruleextrap.languages import get_language
+    >>> lang = get_language("ban")
+    >>> round(headline_chance(lang, lang.prompts("ood"), uniform(lang), max_new_symbols=64), 6)
+    0.5
+    """
+    rate = _Walk(language, source, max_new_symbols).headline(prompts.take(prompts.asked), None).rate
+    if rate is None:
+        raise RuleExtrapError(f"no OOD prompt of {language.name} leaves a rule open: give other prompts")
+    return rate
+
+
 @dataclass(frozen=True)
 class _Walk:
     """A source on the prompts of a language."""

@@ -19,11 +19,15 @@ from hf_ruleextrap.errors import RuleExtrapError, unknown
 
 from .automata import ends_with
 from .brackets import Balanced, balanced
+from .chance import headline_chance
 from .finite import at_least, at_most, count_mod, has_factor, length_mod, no_factor
 from .graph import explore
 from .language import Language
 from .machine import State
+from .oracle import oracle
+from .prompts import PromptSet
 from .rules import Conjunction, EqualCounts, Rule, equal_counts, even_count, ordered, starts_with
+from .sources import uniform
 from .viability import Finite, OneCounter, leaves_counts_free
 from .words import BoolArray, WordBatch
 
@@ -40,6 +44,12 @@ _FEWEST_WORDS, _FEWEST_PROMPTS = 64, 8
 _PATIENCE = 16
 """Symbols after which a viable prefix has become a word, at the lengths that are checked."""
 
+_MOST_CHANCE, _LEAST_MARGIN = 0.75, 0.2
+"""The largest chance, and the smallest distance of chance from the ceiling, over a problem's OOD prompts."""
+
+_COMPLETION_LIMIT = 64
+"""Most symbols in a completion where chance and ceiling are computed."""
+
 _NAME = re.compile(rf"{PREFIX}(regular|context-free|context-sensitive)-(0|[1-9][0-9]*)")
 
 
@@ -51,6 +61,8 @@ class Proof:
         longest: that length.
         both, only_r1, only_r2: how many of the strings (the empty one not counted) keep both rules, one, the other.
         id_prompts, ood_prompts: how many prompts there are; each OOD prompt breaks R2 and leaves R1 open.
+        chance: the probability, over the OOD prompts, that random symbols end within 64 and keep R1; exact.
+        ceiling: the share of the OOD prompts after which some completion of at most 64 symbols keeps R1.
         attempts: pairs of rules that were drawn until all held.
     """
 
@@ -60,6 +72,8 @@ class Proof:
     only_r2: int
     id_prompts: int
     ood_prompts: int
+    chance: float
+    ceiling: float
     attempts: int
 
 
@@ -101,6 +115,8 @@ def random_conjunction(seed: int, level: str = "regular") -> GeneratedLanguage:
     * neither rule implies the other: each is kept by a string that breaks the other;
     * there are 8 ID and 8 OOD prompts or more of the language's length, where every OOD prompt breaks R2 and
       leaves R1 open;
+    * over its OOD prompts chance is at most 0.75 and at least 0.2 below the ceiling, both computed exactly for
+      completions of at most 64 symbols: else most completions, or all, would keep R1 whatever the model does;
     * the graph of the language's states has just the words that the rules have, and is viable where a word follows.
 
     The level is right by construction:
@@ -324,8 +340,18 @@ def _prove(language: GeneratedLanguage, attempt: int) -> Proof | None:
     inside, outside = len(prompts.of_kind("id")), len(prompts.of_kind("ood"))
     if not both or not only_r1 or not only_r2 or min(inside, outside) < _FEWEST_PROMPTS:
         return None
+    chance, ceiling = _difficulty(language, prompts.of_kind("ood"))
+    if chance > _MOST_CHANCE or ceiling - chance < _LEAST_MARGIN:
+        return None
     _check_states(language, strings, first & second, longest)
-    return Proof(longest, both, only_r1, only_r2, inside, outside, attempt)
+    return Proof(longest, both, only_r1, only_r2, inside, outside, chance, ceiling, attempt)
+
+
+def _difficulty(language: GeneratedLanguage, prompts: PromptSet) -> tuple[float, float]:
+    """Chance and ceiling of OOD prompts that leave R1 open."""
+    chance = headline_chance(language, prompts, uniform(language), max_new_symbols=_COMPLETION_LIMIT)
+    _, mended = oracle(language, prompts, max_new_symbols=_COMPLETION_LIMIT)
+    return chance, float(mended.mean())
 
 
 def _check_states(language: GeneratedLanguage, strings: WordBatch, kept: BoolArray, longest: int) -> None:
@@ -354,7 +380,7 @@ def _docstring(language: GeneratedLanguage, proof: Proof) -> str:
 
     Sampler: the length uniform among those that words have, then each word of it alike. Prompts: all strings of a
     length that are ID, or that break R2 and leave R1 open ({language.prompt_length}: {proof.id_prompts} ID,
-    {proof.ood_prompts} OOD).
+    {proof.ood_prompts} OOD). Random completions keep R1 after {proof.chance:.2f} of the OOD prompts.
 
     Source: ``random_conjunction({language.seed}, {language.level!r})``.
     """

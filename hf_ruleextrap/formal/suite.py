@@ -13,8 +13,8 @@ _CONTEXT_SENSITIVE = """
 0 1 2 5 6 7 9 11 15 16 18 21 22 24 30 33 37 40 41 43 55 59 71 80 98 108 118 123 133 139 144 153 154
 """
 _SEEDS: dict[str, tuple[int, ...]] = {
-    "regular": (*range(22), *range(24, 36)),
-    "context-free": (*range(9), *range(10, 26), 27, 28, 30, 33, 34, 35, 37, 38),
+    "regular": (*range(26), *range(27, 35)),
+    "context-free": (*range(9), *range(10, 26), 27, 28, 30, 33, 34, 37, 38, 39),
     "context-sensitive": tuple(map(int, _CONTEXT_SENSITIVE.split())),
 }
 _READ = 5

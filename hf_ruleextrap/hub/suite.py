@@ -73,4 +73,6 @@ def problem(language: GeneratedLanguage) -> dict[str, Any]:
         "keep_both": proof.both,
         "keep_only_r1": proof.only_r1,
         "keep_only_r2": proof.only_r2,
+        "chance": proof.chance,
+        "ceiling": proof.ceiling,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from hf_ruleextrap.formal import (
     WordBatch,
     at_most,
     balanced,
+    chance,
     count_mod,
     equal_counts,
     explore,
@@ -30,6 +32,7 @@ from hf_ruleextrap.formal import (
     starts_with,
 )
 from hf_ruleextrap.formal.generated import GeneratedLanguage
+from hf_ruleextrap.formal.sources import uniform
 from hf_ruleextrap.formal.suite import signature, suite
 from hf_ruleextrap.formal.viability import Finite, OneCounter, leaves_counts_free
 
@@ -115,6 +118,35 @@ def test_what_follows_from_rules_works(language: GeneratedLanguage) -> None:
     assert prompts.open[prompts.ood].tolist() == [[True, False]] * int(prompts.ood.sum())
     assert min(language.proof.id_prompts, language.proof.ood_prompts) >= 8
     assert language.shortest == len(next(iter(language.words(12))))
+
+
+@pytest.mark.parametrize("language", SUITE, ids=NAMES)
+def test_random_completions_do_not_answer_the_prompts(language: GeneratedLanguage) -> None:
+    proof = language.proof
+    assert proof.chance <= 0.75
+    assert proof.ceiling - proof.chance >= 0.2
+    # Drawn completions, read by the sentence of R1, within five standard errors.
+    keeps, rng, draws = predicate(language.rules[0].summary), random.Random(0), 2000
+    texts = language.prompts("ood").texts
+    kept = sum(keeps(rng.choice(texts) + completion(rng, language)) for _ in range(draws))
+    assert kept / draws == pytest.approx(proof.chance, abs=5 * (0.25 / draws) ** 0.5)
+
+
+def completion(rng: random.Random, language: Language) -> str:
+    """Symbols and the end, each as likely as any other."""
+    symbols: list[str] = []
+    while (drawn := rng.choice([*language.alphabet, ""])) and len(symbols) < 64:
+        symbols.append(drawn)
+    return "".join(symbols)
+
+
+@pytest.mark.parametrize("name", NAMES[::9])
+def test_the_proof_s_chance_is_the_report_s(name: str) -> None:
+    language = get_language(name)
+    assert isinstance(language, GeneratedLanguage)
+    report = chance(language, language.prompts("ood"), uniform(language), max_new_symbols=64)
+    assert report.headline.rate == pytest.approx(language.proof.chance, abs=1e-12)
+    assert report.headline.exact
 
 
 def test_the_suite_is_a_hundred_different_problems() -> None:
