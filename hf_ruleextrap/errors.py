@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable
 
 
 class RuleExtrapError(ValueError):
     """A mistake in what the user gave; its text is the whole message (the command line exits with 2)."""
+
+
+def check_integer(name: str, value: object, least: int = 0) -> int:
+    """Return a value that must be an integer of at least ``least``.
+
+    Raises:
+        RuleExtrapError: the value is no integer, or smaller.
+
+    >>> check_integer("n", -1)
+    Traceback (most recent call last):
+    hf_ruleextrap.errors.RuleExtrapError: n is -1: give 0 or more
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]  # what has no index raises the TypeError
+    except TypeError:
+        raise RuleExtrapError(f"{name} is {value!r:.60}: give an integer") from None
+    if isinstance(value, bool) or number < least:
+        raise RuleExtrapError(f"{name} is {value}: give {least} or more")
+    return number
 
 
 def unknown(what: str, name: object, allowed: Iterable[str], hint: str = "") -> RuleExtrapError:

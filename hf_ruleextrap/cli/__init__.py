@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from hf_ruleextrap import __version__
+from hf_ruleextrap.costs import any_cost
 
 from . import (
     architectures,
@@ -27,7 +28,7 @@ from . import (
     training,
 )
 from .boundary import check_words, run_command
-from .common import Parser
+from .common import Parser, add_yes
 from .training import train
 
 __all__ = ["build_parser", "main", "train"]
@@ -67,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command is None:
             parser.print_help()
             return 0
-        code: int | None = arguments.run(arguments)
+        with any_cost(arguments.yes):
+            code: int | None = arguments.run(arguments)
         return code
 
     return run_command(work)
@@ -80,4 +82,6 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for command in _COMMANDS:
         command.add(commands)
+    for parser_of_command in commands.choices.values():
+        add_yes(parser_of_command)
     return parser

@@ -25,6 +25,11 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
+def add_yes(parser: argparse.ArgumentParser) -> None:
+    """``--yes``."""
+    parser.add_argument("--yes", action="store_true", help="do work that is estimated to take much memory or time")
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """``--json``."""
     parser.add_argument("--json", action="store_true", help="print JSON")

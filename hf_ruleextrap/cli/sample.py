@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Iterator
+from time import perf_counter
 
-from .common import Commands, add_json, add_paper, natural, print_json, print_lines
+from hf_ruleextrap.costs import MOST_SECONDS, check_cost
+from hf_ruleextrap.errors import check_integer
+
+from .common import Commands, add_json, add_paper, print_lines
+
+_AT_ONCE = 1 << 16
+"""Words that are drawn and printed together."""
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("sample", help="draw words of a language")
     parser.add_argument("language")
-    parser.add_argument("-n", type=int, default=10, help="how many (default 10)")
+    parser.add_argument("-n", type=int, default=10, help="number of words (default 10)")
     parser.add_argument("--max-length", type=int, default=64, help="most symbols in a word (default 64)")
     parser.add_argument("--seed", type=int, default=0)
     add_paper(parser)
@@ -20,15 +29,36 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print words."""
+    """Print words as they are drawn."""
+    pieces = _pieces(arguments)
+    if not arguments.json:
+        for words in pieces:
+            print_lines(words)
+        return
+    between = "[\n"
+    for words in pieces:
+        print(between + ",\n".join(f"  {json.dumps(word)}" for word in words), end="")
+        between = ",\n"
+    print("\n]")
+
+
+def _pieces(arguments: argparse.Namespace) -> Iterator[list[str]]:
+    """Draw the words piece by piece, so that any number of them fits the memory."""
     import numpy as np
 
     from hf_ruleextrap.languages import get_language
 
     language = get_language(arguments.language, paper=arguments.paper)
-    rng = np.random.default_rng(natural("seed", arguments.seed))
-    words = list(language.sample(arguments.n, max_length=arguments.max_length, rng=rng))
-    if arguments.json:
-        print_json(words)
-    else:
-        print_lines(words)
+    rng = np.random.default_rng(check_integer("--seed", arguments.seed))
+    n = check_integer("-n", arguments.n)
+    for first in range(0, max(n, 1), _AT_ONCE):
+        started = perf_counter()
+        words = list(language.sample(min(n - first, _AT_ONCE), max_length=arguments.max_length, rng=rng))
+        if first == 0 and n > _AT_ONCE:
+            seconds_a_word = (perf_counter() - started) / len(words)
+            check_cost(
+                f"drawing {n:,} words",
+                f"draw at most {int(MOST_SECONDS / seconds_a_word):,}",
+                seconds=n * seconds_a_word,
+            )
+        yield words

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
+from hf_ruleextrap.costs import any_cost
 from hf_ruleextrap.errors import RuleExtrapError
 
 from .boundary import check_words, run_command
-from .common import Commands, Parser, add_wait, quiet, quiet_hub
+from .common import Commands, Parser, add_wait, add_yes, quiet, quiet_hub
 
 if TYPE_CHECKING:
     from hf_ruleextrap.train.recipe import Recipe
@@ -30,6 +31,7 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace what the run folder holds")
     add_wait(parser)
     parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
+    add_yes(parser)
 
     def work() -> None:
         check_words(sys.argv[1:] if argv is None else argv)
@@ -56,7 +58,7 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
         if done is not None:
             print(f"{folder.path} holds this run finished; --overwrite trains it again", file=sys.stderr)
         # Trackers print, too; stdout is for the results.
-        with redirect_stdout(sys.stderr):
+        with any_cost(arguments.yes), redirect_stdout(sys.stderr):
             results = done or run(recipe, overwrite=arguments.overwrite, wait=arguments.wait)
 
         is_main = PartialState().is_main_process

@@ -10,7 +10,8 @@ import numpy as np
 
 from hf_ruleextrap import formal
 from hf_ruleextrap.completers.base import Completer, Completions
-from hf_ruleextrap.errors import RuleExtrapError, unknown
+from hf_ruleextrap.costs import MOST_SECONDS, check_cost
+from hf_ruleextrap.errors import check_integer, unknown
 from hf_ruleextrap.formal import Kind, Language, PromptSet, Report, WordBatch
 from hf_ruleextrap.formal.words import FOREIGN_CODE, BoolArray, Words
 from hf_ruleextrap.languages import get_language
@@ -21,6 +22,9 @@ REFERENCES = ("uniform", "always-stop", "unigram", "bigram", "trigram", "oracle"
 _NGRAMS = {"unigram": 1, "bigram": 2, "trigram": 3}
 _ORACLE_LIMIT = 10_000
 _SHOWN = 6
+
+_SECONDS_A_SYMBOL = 0.006
+"""Time for one symbol of the completions of ID and OOD prompts by a small model."""
 
 
 def score(
@@ -219,8 +223,12 @@ class Evaluator:
         train_words: WordBatch | None = None,
         seed: int = 0,
     ) -> None:
-        if max_new_symbols < 0:
-            raise RuleExtrapError(f"max_new_symbols is {max_new_symbols}: give 0 or more")
+        check_integer("max_new_symbols", max_new_symbols)
+        check_cost(
+            f"completions of up to {max_new_symbols:,} symbols",
+            f"give at most {int(MOST_SECONDS / _SECONDS_A_SYMBOL):,}",
+            seconds=max_new_symbols * _SECONDS_A_SYMBOL,
+        )
         self.language = language
         self.max_new_symbols = max_new_symbols
         prompts = language.prompts(length=prompt_length, limit=most_prompts, rng=np.random.default_rng(seed))

@@ -10,6 +10,7 @@ import numpy as np
 
 from hf_ruleextrap import formal
 from hf_ruleextrap.completers.base import Completer
+from hf_ruleextrap.costs import MOST_SECONDS, check_cost
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import Language, PromptSet, Rate, WordBatch
 from hf_ruleextrap.formal.words import symbol_codes
@@ -33,6 +34,9 @@ MULTIPLES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 """The lengths that are asked by default, in units of the longest training word."""
 
 _AT_ONCE, _ROUNDS = 4000, 10
+
+_SECONDS_A_SYMBOL = 0.03
+"""Time for one symbol of a length: three kinds of prompts, completed by up to three times as many symbols."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,11 @@ def measure_reach(
     asked = sorted({max(1, round(factor * train_length)) for factor in MULTIPLES} if lengths is None else set(lengths))
     if train_length < 1 or n < 1 or not asked or asked[0] < 1:
         raise RuleExtrapError(f"train_length {train_length}, lengths {asked} and n {n}: give 1 or more")
+    check_cost(
+        f"completing prompts of up to {asked[-1]:,} symbols",
+        f"give lengths that add up to at most {int(MOST_SECONDS / _SECONDS_A_SYMBOL):,}",
+        seconds=sum(asked) * _SECONDS_A_SYMBOL,
+    )
     rates = [_ask(completer, language, kind, length, n, seed) for kind in ASKED for length in asked]
     return Reach(language.name, train_length, tuple(rates))
 

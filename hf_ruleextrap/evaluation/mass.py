@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import log2
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.errors import RuleExtrapError, check_integer
 from hf_ruleextrap.formal import Language, Machine, PromptSet, Source, WordBatch
 from hf_ruleextrap.formal.machine import State
 from hf_ruleextrap.formal.rules import Conjunction
@@ -284,9 +285,8 @@ def _in_order(found: list[tuple[WordBatch, FloatArray, IntArray]]) -> tuple[Word
 
 def check_size(language: Language, prefixes: int, length: int) -> None:
     """Raise a RuleExtrapError when the words to be followed are none, or too many."""
-    if length < 1:
-        raise RuleExtrapError(f"a length of {length} holds no word: give 1 or more")
-    if prefixes * len(language.alphabet) ** length > _MOST_WORDS:
+    check_integer("max_length", length, least=1)
+    if log2(prefixes) + length * log2(len(language.alphabet)) > log2(_MOST_WORDS):
         raise RuleExtrapError(
             f"{prefixes} x {len(language.alphabet)}^{length} words are too many to follow one by one (the limit is "
             "2^22): give a smaller length"

@@ -8,10 +8,12 @@ rate is sampled, and has an interval.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import log2
 
 import numpy as np
 
-from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.costs import MOST_SECONDS, check_cost
+from hf_ruleextrap.errors import RuleExtrapError, check_integer
 
 from .language import Language
 from .machine import Machine, State, distinct
@@ -25,6 +27,12 @@ _NEGLIGIBLE = 1e-15
 """Without a length limit, the walk stops once less probability than this is left."""
 
 _MOST_PLACES = 100_000
+
+_SECONDS_A_STATE = 1e-5
+"""Time for one state at one place, in each of about ten walks of a report."""
+
+_PLACES_OF_GROWTH = 16
+"""From this place on, at each power of two, the cost of the rest of the walk is projected."""
 
 _SAMPLES = 20_000
 
@@ -55,6 +63,8 @@ def chance(
     >>> round(report.rules["even_as"].word.all.rate, 12), report.rules["even_as"].word.all.exact
     (0.5, True)
     """
+    if max_new_symbols is not None:
+        check_integer("max_new_symbols", max_new_symbols)
     walk = _Walk(language, source, max_new_symbols)
     sampled = None if all(map(_is_exact, language.rules)) else walk.sampled_report(prompts, seed)
     groups = {
@@ -161,10 +171,12 @@ class _Walk:
         weights: FloatArray = np.full(n, 1 / max(n, 1))
         registers: State = (*context, *state)
         total, place = 0.0, 0
+        growth = _Growth(source.name, self.limit)
         while len(weights) and weights.sum() > _NEGLIGIBLE and (self.limit is None or place <= self.limit):
             if place > _MOST_PLACES:
                 raise RuleExtrapError(f"{source.name} may go on for ever: give max_new_symbols")
             registers, weights = _merge(registers, weights)
+            growth.check(place, len(weights))
             context, state = registers[:1], registers[1:]
             table = source.table[context[0]]
             total += (
@@ -192,6 +204,32 @@ class _Walk:
         limit = _MOST_PLACES if self.limit is None else self.limit
         completions, finished = self.source.complete(prompts.words.take(rows), max_new_symbols=limit, rng=rng)
         return aggregate(score(self.language, prompts.take(rows), completions, finished))
+
+
+class _Growth:
+    """The number of states of a walk, projected to its end while the walk is short."""
+
+    def __init__(self, name: str, limit: int | None) -> None:
+        self.name, self.limit = name, limit
+        self.states = [0]
+
+    def check(self, place: int, states: int) -> None:
+        """Note the states at a place, and refuse a walk whose states will take too much time.
+
+        States grow as a power of the place: with one counter as the place itself, with three as its cube.
+        """
+        self.states.append(self.states[-1] + states)
+        if self.limit is None or place < _PLACES_OF_GROWTH or place & (place - 1):
+            return
+        so_far, half = self.states[-1], self.states[len(self.states) // 2]
+        power = log2(so_far / half)
+        projected = so_far * (max(self.limit, place) / place) ** power
+        most = int(place * (MOST_SECONDS / (so_far * _SECONDS_A_STATE)) ** (1 / power)) if power > 0 else self.limit
+        check_cost(
+            f"following {self.name} through {self.limit:,} new symbols",
+            f"give max_new_symbols <= {most:,}",
+            seconds=projected * _SECONDS_A_STATE,
+        )
 
 
 def _is_exact(machine: Machine) -> bool:

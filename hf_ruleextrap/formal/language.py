@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import product
+from math import exp, log, log2
 from typing import ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.costs import MOST_BYTES, MOST_SECONDS, check_cost
+from hf_ruleextrap.errors import RuleExtrapError, check_integer
 
 from .counting import WordCounts
 from .graph import explore, shortest_length
@@ -19,6 +21,12 @@ from .rules import Conjunction, Rule
 from .words import BoolArray, FloatArray, IntArray, WordBatch, Words, pieces, symbol_codes
 
 _MOST_PROMPTS = 1 << 20
+
+_LENGTH_OF_GROWTH, _LEAST_GROWTH, _MOST_GROWTH = 12, 1.4, 4.0
+"""From this length on the number of prefixes is projected, where each place multiplies it by more than the second."""
+
+_SECONDS_A_SYMBOL = 1e-4
+"""Time for one place of some words, which samplers grow place by place."""
 
 Level: TypeAlias = Literal["regular", "deterministic context-free", "context-free", "context-sensitive", "beyond"]
 """A place in the Chomsky hierarchy, the least that the language has."""
@@ -140,7 +148,8 @@ class Language(Conjunction):
             length: number of symbols, at least 1.
             rng: for sets that are drawn.
         """
-        if len(self.alphabet) ** length > _MOST_PROMPTS:
+        # The power itself would take for ever where the length is astronomical.
+        if length * log2(len(self.alphabet)) > log2(_MOST_PROMPTS):
             raise RuleExtrapError(
                 f"{len(self.alphabet)}^{length} prompts of {self.name} are too many: the limit is 2^20, "
                 "give a smaller length"
@@ -178,23 +187,40 @@ class Language(Conjunction):
             rng: where the randomness comes from; the same state gives the same words.
 
         Raises:
-            RuleExtrapError: no word is that short, or n is negative.
+            RuleExtrapError: no word is that short, n is negative, or the words would take too much memory or time.
         """
-        if n < 0:
-            raise RuleExtrapError(f"n is {n}: give 0 or more words")
+        check_integer("n", n)
         self.check_length(max_length)
+        most = int(MOST_BYTES / _bytes_of_words(1, max_length))
+        check_cost(
+            f"{n:,} words of up to {max_length:,} symbols",
+            f"draw at most {most:,} at a time",
+            size=_bytes_of_words(n, max_length),
+        )
         return self.draw(n, max_length, rng)
 
     def words(self, max_length: int) -> Iterator[str]:
         """Every word of at most ``max_length`` symbols: the shortest first, then in the alphabet's order."""
         codes = symbol_codes(self.alphabet)
         prefixes, state = np.zeros((1, 0), np.uint8), self.start(1)
-        for _ in range(max_length):
+        # By how much the prefixes multiply at each place, where they do: counters alone make them grow slowly.
+        growth = 1.0
+        for length in range(1, max_length + 1):
+            size = _bytes_of_words(len(prefixes), 16 * length)
+            further = int(log(MOST_BYTES / size, growth)) if growth > 1 and size < MOST_BYTES else 0
+            check_cost(
+                f"all words of {self.name} with up to {max_length} symbols",
+                f"give a length of at most {length - 1 + further}",
+                size=exp(log(size) + (max_length - length) * log(growth)),
+            )
+            before = len(prefixes)
             prefixes = np.column_stack([prefixes.repeat(len(codes), 0), np.tile(codes, len(prefixes))])
             state = self.step(tuple(part.repeat(len(codes), 0) for part in state), prefixes[:, -1])
             yield from (row.tobytes().decode("ascii") for row in prefixes[self.accepts(state)])
             alive = self.alive(state)
             prefixes, state = prefixes[alive], tuple(part[alive] for part in state)
+            growth = len(prefixes) / before if length >= _LENGTH_OF_GROWTH else 1.0
+            growth = min(growth, _MOST_GROWTH) if growth > _LEAST_GROWTH else 1.0
 
     def words_of_length(self, length: int) -> list[str]:
         """Every word of one length, in the alphabet's order."""
@@ -219,7 +245,11 @@ class Language(Conjunction):
         Raises:
             RuleExtrapError: unknown kind, or no such prompt exists.
         """
-        length = self.prompt_length if length is None else length
+        length = self.prompt_length if length is None else check_integer("length", length)
+        if limit is not None:
+            check_integer("limit", limit, least=1)
+        # Some languages have a prompt for each place in it.
+        check_cost(f"prompts of {length:,} symbols", "give a length of at most 40,000", size=2.0 * length**2)
         rng = np.random.default_rng(0) if rng is None else rng
         if kind not in (None, "id", "ood"):
             raise RuleExtrapError(f"unknown kind of prompt {kind!r}: known: id, ood")
@@ -255,15 +285,27 @@ class Language(Conjunction):
         return PromptSet(batch, ood, is_open, tuple(rule.name for rule in self.rules))
 
     def check_length(self, max_length: int) -> None:
-        """Raise a RuleExtrapError when no word is so short."""
+        """Raise a RuleExtrapError when no word is that short, or when one that long would take too much time."""
+        check_integer("max_length", max_length)
         if max_length < self.shortest:
             raise RuleExtrapError(
                 f"max_length {max_length} is too small: the shortest word of {self.name} has {self.shortest} "
                 f"symbols, give max_length >= {self.shortest}"
             )
+        longest = int(MOST_SECONDS / _SECONDS_A_SYMBOL)
+        check_cost(
+            f"a word of {max_length:,} symbols",
+            f"give max_length <= {longest:,}",
+            seconds=max_length * _SECONDS_A_SYMBOL,
+        )
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.summary}{', as in the paper' if self.paper else ''}>"
+
+
+def _bytes_of_words(n: float, max_length: float) -> float:
+    """Return the memory that drawing n words takes: their codes, as often again for keys, and their numbers."""
+    return n * (2.0 * max_length + 64)
 
 
 def _faults(language: type[Language]) -> Iterator[tuple[bool, str]]:

@@ -50,7 +50,7 @@ class Recipe(BaseModel):
     parameters: int | None = Field(None, ge=1, description="about so many parameters; the preset's width is found")
     model: dict[str, Any] = Field({}, description="config keys that override the preset (on the command line: --set)")
 
-    seed: int = Field(0, ge=0, description="of the data, the weights and the batches")
+    seed: int = Field(0, ge=0, lt=2**32, description="of the data, the weights and the batches")
     max_steps: int = Field(1000, ge=1, description="optimizer steps")
     batch_size: int = Field(128, ge=1, description="words in a batch, of all processes together")
     objective: Literal["likelihood", "adversarial", "oracle"] = Field(
