@@ -22,7 +22,7 @@ from .words import BoolArray, FloatArray, IntArray, WordBatch, Words, pieces, sy
 
 _MOST_PROMPTS = 1 << 20
 
-_LENGTH_OF_GROWTH, _LEAST_GROWTH, _MOST_GROWTH = 12, 1.4, 4.0
+_LENGTH_OF_GROWTH, _LEAST_GROWTH = 12, 1.4
 """From this length on the number of prefixes is projected, where each place multiplies it by more than the second."""
 
 _SECONDS_A_SYMBOL = 1e-4
@@ -200,7 +200,15 @@ class Language(Conjunction):
         return self.draw(n, max_length, rng)
 
     def words(self, max_length: int) -> Iterator[str]:
-        """Every word of at most ``max_length`` symbols: the shortest first, then in the alphabet's order."""
+        """Yield every word of at most ``max_length`` symbols: the shortest first, then in the alphabet's order.
+
+        Raises:
+            RuleExtrapError: the words of the next length would take too much memory.
+        """
+        return self._words(check_integer("max_length", max_length), project=False)
+
+    def _words(self, max_length: int, *, project: bool) -> Iterator[str]:
+        """See `words`; with ``project``, the memory for the last length is estimated while the words are short."""
         codes = symbol_codes(self.alphabet)
         prefixes, state = np.zeros((1, 0), np.uint8), self.start(1)
         # By how much the prefixes multiply at each place, where they do: counters alone make them grow slowly.
@@ -219,12 +227,13 @@ class Language(Conjunction):
             yield from (row.tobytes().decode("ascii") for row in prefixes[self.accepts(state)])
             alive = self.alive(state)
             prefixes, state = prefixes[alive], tuple(part[alive] for part in state)
-            growth = len(prefixes) / before if length >= _LENGTH_OF_GROWTH else 1.0
-            growth = min(growth, _MOST_GROWTH) if growth > _LEAST_GROWTH else 1.0
+            if project and length >= _LENGTH_OF_GROWTH:
+                growth = max(1.0, len(prefixes) / before)
+                growth = growth if growth > _LEAST_GROWTH else 1.0
 
     def words_of_length(self, length: int) -> list[str]:
         """Every word of one length, in the alphabet's order."""
-        return [word for word in self.words(length) if len(word) == length]
+        return [word for word in self._words(length, project=True) if len(word) == length]
 
     def prompts(
         self,
