@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .answer import Point, loss_correlations, points, reference
+from .analysis import POOLED, WITHIN, Analysis, Point, reference
 from .complexity import complexities
 from .curves import dynamics, lengths
 from .read import Study
@@ -22,19 +22,18 @@ if TYPE_CHECKING:
 _LEAST_LOSS = 1e-4
 
 
-def draw_all(study: Study, rows: Sequence[Row], folder: Path) -> tuple[list[Picture], list[str]]:
+def draw_all(study: Study, analysis: Analysis, folder: Path) -> tuple[list[Picture], list[str]]:
     """Draw what there is to show, each figure as SVG, PDF and PNG.
 
     Returns:
         The pictures, and a line for each that has nothing to show.
     """
-    found = points([run.results for run in study.runs])
     with drawing():
         drawn = [
-            rates(rows, folder),
-            authors(rows, folder),
-            loss(found, folder),
-            complexities(found, folder),
+            rates(analysis.rows, folder),
+            authors(analysis.rows, folder),
+            loss(analysis, folder),
+            complexities(analysis, folder),
             dynamics(study.runs, folder),
             *(lengths(study.runs, kind, folder) for kind in ("ood", "id")),
         ]
@@ -134,14 +133,17 @@ def authors(rows: Sequence[Row], folder: Path) -> Picture | str:
     return save(figure, Picture(folder, "authors", title, caption))
 
 
-def loss(found: Sequence[Point], folder: Path) -> Picture | str:
+def loss(analysis: Analysis, folder: Path) -> Picture | str:
     """All runs: test loss above the data's entropy against the headline rate; pooled, and a panel a language."""
+    found = analysis.points
     if not found:
         return "No figure of loss against rate: no run of a corrected recipe has both."
-    correlations = loss_correlations(found)
     models = ordered(point.model for point in found)
     look = looks(models)
-    groups = {name: [point for point in found if point.language == name] for name in correlations.languages}
+    groups = {
+        name: [point for point in found if point.language == name]
+        for name in in_chomsky_order(p.language for p in found)
+    }
     pooled = [point for point in found if point.floor]
     several = len(groups) > 1 and pooled
     title = "Test loss against rule extrapolation"
@@ -151,11 +153,11 @@ def loss(found: Sequence[Point], folder: Path) -> Picture | str:
     named = list(groups.items())
     if several:
         _scatter(axes[0], pooled, look, models)
-        axes[0].set_title(f"all languages\n{rho(correlations.pooled)}")
+        axes[0].set_title(f"all languages\n{rho(analysis.correlation('loss', POOLED))}")
         axes = axes[1:]
     for panel, (language, group) in zip(axes, named, strict=True):
         _scatter(panel, group, look, models)
-        panel.set_title(f"{with_level(language)}\n{rho(correlations.languages[language])}")
+        panel.set_title(f"{with_level(language)}\n{rho(analysis.correlation('loss', f'within {language}'))}")
     for model in models:
         style = look[model]
         figure.axes[0].plot([], [], style.marker, color=style.colour, label=title_of(model))
@@ -163,8 +165,9 @@ def loss(found: Sequence[Point], folder: Path) -> Picture | str:
     without = [name for name, group in groups.items() if not group[0].floor]
     caption = (
         f"Each point is one of {len(found)} runs. In the titles: Spearman's rank correlation with its 95 % interval, "
-        "in which the seeds of a model count as one, and the number of runs. Within languages, taken together: "
-        f"{correlations.within}. Pooled over languages, a difference between languages looks like one between models. "
+        "from permutations of languages and models, and the number of runs. Within languages, together: "
+        f"{analysis.correlation('loss', WITHIN)}. "
+        "Pooled over languages, a difference between languages looks like one between models. "
         f"Losses less than {_LEAST_LOSS:g} above the entropy are drawn there."
     )
     if without:

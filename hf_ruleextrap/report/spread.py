@@ -1,14 +1,15 @@
-"""A number over several runs, and how two numbers go together over runs."""
+"""Means over several runs, p-values, and their correction for the number of comparisons."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
+
+from hf_ruleextrap.formal.words import FloatArray
 
 _Z95 = 1.959963984540054
 
@@ -56,88 +57,85 @@ class Spread:
         return cls.of(mean, float(np.std(known, ddof=1)) if len(known) > 1 else None, len(known), rate=rate)
 
 
+def t_tail(t: float, df: int) -> float:
+    """The two-sided tail probability of Student's t.
+
+    >>> [round(t_tail(12.7062, 1), 4), round(t_tail(-2.2281, 10), 4), t_tail(math.inf, 3)]
+    [0.05, 0.05, 0.0]
+    """
+    x, share = _t_shares(df)
+    return max(0.0, 1.0 - float(np.interp(math.atan(abs(t) / math.sqrt(df)), x, share)))
+
+
 @cache
 def t_quantile(df: int) -> float:
-    """How many standard errors the 95 % interval of Student's t reaches to each side.
-
-    With t = sqrt(df) tan(x), the density becomes cos(x)^(df - 1), which is summed here.
+    """Return the half-width of the 95 % interval of Student's t, in standard errors.
 
     >>> [round(t_quantile(df), 3) for df in (1, 2, 10, 100)]
     [12.706, 4.303, 2.228, 1.984]
     """
+    x, share = _t_shares(df)
+    return math.sqrt(df) * math.tan(float(np.interp(0.95, share, x)))
+
+
+@cache
+def _t_shares(df: int) -> tuple[FloatArray, FloatArray]:
+    """Angles x, and the probability that |t| is at most sqrt(df) tan(x).
+
+    With t = sqrt(df) tan(x), the density becomes cos(x)^(df - 1), which is summed here.
+    """
     x = np.linspace(0, np.pi / 2, 100_001)
     density = np.cos(x) ** (df - 1)
     area = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    return math.sqrt(df) * math.tan(float(np.interp(0.95, area / area[-1], x)))
+    return x, area / area[-1]
 
 
-@dataclass(frozen=True)
-class Correlation:
-    """Spearman's rank correlation.
+def interval_tail(rate: float, low: float, high: float, value: float) -> float:
+    """The two-sided p-value of a value against a rate with a 95 % interval.
 
-    Attributes:
-        value: None where either number is constant, or for fewer than 3 pairs.
-        low: of the 95 % interval; None where there are too few units, and for a perfect correlation.
-        high: as low.
-        n: pairs.
+    The distance to the value is counted in standard errors of the interval's side that faces the value (Altman and
+    Bland, BMJ 343, 2011). It is below 0.05 if and only if the interval leaves the value out.
+
+    >>> round(interval_tail(0.5, 0.4, 0.6, 0.6), 3)
+    0.05
     """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-
-    def __str__(self) -> str:
-        """As it stands in a title."""
-        if self.value is None:
-            return f"undefined (n = {self.n})"
-        interval = "no interval" if self.low is None else f"[{self.low:.2f}, {self.high:.2f}]"
-        return f"{self.value:.2f} {interval} (n = {self.n})"
+    distance, side = abs(rate - value), rate - low if value < rate else high - rate
+    if distance == 0:
+        return 1.0
+    return math.erfc(_Z95 * distance / side / math.sqrt(2)) if side > 0 else 0.0
 
 
-def rank_correlation(
-    x: Sequence[float],
-    y: Sequence[float],
-    units: Sequence[Hashable] | None = None,
-    strata: Sequence[Hashable] | None = None,
-) -> Correlation:
-    """Spearman's rank correlation of two numbers over runs, ties sharing their rank.
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Correct p-values for the number of comparisons (S. Holm, Scandinavian Journal of Statistics 6, 1979).
 
-    The interval is that of Bonett and Wright (Psychometrika 65, 2000): artanh of the correlation, plus and minus 1.96
-    times sqrt((1 + value^2 / 2) / (units - strata - 2)). A bootstrap would be far too narrow for so few.
+    With a threshold of 0.05, the probability that any true null hypothesis is rejected is at most 5 %.
 
     Args:
-        x: N numbers.
-        y: N numbers.
-        units: what belongs together, as the seeds of one model do, and counts once in the interval; by default each
-            pair for itself.
-        strata: ranks are taken within each of them, and scaled to be alike; so what differs between strata counts for
-            nothing.
+        p_values: N p-values; None for a comparison that was not possible, which does not count as one.
 
-    >>> rank_correlation([1, 2, 3, 4, 5], [1, 4, 9, 25, 16]).value
-    0.9
-    >>> rank_correlation([1, 2, 11, 12], [8, 9, 1, 2], strata="aabb").value
-    1.0
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
     """
-    pairs = np.array([x, y], dtype=np.float64).reshape(2, -1)
-    n = pairs.shape[1]
-    layers = list(strata) if strata is not None else [0] * n
-    ranks = np.array([_ranks(values, layers) for values in pairs])
-    if n < 3 or (np.ptp(ranks, axis=1) < 1e-12).any():
-        return Correlation(None, None, None, n)
-    value = round(float(np.corrcoef(ranks)[0, 1]), 12)
-    known = len(set(units) if units is not None else range(n)) - len(set(layers)) - 2
-    if known < 1 or abs(value) == 1:
-        return Correlation(value, None, None, n)
-    half = _Z95 * math.sqrt((1 + value**2 / 2) / known)
-    return Correlation(value, math.tanh(math.atanh(value) - half), math.tanh(math.atanh(value) + half), n)
+    corrected, largest = list(p_values), 0.0
+    tested = [i for i, p in enumerate(p_values) if p is not None]
+    for place, i in enumerate(sorted(tested, key=lambda i: p_values[i] or 0.0)):
+        largest = max(largest, (len(tested) - place) * (p_values[i] or 0.0))
+        corrected[i] = min(1.0, largest)
+    return corrected
 
 
-def _ranks(values: npt.NDArray[np.float64], layers: Sequence[Hashable]) -> npt.NDArray[np.float64]:
-    """Mean ranks; within each layer between -1/2 and 1/2."""
-    ranks = np.zeros(len(values))
-    for layer in set(layers):
-        rows = np.array([i for i, name in enumerate(layers) if name == layer])
-        _, place, count = np.unique(values[rows], return_inverse=True, return_counts=True)
-        ranks[rows] = (np.cumsum(count) - (count - 1) / 2)[place] / (len(rows) + 1) - 0.5
-    return ranks
+def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
+    """Correct p-values so that a threshold is a false discovery rate (Benjamini and Hochberg, JRSS B 57, 1995).
+
+    Args:
+        p_values: N p-values; None for a comparison that was not possible, which does not count as one.
+
+    >>> [round(p, 3) for p in benjamini_hochberg([0.01, 0.04, 0.03])]
+    [0.03, 0.04, 0.04]
+    """
+    corrected, least = list(p_values), 1.0
+    tested = [i for i, p in enumerate(p_values) if p is not None]
+    for place, i in enumerate(sorted(tested, key=lambda i: p_values[i] or 0.0, reverse=True)):
+        least = min(least, len(tested) / (len(tested) - place) * (p_values[i] or 0.0))
+        corrected[i] = least
+    return corrected

@@ -12,8 +12,8 @@ import numpy as np
 
 from hf_ruleextrap.evaluation.figures import FORMATS, new_figure
 
+from .correlation import Correlation
 from .rows import architectures, level_of
-from .spread import Correlation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,6 +14,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import Rate
 from hf_ruleextrap.sweep.grid import key_of
 
+from .analysis import analyze
 from .answer import answer
 from .read import Run, Study
 from .rows import COLUMNS, PAPER, SOURCES, Row, Way, in_chomsky_order, language_of, level_of, numbers, summarize
@@ -69,8 +70,9 @@ def write_report(study: Study, out: str | Path) -> list[Path]:
     except OSError as error:
         raise RuleExtrapError(f"cannot write to {folder}: {error.strerror}; give a folder as --out") from None
     rows = all_rows(study)
-    pictures, absent = draw_all(study, rows, folder / "figures")
-    sections = [answer([run.results for run in study.runs], rows), *_languages(rows)]
+    analysis = analyze([run.results for run in study.runs], rows)
+    pictures, absent = draw_all(study, analysis, folder / "figures")
+    sections = [answer(analysis), *_languages(rows)]
     text = {
         folder / "report.md": _markdown(study, sections, pictures, absent),
         folder / "report.tex": _latex(sections),

@@ -2,57 +2,111 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
 from report_study import AUTHORS_WAY, pearson
 from studies import rate, results
 
 from hf_ruleextrap.report import Row, summarize
-from hf_ruleextrap.report.answer import answer, loss_correlations, points, verdict
+from hf_ruleextrap.report.analysis import POOLED, WITHIN, Analysis, against_chance, analyze, points, verdicts
+from hf_ruleextrap.report.answer import answer
+from hf_ruleextrap.train.results import Results
 
-T95 = {2: 12.7062, 3: 4.3027, 4: 3.1824}
+
+def analysis(runs: Sequence[Results]) -> Analysis:
+    return analyze(runs, summarize(runs))
+
+
+class TestVerdicts:
+    @pytest.mark.parametrize(
+        ("hits", "n", "significant"),
+        [
+            ((150, 160, 155), 200, True),
+            ((5, 6, 4), 200, True),
+            ((100, 199, 5), 200, False),
+            # All runs agree, but on three prompts: no variation over runs, and much over prompts.
+            ((3, 3, 3), 3, False),
+            # One run has its prompts alone.
+            ((190,), 200, True),
+        ],
+    )
+    def test_a_rate_differs_from_chance_over_runs_and_over_prompts(
+        self, hits: tuple[int, ...], n: int, significant: bool
+    ) -> None:
+        row = Row.over("anbn", "lstm", "ours", "corrected", [{"ood_headline": rate(k, n)} for k in hits])
+        p = against_chance(row, "ood_headline", 0.5)
+        assert p is not None
+        assert (p <= 0.05) == significant
+
+    def test_without_an_interval_there_is_no_p_value(self) -> None:
+        row = Row.over("anbn", "lstm", "ours", "corrected", [{"ood_headline": 0.9}])
+        assert against_chance(row, "ood_headline", 0.5) is None
+        assert verdicts([row]) == {}
+
+    def test_many_comparisons_are_corrected(self) -> None:
+        """The more pairs that do not differ from chance, the more is asked of one that does."""
+        chance = Row.over("anbn", "", "uniform", "corrected", [{"ood_headline": 0.5}])
+
+        def row(name: str, *hits: int) -> Row:
+            return Row.over("anbn", name, "ours", "corrected", [{"ood_headline": rate(k, 400)} for k in hits])
+
+        clear = row("clear", 250, 245, 255)
+        rest = [row(f"unclear {i}", 200 + i, 190, 210) for i in range(30)]
+        alone, among = (verdicts([clear, chance, *others]) for others in ([], rest))
+        key = ("anbn", "clear", "ood_headline")
+        assert alone[key].direction == among[key].uncorrected == "above"
+        assert among[key].direction == "unclear"
+        assert among[key].p == alone[key].p == alone[key].corrected < among[key].corrected
+
+    def test_the_table_shows_both(self) -> None:
+        runs = [results(outside=(16, 16, 16, 20), seed=seed) for seed in range(3)]
+        runs += [results(architecture=name, outside=(3, 3, 3, 20)) for name in ("mamba", "xlstm", "linear", "gpt2")]
+        found = analysis(runs)
+        # 16 of 20 against 3 of 20 is clear whatever the others.
+        assert found.verdicts["anbn", "lstm", "ood_headline"].direction == "above"
+        table = answer(found).tables[0]
+        assert [cell.text[-1] for cell in table.lines[0].cells[2:7]] == ["·", "↑", "·", "·", "·"]
 
 
 class TestAnswer:
-    def test_it_is_told_from_chance_by_both_intervals(self) -> None:
-        def row(*hits: int, n: int) -> Row:
-            return Row.over("anbn", "lstm", "ours", "corrected", [{"ood_headline": rate(k, n)} for k in hits])
-
-        assert verdict(row(150, 160, 155, n=200), "ood_headline", 0.5) == "above"
-        assert verdict(row(5, 6, 4, n=200), "ood_headline", 0.5) == "below"
-        assert verdict(row(100, 199, 5, n=200), "ood_headline", 0.5) == "open"
-        # All runs agree, but on three prompts: no width over runs, and far too much over prompts.
-        assert verdict(row(3, 3, 3, n=3), "ood_headline", 0.5) == "open"
-        # One run has its prompts alone.
-        assert verdict(row(190, n=200), "ood_headline", 0.5) == "above"
-        assert verdict(row(190, n=200), "ood_headline", None) is None
-        assert verdict(row(190, n=200), "ood_r1", 0.5) is None
-
     def test_it_follows_the_numbers(self) -> None:
         """The same runs with the loss turned round say the opposite, and runs without any order say nothing."""
 
-        def said(loss_of_hits: dict[int, float]) -> str:
-            runs = [
-                results(language, name, outside=(hits, hits, hits, 20), loss=loss)
-                for language in ("anbn", "ban", "dyck", "csdyck")
-                for name, (hits, loss) in zip(
-                    ("linear", "lstm", "transformer", "mamba", "xlstm"), loss_of_hits.items(), strict=True
-                )
-            ]
-            return "\n".join(answer(runs, summarize(runs)).paragraphs)
+        names = ("linear", "lstm", "transformer", "mamba", "xlstm")
 
-        assert "the rate falls as the loss rises" in said({2: 0.9, 5: 0.8, 9: 0.6, 14: 0.7, 18: 0.5})
-        assert "the rate rises with the loss" in said({2: 0.5, 5: 0.7, 9: 0.6, 14: 0.8, 18: 0.9})
-        assert "do not show that it follows from the test loss" in said({2: 0.7, 5: 0.9, 9: 0.5, 14: 0.8, 18: 0.6})
+        def last_paragraph(*losses: float, alike: bool = False) -> str:
+            """The losses belong to 2, 5, 9, 14 and 18 hits; another model is the best in each language."""
+            runs = [
+                results(
+                    language, names[(place + (0 if alike else shift)) % 5], outside=(hits, hits, hits, 20), loss=loss
+                )
+                for shift, language in enumerate(("anbn", "ban", "dyck", "csdyck"))
+                for place, (hits, loss) in enumerate(zip((2, 5, 9, 14, 18), losses, strict=True))
+            ]
+            return answer(analysis(runs)).paragraphs[2]
+
+        corrected = "After Holm's correction for the 20 correlations of this report, the rate "
+        assert f"{corrected}falls as the loss rises (within languages" in last_paragraph(0.9, 0.8, 0.6, 0.7, 0.5)
+        assert f"{corrected}rises with the loss (within languages" in last_paragraph(0.5, 0.7, 0.6, 0.8, 0.9)
+        assert "do not show that it follows from the test loss" in last_paragraph(0.7, 0.9, 0.5, 0.8, 0.6)
+        # One order of five models in all languages is one order of five: 10 of 120 are at least as clear.
+        assert "No p-value is at most 0.05" in last_paragraph(0.9, 0.8, 0.6, 0.7, 0.5, alike=True)
+        # And a perfect one, 2 of 120, is clear by itself.
+        assert "Without a correction the rate falls" in last_paragraph(0.9, 0.8, 0.7, 0.6, 0.5, alike=True)
 
     def test_the_level_is_hedged(self) -> None:
         order = {"ban": 18, "bban": 17, "anbn": 12, "dyck": 11, "anbncn": 5, "csdyck": 4}
         runs = [results(name, outside=(hits, hits, hits, 20)) for name, hits in order.items()]
-        level = answer(runs, summarize(runs)).paragraphs[1]
+        level = answer(analysis(runs)).paragraphs[1]
         # Six languages on three levels: ranks 1.5 1.5 3.5 3.5 5.5 5.5 against 6 to 1.
         rho = pearson([1.5, 1.5, 3.5, 3.5, 5.5, 5.5], [6, 5, 4, 3, 2, 1])
         assert f"lstm {rho:.2f} [" in level
         assert "(n = 6)" in level
-        assert "the rate falls as the level rises (lstm)" in level
-        few = answer(runs[:2], summarize(runs[:2])).paragraphs[1]
+        # Clear by itself (p = 16 / 720), and not among the correlations of the whole report.
+        assert "Without a correction the rate falls as the level rises (lstm, p = 0.02" in level
+        assert "these runs do not show that it follows from the level" in level
+        few = answer(analysis(runs[:2])).paragraphs[1]
         assert "here are 2 on 1" in few
 
     def test_pooling_alone_would_deceive(self) -> None:
@@ -61,19 +115,21 @@ class TestAnswer:
             for language, base in (("anbn", 2), ("ban", 8), ("dyck", 14))
             for i, name in enumerate(("linear", "lstm", "transformer", "mamba", "xlstm"))
         ]
-        found = loss_correlations(points(runs))
-        assert found.pooled.value is not None
-        assert found.pooled.value > 0.5
-        assert found.within.value == -1
-        assert [c.value for c in found.languages.values()] == [-1, -1, -1]
+        found = analysis(runs)
+        pooled, within = (found.correlation("loss", over) for over in (POOLED, WITHIN))
+        assert pooled.value is not None
+        assert pooled.value > 0.5
+        assert within.value == -1
+        languages = ("anbn", "ban", "dyck")
+        assert [found.correlation("loss", f"within {language}").value for language in languages] == [-1, -1, -1]
 
     def test_models_trained_on_the_prompts_are_shown_and_answer_nothing(self) -> None:
         runs = [results(outside=(5, 5, 5, 20)), results(outside=(20, 20, 20, 20), objective="oracle")]
         rows = summarize(runs)
         assert [row.label for row in rows if row.source == "on_prompts"] == ["lstm (objective oracle)"]
         assert len(points(runs)) == 1
-        assert "Pairs of a language and a model: 1," in answer(runs, rows).paragraphs[0]
+        assert "Pairs of a language and a model: 1," in answer(analyze(runs, rows)).paragraphs[0]
 
     def test_without_corrected_runs_it_says_so(self) -> None:
         runs = [results(paper=AUTHORS_WAY)]
-        assert "No run of a corrected recipe" in answer(runs, summarize(runs)).paragraphs[0]
+        assert "No run of a corrected recipe" in answer(analysis(runs)).paragraphs[0]

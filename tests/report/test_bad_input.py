@@ -12,8 +12,6 @@ from studies import results, write_store
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.report import Study, write_report
 
-T95 = {2: 12.7062, 3: 4.3027, 4: 3.1824}
-
 
 class TestBadInput:
     def fails(self, capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:

@@ -14,8 +14,6 @@ from hf_ruleextrap.report import Run, Study, write_report
 from hf_ruleextrap.report.curves import optimum
 from hf_ruleextrap.train.recipe import Recipe
 
-T95 = {2: 12.7062, 3: 4.3027, 4: 3.1824}
-
 
 class TestFigures:
     def test_each_is_drawn_in_three_formats(self, report: Path) -> None:

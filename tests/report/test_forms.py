@@ -16,9 +16,6 @@ from hf_ruleextrap.report import summarize
 from hf_ruleextrap.report.spread import Spread
 from hf_ruleextrap.report.tables import Cell, Line, Table, escape_latex, latex, markdown
 
-T95 = {2: 12.7062, 3: 4.3027, 4: 3.1824}
-
-
 GOLDEN = Path(__file__).parents[1] / "golden" / "report.md"
 
 

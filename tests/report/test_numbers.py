@@ -18,8 +18,6 @@ from hf_ruleextrap.report.write import all_rows
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.run import run
 
-T95 = {2: 12.7062, 3: 4.3027, 4: 3.1824}
-
 
 class TestNumbers:
     """Each from the store's JSON."""

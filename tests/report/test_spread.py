@@ -4,58 +4,53 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
-from report_study import pearson, slow_ranks
+from studies import rate
 
-from hf_ruleextrap.report.spread import rank_correlation, t_quantile
-
-T95 = {2: 12.7062, 3: 4.3027, 4: 3.1824}
+from hf_ruleextrap.report.spread import benjamini_hochberg, holm, interval_tail, t_quantile, t_tail
 
 
-class TestStatistics:
-    def test_students_t_is_that_of_the_tables(self) -> None:
-        known = {1: 12.7062, 2: 4.30265, 3: 3.18245, 4: 2.77645, 5: 2.57058, 9: 2.26216, 29: 2.04523, 1000: 1.96234}
-        for df, quantile in known.items():
-            assert t_quantile(df) == pytest.approx(quantile, abs=2e-4)
+def test_students_t_is_that_of_the_tables() -> None:
+    known = {1: 12.7062, 2: 4.30265, 3: 3.18245, 4: 2.77645, 5: 2.57058, 9: 2.26216, 29: 2.04523, 1000: 1.96234}
+    for df, quantile in known.items():
+        assert t_quantile(df) == pytest.approx(quantile, abs=2e-4)
 
-    @pytest.mark.parametrize("seed", range(4))
-    def test_a_rank_correlation_is_spearman_s(self, seed: int) -> None:
-        import random
 
-        rng = random.Random(seed)
-        # Few values, so that there are ties.
-        x, y = ([float(rng.randint(0, 6)) for _ in range(9)] for _ in range(2))
-        found = rank_correlation(x, y)
-        rho = pearson(slow_ranks(x), slow_ranks(y))
-        assert found.value == pytest.approx(rho)
-        assert found.low is not None
-        assert found.high is not None
-        # Bonett and Wright's interval, written out.
-        half = 1.959964 * math.sqrt((1 + rho * rho / 2) / (9 - 3))
-        ends = [math.tanh(math.atanh(rho) + sign * half) for sign in (-1, 1)]
-        assert [found.low, found.high] == pytest.approx(ends, abs=1e-6)
+def test_a_tail_is_the_inverse_of_the_quantile() -> None:
+    for df in (1, 2, 7, 50):
+        assert t_tail(t_quantile(df), df) == pytest.approx(0.05, abs=1e-6)
+    # Two degrees of freedom have a closed form.
+    for t in (0.0, 0.3, 4.0, 60.0):
+        assert t_tail(t, 2) == pytest.approx(1 - t / math.sqrt(t * t + 2), abs=1e-8)
 
-    def test_within_strata_only_what_differs_within_counts(self) -> None:
-        # Falling within each, rising over both: Simpson's paradox.
-        x, y, strata = [1, 2, 3, 11, 12, 13], [3, 2, 1, 13, 12, 11], "aaabbb"
-        pooled, within = rank_correlation(x, y), rank_correlation(x, y, strata=strata)
-        assert pooled.value is not None
-        assert pooled.value > 0
-        assert within.value == -1
 
-    def test_seeds_of_one_model_count_once_in_the_interval(self) -> None:
-        x, y = [1.0, 2, 3, 4, 5, 6, 7, 8, 9, 10], [1.0, 3, 2, 5, 4, 7, 6, 9, 8, 10]
-        alone, together = rank_correlation(x, y), rank_correlation(x, y, units="aabbccddee")
-        assert alone.value == together.value
-        assert alone.low is not None
-        assert together.low is not None
-        assert together.low < alone.low
-        assert rank_correlation(x, y, units="aaaabbbbcc").low is None
+@pytest.mark.parametrize(("hits", "value"), [(15, 0.5), (9, 0.5), (20, 0.8), (20, 0.9), (0, 0.1), (3, 0.4)])
+def test_a_p_value_agrees_with_its_interval(hits: int, value: float) -> None:
+    found = rate(hits)
+    assert found.rate is not None
+    assert found.low is not None
+    assert found.high is not None
+    p = interval_tail(found.rate, found.low, found.high, value)
+    assert (p > 0.05) == (found.low <= value <= found.high)
 
-    @pytest.mark.parametrize(
-        ("x", "y"), [([], []), ([1.0], [2.0]), ([1.0, 2.0], [1.0, 2.0]), ([1.0] * 5, [1.0, 2, 3, 4, 5])]
-    )
-    def test_what_has_no_correlation_says_so(self, x: list[float], y: list[float]) -> None:
-        found = rank_correlation(x, y)
-        assert (found.value, found.low, found.high, found.n) == (None, None, None, len(x))
-        assert "undefined" in str(found)
+
+def test_corrections_for_many_comparisons() -> None:
+    p_values = [0.01, None, 0.02, 0.03, 0.5]
+    # Four comparisons; the one that was not possible does not count.
+    assert holm(p_values) == pytest.approx([0.04, None, 0.06, 0.06, 0.5])
+    assert benjamini_hochberg(p_values) == pytest.approx([0.04, None, 0.04, 0.04, 0.5])
+    assert holm([]) == benjamini_hochberg([]) == []
+
+
+def test_holm_holds_its_level_over_all_comparisons_and_the_other_its_share_of_discoveries() -> None:
+    rng = np.random.default_rng(0)
+    wrong = shares = 0.0
+    for _ in range(400):
+        # 15 null hypotheses that hold, and 5 that do not.
+        p_values = [*rng.random(15), *rng.random(5) * 1e-3]
+        wrong += min(p for p in holm(p_values)[:15] if p is not None) <= 0.05
+        discoveries = [p is not None and p <= 0.05 for p in benjamini_hochberg(p_values)]
+        shares += sum(discoveries[:15]) / max(1, sum(discoveries))
+    assert wrong / 400 < 0.08
+    assert shares / 400 < 0.06
