@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .splits import Splits, build_splits, draw_train_words
+from .splits import Splits, build_splits, count_train_words, draw_train_words
 
-__all__ = ["Splits", "build_splits", "draw_train_words"]
+__all__ = ["Splits", "build_splits", "count_train_words", "draw_train_words"]

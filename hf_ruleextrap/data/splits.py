@@ -92,12 +92,34 @@ def build_splits(
     return _drawn(language, max_length, (train_size, held_out_size, held_out_size), seed, rng)
 
 
+def count_train_words(language: Language, *, max_length: int, train_size: int, disjoint: bool) -> int:
+    """How many training words `build_splits` gives for the same arguments, without drawing any.
+
+    Raises:
+        RuleExtrapError: ``max_length`` is too small for any word.
+
+    >>> from hf_ruleextrap.languages import get_language
+    >>> count_train_words(get_language("anbn"), max_length=64, train_size=512, disjoint=True)
+    26
+    """
+    language.check_length(max_length)
+    if not language.few_words:
+        return train_size
+    words = sum(1 for _ in language.words(max_length))
+    return words - 2 * _held_out_words(words) if disjoint else words
+
+
+def _held_out_words(words: int) -> int:
+    """How many of all words validation gets, and test, where a language is used whole."""
+    return max(1, round(_HELD_OUT * words))
+
+
 def _whole(language: Language, max_length: int, rng: np.random.Generator, disjoint: bool) -> Splits:
     words = list(language.words(max_length))
     if not disjoint:
         whole = WordBatch.from_strings(words)
         return Splits(whole, whole, whole, disjoint=False)
-    share = max(1, round(_HELD_OUT * len(words)))
+    share = _held_out_words(len(words))
     inner = rng.permutation(np.arange(1, len(words) - 1))
     if len(inner) < 2 * share:
         raise RuleExtrapError(

@@ -16,6 +16,7 @@ from hf_ruleextrap.inputs import read_yaml
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.tokenization import SPECIAL_TOKENS
 from hf_ruleextrap.train.recipe import Recipe
+from hf_ruleextrap.train.recipe_files import RecipeValues, find_recipe, merged, read_recipe
 from hf_ruleextrap.train.trackers import check_tracker
 
 _KEYS = ("recipes", "axes")
@@ -39,8 +40,8 @@ class Cell:
 def read_grid(path: str | Path, store: str | Path) -> list[Cell]:
     """The cells of a grid file, all checked.
 
-    A grid has ``recipes``, a list of recipe files (relative to the grid's own; none for the defaults alone), and
-    ``axes``, a list of values for any recipe key. A key of the model's config is an axis as ``model.KEY``.
+    A grid has ``recipes``, a list of recipe files (relative to the grid's own) or names (none for the defaults alone),
+    and ``axes``, a list of values for any recipe key. A key of the model's config is an axis as ``model.KEY``.
 
     Args:
         path: the file (YAML).
@@ -64,10 +65,12 @@ def read_grid(path: str | Path, store: str | Path) -> list[Cell]:
             raise RuleExtrapError(f"{path}: {unknown('axis', axis, Recipe.model_fields)}")
         if not isinstance(values, list) or not values:
             raise RuleExtrapError(f"{path}: axis {axis} is {values!r}: give a list of values")
-    bases = [(str(name), read_yaml(path.parent / name)) for name in recipes] or [(str(path), {})]
+    bases = [(name, read_recipe(find_recipe(name, beside=path.parent), Recipe.model_fields)) for name in recipes] or [
+        (str(path), RecipeValues({}))
+    ]
     cells: dict[str, Cell] = {}
     for (name, base), chosen in itertools.product(bases, itertools.product(*axes.values())):
-        recipe = Recipe.of(_with_axes(base, dict(zip(axes, chosen, strict=True))), name)
+        recipe = Recipe.over(base, _overrides(dict(zip(axes, chosen, strict=True))), name)
         _check(recipe, name)
         key = key_of(recipe)
         if key in cells:
@@ -85,14 +88,11 @@ def key_of(recipe: Recipe) -> str:
     return f"{recipe.language_name}-{recipe.architecture}-seed{recipe.seed}-{digest[:8]}"
 
 
-def _with_axes(base: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
+def _overrides(chosen: dict[str, Any]) -> dict[str, Any]:
+    """The values of the axes as keys of a recipe, those of ``model.KEY`` in its ``model``."""
     model = {key.removeprefix("model."): value for key, value in chosen.items() if key.startswith("model.")}
     plain = {key: value for key, value in chosen.items() if not key.startswith("model.")}
-    configs = [values.get("model") or {} for values in (base, plain)]
-    # A `model` that is no mapping is refused by the recipe, with the name of its file.
-    if not all(isinstance(config, dict) for config in configs):
-        return {**base, **plain}
-    return {**base, **plain, "model": {**configs[0], **configs[1], **model}}
+    return merged(plain, {"model": model}) if model else plain
 
 
 def _check(recipe: Recipe, where: str) -> None:

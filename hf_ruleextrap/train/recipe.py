@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from hf_ruleextrap.architectures import get_preset, list_architectures
-from hf_ruleextrap.data import Splits, build_splits
+from hf_ruleextrap.data import Splits, build_splits, count_train_words
 from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.formal import Language
-from hf_ruleextrap.inputs import parse_yaml, read_yaml
+from hf_ruleextrap.inputs import parse_yaml
+from hf_ruleextrap.languages import get_language
+
+from .recipe_files import ALTERNATIVES, RecipeValues, find_recipe, merged, read_recipe
 
 
 def _number(value: object) -> object:
@@ -31,7 +34,11 @@ Real = Annotated[float, BeforeValidator(_number)]
 
 
 class Recipe(BaseModel):
-    """What decides a run; each field is a key of a recipe file and a flag of the command line."""
+    """What decides a run; each field is a key of a recipe file and a flag of the command line.
+
+    ``max_epochs``, ``eval_epochs`` and ``max_total_tokens`` are other ways to state ``max_steps``, ``eval_steps`` and
+    ``max_new_symbols``: a recipe that is made with them holds the worked-out value, and None in their place.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -52,6 +59,9 @@ class Recipe(BaseModel):
 
     seed: int = Field(0, ge=0, lt=2**32, description="of the data, the weights and the batches")
     max_steps: int = Field(1000, ge=1, description="optimizer steps")
+    max_epochs: int | None = Field(
+        None, ge=1, exclude=True, description="passes over the training words, instead of max_steps"
+    )
     batch_size: int = Field(128, ge=1, description="words in a batch, of all processes together")
     objective: Literal["likelihood", "adversarial", "oracle"] = Field(
         "likelihood",
@@ -76,9 +86,21 @@ class Recipe(BaseModel):
     compile: bool = Field(False, description="compile the model with torch.compile")
 
     eval_steps: int = Field(100, ge=1, description="steps between evaluations")
+    eval_epochs: int | None = Field(
+        None,
+        ge=1,
+        exclude=True,
+        description="passes over the words between evaluations, instead of eval_steps",
+    )
     patience: int | None = Field(None, ge=1, description="stop after so many evaluations without a better loss")
     prompt_length: int | None = Field(None, ge=1, description="symbols in a prompt; by default the language's")
     max_new_symbols: int | None = Field(None, ge=0, description="most symbols in a completion; default max_length")
+    max_total_tokens: int | None = Field(
+        None,
+        ge=1,
+        exclude=True,
+        description="most tokens in BOS, prompt, completion and EOS together, instead of max_new_symbols",
+    )
 
     by_length: list[int] = Field([], description="prompt lengths at which rates are also taken, at the end")
     mass_length: int | None = Field(
@@ -90,6 +112,44 @@ class Recipe(BaseModel):
     push_to_hub: bool = Field(False, description="publish the best checkpoint at the end")
     hub_organization: str | None = Field(None, description="whose repository it becomes; by default yours")
     report_to: Literal["none", "tensorboard", "trackio", "wandb"] = Field("none", description="an experiment tracker")
+
+    @model_validator(mode="after")
+    def _work_out(self) -> Recipe:
+        """Put steps and symbols where epochs and tokens are given."""
+        for key, plain in ALTERNATIVES.items():
+            value = getattr(self, key)
+            if value is None:
+                continue
+            if plain in self.model_fields_set:
+                raise RuleExtrapError(f"{key} and {plain} are both given, and each decides the other: remove one")
+            worked_out = self._symbols_within(value) if key == "max_total_tokens" else value * self.steps_per_epoch
+            # The model is frozen for everyone else.
+            object.__setattr__(self, plain, worked_out)
+            object.__setattr__(self, key, None)
+        return self
+
+    def _symbols_within(self, tokens: int) -> int:
+        """How many symbols a completion may have where BOS, prompt, completion and EOS share so many tokens."""
+        prompt = self.prompt_length
+        if prompt is None:
+            prompt = get_language(self.language, paper=self.paper).prompt_length
+        if tokens < prompt + 2:
+            raise RuleExtrapError(
+                f"max_total_tokens is {tokens}, and BOS, a prompt of {prompt} symbols and EOS take {prompt + 2}: "
+                "give more, or a smaller prompt_length"
+            )
+        return tokens - prompt - 2
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in a pass over the training words."""
+        words = count_train_words(
+            get_language(self.language, paper=self.paper),
+            max_length=self.max_length,
+            train_size=self.train_size,
+            disjoint=self.disjoint,
+        )
+        return -(-words // self.batch_size)
 
     @property
     def language_name(self) -> str:
@@ -121,42 +181,64 @@ class Recipe(BaseModel):
         return yaml.safe_dump(self.model_dump(), sort_keys=False)
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], where: str) -> Recipe:
+    def of(cls, values: Mapping[str, Any], where: str, places: Mapping[str, str] | None = None) -> Recipe:
         """A recipe from keys and values.
 
         Args:
             values: what differs from the defaults.
             where: what to call their source in an error.
+            places: for keys that come from elsewhere, what to call that.
 
         Raises:
-            RuleExtrapError: an unknown key (with the nearest known one), a value of the wrong type or out of range.
+            RuleExtrapError: an unknown key (with the nearest known one), a value of the wrong type or out of range, or
+                two keys that decide the same.
 
         >>> Recipe.of({"max_step": 3}, "r.yaml")
         Traceback (most recent call last):
         hf_ruleextrap.errors.RuleExtrapError: r.yaml: unknown key 'max_step': did you mean 'max_steps'? ...
+        >>> Recipe.of({"language": "ban", "max_epochs": 3, "train_size": 200}, "r.yaml").max_steps
+        6
         """
+        places = places or {}
         for key in values:
             if key not in cls.model_fields:
-                raise RuleExtrapError(f"{where}: {unknown('key', key, cls.model_fields)}")
+                raise RuleExtrapError(f"{places.get(key, where)}: {unknown('key', key, cls.model_fields)}")
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
             first = error.errors()[0]
+            if not first["loc"]:
+                raise RuleExtrapError(f"{where}: {first['ctx']['error']}") from None
             key = str(first["loc"][0])
             reason = first["msg"][0].lower() + first["msg"][1:]
             raise RuleExtrapError(
-                f"{where}: {key} is {first['input']!r}, but {reason.removeprefix('input ')} "
+                f"{places.get(key, where)}: {key} is {first['input']!r}, but {reason.removeprefix('input ')} "
                 f"({cls.model_fields[key].description})"
             ) from None
 
     @classmethod
     def from_file(cls, path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-        """A recipe from a YAML file, with overrides.
+        """A recipe from a YAML file or by a name of `recipe_names`, with overrides.
 
         Raises:
             RuleExtrapError: no such file, not YAML, or as `of`.
         """
-        return cls.of({**read_yaml(path), **(overrides or {})}, str(path))
+        return cls.over(read_recipe(find_recipe(path), cls.model_fields), overrides or {}, str(path))
+
+    @classmethod
+    def over(cls, base: RecipeValues, overrides: Mapping[str, Any], where: str) -> Recipe:
+        """A recipe from the values of a file, with others over them.
+
+        Args:
+            base: of a file.
+            overrides: from somewhere else, such as the command line.
+            where: what to call the file in an error that no key is to blame for.
+
+        Raises:
+            RuleExtrapError: as `of`.
+        """
+        places = {key: place for key, place in base.places.items() if key not in overrides}
+        return cls.of(merged(base.values, overrides), where, places)
 
 
 def splits_of(recipe: Recipe, language: Language) -> Splits:
@@ -173,7 +255,11 @@ def splits_of(recipe: Recipe, language: Language) -> Splits:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The recipe file and a flag for each of its keys."""
-    parser.add_argument("recipe", nargs="?", help="a recipe file (YAML); flags override its keys")
+    parser.add_argument(
+        "recipe",
+        nargs="?",
+        help="a recipe file (YAML), or a name that `hf-ruleextrap recipes` lists; flags override its keys",
+    )
     for name, field in Recipe.model_fields.items():
         if name == "model":
             continue
@@ -200,13 +286,10 @@ def from_arguments(arguments: argparse.Namespace) -> Recipe:
         for name in Recipe.model_fields
         if name != "model" and (value := getattr(arguments, name)) is not None
     }
-    base = read_yaml(arguments.recipe) if arguments.recipe else {}
-    overrides = _assignments(arguments.set)
-    # A `model` that is no mapping is refused by the recipe, with the name of its file.
-    if overrides and isinstance(base.get("model") or {}, dict):
-        given["model"] = {**(base.get("model") or {}), **overrides}
-    values = {**base, **given}
-    return Recipe.of(values, arguments.recipe or "command line")
+    base = read_recipe(find_recipe(arguments.recipe), Recipe.model_fields) if arguments.recipe else RecipeValues({})
+    if assignments := _assignments(arguments.set):
+        given["model"] = assignments
+    return Recipe.over(base, given, arguments.recipe or "command line")
 
 
 def _scalar(name: str, text: str) -> Any:

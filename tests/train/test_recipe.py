@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import pytest
 
 from hf_ruleextrap.architectures import list_architectures
+from hf_ruleextrap.cli import main
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.train.recipe import Recipe, add_arguments, from_arguments
+from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.train.recipe import Recipe, add_arguments, from_arguments, splits_of
+from hf_ruleextrap.train.recipe_files import recipe_names
 
 RECIPES = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.yaml"))
 
@@ -92,8 +96,124 @@ def test_the_authors_recipes_train_the_networks_of_their_code_and_no_other_recip
     for path in RECIPES:
         for architecture in [*list_architectures(), "gpt2"]:
             recipe = Recipe.from_file(path, {"architecture": architecture})
-            expected = released.get(architecture, {}) if path.name.startswith("paper-") else {}
+            expected = released.get(architecture, {}) if path.name.startswith("paper") else {}
             assert recipe.network == expected, (path.name, architecture)
     # What the user says comes first.
     recipe = parse(str(RECIPES[0].with_name("paper-anbn.yaml")), "--architecture", "linear", "--set", "causal=true")
     assert recipe.network == {"causal": True, "read": "last"}
+
+
+def write(folder: Path, **files: str) -> Path:
+    """Recipe files by name; returns the first."""
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return folder / f"{next(iter(files))}.yaml"
+
+
+def test_the_project_s_recipes_resolve_to_the_values_that_they_always_had() -> None:
+    expected = json.loads((Path(__file__).parents[1] / "golden" / "recipes.json").read_text(encoding="utf-8"))
+    for name, values in expected.items():
+        assert Recipe.from_file(name).model_dump(exclude_defaults=True) == values, name
+    # The others are what these extend.
+    assert {path.stem for path in RECIPES} - set(expected) == {"paper", "corrected", "mini"}
+
+
+def test_a_recipe_of_the_project_says_what_is_its_own_in_few_lines() -> None:
+    lines = {path.stem: [line for line in path.read_text().splitlines() if line[:1] != "#"] for path in RECIPES}
+    assert sum(map(len, lines.values())) <= 150
+    assert all(len(path.read_text().splitlines()) <= 8 for path in RECIPES if path.stem.startswith("paper-"))
+
+
+def test_a_recipe_extends_another_beside_it_or_one_of_the_package(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    write(tmp_path / "deep", base="extends: ../root.yaml\nmax_steps: 9\nmodel: {hidden_size: 8}\n")
+    mine = write(
+        tmp_path,
+        mine="extends: deep/base.yaml\nseed: 3\nmodel: {dropout: 0.5}\n",
+        root="extends: quickstart\nbatch_size: 7\nmax_steps: 5\n",
+    )
+    recipe = Recipe.from_file(mine)
+    assert (recipe.seed, recipe.max_steps, recipe.batch_size, recipe.learning_rate) == (3, 9, 7, 0.01)
+    assert recipe.model == {"hidden_size": 8, "dropout": 0.5}
+    assert parse(str(mine), "--set", "dropout=0.1").model == {"hidden_size": 8, "dropout": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [
+        ({"a": "extends: a.yaml\n"}, r"a\.yaml extends .*a\.yaml: a recipe cannot extend itself"),
+        ({"a": "extends: ./b.yaml", "b": "extends: a.yaml"}, r"a\.yaml extends .*b\.yaml, which extends .*a\.yaml: "),
+        ({"a": "seed: 1\nextends: c.yaml\n"}, r"a\.yaml:2: cannot read the recipe '.*c\.yaml': there is no such file"),
+        (
+            {"a": "extends: quickstat\n"},
+            r"a\.yaml:1: cannot read the recipe: unknown recipe .* did you mean 'quickstart'",
+        ),
+        ({"a": "extends: [b, c]\n"}, r"a\.yaml:1: extends is \['b', 'c'\]: give the name or the file of one recipe"),
+        ({"a": "extends: b.yaml", "b": "seed: 1\n\nsed: 2"}, r"b\.yaml:3: unknown key 'sed': did you mean 'seed'"),
+        (
+            {"a": "extends: b.yaml", "b": "seed: 1\npatience: x"},
+            r"b\.yaml:2: patience is 'x', but should be a valid int",
+        ),
+        ({"a": "max_steps: 5\nmax_epochs: 5"}, r"a\.yaml: max_epochs and max_steps are both given.*: remove one"),
+        (
+            {"a": "max_total_tokens: 9"},
+            r"a\.yaml: max_total_tokens is 9, and BOS, a prompt of 8 symbols and EOS take 10",
+        ),
+        ({"a": "max_epochs: 0"}, r"a\.yaml:1: max_epochs is 0, but should be greater than or equal to 1"),
+    ],
+)
+def test_a_recipe_that_cannot_be_resolved_is_one_line(files: dict[str, str], line: str, tmp_path: Path) -> None:
+    with pytest.raises(RuleExtrapError, match=line) as caught:
+        Recipe.from_file(write(tmp_path, **files))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [{}, {"disjoint": False}, {"max_length": 20}, {"language": "csdyck"}])
+def test_epochs_and_total_tokens_become_steps_and_symbols(values: dict[str, object]) -> None:
+    keys = {"train_size": 70, "batch_size": 16, "max_length": 40, **values}
+    recipe = Recipe.of({**keys, "max_epochs": 30, "eval_epochs": 4, "max_total_tokens": 50}, "test")
+    words = len(splits_of(recipe, get_language(recipe.language)).train)
+    steps = -(-words // 16)
+    assert (recipe.max_steps, recipe.eval_steps, recipe.max_new_symbols) == (30 * steps, 4 * steps, 50 - 8 - 2)
+    # What a run folder keeps, and what names a run, is the worked-out value.
+    assert recipe == Recipe.of(
+        {**keys, "max_steps": 30 * steps, "eval_steps": 4 * steps, "max_new_symbols": 40}, "test"
+    )
+    assert not {"max_epochs", "eval_epochs", "max_total_tokens"} & set(recipe.model_dump())
+
+
+def test_steps_replace_epochs_that_are_inherited_and_the_other_way_round(tmp_path: Path) -> None:
+    epochs = write(tmp_path, epochs="train_size: 64\nlanguage: dyck\nbatch_size: 32\nmax_epochs: 50\n")
+    assert parse(str(epochs)).max_steps == 100
+    assert parse(str(epochs), "--batch_size", "64").max_steps == 50
+    assert parse(str(epochs), "--max_steps", "7").max_steps == 7
+    steps = write(tmp_path, steps="extends: epochs.yaml\nmax_steps: 9\n")
+    assert parse(str(steps)).max_steps == 9
+    assert parse(str(steps), "--max-epochs", "3").max_steps == 6
+
+
+def test_a_recipe_is_found_by_name_and_by_path_and_a_name_that_is_none_gets_suggestions(tmp_path: Path) -> None:
+    assert parse("paper-dyck") == Recipe.from_file(RECIPES[0].with_name("paper-dyck.yaml"))
+    assert set(recipe_names()) == {path.stem for path in RECIPES}
+    for name, line in [("paper-dick", "did you mean 'paper-dyck'"), (str(tmp_path), "it is a folder")]:
+        with pytest.raises(RuleExtrapError, match=line):
+            parse(name)
+
+
+def test_recipes_are_listed_and_shown_resolved(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["recipes"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in listed] == [path.stem for path in RECIPES]
+    assert all(len(line.split()) > 3 for line in listed)
+    assert main(["recipes", "show", "paper-ban"]) == 0
+    shown = capsys.readouterr().out
+    first = shown.splitlines()[0]
+    assert first.startswith("# ")
+    assert first.endswith("paper.yaml")
+    again = write(tmp_path, shown=shown)
+    assert Recipe.from_file(again) == Recipe.from_file("paper-ban")
+    assert "max_steps: 5900000" in shown
+    assert main(["recipes", "show", "paper-ban", "--json"]) == 0
+    assert Recipe.of(json.loads(capsys.readouterr().out), "shown") == Recipe.from_file("paper-ban")
+    assert main(["recipes", "show", "no-such-recipe"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,54 @@
+"""``hf-ruleextrap recipes``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .common import Commands, add_json, print_json
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser("recipes", help="list the recipes, or show one with everything that it inherits")
+    parser.set_defaults(run=list_recipes)
+    add_json(parser)
+    actions = parser.add_subparsers(metavar="show", parser_class=type(parser))
+    show = actions.add_parser("show", help="print a recipe resolved: every key, nothing left to inherit or work out")
+    show.add_argument("recipe", help="a name that `hf-ruleextrap recipes` lists, or a recipe file (YAML)")
+    show.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+    show.set_defaults(run=show_recipe)
+
+
+def list_recipes(arguments: argparse.Namespace) -> None:
+    """Print each recipe's name and the first sentence of its file."""
+    from hf_ruleextrap.train.recipe_files import recipe_names
+
+    rows = [{"name": name, "summary": _summary(path), "file": str(path)} for name, path in recipe_names().items()]
+    if arguments.json:
+        print_json(rows)
+        return
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        print(f"{row['name']:{width}}  {row['summary']}")
+
+
+def show_recipe(arguments: argparse.Namespace) -> None:
+    """Print a recipe's values, which are a recipe file again."""
+    from hf_ruleextrap.train.recipe import Recipe
+    from hf_ruleextrap.train.recipe_files import find_recipe, read_recipe
+
+    path = find_recipe(arguments.recipe)
+    recipe = Recipe.from_file(path)
+    if arguments.json:
+        print_json(recipe.model_dump())
+        return
+    print(f"# {', which extends '.join(map(str, read_recipe(path, Recipe.model_fields).chain))}")
+    print(recipe.to_yaml(), end="")
+
+
+def _summary(path: Path) -> str:
+    """The first sentence of the comment at the beginning of a file."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = " ".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+    return comment.partition(". ")[0].partition(" Run it:")[0].rstrip(".")

@@ -1,0 +1,132 @@
+"""Recipe files: finding them by name or path, and reading them with the recipes that they extend."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hf_ruleextrap.errors import RuleExtrapError, unknown
+from hf_ruleextrap.inputs import read_text, read_yaml, shown
+
+ALTERNATIVES = {"max_epochs": "max_steps", "eval_epochs": "eval_steps", "max_total_tokens": "max_new_symbols"}
+"""Keys from which the value of another key is worked out."""
+
+_PACKAGE = Path(__file__).parents[1]
+# An installed package holds the recipes; a checkout has them where `accelerate launch training/train.py` stands.
+_FOLDERS = (_PACKAGE / "recipes", _PACKAGE.parent / "training" / "recipes")
+
+
+@dataclass(frozen=True)
+class RecipeValues:
+    """The keys and values of a recipe file, those of the recipes that it extends included.
+
+    Attributes:
+        values: without ``extends``.
+        places: for each key, ``FILE:LINE`` of the file that decides it.
+        chain: the file, the one that it extends, and so on.
+    """
+
+    values: dict[str, Any]
+    places: dict[str, str] = field(default_factory=dict)
+    chain: tuple[Path, ...] = ()
+
+
+def recipe_names() -> dict[str, Path]:
+    """The recipes that come with the package, by name.
+
+    >>> "quickstart" in recipe_names()
+    True
+    """
+    folder = next((folder for folder in _FOLDERS if folder.is_dir()), None)
+    return {} if folder is None else {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_recipe(name: str | Path, *, beside: Path | None = None) -> Path:
+    """The file of a recipe.
+
+    Args:
+        name: a path, or the name of a recipe of the package. What ends in ``.yaml`` or has a folder is a path.
+        beside: the folder that a path is relative to; by default the working directory.
+
+    Raises:
+        RuleExtrapError: there is no such file; the message gives the nearest names.
+    """
+    known = recipe_names()
+    is_path = Path(name).suffix in {".yaml", ".yml"} or len(Path(name).parts) != 1
+    if not is_path and str(name) in known:
+        return known[str(name)]
+    path = Path(name) if beside is None else beside / name
+    if path.is_file():
+        return path
+    if is_path or path.exists():
+        reason = "it is a folder" if path.is_dir() else "there is no such file"
+        raise RuleExtrapError(
+            f"cannot read the recipe {shown(path)}: {reason}; give a YAML file, or a name that `hf-ruleextrap recipes` "
+            "lists"
+        )
+    raise RuleExtrapError(f"cannot read the recipe: {unknown('recipe', name, known)}. Or give a YAML file")
+
+
+def read_recipe(path: Path, keys: Collection[str]) -> RecipeValues:
+    """The values of a recipe file, over those of the recipe that its ``extends`` names.
+
+    Args:
+        path: the file.
+        keys: the keys that a recipe may have.
+
+    Raises:
+        RuleExtrapError: a file that is missing or no recipe, a recipe that extends itself, or an unknown key.
+    """
+    return _read(path, keys, ())
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with others over them; ``model`` key by key.
+
+    A key also replaces its alternative: ``max_steps`` over ``max_epochs``, and the other way round.
+
+    >>> merged({"max_epochs": 9, "model": {"a": 1}}, {"max_steps": 5, "model": {"b": 2}})
+    {'model': {'a': 1, 'b': 2}, 'max_steps': 5}
+    """
+    replaced = {derived for derived, plain in ALTERNATIVES.items() if plain in over}
+    replaced |= {plain for derived, plain in ALTERNATIVES.items() if over.get(derived) is not None}
+    values = {**{key: value for key, value in base.items() if key not in replaced}, **over}
+    ours, theirs = over.get("model"), base.get("model")
+    if isinstance(ours, Mapping) and theirs is not None:
+        # What is no mapping stays, to be refused with the name of its file.
+        values["model"] = {**theirs, **ours} if isinstance(theirs, Mapping) else theirs
+    return values
+
+
+def _read(path: Path, keys: Collection[str], before: tuple[Path, ...]) -> RecipeValues:
+    # The same file may be named in several ways.
+    if path.resolve() in [one.resolve() for one in before]:
+        chain = ", which extends ".join(map(str, (*before[1:], path)))
+        raise RuleExtrapError(f"{before[0]} extends {chain}: a recipe cannot extend itself, remove one `extends`")
+    values, lines = read_yaml(path), _lines(path)
+    places = {key: f"{path}:{lines[key]}" if key in lines else str(path) for key in values}
+    extends = values.pop("extends", None)
+    for key in values:
+        if key not in keys:
+            raise RuleExtrapError(f"{places[key]}: {unknown('key', key, [*keys, 'extends'])}")
+    if extends is None:
+        return RecipeValues(values, places, (path,))
+    if not isinstance(extends, str) or not extends:
+        raise RuleExtrapError(f"{places['extends']}: extends is {extends!r}: give the name or the file of one recipe")
+    try:
+        parent = find_recipe(extends, beside=path.parent)
+    except RuleExtrapError as error:
+        raise RuleExtrapError(f"{places['extends']}: {error}") from None
+    base = _read(parent, keys, (*before, path))
+    return RecipeValues(merged(base.values, values), {**base.places, **places}, (path, *base.chain))
+
+
+def _lines(path: Path) -> dict[str, int]:
+    """The line of each key of a YAML file that `read_yaml` has read."""
+    node = yaml.compose(read_text(path, "recipe"), Loader=yaml.SafeLoader)
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return {str(key.value): key.start_mark.line + 1 for key, _ in pairs}
