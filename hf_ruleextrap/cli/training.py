@@ -54,8 +54,9 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
         # The same command ends in the same way, however often it is given: it may have been killed at its very end, or
         # have failed to publish.
         folder = RunFolder(recipe.run_dir)
-        done = folder.finished(recipe) if folder.is_finished and not arguments.overwrite else None
-        if done is not None:
+        done = None if arguments.overwrite else folder.finished(recipe)
+        if done is not None and PartialState().is_main_process:
+            folder.settle(wait=arguments.wait)
             print(f"{folder.path} holds this run finished; --overwrite trains it again", file=sys.stderr)
         # Trackers print, too; stdout is for the results.
         with any_cost(arguments.yes), redirect_stdout(sys.stderr):

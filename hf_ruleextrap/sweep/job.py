@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.files import writing
 from hf_ruleextrap.train.recipe import Recipe
 
 STORE_FILE = "store.txt"
@@ -78,6 +79,7 @@ def run_job(job: Job) -> Ended:
     import yaml
     from filelock import FileLock, Timeout
 
+    from hf_ruleextrap.train.folder import RunFolder
     from hf_ruleextrap.train.run import run
 
     torch.set_num_threads(job.threads)
@@ -89,20 +91,21 @@ def run_job(job: Job) -> Ended:
     if not seen:
         return Ended("failed", f"{job.store} is not seen from {socket.gethostname()}: it must be on a shared disk")
     try:
-        held = FileLock(job.lock).acquire(blocking=False)
+        # A full disk may fail the note and the log as well as the run.
+        with writing(job.store), FileLock(job.lock).acquire(blocking=False):
+            job.lock.write_text(f"{job.ticket}\n{socket.gethostname()}, process {os.getpid()}\n", encoding="utf-8")
+            recipe = Recipe.of(yaml.safe_load(job.recipe), job.key)
+            folder = RunFolder(recipe.run_dir)
+            if folder.holds_results:
+                folder.settle()
+                return Ended("skipped")
+            with job.log.open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+                run(recipe)
     except Timeout:
         return Ended("busy")
-    with held:
-        job.lock.write_text(f"{job.ticket}\n{socket.gethostname()}, process {os.getpid()}\n", encoding="utf-8")
-        recipe = Recipe.of(yaml.safe_load(job.recipe), job.key)
-        if (recipe.run_dir / "results.json").exists():
-            return Ended("skipped")
-        with job.log.open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
-            try:
-                run(recipe)
-            except RuleExtrapError as error:
-                return Ended("failed", str(error))
-            except Exception:
-                # One cell's failure, whatever it is, must not end the sweep.
-                return Ended("failed", traceback.format_exc())
+    except RuleExtrapError as error:
+        return Ended("failed", str(error))
+    except Exception:
+        # One cell's failure, whatever it is, must not end the sweep.
+        return Ended("failed", traceback.format_exc())
     return Ended("done")

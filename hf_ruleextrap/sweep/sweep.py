@@ -14,18 +14,24 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.files import hold, is_leftover, write_text, writing
+from hf_ruleextrap.train.folder import RunFolder
 from hf_ruleextrap.train.results import SCHEMA_VERSION
 
 from .display import Display, duration
 from .grid import Cell
 from .job import STORE_FILE, Ended, Job
+from .processes import WorkerDied
 from .workers import Backend, Local, Workers, first_line
 
 # A worker may be killed by a passing lack of memory, but a cell that kills every worker must end.
 _TRIES = 3
+# Deaths in a row of workers that had not begun with their cell: no cell's fault, but no sweep can go on so.
+_STILLBORN = 20
 # How often to look after cells that another sweep runs.
 _LOOK_SECONDS = 2
 
@@ -49,8 +55,9 @@ def sweep(cells: list[Cell], store: str | Path, backend: Backend | None = None) 
     """Run the cells that have no results yet.
 
     A worker that dies costs its run the time since the latest checkpoint; that cell is started again, three times in
-    all. A cell that fails is noted, and the others go on; the next call tries it again. After Ctrl-C, or a kill, the
-    same call goes on. A cell that another sweep runs is left to it, and waited for at the end.
+    all. A worker that dies before it has begun with its cell costs nothing but another worker. A cell that fails is
+    noted, and the others go on; the next call tries it again. After Ctrl-C, or a kill, the same call goes on. A cell
+    that another sweep runs is left to it, and waited for at the end.
 
     Args:
         cells: of `read_grid`, for this store.
@@ -62,10 +69,12 @@ def sweep(cells: list[Cell], store: str | Path, backend: Backend | None = None) 
     """
     store = Path(store)
     outcome = Outcome()
-    outcome.skipped.extend(cell.key for cell in cells if (cell.recipe.run_dir / "results.json").exists())
+    outcome.skipped.extend(cell.key for cell in cells if RunFolder(cell.recipe.run_dir).is_finished)
     waiting = [cell for cell in cells if cell.key not in set(outcome.skipped)]
     with (backend or Local()).open(len(waiting)) as workers:
         _claim(store)
+        for key in outcome.skipped:
+            _failure_note(store, key).unlink(missing_ok=True)
         attempts = _Attempts(store, workers)
         with Display(len(cells), len(outcome.skipped), attempts.jobs) as display:
             for job, ended, since in _run_all(waiting, attempts, display):
@@ -77,33 +86,40 @@ def sweep(cells: list[Cell], store: str | Path, backend: Backend | None = None) 
 
 
 def _record(key: str, ended: Ended, store: Path, outcome: Outcome) -> None:
-    note = store / "failures" / f"{key}.txt"
+    note = _failure_note(store, key)
     if ended.status == "failed":
         outcome.failed[key] = ended.reason.strip().splitlines()[-1]
-        note.write_text(ended.reason, encoding="utf-8")
+        with writing(note):
+            note.write_text(ended.reason, encoding="utf-8")
         return
     (outcome.done if ended.status == "done" else outcome.skipped).append(key)
     note.unlink(missing_ok=True)
 
 
+def _failure_note(store: Path, key: str) -> Path:
+    return store / "failures" / f"{key}.txt"
+
+
 def _claim(store: Path) -> None:
     """Make the folder a store, if it is none yet; several sweeps may do so at once."""
     note = store / STORE_FILE
-    if note.exists():
-        held = note.read_text(encoding="utf-8").strip()
-        if held != str(SCHEMA_VERSION):
-            raise RuleExtrapError(
-                f"{store} was written by another version (schema {held}, here {SCHEMA_VERSION}): give another --out"
-            )
-    elif store.exists() and not (store.is_dir() and all(path.name.startswith(STORE_FILE) for path in store.iterdir())):
+    if store.exists() and not store.is_dir():
         raise RuleExtrapError(f"{store} exists and is no store: give another --out")
-    else:
-        store.mkdir(parents=True, exist_ok=True)
-        draft = store / f"{STORE_FILE}.{_who()}"
-        draft.write_text(f"{SCHEMA_VERSION}\n", encoding="utf-8")
-        draft.replace(note)
-    for folder in ("logs", "failures", "locks"):
-        (store / folder).mkdir(exist_ok=True)
+    names = [path.name for path in store.iterdir() if not is_leftover(path)] if store.exists() else []
+    if names and STORE_FILE not in names:
+        raise RuleExtrapError(f"{store} exists and is no store: give another --out")
+    if not names:
+        with hold(store, wait=True):
+            if not note.exists():
+                write_text(note, f"{SCHEMA_VERSION}\n")
+    held = note.read_text(encoding="utf-8").strip()
+    if held != str(SCHEMA_VERSION):
+        raise RuleExtrapError(
+            f"{store} was written by another version (schema {held}, here {SCHEMA_VERSION}): give another --out"
+        )
+    with writing(store):
+        for folder in ("logs", "failures", "locks"):
+            (store / folder).mkdir(exist_ok=True)
 
 
 def _who() -> str:
@@ -116,15 +132,26 @@ class _Attempts:
     def __init__(self, store: Path, workers: Workers) -> None:
         self.store, self.workers = store, workers
         self.tries: Counter[str] = Counter()
+        self.stillborn = 0
+        self._numbers = count()
         self.running: dict[Future[Ended], tuple[Cell, Job, float]] = {}
 
     def start(self, cell: Cell) -> None:
         """Hand a cell to a worker."""
         self.tries[cell.key] += 1
-        ticket = f"{_who()}-{self.tries[cell.key]}"
+        ticket = f"{_who()}-{next(self._numbers)}"
         recipe = cell.recipe.to_yaml()
         job = Job(recipe, str(self.store), cell.key, ticket, str(Path.cwd()), self.workers.threads)
         self.running[self.workers.start(job)] = (cell, job, time.monotonic())
+
+    def may_start_again(self, cell: Cell, job: Job, error: BaseException) -> bool:
+        """Whether a cell whose worker died is started again; a death before the cell began does not count."""
+        if job.where() or not isinstance(error, WorkerDied):
+            self.stillborn = 0
+            return self.tries[cell.key] < _TRIES
+        self.stillborn += 1
+        self.tries[cell.key] -= 1
+        return self.stillborn < _STILLBORN
 
     def jobs(self) -> list[tuple[Job, float]]:
         """What runs, and since when."""
@@ -152,11 +179,12 @@ def _run_all(cells: list[Cell], attempts: _Attempts, display: Display) -> Iterat
                 elsewhere.append(cell)
             elif error is None:
                 yield job, future.result(), since
-            elif attempts.tries[cell.key] < _TRIES:
+            elif attempts.may_start_again(cell, job, error):
                 display.say(f"{cell.key}: its worker died{_at(job)} ({first_line(error)}); it is started again")
                 queue.appendleft(cell)
             else:
-                yield job, Ended("failed", f"its worker died {_TRIES} times: {first_line(error)}"), since
+                deaths = "died before it began" if attempts.stillborn else f"died {_TRIES} times"
+                yield job, Ended("failed", f"its worker {deaths}: {first_line(error)}"), since
 
 
 def _at(job: Job) -> str:

@@ -62,23 +62,17 @@ class Local:
 
     @contextmanager
     def open(self, most: int) -> Iterator[Workers]:
-        """Processes; each starts with its first job."""
-        from multiprocessing import get_context
-
-        from pebble import ProcessPool
+        """A process for each job."""
+        from .processes import Processes
 
         count = max(1, min(most, self.workers or _cores()))
-        pool = ProcessPool(max_workers=count, context=get_context("spawn"))
+        processes = Processes()
         # Workers inherit the environment; torch reads it when it is imported there.
         with _environment(OMP_NUM_THREADS="1"):
             try:
-                yield Workers(lambda: count, lambda job: pool.schedule(run_job, args=[job]))
-                pool.close()
-            except BaseException:
-                pool.stop()
-                raise
+                yield Workers(lambda: count, processes.start)
             finally:
-                pool.join()
+                processes.kill()
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,8 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run is finished, and nothing is left to be cleaned up."""
-        return self.holds_results and not self._leftovers()
+        """Whether the run is finished, and nothing is left to be cleaned up; see `settle`."""
+        return self.holds_results and not self._leftovers() and not any(map(is_leftover, self.path.iterdir()))
 
     def recipe(self) -> Recipe | None:
         """The recipe of the run; None where the folder holds no run.
@@ -114,6 +114,12 @@ class RunFolder:
         from .checkpoints import latest_whole
 
         return latest_whole(self.path)
+
+    def settle(self, *, wait: bool = False) -> None:
+        """Clean up a finished run whose process was killed before it could do so; see `hold`."""
+        if not self.is_finished:
+            with self.hold(wait=wait):
+                self.clean_up()
 
     def last_step(self) -> int:
         """The step of the latest checkpoint; 0 where there is none."""
