@@ -67,8 +67,8 @@ class Local:
 
         count = max(1, min(most, self.workers or _cores()))
         processes = Processes()
-        # Workers inherit the environment; torch reads it when it is imported there.
-        with _environment(OMP_NUM_THREADS="1"):
+        # Workers inherit the environment; torch and numba read it when they are imported there.
+        with _environment(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1"):
             try:
                 yield Workers(lambda: count, processes.start)
             finally:
