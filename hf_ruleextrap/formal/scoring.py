@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.errors import RuleExtrapError, check_integer
 
 from .language import Language
 from .prompts import PromptSet
@@ -240,7 +240,8 @@ def score(
     texts = _readable(completions, language)
     n = len(texts)
     done = np.ones(n, np.bool_) if finished is None else np.asarray(finished, dtype=np.bool_)
-    if samples < 1 or not len(prompts) * samples == n == len(done):
+    check_integer("samples", samples, least=1)
+    if not len(prompts) * samples == n == len(done):
         raise RuleExtrapError(
             f"{len(prompts)} prompts, {n} completions and {len(done)} finished flags: "
             f"give {samples} completion(s) for each prompt, and a flag for each completion"

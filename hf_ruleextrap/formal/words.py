@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
@@ -112,7 +112,9 @@ class WordBatch:
                 "and negative numbers after the end of a word"
             )
         ended = matrix < 0
-        lengths = np.where(ended.any(axis=1), ended.argmax(axis=1), matrix.shape[1]).astype(np.int64)
+        # A last column, so that there is a first maximum where the words have no symbols.
+        ended = np.pad(ended, ((0, 0), (0, 1)), constant_values=True)
+        lengths = ended.argmax(axis=1).astype(np.int64)
         table = np.zeros(256, np.uint8)
         table[: len(alphabet)] = np.frombuffer("".join(alphabet).encode("ascii"), dtype=np.uint8)
         return cls.from_codes(table.take(matrix.astype(np.uint8), mode="clip"), lengths)
@@ -139,6 +141,8 @@ class WordBatch:
             batch = words
         elif isinstance(words, str):
             raise RuleExtrapError(f"a lone string {words[:40]!r}: give a list of words")
+        elif not _is_sequence(words):
+            raise RuleExtrapError(f"{_described(words)} holds no words: give a list of strings, or an integer matrix")
         elif _holds_integers(words):
             if alphabet is None:
                 raise RuleExtrapError("integer words need an alphabet: give strings, or ask a language")
@@ -253,25 +257,50 @@ def _flat_codes(text: str) -> ByteArray:
     return np.where((points > 0) & (points < 128), points, FOREIGN_CODE).astype(np.uint8)
 
 
+def _is_sequence(words: object) -> bool:
+    """Whether rows can be counted and come in an order: a list, an array, the column of a data set."""
+    ordered = all(hasattr(words, name) for name in ("__len__", "__iter__", "__getitem__"))
+    dimensions = getattr(words, "ndim", 1)
+    return ordered and not isinstance(words, (bytes, bytearray, Mapping)) and dimensions > 0
+
+
+def _described(value: object) -> str:
+    return f"{type(value).__name__} {' '.join(repr(value).split()):.40}"
+
+
 def _holds_integers(words: object) -> bool:
-    if isinstance(words, np.ndarray):
-        return bool(np.issubdtype(words.dtype, np.integer))
+    if isinstance(words, np.ndarray) and words.ndim > 1:
+        return words.dtype.kind not in "US"
     rows = cast("Sequence[object]", words)
     if not isinstance(next(iter(rows), ""), (list, tuple, np.ndarray)):
         return False
-    # An empty row has no type; the first other one tells.
-    telling = next((row for row in rows if np.size(cast("npt.ArrayLike", row))), None)
-    return telling is None or np.issubdtype(np.asarray(telling).dtype, np.integer)
+    # An empty row has no type; the first row with something in it tells.
+    telling = next((row for row in rows if isinstance(row, (list, tuple)) and row), None)
+    return telling is None or not isinstance(telling[0], str)
 
 
 def _integer_matrix(ids: npt.ArrayLike | Sequence[npt.ArrayLike]) -> npt.NDArray[np.integer]:
     if isinstance(ids, np.ndarray):
         matrix = ids
     else:
-        rows = [np.asarray(row) for row in cast("Sequence[npt.ArrayLike]", ids)]
+        rows = [_integers(number, row) for number, row in enumerate(cast("Sequence[npt.ArrayLike]", ids))]
         matrix = np.full((len(rows), max(map(len, rows), default=0)), -1, dtype=np.int64)
         for row, values in enumerate(rows):
             matrix[row, : len(values)] = values
-    if matrix.ndim != 2:
-        raise RuleExtrapError(f"integer words have {matrix.ndim} dimension(s): give a matrix, one row a word")
+    if matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.integer):
+        shape = f"{matrix.ndim} dimension(s) of {matrix.dtype}"
+        raise RuleExtrapError(f"integer words have {shape}: give a matrix of integers, one row a word")
     return matrix
+
+
+def _integers(number: int, row: npt.ArrayLike) -> IntArray:
+    try:
+        values = np.asarray(row)
+        if values.size == 0 and values.ndim == 1:
+            return np.zeros(0, np.int64)
+        if values.ndim == 1 and np.issubdtype(values.dtype, np.integer):
+            return values.astype(np.int64)
+    except (ValueError, TypeError, OverflowError):
+        # A row of rows of several lengths is no array at all.
+        pass
+    raise RuleExtrapError(f"row {number} is {_described(row)}: give the indices of its symbols, as integers")

@@ -76,6 +76,8 @@ def get_language(name: str | Language, *, paper: bool = False) -> Language:
     """
     if isinstance(name, Language):
         return name
+    if not isinstance(name, str):
+        raise RuleExtrapError(f"the language is {type(name).__name__} {name!r:.40}: give a name, or a Language")
     if name.startswith(PREFIX):
         return generated_language(name, paper)
     found = _class_of(name)
