@@ -12,6 +12,9 @@ import yaml
 
 from .errors import RuleExtrapError
 
+FILE_MODULE = "hf_ruleextrap_file_"
+"""What the modules of files that people give as FILE.py:CLASS are called by, with the file's name behind it."""
+
 MOST_DEPTH = 32
 """Levels of lists and mappings that a YAML text may nest."""
 
@@ -73,6 +76,25 @@ def parse_json(text: str, where: str) -> Any:
         raise RuleExtrapError(f"{where} nests too deeply: give plain lists and objects") from None
     except ValueError as error:
         raise RuleExtrapError(f"{where} is not JSON that can be read: {error}") from None
+
+
+def parse_json_lines(text: str, where: str) -> list[tuple[int, dict[str, Any]]]:
+    r"""Return the objects of a text with one JSON object a line, each with its line's number; a line feed ends a line.
+
+    Raises:
+        RuleExtrapError: a line that is not empty holds something other than an object.
+
+    >>> parse_json_lines('{"a": 1}\n\n{"a": 2}', "log.jsonl")
+    [(1, {'a': 1}), (3, {'a': 2})]
+    """
+    rows = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            row = parse_json(line, f"{where}, line {number},")
+            if not isinstance(row, dict):
+                raise RuleExtrapError(f'{where}, line {number}, holds no object: give {{"key": value, …}}')
+            rows.append((number, row))
+    return rows
 
 
 def parse_yaml(text: str, where: str) -> Any:

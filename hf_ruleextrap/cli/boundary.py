@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.inputs import shown
+from hf_ruleextrap.inputs import FILE_MODULE, shown
 
 ISSUES = "https://github.com/hf-ruleextrap/hf-ruleextrap/issues"
 """Where a bug is reported."""
@@ -50,7 +50,18 @@ def line_of(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         path = f"cannot use {shown(error.filename)}: " if error.filename else ""
         return f"{path}{error.strerror or error}; give another path, or check permissions and free space"
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame)]
+    if own:
+        # The last of these lines is the one that raises, or that calls into a library with a wrong value.
+        raised = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return f"{own[-1].filename}, line {own[-1].lineno}, raises {raised}; correct it (hf-ruleextrap check helps)"
     return None
+
+
+def _is_own(frame: traceback.FrameSummary) -> bool:
+    """Whether a line is in a file that the user gave as FILE.py:CLASS."""
+    modules = (module for name, module in list(sys.modules.items()) if name.startswith(FILE_MODULE))
+    return any(getattr(module, "__file__", None) == frame.filename for module in modules)
 
 
 def check_words(words: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
     from hf_ruleextrap.evaluation.mass import check_size, exact_mass
 
     check_size(language, 1, arguments.max_length)
-    if arguments.out:
+    if arguments.out is not None:
         from hf_ruleextrap.evaluation.figures import check_format
 
         check_format(arguments.out)
@@ -42,10 +42,10 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"  {probability:.6f}  {names[cell]}")
         print(f"  {mass.longer:.6f}  longer words, or a special token")
         print(f"  {mass.impossible:.6f}  taking a symbol after which no word of {language.name} can follow")
-    if arguments.out:
-        from hf_ruleextrap.evaluation.figures import new_figure
+    if arguments.out is not None:
+        from hf_ruleextrap.evaluation.figures import new_figure, save_figure
         from hf_ruleextrap.evaluation.mass_plot import draw_words
 
         figure = new_figure(10, 3.2, f"{arguments.model} on {language.name}")
         draw_words(figure, mass, language)
-        figure.savefig(arguments.out, dpi=150, bbox_inches="tight")
+        save_figure(figure, arguments.out)

@@ -21,6 +21,6 @@ def run(arguments: argparse.Namespace) -> None:
     from hf_ruleextrap.train.plot import plot
 
     folder = Path(arguments.run_folder)
-    out = Path(arguments.out) if arguments.out else folder / "plot.png"
+    out = Path(arguments.out) if arguments.out is not None else folder / "plot.png"
     plot(folder, out)
     print(out)

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     from hf_ruleextrap.languages import get_language
 
     language = get_language(arguments.language)
-    if arguments.out:
+    if arguments.out is not None:
         from hf_ruleextrap.evaluation.figures import check_format
 
         check_format(arguments.out)
@@ -67,9 +67,9 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         print(f"{arguments.model} on {language.name}: {language.summary}")
         print_lines(table_lines(reach))
-    if arguments.out:
-        from hf_ruleextrap.evaluation.figures import new_figure
+    if arguments.out is not None:
+        from hf_ruleextrap.evaluation.figures import new_figure, save_figure
 
         figure = new_figure(11, 3.4, f"{arguments.model} on {language.name}, trained on up to {train_length} symbols")
         draw_reach(figure, reach)
-        figure.savefig(arguments.out, dpi=150, bbox_inches="tight")
+        save_figure(figure, arguments.out)

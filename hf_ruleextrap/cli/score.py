@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.inputs import parse_json_lines, read_text
 
 from .common import Commands, add_json, add_paper, print_json, print_report
 
@@ -39,20 +38,11 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _read_rows(name: str) -> list[dict[str, Any]]:
-    """The lines of a file of completions; ``finished`` is true where it is not given."""
-    try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RuleExtrapError(f"cannot read {name!r}: {error}; give a file of JSON lines") from None
+    """Return the lines of a file of completions; ``finished`` is true where a line does not say so."""
+    text = sys.stdin.read() if name == "-" else read_text(name, "file of completions")
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict) or not {"prompt", "completion"} <= row.keys():
+    for number, row in parse_json_lines(text, name):
+        if not {"prompt", "completion"} <= row.keys():
             raise RuleExtrapError(f'{name}, line {number}: give {{"prompt": "…", "completion": "…", "finished": true}}')
         rows.append({"finished": True, **row})
     return rows

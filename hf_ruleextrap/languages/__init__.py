@@ -14,6 +14,7 @@ from types import ModuleType
 from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.formal.generated import PREFIX, generated_language
 from hf_ruleextrap.formal.language import LEVELS, Language
+from hf_ruleextrap.inputs import FILE_MODULE
 
 GROUP = "hf_ruleextrap.languages"
 """The entry point group by which another package brings languages: a name, and ``module:Class``."""
@@ -126,7 +127,7 @@ def _from_file(reference: str) -> type[Language]:
 
 def _executed(path: Path) -> ModuleType:
     # Under a name of its own, which dataclasses and pickles look up.
-    name = f"hf_ruleextrap_file_{path.stem}"
+    name = f"{FILE_MODULE}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -135,7 +136,7 @@ def _executed(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise RuleExtrapError(f"{path}, line {error.lineno}: {error.msg}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RuleExtrapError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from None
     return module
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.figures import check_format, new_figure
+from hf_ruleextrap.evaluation.figures import check_format, new_figure, save_figure
 from hf_ruleextrap.evaluation.mass_plot import CELLS, draw_dynamics
 from hf_ruleextrap.formal import Rate
 
-from .results import Results
+from .results import Results, read_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +33,7 @@ def plot(folder: Path, out: Path) -> None:
         raise RuleExtrapError(f"{folder} holds no finished run (no results.json): give a run folder")
     check_format(out)
     results = Results.read(folder)
-    log = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    log = read_log(folder / "log.jsonl")
     checks = [line for line in log if "eval_loss" in line]
     recipe = results.recipe
     panels = 2 if recipe.mass_length is None else 3
@@ -53,7 +52,7 @@ def plot(folder: Path, out: Path) -> None:
         axes.set_xlabel("optimizer step")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)
-    figure.savefig(out, dpi=150, bbox_inches="tight")
+    save_figure(figure, out)
 
 
 def _draw_loss(axes: Axes, log: list[dict[str, Any]], checks: list[dict[str, Any]], results: Results) -> None:

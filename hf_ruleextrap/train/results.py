@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation
 from hf_ruleextrap.evaluation.likelihood import Likelihood
 from hf_ruleextrap.files import write_text
 from hf_ruleextrap.formal import Kind, Rate, Report
+from hf_ruleextrap.inputs import parse_json_lines, read_text
 
 from .recipe import Recipe
 
@@ -60,7 +61,7 @@ class PaperColumns(BaseModel):
     @classmethod
     def from_log(cls, log: Path, best_step: int) -> PaperColumns:
         """Read them from ``log.jsonl``."""
-        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        lines = read_log(log)
         best: dict[str, float] = {}
         at_minimum: dict[str, float] = {}
         for line in lines:
@@ -172,5 +173,29 @@ class Results(BaseModel):
 
     @classmethod
     def read(cls, folder: Path) -> Results:
-        """Read a run folder's results."""
-        return cls.model_validate_json((folder / FILE).read_text(encoding="utf-8"))
+        """Read the results of a run folder.
+
+        Raises:
+            RuleExtrapError: the file cannot be read, or holds something other than results.
+        """
+        path = folder / FILE
+        try:
+            return cls.model_validate_json(read_text(path, "results"))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "the file"
+            raise RuleExtrapError(f"{path} holds no results of a run: {place}: {first['msg']}") from None
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's ``log.jsonl``, each with its step.
+
+    Raises:
+        RuleExtrapError: the file cannot be read, or a line is none of a log.
+    """
+    rows = parse_json_lines(read_text(path, "log"), str(path))
+    for number, row in rows:
+        numbers = all(isinstance(value, (int, float)) or value is None for value in row.values())
+        if not isinstance(row.get("step"), int) or not numbers:
+            raise RuleExtrapError(f"{path}, line {number}, is no line of a log: remove it, or train again")
+    return [row for _, row in rows]
