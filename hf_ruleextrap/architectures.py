@@ -101,6 +101,20 @@ def get_preset(name: str) -> Preset:
     return Preset(name=name, **fields)
 
 
+def model_type_of(name: str) -> str:
+    """What transformers calls an architecture.
+
+    Raises:
+        RuleExtrapError: an unknown name.
+
+    >>> model_type_of("lstm"), model_type_of("gpt2")
+    ('ruleextrap_lstm', 'gpt2')
+    """
+    model_type = get_preset(name).model_type if name in list_architectures() else name
+    _config_class(model_type)
+    return model_type
+
+
 def architecture_config(
     name: str,
     *,

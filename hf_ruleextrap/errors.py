@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import operator
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -28,6 +29,20 @@ def check_integer(name: str, value: object, least: int = 0) -> int:
     if isinstance(value, bool) or number < least:
         raise RuleExtrapError(f"{name} is {value}: give {least} or more")
     return number
+
+
+def one_line(text: str) -> str:
+    r"""A text from a file as one line: without line breaks, and without characters that control a terminal or a page.
+
+    >>> one_line("two\nlines \x1b[31mred")
+    'two lines [31mred'
+    """
+    visible = (" " if sign.isspace() else sign for sign in text)
+    return " ".join("".join(sign for sign in visible if unicodedata.category(sign) not in _UNSEEN).split())
+
+
+# Control characters, formats (such as the reversal of the writing direction), and lone surrogates.
+_UNSEEN = ("Cc", "Cf", "Cs")
 
 
 def unknown(what: str, name: object, allowed: Iterable[str], hint: str = "") -> RuleExtrapError:

@@ -1,8 +1,9 @@
-"""Files that appear whole or not at all, folders that one process holds, and the line that a failed write gives."""
+"""Names that stay in their folder, files that appear whole or not at all, held folders, and failed writes as a line."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -27,7 +28,27 @@ _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 # Libraries in Rust and C++ report a failed write as an error of their own.
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 _TORCH_ERROR = re.compile(r"PytorchStreamWriter|inline_container|iostream error")
+# Bytes of a name from data; file systems take 255.
+_MOST = 120
 _logger = logging.getLogger(__name__)
+
+
+def safe_name(text: str) -> str:
+    """The name of a file or folder for a text that may come from a stranger; it never leaves the folder it is put in.
+
+    Letters, digits, ``_``, ``-`` and single dots inside stay; anything else becomes ``-``. A text of more than 120
+    characters is cut, and ends with a digest of the whole.
+
+    >>> safe_name("anbn-lstm"), safe_name("org/model"), safe_name("x/../../../target")
+    ('anbn-lstm', 'org-model', 'x-target')
+    """
+    name = re.sub(r"[^\w.-]+|\.{2,}", "-", text)
+    name = re.sub(r"-*\.?-+", "-", name) if name != text else name
+    name = name.strip("-.") or "unnamed"
+    if len(name.encode()) <= _MOST:
+        return name
+    digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8]
+    return f"{name.encode()[:_MOST].decode(errors='ignore')}-{digest}"
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,11 +22,35 @@ PAD_ID, BOS_ID, EOS_ID = range(3)
 
 def vocabulary(language: Language) -> dict[str, int]:
     """Token to id: the special tokens, then the symbols in the alphabet's order."""
-    return {token: i for i, token in enumerate((*SPECIAL_TOKENS, *language.alphabet))}
+    return _tokens(language.alphabet)
+
+
+def _tokens(alphabet: Sequence[str]) -> dict[str, int]:
+    return {token: i for i, token in enumerate((*SPECIAL_TOKENS, *alphabet))}
+
+
+def alphabet_of(tokens: Mapping[str, int]) -> tuple[str, ...]:
+    """The alphabet of which `vocabulary` gives these tokens.
+
+    Raises:
+        ValueError: no alphabet of visible single characters does.
+
+    >>> alphabet_of({"<pad>": 0, "<bos>": 1, "<eos>": 2, "a": 3, "b": 4})
+    ('a', 'b')
+    """
+    alphabet = tuple(sorted(tokens, key=tokens.__getitem__)[len(SPECIAL_TOKENS) :])
+    if _tokens(alphabet) != tokens or not all(len(symbol) == 1 and symbol.isprintable() for symbol in alphabet):
+        raise ValueError("these are not the tokens of an alphabet")
+    return alphabet
 
 
 def build_tokenizer(language: Language) -> PreTrainedTokenizerBase:
-    """The tokenizer of a language.
+    """The tokenizer of a language; see `tokenizer_of`."""
+    return tokenizer_of(language.alphabet)
+
+
+def tokenizer_of(alphabet: Sequence[str]) -> PreTrainedTokenizerBase:
+    """The tokenizer of an alphabet.
 
     It puts ``<bos>`` in front, splits into single characters, and pads on the left (as generation wants it). Saved,
     it is a ``tokenizer.json`` that `AutoTokenizer` loads anywhere.
@@ -33,7 +58,7 @@ def build_tokenizer(language: Language) -> PreTrainedTokenizerBase:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    fast = Tokenizer(models.WordLevel(vocabulary(language), unk_token=None))
+    fast = Tokenizer(models.WordLevel(_tokens(alphabet), unk_token=None))
     fast.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     fast.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, BOS_ID)]

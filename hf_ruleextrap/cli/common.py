@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.errors import RuleExtrapError, one_line
 
 if TYPE_CHECKING:
     from hf_ruleextrap.formal import Report
@@ -106,6 +106,15 @@ def print_lines(lines: Iterable[str]) -> None:
     """One below the other."""
     for line in lines:
         print(line)
+
+
+def print_not_run(names: Iterable[str]) -> None:
+    """For each language that is a class in a file, and that the user has not named, how to have its code run."""
+    from hf_ruleextrap.languages import is_file, not_run, recorded_language
+
+    for name in sorted(set(names)):
+        if is_file(name) and recorded_language(name) is None:
+            print(f"note: {not_run(one_line(name))}", file=sys.stderr)
 
 
 def print_report(report: Report) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.files import safe_name
 
-from .common import Commands, add_checkpoint, add_json, add_paper, knows_text, print_json, quiet
+from .common import Commands, add_checkpoint, add_json, add_paper, knows_text, print_json, print_not_run, quiet
 
 if TYPE_CHECKING:
     from hf_ruleextrap.completers import TextCompleter
@@ -118,7 +118,7 @@ def _run_protocol(arguments: argparse.Namespace) -> None:
     settings = _settings(arguments)
     if not arguments.base_url or arguments.tokenizer:
         quiet()
-    out = Path(arguments.out or f"evaluations/{_slug(arguments.model)}-{_slug(settings.language)}")
+    out = Path(arguments.out or f"evaluations/{safe_name(arguments.model)}-{safe_name(settings.language)}")
     from hf_ruleextrap.evaluation.llm import TextRun
 
     encode = _encoder(arguments.tokenizer) if arguments.tokenizer else None
@@ -204,19 +204,11 @@ def _encoder(name: str):  # type: ignore[no-untyped-def]  # a tokenizer's own me
     return lambda text: tokenizer.encode(text, add_special_tokens=False)
 
 
-def _slug(model: str) -> str:
-    """A model's name as the name of a folder."""
-    return re.sub(r"[^\w.-]+", "-", model).strip("-.") or "model"
-
-
 def training_words(folder: Path, language: Language) -> WordBatch | None:
-    """What a checkpoint was trained on, where it lies in its run folder (or in that folder's ``last/``)."""
-    from hf_ruleextrap.languages import get_language
-    from hf_ruleextrap.train.recipe import Recipe, splits_of
+    """The words that a checkpoint was trained on, where it lies in its run folder, or in that folder's ``last/``."""
+    from hf_ruleextrap.train.folder import LAST, RunFolder
 
-    for note in (folder / "recipe.yaml", folder.parent / "recipe.yaml"):
-        if note.exists():
-            recipe = Recipe.from_file(note)
-            if get_language(recipe.language).name == language.name:
-                return splits_of(recipe, language).train
-    return None
+    run = RunFolder(folder.parent if folder.name == LAST else folder)
+    if (recipe := run.recipe()) is not None:
+        print_not_run([recipe.language])
+    return run.training_words(language)

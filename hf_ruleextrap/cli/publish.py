@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hf_ruleextrap.errors import RuleExtrapError
 
-from .common import Commands, natural, quiet_hub
+from .common import Commands, natural, print_not_run, quiet_hub
 
 if TYPE_CHECKING:
     from hf_ruleextrap.hub.push import Kind
@@ -55,11 +55,20 @@ def add(commands: Commands) -> None:
     parser.add_argument("--max-length", type=int, default=256, help="most symbols in a word (default 256)")
     parser.add_argument("--train-size", type=int, default=15_000, help="words to train on (default 15,000)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--language",
+        metavar="FILE.py:CLASS",
+        action="append",
+        default=[],
+        help="run this file, so that a checkpoint's card can describe the language in it (repeat)",
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write and upload."""
+    from hf_ruleextrap.languages import get_language
+
     if not re.fullmatch(_OWNER, arguments.org):
         allowed = "letters, digits and, inside, single . _ or -, such as ruleextrap"
         raise RuleExtrapError(f"{arguments.org!r} cannot own repositories: give a name of {allowed}")
@@ -69,6 +78,8 @@ def run(arguments: argparse.Namespace) -> None:
         quiet_hub()
         # Who may not publish is told so before anything is written.
         publisher(arguments.org)
+    for name in arguments.language:
+        get_language(name)
     for job in list(_jobs(arguments)):
         _publish_one(job, arguments)
 
@@ -160,10 +171,14 @@ def _metric(arguments: argparse.Namespace) -> _Job:
 
 def _checkpoint(release: Release, arguments: argparse.Namespace) -> _Job:
     from hf_ruleextrap.hub.checkpoint import write_checkpoint
+    from hf_ruleextrap.hub.releases import read_run
+    from hf_ruleextrap.hub.run_files import brings_code
 
     write = partial(write_checkpoint, release.run, organization=arguments.org)
     # Without this package installed and imported, the code that the repository brings has to be trusted.
-    trust = ", trust_remote_code=True" if any(release.run.glob("*.py")) else ""
+    recipe = read_run(release.run).recipe
+    print_not_run([recipe.language])
+    trust = ", trust_remote_code=True" if brings_code(recipe.architecture) else ""
     opened = f'AutoModelForCausalLM.from_pretrained("{{}}"{trust})'
     return _Job(release.name, "model", release.folder, write, opened, release.branch)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .common import Commands, quiet
+from .common import Commands, print_not_run, quiet
 
 
 def add(commands: Commands) -> None:
@@ -16,16 +16,28 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--out", required=True, help="a folder: report.md, report.csv, runs.csv, report.tex, index.html, figures/"
     )
+    parser.add_argument(
+        "--language",
+        metavar="FILE.py:CLASS",
+        action="append",
+        default=[],
+        help="run this file, so that the report can say the rules of the language in it (repeat)",
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the files."""
     quiet()
+    from hf_ruleextrap.languages import get_language
     from hf_ruleextrap.report import read_study, write_report
 
+    for name in arguments.language:
+        get_language(name)
     study = read_study(arguments.stores)
     files = write_report(study, arguments.out)
+    names = {run.results.recipe.language for run in study.runs} | {row.language for row in study.rows}
+    print_not_run(names)
     if study.missing:
         print(f"{len(study.missing)} runs have no results; the report names them")
     more = f" and {len(models)} language models" if (models := {row.name for row in study.rows if row.name}) else ""

@@ -22,6 +22,13 @@ def add(commands: Commands) -> None:
     parser.add_argument("--address", help="run on a Ray cluster instead: HOST:PORT, auto, or local")
     parser.add_argument("--cpus-per-run", type=float, help="with --address: CPUs for each run (default 1)")
     parser.add_argument("--gpus-per-run", type=float, help="with --address: GPUs for each run, e.g. 0.1 (default 0)")
+    parser.add_argument(
+        "--language",
+        metavar="FILE.py:CLASS",
+        action="append",
+        default=[],
+        help="allow the grid to name the language in this file, whose code then runs (repeat)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only list the cells")
     parser.set_defaults(run=run)
 
@@ -29,9 +36,12 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run a grid, or list its cells."""
     quiet()
+    from hf_ruleextrap.languages import get_language
     from hf_ruleextrap.sweep.grid import read_grid
 
     workers = backend(arguments)
+    for name in arguments.language:
+        get_language(name)
     cells = read_grid(arguments.grid, arguments.out)
     if arguments.dry_run:
         print_lines(cell.key for cell in cells)

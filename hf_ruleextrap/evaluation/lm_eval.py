@@ -15,6 +15,7 @@ from hf_ruleextrap import formal
 from hf_ruleextrap.completers.base import Answer
 from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.formal import WordBatch
+from hf_ruleextrap.languages import get_language
 
 from .llm.prompted import read_answer
 from .protocol import ProtocolSettings, rendered
@@ -108,6 +109,8 @@ def _settings(language: str | None, given: dict[str, Any]) -> ProtocolSettings:
         raise RuleExtrapError('no language: give --metadata \'{"ruleextrap": {"language": "tomita4"}}\'')
     if language not in (None, asked):
         raise RuleExtrapError(f"the task is about {language}, not {asked}: give the task ruleextrap_language")
+    # The user names the language in the command, and so allows a class in a file to run.
+    get_language(asked)
     return ProtocolSettings(asked, samples=0, **given)
 
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from hf_ruleextrap.errors import one_line
+from hf_ruleextrap.report.tables import escape_markdown
 
 ORGANIZATION = "ruleextrap"
 """Whose repositories these are, unless one says otherwise."""
 
+_NUMBERS = re.compile(r"[\[\]\d., -]*")
 _TEMPLATES = Path(__file__).parent / "model_cards"
 
 
 def render(template: str, **values: Any) -> str:
     """A card.
+
+    A template passes each text that comes from a run through a filter of the place where the text stands: ``text`` in a
+    paragraph, ``cells`` in a line of a table, ``code`` for code inside a paragraph, ``python`` for a string in a
+    program. None of them ends its line or its place.
 
     Args:
         template: a file of ``model_cards/``, e.g. ``"dataset.md"``.
@@ -27,4 +38,34 @@ def render(template: str, **values: Any) -> str:
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
+    environment.filters |= {"text": escape_markdown, "cells": cells, "code": code, "python": python}
     return environment.from_string(source).render(**values)
+
+
+def cells(texts: Iterable[str]) -> str:
+    r"""Texts as the cells of one line of a Markdown table; numbers and intervals need no escape.
+
+    >>> print(cells(["a|b", "[0.10, 0.20]"]))
+    a\|b | [0.10, 0.20]
+    """
+    return " | ".join(text if _NUMBERS.fullmatch(text) else escape_markdown(text) for text in texts)
+
+
+def code(text: str) -> str:
+    """A text as code inside a Markdown paragraph, in more backquotes than it has itself.
+
+    >>> code("lstm"), code("a`b")
+    ('`lstm`', '`` a`b ``')
+    """
+    text = one_line(str(text)) or " "
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    return f"{'`' * (longest + 1)} {text} {'`' * (longest + 1)}" if longest else f"`{text}`"
+
+
+def python(text: str) -> str:
+    r"""A text as a string of a Python program, which no quotation mark in it ends.
+
+    >>> python('b"); print("')
+    '"b\\"); print(\\""'
+    """
+    return json.dumps(str(text)).replace("`", "\\u0060")

@@ -2,74 +2,95 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import yaml
 
+from hf_ruleextrap.errors import one_line
 from hf_ruleextrap.evaluation import table
-from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.files import safe_name
+from hf_ruleextrap.languages import recorded_language
+from hf_ruleextrap.tokenization import tokenizer_of
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import Results
+from hf_ruleextrap.train.run import save
 
 from .cards import ORGANIZATION, render
 from .citation import CITATION
 from .releases import read_run, repository_name
-
-# What a repository holds of a run folder; never optimizer state, pickles, or other checkpoints.
-_TAKEN = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+from .run_files import brings_code, read_alphabet, read_model
 
 # Keys of a recipe that say nothing of the model.
 _OWN = ("output_dir", "push_to_hub", "hub_organization", "report_to")
 
 
 def write_checkpoint(run: str | Path, folder: str | Path, *, organization: str = ORGANIZATION) -> list[Path]:
-    """Write a model repository from a run folder; `from_pretrained` opens it as it stands.
+    """Write a model repository from a run folder; `from_pretrained` opens it.
+
+    The run folder may come from a stranger: no file of it is copied, no code of it is run, and no name in it leaves the
+    repository (see `hf_ruleextrap.hub.run_files`).
 
     Args:
         run: the folder of a finished run; its checkpoint with the lowest validation loss is taken.
-        folder: where it goes; files of the same name are replaced.
+        folder: where the repository goes; files of the same name are replaced.
         organization: whose repository the card names.
 
     Returns:
         The files, sorted.
 
     Raises:
-        RuleExtrapError: the folder holds no finished run.
+        RuleExtrapError: the folder holds no finished run, or no weights that can be read.
     """
     run, folder = Path(run), Path(folder)
-    results = read_run(run)
+    results = _publishable(read_run(run))
+    model = read_model(run, results.recipe.architecture)
+    tokenizer = tokenizer_of(read_alphabet(run))
     folder.mkdir(parents=True, exist_ok=True)
-    for path in [run / name for name in _TAKEN] + sorted(run.glob("*.py")):
-        if path.exists():
-            shutil.copyfile(path, folder / path.name)
-    # Where it lay is nobody's matter, and who trains it again publishes and tracks as they like.
-    own = {name: Recipe.model_fields[name].default for name in _OWN}
-    results = results.model_copy(update={"recipe": results.recipe.model_copy(update=own)})
-    results.write(folder)
-    (folder / "recipe.yaml").write_text(results.recipe.to_yaml(), encoding="utf-8")
-    (folder / "README.md").write_text(_card(results, folder, organization), encoding="utf-8")
-    _write_eval_results(results, folder, organization)
+    # Beside their places, so that each file is moved to its place whole.
+    with TemporaryDirectory(dir=folder, prefix=".part-") as place:
+        draft = Path(place)
+        save(model, tokenizer, results.recipe, draft)
+        results.write(draft)
+        (draft / "recipe.yaml").write_text(results.recipe.to_yaml(), encoding="utf-8")
+        (draft / "README.md").write_text(_card(results, organization), encoding="utf-8")
+        _write_eval_results(results, draft, organization)
+        for path in sorted(path for path in draft.rglob("*") if path.is_file()):
+            target = folder / path.relative_to(draft)
+            target.parent.mkdir(exist_ok=True)
+            path.replace(target)
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _card(results: Results, folder: Path, organization: str) -> str:
-    recipe, language = results.recipe, get_language(results.recipe.language)
+def _publishable(results: Results) -> Results:
+    """The results without what is nobody's matter: where files lay, and where the run was published and tracked."""
+    own: dict[str, object] = {name: Recipe.model_fields[name].default for name in _OWN}
+    language = re.split(r"[/\\]", results.recipe.language)[-1]
+    return results.model_copy(update={"recipe": results.recipe.model_copy(update={**own, "language": language})})
+
+
+def _card(results: Results, organization: str) -> str:
+    recipe = results.recipe
+    language = recorded_language(recipe.language)
     headings, rows = table.rows(results.best)
+    outside = results.best.kinds["ood"]
     return render(
         "model.md",
         card_data=_metadata(results, organization),
+        name=repository_name(recipe),
         repository=f"{organization}/{repository_name(recipe)}",
-        language=language,
+        language=results.best.language,
+        summary="" if language is None else language.summary,
+        rules=list(outside.report.rules.values()),
         recipe=recipe,
         training=results.training,
         test=results.test,
         evaluation=results.best,
         headings=headings,
         rows=rows,
-        ours="auto_map" in json.loads((folder / "config.json").read_text(encoding="utf-8")),
-        example=language.prompts("ood")[0].text,
+        ours=brings_code(recipe.architecture),
+        example=outside.samples[0].prompt if language is None else language.prompts("ood")[0].text,
         citation=CITATION,
     )
 
@@ -78,12 +99,12 @@ def _metadata(results: Results, organization: str) -> str:
     """The card's YAML, with the rates as a ``model-index``."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    recipe = results.recipe
+    recipe, language = results.recipe, safe_name(results.best.language)
     found = [
         EvalResult(
             task_type="text-generation",
-            dataset_type=f"{organization}/{results.best.language}",
-            dataset_name=f"{results.best.language} prompts",
+            dataset_type=f"{organization}/{language}",
+            dataset_name=f"{language} prompts",
             dataset_config="prompts",
             dataset_split=kind,
             metric_type=f"{organization}/rule_extrapolation",
@@ -98,7 +119,7 @@ def _metadata(results: Results, organization: str) -> str:
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["formal-languages", "rule-extrapolation"],
-        datasets=[f"{organization}/{results.best.language}"],
+        datasets=[f"{organization}/{language}"],
         metrics=[f"{organization}/rule_extrapolation"],
         eval_results=found,
     ).to_yaml()
@@ -108,7 +129,7 @@ def _write_eval_results(results: Results, folder: Path, organization: str) -> No
     """The same rates as ``.eval_results/LANGUAGE.yaml``, which the Hub reads, too."""
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
-    language = results.best.language
+    language = safe_name(results.best.language)
     entries = [
         EvalResultEntry(
             dataset_id=f"{organization}/{language}",
@@ -131,5 +152,5 @@ def _rates(results: Results) -> list[tuple[str, str, float]]:
         rates = {"every open rule holds": report.headline} if kind == "ood" else {}
         rates |= {name: rule.word.all for name, rule in report.rules.items()}
         rates["finished"] = report.finished
-        found += [(kind, name, rate.rate) for name, rate in rates.items() if rate.rate is not None]
+        found += [(kind, one_line(name), rate.rate) for name, rate in rates.items() if rate.rate is not None]
     return found

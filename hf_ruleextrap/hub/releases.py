@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.files import safe_name
 from hf_ruleextrap.train.results import Results
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def read_run(run: str | Path) -> Results:
         RuleExtrapError: the folder holds none.
     """
     run = Path(run)
-    if not (run / "results.json").exists():
+    if (run / "results.json").is_symlink() or not (run / "results.json").is_file():
         raise RuleExtrapError(f"{str(run)!r} holds no finished run: give a run folder with results.json")
     try:
         return Results.read(run)
@@ -90,4 +91,4 @@ def read_run(run: str | Path) -> Results:
 
 def repository_name(recipe: Recipe) -> str:
     """``LANGUAGE-ARCHITECTURE`` of a recipe."""
-    return f"{recipe.language_name}-{recipe.architecture}"
+    return safe_name(f"{recipe.language_name}-{recipe.architecture}")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import pkgutil
+import re
 import sys
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -88,9 +90,92 @@ def get_language(name: str | Language, *, paper: bool = False) -> Language:
         raise RuleExtrapError(f"{name}: {error}") from None
 
 
+def recorded_language(name: str, *, paper: bool = False) -> Language | None:
+    """The language that a results file, a recipe or another file names.
+
+    A name in a file never starts code. A class in a file, ``FILE.py:CLASS``, is given only where this process has
+    loaded a class of that name from a file of that name before, through `get_language`.
+
+    Args:
+        name: the name as the file records it.
+        paper: as in `get_language`.
+
+    Returns:
+        The language; None where the name is unknown, or names code that nobody has asked to run.
+
+    >>> recorded_language("anbn").name, recorded_language("strangers.py:TheirLanguage")
+    ('anbn', None)
+    """
+    try:
+        if not is_file(name):
+            return get_language(name, paper=paper)
+        loaded = _LOADED.get(_place(name)) or next((own for place, own in _LOADED.items() if _alike(place, name)), None)
+        return None if loaded is None else loaded(paper=paper)
+    except RuleExtrapError:
+        return None
+
+
+def not_run(name: str) -> str:
+    """The sentence that says why the code of ``FILE.py:CLASS``, which a file names, has not run."""
+    return f"{name} is a class in a file, and its code has not run: give --language {name} to run it."
+
+
+def loaded_language(name: str, *, paper: bool = False) -> Language:
+    """The language of a name, which may come from a file: no code runs for it.
+
+    Raises:
+        RuleExtrapError: an unknown name, or a class in a file that `get_language` was not asked for before.
+    """
+    if (language := recorded_language(name, paper=paper)) is not None:
+        return language
+    if is_file(name):
+        raise RuleExtrapError(f"{name} is a class in a file: call get_language({name!r}) first, which runs the file")
+    # Whatever is wrong with the name is said there.
+    return get_language(name, paper=paper)
+
+
+def check_consent(name: str, where: str | Path) -> None:
+    """Refuse a class in a file that a recipe or a grid names, unless the user has named it in this process, too.
+
+    Args:
+        name: the language's name, as the file gives it.
+        where: the file.
+
+    Raises:
+        RuleExtrapError: the name is ``FILE.py:CLASS``, and `get_language` has not been asked for it.
+    """
+    if is_file(name) and _place(name) not in _LOADED:
+        raise RuleExtrapError(
+            f"{where} names the language {name!r}, a class in a file, whose code would run: "
+            f"give --language {name} to allow that"
+        )
+
+
+def is_file(name: str) -> bool:
+    """Whether a name is that of a class in a file, ``FILE.py:CLASS``."""
+    return ".py:" in name or name.endswith(".py")
+
+
+# The classes of files that this process was asked to run, by file and class.
+_LOADED: dict[tuple[str, str], type[Language]] = {}
+
+
+def _place(reference: str) -> tuple[str, str]:
+    """The file of ``FILE.py:CLASS`` without links and relative parts, and the class."""
+    file, _, name = reference.rpartition(":")
+    return os.path.realpath(file.replace("\0", "")), name
+
+
+def _alike(place: tuple[str, str], reference: str) -> bool:
+    """Whether the file has the same name, wherever it lies: a run folder may have come from another machine."""
+    file, _, name = reference.rpartition(":")
+    return (Path(place[0]).name, place[1]) == (re.split(r"[/\\]", file)[-1], name)
+
+
 def _class_of(name: str) -> type[Language]:
-    if ".py:" in name or name.endswith(".py"):
-        return _from_file(name)
+    if is_file(name):
+        _LOADED[_place(name)] = loaded = _from_file(name)
+        return loaded
     if name in built_in_languages():
         (found,) = _languages_in(importlib.import_module(f"{__name__}.{name}"))
         return found

@@ -10,7 +10,7 @@ import numpy as np
 from hf_ruleextrap.evaluation.mass_plot import CELLS
 from hf_ruleextrap.formal import Kind, WordBatch
 from hf_ruleextrap.formal.words import FloatArray
-from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.languages import recorded_language
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import LengthRates
 
@@ -90,8 +90,10 @@ def _masses(group: Sequence[Run]) -> tuple[list[int], dict[str, FloatArray]]:
 
 def optimum(recipe: Recipe) -> float | None:
     """What the data's distribution gives to all words of up to ``mass_length`` symbols; None where it is not known."""
-    language = get_language(recipe.language, paper=recipe.paper)
+    language = recorded_language(recipe.language, paper=recipe.paper)
     assert recipe.mass_length is not None
+    if language is None:
+        return None
     if not language.few_words and len(language.alphabet) ** recipe.mass_length > _MOST_STRINGS:
         return None
     words = list(language.words(min(recipe.mass_length, recipe.max_length)))

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation
 from hf_ruleextrap.formal import LEVELS, Kind, Language, Rate, Report
-from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.languages import recorded_language
 from hf_ruleextrap.sweep.grid import key_of
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import Results
@@ -176,13 +174,9 @@ def level_of(language: str) -> str:
     return found.level if found else ""
 
 
-@cache
 def language_of(name: str) -> Language | None:
-    """The language, or None where it is not here any more."""
-    try:
-        return get_language(name)
-    except RuleExtrapError:
-        return None
+    """The language, or None where it is not here, or is a class in a file that the user has not named."""
+    return recorded_language(name)
 
 
 def architectures(names: Iterable[str]) -> list[str]:

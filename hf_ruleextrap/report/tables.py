@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from hf_ruleextrap.errors import one_line
+
 from .spread import Spread
 
 # What LaTeX reads as its own, and signs that its fonts may lack.
@@ -23,6 +25,10 @@ _TEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    # At the beginning of a row these would belong to the end of the row before.
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
     "±": r"$\pm$",
     "·": r"$\cdot$",
     "↑": r"$\uparrow$",
@@ -34,7 +40,8 @@ _TEX = {
 _GROUPS = ("ours", "reference")
 # Where the letters end that pdfLaTeX sets without packages.
 _LATIN = 0x180
-_MARKDOWN = re.compile(r"([\\|*_<>`\[\]])")
+# An ampersand is markup where it begins the name of a character.
+_MARKDOWN = re.compile(r"([\\|*_<>`\[\]$~]|&(?=#?\w+;))")
 
 
 @dataclass(frozen=True)
@@ -118,12 +125,12 @@ def markdown(table: Table) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    r"""A text that is not to be read as markup.
+    r"""A text that is not to be read as markup, in one line: neither as Markdown nor as HTML.
 
     >>> print(escape_markdown("a|b*"))
     a\|b\*
     """
-    return _MARKDOWN.sub(r"\\\1", text)
+    return _MARKDOWN.sub(r"\\\1", one_line(text))
 
 
 def latex(table: Table) -> str:
@@ -156,9 +163,9 @@ def latex(table: Table) -> str:
 
 
 def escape_latex(text: str) -> str:
-    r"""A text that is not to be read as commands; a sign that pdfLaTeX does not know is a question mark.
+    r"""A text that is not to be read as commands, in one line; a sign that pdfLaTeX lacks is a question mark.
 
     >>> print(escape_latex("a_b ± 5 %"))
     a\_b $\pm$ 5 \%
     """
-    return "".join(_TEX.get(sign) or (sign if ord(sign) < _LATIN else "?") for sign in text)
+    return "".join(_TEX.get(sign) or (sign if ord(sign) < _LATIN else "?") for sign in one_line(text))

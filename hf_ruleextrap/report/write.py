@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hf_ruleextrap import __version__
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import Rate
+from hf_ruleextrap.languages import is_file, not_run
 from hf_ruleextrap.sweep.grid import key_of
 
 from .analysis import analyze
@@ -111,9 +112,15 @@ def _languages(rows: Sequence[Row]) -> list[Section]:
 def _about(name: str) -> str:
     language = language_of(name)
     if language is None:
-        return "This language is not here any more; its rules cannot be named."
+        return _unnamed(name)
     rules = " ".join(f"R{i}: {rule.summary}." for i, rule in enumerate(language.rules, start=1))
     return f"{language.summary} ({language.level}). {rules}"
+
+
+def _unnamed(name: str) -> str:
+    if is_file(name):
+        return not_run(name)
+    return "This language is not here any more; its rules cannot be named."
 
 
 def _table(name: str, way: Way, rows: Sequence[Row]) -> Table:

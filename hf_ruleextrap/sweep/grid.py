@@ -11,9 +11,10 @@ from typing import Any
 
 from hf_ruleextrap.architectures import architecture_config
 from hf_ruleextrap.errors import RuleExtrapError, unknown
+from hf_ruleextrap.files import safe_name
 from hf_ruleextrap.formal import Language
 from hf_ruleextrap.inputs import read_yaml
-from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.languages import check_consent, get_language
 from hf_ruleextrap.tokenization import SPECIAL_TOKENS
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.recipe_files import RecipeValues, find_recipe, merged, read_recipe
@@ -48,8 +49,8 @@ def read_grid(path: str | Path, store: str | Path) -> list[Cell]:
         store: the folder that gets a run folder for each cell.
 
     Raises:
-        RuleExtrapError: not a grid, an axis that no recipe has, a value that a run would refuse, or two cells that are
-            the same.
+        RuleExtrapError: not a grid, an axis that no recipe has, a value that a run would refuse, two cells that are
+            the same, or a language that is a class in a file and that `get_language` was not asked for before.
     """
     path = Path(path)
     grid = read_yaml(path, "grid")
@@ -70,6 +71,8 @@ def read_grid(path: str | Path, store: str | Path) -> list[Cell]:
     ]
     cells: dict[str, Cell] = {}
     for (name, base), chosen in itertools.product(bases, itertools.product(*axes.values())):
+        language = chosen[list(axes).index("language")] if "language" in axes else base.values.get("language", "")
+        check_consent(str(language), path if "language" in axes else base.places.get("language", name))
         recipe = Recipe.over(base, _overrides(dict(zip(axes, chosen, strict=True))), name)
         _check(recipe, name)
         key = key_of(recipe)
@@ -85,7 +88,7 @@ def key_of(recipe: Recipe) -> str:
     # Without defaults, so that a key that recipes get later changes no key of today.
     values = recipe.model_dump(exclude=_ELSEWHERE, exclude_defaults=True)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-    return f"{recipe.language_name}-{recipe.architecture}-seed{recipe.seed}-{digest[:8]}"
+    return safe_name(f"{recipe.language_name}-{recipe.architecture}-seed{recipe.seed}-{digest[:8]}")
 
 
 def _overrides(chosen: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import hold, is_leftover, write_text
+from hf_ruleextrap.languages import recorded_language
 
 from .recipe import Recipe, splits_of
 from .results import FILE as RESULTS
@@ -131,11 +132,14 @@ class RunFolder:
             shutil.rmtree(folder)
 
     def training_words(self, language: Language) -> WordBatch | None:
-        """The words that the run trains on, where it is one of this language; else None."""
-        from hf_ruleextrap.languages import get_language
+        """The words that the run trains on, where it is one of this language; else None.
 
+        The recipe may name a class in a file. That file is not run: the words are known only where the user has named
+        the language, too.
+        """
         recipe = self.recipe()
-        if recipe is None or get_language(recipe.language).name != language.name:
+        recorded = None if recipe is None else recorded_language(recipe.language)
+        if recipe is None or recorded is None or recorded.name != language.name:
             return None
         return splits_of(recipe, language).train
 

@@ -13,9 +13,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from hf_ruleextrap.architectures import get_preset, list_architectures
 from hf_ruleextrap.data import Splits, build_splits, count_train_words
 from hf_ruleextrap.errors import RuleExtrapError, unknown
+from hf_ruleextrap.files import safe_name
 from hf_ruleextrap.formal import Language
 from hf_ruleextrap.inputs import parse_yaml
-from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.languages import check_consent, get_language, is_file, loaded_language
 
 from .recipe_files import ALTERNATIVES, RecipeValues, find_recipe, merged, read_recipe
 
@@ -132,7 +133,7 @@ class Recipe(BaseModel):
         """How many symbols a completion may have where BOS, prompt, completion and EOS share so many tokens."""
         prompt = self.prompt_length
         if prompt is None:
-            prompt = get_language(self.language, paper=self.paper).prompt_length
+            prompt = loaded_language(self.language, paper=self.paper).prompt_length
         if tokens < prompt + 2:
             raise RuleExtrapError(
                 f"max_total_tokens is {tokens}, and BOS, a prompt of {prompt} symbols and EOS take {prompt + 2}: "
@@ -144,7 +145,7 @@ class Recipe(BaseModel):
     def steps_per_epoch(self) -> int:
         """Optimizer steps in a pass over the training words."""
         words = count_train_words(
-            get_language(self.language, paper=self.paper),
+            loaded_language(self.language, paper=self.paper),
             max_length=self.max_length,
             train_size=self.train_size,
             disjoint=self.disjoint,
@@ -159,7 +160,7 @@ class Recipe(BaseModel):
     @property
     def run_dir(self) -> Path:
         """The run folder."""
-        return Path(self.output_dir or f"runs/{self.language_name}-{self.architecture}-seed{self.seed}")
+        return Path(self.output_dir or f"runs/{safe_name(f'{self.language_name}-{self.architecture}')}-seed{self.seed}")
 
     @property
     def completion_limit(self) -> int:
@@ -287,6 +288,10 @@ def from_arguments(arguments: argparse.Namespace) -> Recipe:
         if name != "model" and (value := getattr(arguments, name)) is not None
     }
     base = read_recipe(find_recipe(arguments.recipe), Recipe.model_fields) if arguments.recipe else RecipeValues({})
+    if "language" not in given:
+        check_consent(str(base.values.get("language", "")), base.places.get("language", ""))
+    elif is_file(given["language"]):
+        get_language(given["language"])
     if assignments := _assignments(arguments.set):
         given["model"] = assignments
     return Recipe.over(base, given, arguments.recipe or "command line")

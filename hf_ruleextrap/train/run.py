@@ -5,11 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, TrainerState, TrainingArguments
+from transformers import (
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer import TRAINER_STATE_NAME
 
 from hf_ruleextrap.architectures import build_model, fit_parameters
@@ -169,15 +176,15 @@ def fitted_fields(recipe: Recipe, language: Language) -> dict[str, Any]:
     )
 
 
-def save(model: PreTrainedModel, task: Task, folder: Path) -> None:
-    """A checkpoint as others want it: weights, config, tokenizer, and our modeling code where it needs it."""
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, folder: Path) -> None:
+    """Write a checkpoint for others: weights, config, tokenizer, and our modeling code where transformers lacks it."""
     # The Trainer switches the cache off for training.
     model.config.use_cache = True
-    if model.generation_config is not None:
-        model.generation_config.max_new_tokens = task.recipe.completion_limit + 1
+    model.generation_config = GenerationConfig.from_model_config(model.config)
+    model.generation_config.max_new_tokens = recipe.completion_limit + 1
     with replacing_in(folder) as draft:
         model.save_pretrained(draft)
-        task.tokenizer.save_pretrained(draft)
+        tokenizer.save_pretrained(draft)
 
 
 def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any], build: Callable[[], PreTrainedModel]) -> Results:
@@ -190,14 +197,14 @@ def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any], build: Cal
         best_step = best_step or last_step
     # Every other run evaluates at its last step, if not before.
     assert best_step is not None
-    kind = type(accelerator.unwrap_model(trainer.model))
+    load = partial(type(accelerator.unwrap_model(trainer.model)).from_pretrained, use_safetensors=True)
     best, last = (
-        (kind.from_pretrained(folder.path / f"{CHECKPOINT}{step}") if step else build()).to(accelerator.device)
+        (load(folder.path / f"{CHECKPOINT}{step}") if step else build()).to(accelerator.device)
         for step in (best_step, last_step)
     )
     if trainer.is_world_process_zero():
-        save(best, task, folder.path)
-        save(last, task, folder.path / LAST)
+        save(best, task.tokenizer, recipe, folder.path)
+        save(last, task.tokenizer, recipe, folder.path / LAST)
         (folder.path / "training_args.bin").unlink(missing_ok=True)
     words: dict[str, Any] = {
         f"{name}_words": len(getattr(task.splits, name)) for name in ("train", "validation", "test")

@@ -11,7 +11,7 @@ import numpy as np
 
 from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.formal import Kind, Language, PromptSet
-from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.languages import loaded_language, recorded_language
 
 from .alphabets import texts_of
 
@@ -28,7 +28,7 @@ CONTEXTS: Mapping[str, str] = {
 
 
 # Asked for with every prompt and every answer.
-_language = cache(get_language)
+_language = cache(loaded_language)
 
 
 @dataclass(frozen=True)
@@ -72,19 +72,16 @@ class ProtocolSettings:
     def __post_init__(self) -> None:
         """Fill in what the language decides, and check the rest.
 
+        Settings that a file records in full need no language, which may not be here or be a class in a file: a name in
+        a file never starts code.
+
         Raises:
             RuleExtrapError: a value that cannot be.
         """
-        language = self.the_language
-        filled = {
-            "prompt_lengths": tuple(self.prompt_lengths) or (language.prompt_length,),
-            "max_word_length": self.max_word_length or max(16, 8 * language.shortest),
-        }
-        filled["max_new_symbols"] = self.max_new_symbols or 2 * int(filled["max_word_length"])  # type: ignore[call-overload]
-        for name, value in filled.items():
-            object.__setattr__(self, name, value)
-        texts_of(self.alphabet, language.alphabet)
-        language.check_length(self.max_word_length)
+        object.__setattr__(self, "prompt_lengths", tuple(self.prompt_lengths))
+        recorded = bool(self.prompt_lengths and self.max_word_length and self.max_new_symbols)
+        if not recorded or recorded_language(self.language) is not None:
+            self._fill_in(self.the_language)
         if self.version != PROTOCOL_VERSION:
             raise RuleExtrapError(f"unknown version of the protocol {self.version}: known: {PROTOCOL_VERSION}")
         if self.context not in CONTEXTS:
@@ -97,9 +94,26 @@ class ProtocolSettings:
             if given is not None and given < value:
                 raise RuleExtrapError(f"{name} is {given}: give {value} or more")
 
+    def _fill_in(self, language: Language) -> None:
+        """Set what the language decides where nothing is given, and check what it is to be asked for."""
+        most = self.max_word_length or max(16, 8 * language.shortest)
+        filled = {
+            "prompt_lengths": self.prompt_lengths or (language.prompt_length,),
+            "max_word_length": most,
+            "max_new_symbols": self.max_new_symbols or 2 * most,
+        }
+        for name, value in filled.items():
+            object.__setattr__(self, name, value)
+        texts_of(self.alphabet, language.alphabet)
+        language.check_length(self.max_word_length)
+
     @property
     def the_language(self) -> Language:
-        """The language itself."""
+        """The language itself.
+
+        Raises:
+            RuleExtrapError: an unknown name, or a class in a file that `get_language` was not asked for before.
+        """
         return _language(self.language)
 
     @property

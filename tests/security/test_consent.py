@@ -1,0 +1,173 @@
+"""A language file that only data names is never run; the recorded name and numbers are shown, and the flag is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from security.strangers import LANGUAGE, Stranger
+from tiny import TINY
+
+from hf_ruleextrap import RuleExtrapError, get_language
+from hf_ruleextrap.cli import main
+from hf_ruleextrap.completers import Backend, text_completer
+from hf_ruleextrap.evaluation.llm import TextRun, read_evaluations
+from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+from hf_ruleextrap.report.curves import optimum
+from hf_ruleextrap.sweep.grid import read_grid
+from hf_ruleextrap.train.recipe import Recipe
+
+MODEL = ["--model", "runs/theirs", "--language", "anbn"]
+FLAG = "--language {}"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["report", "runs", "--out", "out"], True),
+        (["plot", "runs/theirs", "--out", "run.svg"], False),
+        (["publish", "checkpoint", "runs/theirs"], True),
+        (["evaluate", *MODEL, "--json"], True),
+        (["reach", *MODEL, "--train-length", "8", "--lengths", "8", "--prompts", "2"], False),
+        (["discriminate", *MODEL, "--limit", "4", "--protocol", "symbols"], True),
+        (["mass", *MODEL, "--max-length", "3"], False),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_command_shows_the_numbers_and_runs_nothing(
+    words: list[str], hint: bool, stranger: Stranger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stranger.change(language=stranger.language)
+    assert main(words) == 0
+    assert not stranger.ran
+    said = [line for line in capsys.readouterr().err.splitlines() if FLAG.format(stranger.language) in line]
+    assert len(said) == hint
+
+
+def test_reach_without_a_length_says_what_to_give(stranger: Stranger, capsys: pytest.CaptureFixture[str]) -> None:
+    stranger.change(language=stranger.language)
+    assert main(["reach", *MODEL]) == 2
+    said = capsys.readouterr().err
+    assert FLAG.format(stranger.language) in said
+    assert "give --train-length" in said
+    assert not stranger.ran
+
+
+def test_a_report_names_the_rules_once_the_user_names_the_file(stranger: Stranger) -> None:
+    stranger.change(language="evil.py:Theirs")
+    assert main(["report", "runs", "--out", "out"]) == 0
+    text = Path("out/report.md").read_text(encoding="utf-8")
+    assert "## evil.py:Theirs\n\nevil.py:Theirs is a class in a file, and its code has not run" in text
+    assert not stranger.ran
+    assert main(["report", "runs", "--out", "out", "--language", "evil.py:Theirs"]) == 0
+    assert stranger.ran
+    assert get_language("evil.py:Theirs").summary in Path("out/report.md").read_text(encoding="utf-8")
+
+
+def test_the_optimum_of_a_stranger_s_language_is_not_known(stranger: Stranger) -> None:
+    assert optimum(Recipe.of({"language": stranger.language, "mass_length": 3}, "their recipe")) is None
+    assert not stranger.ran
+
+
+def test_a_user_s_file_of_the_same_name_is_run_and_the_stranger_s_is_not(stranger: Stranger) -> None:
+    stranger.change(language=stranger.language)
+    mine = stranger.folder / "mine"
+    mine.mkdir()
+    shutil.copy(stranger.file, mine)
+    assert main(["report", "runs", "--out", "out", "--language", f"{mine}/evil.py:Theirs"]) == 0
+    assert (mine / "RAN").exists()
+    assert not stranger.file.with_name("RAN").exists()
+    assert get_language(f"{mine}/evil.py:Theirs").summary in Path("out/report.md").read_text(encoding="utf-8")
+
+
+def test_a_text_evaluation_is_read_without_its_language(stranger: Stranger, tmp_path: Path) -> None:
+    (tmp_path / "none.jsonl").write_text("", encoding="utf-8")
+    settings = ProtocolSettings("anbn", shots=2, samples=0, limit=4)
+    completer = text_completer("replay", Backend(model=str(tmp_path / "none.jsonl")))
+    TextRun(completer, "their-model", settings, controls=False, out=tmp_path / "asked")(lambda: None)
+    path = tmp_path / "asked" / "evaluation.json"
+    evaluation = json.loads(path.read_text(encoding="utf-8"))
+    for condition in evaluation["conditions"]:
+        condition["settings"]["language"] = stranger.language
+    evaluation["completer"]["backend"] = f"{stranger.file}:Theirs"
+    path.write_text(json.dumps(evaluation), encoding="utf-8")
+    assert main(["report", "asked", "--out", "out"]) == 0
+    assert "their-model" in Path("out/report.md").read_text(encoding="utf-8")
+    (read,) = read_evaluations(tmp_path / "asked")
+    assert read.main.settings.shots == 2
+    # What the file leaves open is not asked of the stranger's language either.
+    for condition in evaluation["conditions"]:
+        condition["settings"]["max_word_length"] = 0
+    path.write_text(json.dumps(evaluation), encoding="utf-8")
+    assert main(["report", "asked", "--out", "out"]) == 2
+    assert not stranger.ran
+    with pytest.raises(RuleExtrapError, match="call get_language"):
+        _ = read.main.settings.the_language
+
+
+def test_a_recipe_runs_a_language_file_only_where_the_command_names_it(
+    stranger: Stranger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = Path("recipe.yaml")
+    recipe.write_text(yaml.safe_dump({**TINY, "language": "evil.py:Theirs", "output_dir": "new"}), encoding="utf-8")
+    assert main(["train", "recipe.yaml"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "recipe.yaml:3 names the language 'evil.py:Theirs'" in line
+    assert line.endswith("give --language evil.py:Theirs to allow that")
+    assert not stranger.ran
+    assert not Path("new").exists()
+    # A stranger's run folder that a training is to go on in.
+    stranger.change(language="evil.py:Theirs")
+    (stranger.run / "results.json").unlink()
+    assert main(["train", *(f"--{key}={value}" for key, value in TINY.items()), f"--output_dir={stranger.run}"]) == 2
+    assert "already holds another run" in capsys.readouterr().err
+    assert not stranger.ran
+    assert main(["train", "recipe.yaml", "--max_steps=2", "--eval_steps=2", "--language", "evil.py:Theirs"]) == 0
+    assert stranger.ran
+
+
+@pytest.mark.parametrize("place", ["axes", "recipe"])
+def test_a_grid_runs_a_language_file_only_where_the_command_names_it(
+    place: str, stranger: Stranger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("base.yaml").write_text("language: evil.py:Theirs\n" if place == "recipe" else "seed: 1\n", encoding="utf-8")
+    axes = {"language": ["anbn", "evil.py:Theirs"]} if place == "axes" else {"max_steps": [2]}
+    Path("grid.yaml").write_text(yaml.safe_dump({"recipes": ["base.yaml"], "axes": axes}), encoding="utf-8")
+    assert main(["sweep", "grid.yaml", "--out", "store", "--dry-run"]) == 2
+    assert "give --language evil.py:Theirs" in capsys.readouterr().err
+    # Another file of that name is no consent to this one.
+    Path("mine").mkdir()
+    Path("mine/evil.py").write_text(LANGUAGE, encoding="utf-8")
+    assert main(["sweep", "grid.yaml", "--out", "store", "--dry-run", "--language", "mine/evil.py:Theirs"]) == 2
+    assert not stranger.file.with_name("RAN").exists()
+    assert main(["sweep", "grid.yaml", "--out", "store", "--dry-run", "--language", "evil.py:Theirs"]) == 0
+    assert stranger.file.with_name("RAN").exists()
+    assert "Theirs-lstm-seed" in capsys.readouterr().out
+    assert any(cell.recipe.language == "evil.py:Theirs" for cell in read_grid("grid.yaml", "store"))
+
+
+def test_a_recipe_beside_a_checkpoint_that_is_no_run_folder_is_not_read(stranger: Stranger) -> None:
+    copy = stranger.run.rename(stranger.folder / "model")
+    (copy / "recipe.yaml").unlink()
+    (stranger.folder / "recipe.yaml").write_text("no: recipe\n", encoding="utf-8")
+    assert main(["evaluate", "--model", "model", "--language", "anbn", "--json"]) == 0
+
+
+def test_a_recipe_that_is_worked_out_from_its_language_runs_nothing(stranger: Stranger) -> None:
+    results = stranger.results()
+    del results["recipe"]["max_steps"], results["recipe"]["max_new_symbols"]
+    stranger.write_results(results)
+    stranger.change(language=stranger.language, max_epochs=1, max_total_tokens=40)
+    assert main(["report", "runs", "--out", "out"]) == 2
+    assert main(["evaluate", *MODEL, "--json"]) == 2
+    assert main(["publish", "checkpoint", "runs/theirs"]) == 2
+    Path("child.yaml").write_text("extends: runs/theirs/recipe.yaml\n", encoding="utf-8")
+    assert main(["train", "child.yaml"]) == 2
+    with pytest.raises(RuleExtrapError, match="call get_language"):
+        Recipe.from_file(stranger.run / "recipe.yaml")
+    assert not stranger.ran
+    get_language(stranger.language)
+    assert Recipe.of({"language": stranger.language, "max_epochs": 1}, "mine").max_steps >= 1
