@@ -172,7 +172,8 @@ def build_model(
         NeurIPS 2024, arXiv 2409.13728.
 
     Raises:
-        RuleExtrapError: an unknown name, size, language or field, or a value from which no model can be built.
+        RuleExtrapError: an unknown name, size, language or field; a value from which no model can be built; or a model
+            type that looks ahead, although transformers calls it causal.
     """
     if (language is None) == (vocab_size is None):
         raise RuleExtrapError("give exactly one of language and vocab_size")
@@ -203,6 +204,11 @@ def build_model(
         for path, module in model.named_modules():
             if path.rpartition(".")[2] in fields.get("torch_init", ()):
                 module.reset_parameters()
+    if name not in list_architectures():
+        from .causality import check_causal
+
+        with _one_line(name, overrides):
+            check_causal(model, f"architecture {name!r}")
     return model
 
 

@@ -20,7 +20,7 @@ LAYERS = [
     {"formal"},
     {"languages"},
     {"tokenization", "data", "metrics", "models"},
-    {"kernels", "registration"},
+    {"causality", "kernels", "registration"},
     {"architectures", "completers"},
     {"evaluation"},
     {"train"},

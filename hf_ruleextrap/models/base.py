@@ -50,6 +50,11 @@ class RuleConfig(PreTrainedConfig):
         self.check()
 
     @property
+    def looks_ahead(self) -> bool:
+        """Whether an output is meant to depend on later inputs."""
+        return False
+
+    @property
     def most_tokens(self) -> int | None:
         """The longest sequence that there are positions for; None for any."""
         return None

@@ -37,6 +37,11 @@ class RuleLinearConfig(RuleConfig):
     read: str = "current"
 
     @property
+    def looks_ahead(self) -> bool:
+        """In the authors' form each output sees the inputs from its own position on."""
+        return not self.causal
+
+    @property
     def most_tokens(self) -> int | None:
         """As many as there are positions."""
         return self.max_position_embeddings

@@ -20,15 +20,20 @@ _NO_ROW = -1
 class TokenRows(Dataset[dict[str, torch.Tensor]]):
     """All words as one tensor; a batch is one indexing, cut to its longest word.
 
+    A batch holds ``input_ids`` and ``labels``, (B, T - 1) each: the label at a place is the token that follows the
+    input there. The last token of a row is therefore a label and never an input, for nobody reads its output.
+
     Args:
         rows: (N, T) token ids.
         keep_padding: PAD is a target and nothing is cut.
+        keep_width: nothing is cut.
     """
 
-    def __init__(self, rows: IntArray, *, keep_padding: bool) -> None:
+    def __init__(self, rows: IntArray, *, keep_padding: bool, keep_width: bool = False) -> None:
         self.rows = torch.from_numpy(rows)
         self.widths = (self.rows != PAD_ID).sum(dim=1)
         self.keep_padding = keep_padding
+        self.keep_width = keep_padding or keep_width
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -38,12 +43,13 @@ class TokenRows(Dataset[dict[str, torch.Tensor]]):
 
     def __getitems__(self, rows: list[int]) -> dict[str, torch.Tensor]:
         """The batch of some rows; a row -1 is any word, of which nothing is a target."""
-        width = self.rows.shape[1] if self.keep_padding else int(self.widths[rows].max())
+        width = self.rows.shape[1] if self.keep_width else int(self.widths[rows].max())
         ids = self.rows[rows, :width]
+        targets = ids[:, 1:]
         ignored = torch.tensor(rows)[:, None] == _NO_ROW
         if not self.keep_padding:
-            ignored = ignored | (ids == PAD_ID)
-        return {"input_ids": ids, "labels": ids.masked_fill(ignored, -100)}
+            ignored = ignored | (targets == PAD_ID)
+        return {"input_ids": ids[:, :-1], "labels": targets.masked_fill(ignored, -100)}
 
 
 class Batches(Sampler[list[int]]):
@@ -76,7 +82,7 @@ class Batches(Sampler[list[int]]):
         """The shares of this process, all processes' shares of a batch equally long.
 
         >>> [list(Batches(5, 4, seed=0, process=i, processes=2)) for i in range(2)]
-        [[[4, 3], [0]], [[2, 1], [-1]]]
+        [[[2, 3], [1]], [[4, 0], [-1]]]
         """
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n).tolist()
         for first in range(0, self.n, self.batch_size):
@@ -106,13 +112,13 @@ def by_length(batch: dict[str, torch.Tensor], width: int) -> list[dict[str, torc
     """A batch as groups of rows of similar length, each as wide as its longest row.
 
     Args:
-        batch: ``input_ids`` and ``labels``, (B, T) int64, -100 behind each word.
-        width: of the longest row that there is. It and B alone decide how many groups there are, so that all
-            processes run the model equally often.
+        batch: ``input_ids`` and ``labels`` as of `TokenRows`, (B, T) int64, -100 behind each word.
+        width: the inputs of the longest row that there is. It and B alone decide how many groups there are, so that
+            all processes run the model equally often.
 
-    >>> labels = torch.tensor([[1, 3, 4, 2], [1, 2, -100, -100]])
-    >>> [part["labels"].shape for part in by_length({"input_ids": labels, "labels": labels}, 20_000)]
-    [torch.Size([1, 2]), torch.Size([1, 4])]
+    >>> ids, labels = torch.tensor([[1, 3, 4], [1, 2, 0]]), torch.tensor([[3, 4, 2], [2, -100, -100]])
+    >>> [part["labels"].tolist() for part in by_length({"input_ids": ids, "labels": labels}, 20_000)]
+    [[[2]], [[3, 4, 2]]]
     """
     labels = batch["labels"]
     groups = min(_MOST_GROUPS, len(labels), len(labels) * width // _GROUP_CELLS)
@@ -121,7 +127,7 @@ def by_length(batch: dict[str, torch.Tensor], width: int) -> list[dict[str, torc
     lengths = (labels != -100).sum(dim=1)
     parts = lengths.argsort(stable=True).tensor_split(groups)
     # A row without targets has no length; a model wants something to read.
-    widths = [max(2, int(lengths[rows].max())) for rows in parts]
+    widths = [max(1, int(lengths[rows].max())) for rows in parts]
     return [
         {name: value[rows, :wide] for name, value in batch.items()} for rows, wide in zip(parts, widths, strict=True)
     ]

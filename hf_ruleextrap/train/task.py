@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_ruleextrap import formal
+from hf_ruleextrap.causality import looks_ahead
 from hf_ruleextrap.completers import Completer, LocalModel
 from hf_ruleextrap.data import Splits
 from hf_ruleextrap.errors import RuleExtrapError
@@ -56,12 +57,9 @@ class Task:
             language.prompts(length=length, limit=1)
         return task
 
-    def rows(self, split: str) -> IntArray:
-        """Token ids of a split; as wide as the longest word may be where PAD counts, else as the longest one is."""
-        return self._rows(split, padded=self.recipe.loss_on_padding)
-
-    def _rows(self, split: str, *, padded: bool) -> IntArray:
-        width = self.recipe.max_length + 2 if padded else None
+    def rows(self, split: str, *, full: bool) -> IntArray:
+        """Token ids of a split: as wide as the longest word may be (``full``), or as the longest word there is."""
+        width = self.recipe.max_length + 2 if full else None
         return token_rows(getattr(self.splits, split), self.language, width=width)
 
     def completed_prompts(self) -> tuple[IntArray, IntArray] | None:
@@ -93,10 +91,13 @@ class Task:
         return ids, np.where(asked, ids, -100)
 
     def likelihood(self, model: PreTrainedModel, split: str, *, padded: bool | None = None) -> Likelihood:
-        """Loss and accuracy on a split; PAD counts where it is asked for, by default as in the recipe."""
+        """Loss and accuracy on a split; PAD counts where it is asked for, by default as in the recipe.
+
+        A model that looks ahead reads the same padding behind a word as in training.
+        """
         padded = self.recipe.loss_on_padding if padded is None else padded
         words: WordBatch = getattr(self.splits, split)
-        found = likelihood(model, self._rows(split, padded=padded), count_padding=padded)
+        found = likelihood(model, self.rows(split, full=padded or looks_ahead(model)), count_padding=padded)
         known = self.language.log_probability(words, self.recipe.max_length)
         return found if known is None else replace(found, floor=float(-known.sum() / found.tokens))
 

@@ -19,7 +19,10 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
+from transformers.loss.loss_utils import ForCausalLMLoss
+from transformers.utils.generic import ModelOutput
 
+from hf_ruleextrap.causality import depends_on_other_rows, looks_ahead
 from hf_ruleextrap.errors import RuleExtrapError
 
 from .batches import Batches, BatchLoader, TokenRows, by_length
@@ -47,23 +50,31 @@ class RuleTrainer(Trainer):
         if recipe.patience is not None:
             callbacks.append(EarlyStoppingCallback(recipe.patience))
         self.task = task
+        # A model that looks ahead sees the padding behind a word, so every batch has to have the same.
+        full = recipe.loss_on_padding or looks_ahead(model)
+        self.groups_rows = not (full or depends_on_other_rows(model))
+        train, validation = (
+            TokenRows(task.rows(split, full=full), keep_padding=recipe.loss_on_padding, keep_width=full)
+            for split in ("train", "validation")
+        )
         super().__init__(
             model=model,
             args=arguments,
-            train_dataset=TokenRows(task.rows("train"), keep_padding=recipe.loss_on_padding),
+            train_dataset=train,
             # Never read: `evaluate` is ours. The Trainer asks that there be one.
-            eval_dataset=TokenRows(task.rows("validation"), keep_padding=recipe.loss_on_padding),
+            eval_dataset=validation,
             processing_class=task.tokenizer,
+            compute_loss_func=cross_entropy,
             callbacks=callbacks,
         )
+        # Our labels stand at the token before them already, so the Trainer counts all of them.
+        self._loss_shifts_labels = False
         self.remove_callback(PrinterCallback)
         completed = task.completed_prompts()
         self.completed: dict[str, torch.Tensor] | None = None
         if completed is not None:
-            names = ("input_ids", "labels")
-            self.completed = {
-                name: torch.from_numpy(part).to(self.args.device) for name, part in zip(names, completed, strict=True)
-            }
+            ids, labels = (torch.from_numpy(part).to(self.args.device) for part in completed)
+            self.completed = {"input_ids": ids[:, :-1], "labels": labels[:, 1:]}
 
     @property
     def words(self) -> TokenRows:
@@ -118,33 +129,25 @@ class RuleTrainer(Trainer):
     ) -> Any:
         """The loss of a batch, computed in groups of words of similar length: the same loss, and less padding.
 
-        With another objective than the likelihood, the mean loss of the completed prompts is added, at every step
-        (arXiv 2409.13728, the case study of a^n b^n).
+        A batch stays whole where a word's outputs depend on what stands behind it or beside it. With another objective
+        than the likelihood, the mean loss of the completed prompts is added, at every step (arXiv 2409.13728, the case
+        study of a^n b^n).
         """
         if return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        loss = self._likelihood(model, inputs, num_items_in_batch)
-        if self.completed is not None:
-            more = super().compute_loss(model, dict(self.completed))
-            assert isinstance(more, torch.Tensor)
-            loss = loss + more
-        return loss
+        parts = by_length(inputs, self.words.rows.shape[1] - 1) if self.groups_rows else [inputs]
+        # Each part's loss is its sum over the number of tokens of the whole batch.
+        count = (inputs["labels"] != -100).sum() if num_items_in_batch is None else num_items_in_batch
+        loss = torch.stack([self._loss(model, part, count) for part in parts]).sum()
+        return loss if self.completed is None else loss + self._loss(model, self.completed, None)
 
-    def _likelihood(
+    def _loss(
         self, model: nn.Module, inputs: dict[str, torch.Tensor], count: torch.Tensor | int | None
     ) -> torch.Tensor:
-        parts = [inputs] if self.words.keep_padding else by_length(inputs, self.words.rows.shape[1])
-        if len(parts) == 1:
-            return super().compute_loss(model, inputs, False, count)  # type: ignore[return-value]  # no outputs
-        if not self.model_accepts_loss_kwargs:
-            count = None
-        total = inputs["labels"].new_zeros((), dtype=torch.float32)
-        for part in parts:
-            loss = super().compute_loss(model, part, num_items_in_batch=count)
-            # Either a sum over the number of tokens of the whole batch already, or a mean over the part's own.
-            share = 1.0 if count is not None else _targets(part) / _targets(inputs)
-            total = total + loss * share  # type: ignore[operator]  # without outputs it is a tensor
-        return total
+        """The Trainer's own loss; it takes the labels out of the dictionary, so it gets a copy."""
+        loss = super().compute_loss(model, dict(inputs), num_items_in_batch=count)
+        assert isinstance(loss, torch.Tensor)
+        return loss
 
     # What is evaluated is the task, so the arguments of the Trainer are not read.
     def evaluate(self, *_: object, metric_key_prefix: str = "eval", **__: object) -> dict[str, float]:
@@ -219,6 +222,19 @@ def _every(unit: int, factor: Callable[[int], float]) -> Callable[[int], float]:
     return lambda step: factor(step // unit)
 
 
-def _targets(batch: dict[str, torch.Tensor]) -> int:
-    """How many tokens are predicted."""
-    return int((batch["labels"][:, 1:] != -100).sum())
+def cross_entropy(
+    outputs: ModelOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+) -> torch.Tensor:
+    """The loss of labels that stand at the token before them, whatever a model's own loss would be.
+
+    Args:
+        outputs: with ``logits`` (B, T, vocabulary).
+        labels: (B, T) int64, -100 where there is none.
+        num_items_in_batch: what the sum over the labels is divided by; by default the number of labels.
+
+    Returns:
+        () float32, the mean cross-entropy in nats.
+    """
+    logits = outputs["logits"]
+    count = None if num_items_in_batch is None else torch.as_tensor(num_items_in_batch, device=logits.device)
+    return ForCausalLMLoss(logits, labels, logits.shape[-1], count, shift_labels=labels.contiguous())

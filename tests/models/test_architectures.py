@@ -16,6 +16,7 @@ from hf_ruleextrap.architectures import (
     get_preset,
     list_architectures,
 )
+from hf_ruleextrap.causality import depends_on_other_rows, looks_ahead
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.languages import get_language
 
@@ -65,6 +66,45 @@ def test_a_model_type_of_transformers_is_built_and_does_not_look_ahead(name):
     assert model.generation_config.eos_token_id == 2
     ids, other = torch.tensor([[1, 3, 4, 5]]), torch.tensor([[1, 3, 4, 3]])
     torch.testing.assert_close(model(ids).logits[:, :3], model(other).logits[:, :3])
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "remedy"),
+    [
+        ("xlnet", {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 16}, {"attn_type": "uni"}),
+        ("xlm", {"emb_dim": 16, "n_layers": 1, "n_heads": 2}, {"causal": True}),
+        ("bert", {**TINY, "intermediate_size": 16, "is_decoder": False}, {"is_decoder": True}),
+    ],
+)
+def test_a_model_type_that_is_called_causal_and_looks_ahead_is_refused(name, overrides, remedy):
+    (field, value), *_ = remedy.items()
+    with pytest.raises(RuleExtrapError, match=rf"architecture '{name}' looks ahead.*{field}='?{value}") as caught:
+        build_model(name, vocab_size=6, seed=0, **overrides)
+    assert "\n" not in str(caught.value)
+    assert not looks_ahead(build_model(name, vocab_size=6, seed=0, **{**overrides, **remedy}))
+
+
+def test_the_check_finds_a_connection_that_starts_at_zero_and_changes_nothing():
+    model = build_model("linear", vocab_size=6, seed=0, causal=False)
+    torch.nn.init.zeros_(model.model.linear.weight)
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    assert looks_ahead(model)
+    assert torch.rand(1).equal(expected)
+    assert model.training
+    assert not model.model.linear.weight.any()
+
+
+@pytest.mark.parametrize("name", list_architectures())
+def test_no_preset_looks_ahead_or_at_other_rows(name):
+    model = build_model(name, vocab_size=6, seed=0)
+    assert not looks_ahead(model)
+    assert not depends_on_other_rows(model)
+
+
+def test_the_authors_positions_are_those_of_the_row_in_the_batch():
+    assert depends_on_other_rows(build_model("transformer", vocab_size=6, seed=0, positions="paper"))
 
 
 def test_a_language_gives_the_vocabulary_by_name_and_as_an_object():

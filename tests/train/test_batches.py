@@ -42,11 +42,21 @@ def test_every_epoch_has_its_own_order_and_every_seed() -> None:
 def test_a_row_that_was_filled_in_has_no_target() -> None:
     rows = TokenRows(np.array([[1, 3, 4, 2, 0], [1, 3, 2, 0, 0]]), keep_padding=False)
     batch = rows.__getitems__([1, -1])
-    assert batch["labels"][0].tolist() == [1, 3, 2]
+    assert batch["labels"][0].tolist() == [3, 2]
     assert (batch["labels"][1] == -100).all()
     padded = TokenRows(rows.rows.numpy(), keep_padding=True).__getitems__([0, -1])
-    assert padded["labels"][0].tolist() == [1, 3, 4, 2, 0]
+    assert padded["labels"][0].tolist() == [3, 4, 2, 0]
     assert (padded["labels"][1] == -100).all()
+
+
+def test_the_last_token_of_a_row_is_a_label_and_no_input() -> None:
+    rows = TokenRows(np.array([[1, 3, 4, 2, 0], [1, 3, 2, 0, 0]]), keep_padding=False)
+    batch = rows.__getitems__([0, 1])
+    assert batch["input_ids"].tolist() == [[1, 3, 4], [1, 3, 2]]
+    assert batch["labels"].tolist() == [[3, 4, 2], [3, 2, -100]]
+    wide = TokenRows(rows.rows.numpy(), keep_padding=False, keep_width=True).__getitems__([1])
+    assert wide["input_ids"].tolist() == [[1, 3, 2, 0]]
+    assert wide["labels"].tolist() == [[3, 2, -100, -100]]
 
 
 def test_the_loader_skips_to_where_a_run_was_cut_off() -> None:

@@ -1,0 +1,88 @@
+"""Checks, by trying it out, that a model's output depends on the tokens up to its own place and on nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import RuleExtrapError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+_TOKENS = 4
+_NOISE = 0.02
+# Outputs that should be equal differ by rounding only; those that differ because of another token differ by far more.
+_ROUNDING = 1e-5
+
+
+def looks_ahead(model: PreTrainedModel) -> bool:
+    """Whether the logits at a token change when a later token does.
+
+    The last token of a short sequence is changed, and the logits at the tokens before it are compared. Noise is added
+    to the weights for this, because weights that start at zero would hide a connection that training opens.
+
+    Args:
+        model: a causal language model, on any device; neither its weights nor the random state change.
+    """
+    last = model.config.vocab_size - 1
+    rows = [[1] + [last] * (_TOKENS - 2) + [token] for token in (last, last - 1)]
+    first, second = (_logits(model, [row])[:, :-1] for row in rows)
+    return _differ(first, second)
+
+
+def check_causal(model: PreTrainedModel, name: str) -> None:
+    """Refuse a model that looks ahead although its configuration does not say so.
+
+    Args:
+        model: a causal language model, on any device.
+        name: what to call it in the error.
+
+    Raises:
+        RuleExtrapError: it looks ahead.
+    """
+    if not getattr(model.config, "looks_ahead", False) and looks_ahead(model):
+        raise RuleExtrapError(
+            f"{name} looks ahead: its logits at a token change with the tokens after it, so neither its loss nor its "
+            "completions say anything about the words; set the field that makes it causal (attn_type='uni' for xlnet, "
+            "causal=True for xlm, is_decoder=True for the encoders), or give another architecture"
+        )
+
+
+def depends_on_other_rows(model: PreTrainedModel) -> bool:
+    """Whether the logits of a row change with its place in the batch, or with the rows beside it.
+
+    Args:
+        model: as for `looks_ahead`.
+    """
+    last = model.config.vocab_size - 1
+    row, other = [1] + [last] * (_TOKENS - 1), [1] + [last - 1] * (_TOKENS - 1)
+    return _differ(_logits(model, [other, other, row])[-1:], _logits(model, [row]))
+
+
+def _logits(model: PreTrainedModel, rows: list[list[int]]) -> Tensor:
+    """(N, T, vocabulary): logits of rows of token ids, computed with noise on the weights."""
+    import torch
+    from torch.func import functional_call
+
+    ids = torch.tensor(rows, device=model.device)
+    generator = torch.Generator().manual_seed(0)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        weights = {name: _with_noise(weight, generator) for name, weight in model.named_parameters()}
+        logits: Tensor = functional_call(model, weights, kwargs={"input_ids": ids, "use_cache": False}).logits
+    model.train(was_training)
+    return logits.float()
+
+
+def _with_noise(weight: Tensor, generator: torch.Generator) -> Tensor:
+    import torch
+
+    noise = torch.randn(weight.shape, generator=generator) * _NOISE
+    return weight + noise.to(weight.device, weight.dtype)
+
+
+def _differ(first: Tensor, second: Tensor) -> bool:
+    return bool((first - second).abs().max() > _ROUNDING * first.abs().max())
