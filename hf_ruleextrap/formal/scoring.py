@@ -223,7 +223,8 @@ def score(
         language: whose rules are asked.
         prompts: N prompts; strings or arrays are labelled here.
         completions: what was added to each, without BOS and EOS. A completion with anything but symbols in it is
-            unparsable and keeps no rule.
+            unparsable and keeps no rule; with ``paper``, the rules pass over it, as in the authors' code, which shows
+            in the rates among finished completions alone.
         finished: whether each ended by itself (gave EOS) within its limit; by default all did.
         samples: completions of each prompt, next to each other; N * samples in all.
 
@@ -254,6 +255,9 @@ def score(
     for rows, piece in pieces(texts):
         empty[rows] = piece.lengths == 0
         parsed[rows] = known = ~piece.foreign(language.alphabet)
+        if language.paper:
+            # The rules of the authors' code pass over tokens that are no symbols.
+            piece, known = piece.without_foreign(language.alphabet), np.ones_like(known)
         before = prompts.words.take(rows)
         for i, rule in enumerate(language.rules):
             word[rows, i] = known & rule.accepts(rule.read(piece, rule.read(before)))
@@ -289,7 +293,8 @@ def aggregate(verdicts: Verdicts, *, groups: bool = True) -> Report:
         return Rate.count(hits, among, samples=v.samples)
 
     def split(holds: BoolArray) -> Split:
-        return Split(all=rate(holds & v.counts), finished=rate(holds & v.parsed, v.finished))
+        # Of an unparsable completion a rule holds in the authors' reading alone.
+        return Split(all=rate(holds & v.counts), finished=rate(holds, v.finished))
 
     rules = {
         rule.name: RuleReport(rule.summary, word=split(v.word[:, i]), completion=split(v.completion[:, i]))

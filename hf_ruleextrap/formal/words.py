@@ -166,6 +166,16 @@ class WordBatch:
             known |= self.codes == ord(symbol)
         return np.asarray(~known.all(axis=1))
 
+    def without_foreign(self, alphabet: Sequence[str]) -> WordBatch:
+        """The same rows with every character outside the alphabet left out.
+
+        >>> batch = WordBatch.from_codes(np.array([[97, 255, 98], [255, 97, 97]], dtype=np.uint8), np.array([3, 3]))
+        >>> list(batch.without_foreign("ab"))
+        ['ab', 'aa']
+        """
+        known = np.isin(self.codes, [ord(symbol) for symbol in alphabet])
+        return WordBatch.from_flat(self.codes[known], known.sum(axis=1))
+
     def take(self, rows: IntArray | BoolArray | slice) -> WordBatch:
         """The batch of some rows, as NumPy would index them."""
         lengths = self.lengths[rows]

@@ -250,7 +250,7 @@ def _reproduced(language: str, runs: Sequence[Results]) -> list[Row]:
     if runs:
         chance = [_columns(run.best.kinds["id"].chance, run.best.kinds["ood"].chance, "finished") for run in runs]
         rows.append(Row.over(language, "", "uniform", "reproduced", chance))
-    return [*rows, *_floor(language, "reproduced", [run.test_with_padding.floor for run in runs])]
+    return [*rows, *_floor(language, "reproduced", [run.validation.floor for run in runs])]
 
 
 def numbers(run: Results) -> dict[str, Number]:
@@ -268,7 +268,8 @@ def _authors_way(run: Results, source: str) -> dict[str, Number]:
         "ood_r2_completion": "ood_rule_2_completion_accuracy",
         "ood_finished": "ood_finished",
     }
-    return {"test_loss": run.test_with_padding.loss} | {column: rates.get(name) for column, name in names.items()}
+    # Their test loss is the smallest validation loss of a run.
+    return {"test_loss": run.validation.loss} | {column: rates.get(name) for column, name in names.items()}
 
 
 def _columns(inside: Report, outside: Report, among: Literal["all", "finished"]) -> dict[str, Number]:

@@ -83,6 +83,9 @@ class Recipe(BaseModel):
     decay_all: bool = Field(False, description="biases and gains decay, too, as in the authors' code")
     max_grad_norm: Real = Field(1.0, ge=0, description="gradients are clipped to this norm; 0 for never")
     loss_on_padding: bool = Field(False, description="PAD is a target, too, as in the authors' code")
+    validate_on_padding: bool | None = Field(
+        None, description="PAD counts in the validation loss; by default where it counts in training"
+    )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 is automatic mixed precision")
     compile: bool = Field(False, description="compile the model with torch.compile")
 
@@ -266,7 +269,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             continue
         default = field.default if field.default not in ("", None) else "none"
         # As the Trainer's own scripts have it, a switch needs no value.
-        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if field.annotation is bool else {}
+        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if field.annotation in (bool, bool | None) else {}
         described = f"{field.description} (default: {default})"
         # Dashes for underscores, as in `HfArgumentParser`.
         flags = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))

@@ -95,7 +95,9 @@ class Task:
 
         A model that looks ahead reads the same padding behind a word as in training.
         """
-        padded = self.recipe.loss_on_padding if padded is None else padded
+        if padded is None:
+            monitored = self.recipe.validate_on_padding if split == "validation" else None
+            padded = self.recipe.loss_on_padding if monitored is None else monitored
         words: WordBatch = getattr(self.splits, split)
         found = likelihood(model, self.rows(split, full=padded or looks_ahead(model)), count_padding=padded)
         known = self.language.log_probability(words, self.recipe.max_length)
