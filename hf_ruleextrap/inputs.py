@@ -78,8 +78,13 @@ def parse_json(text: str, where: str) -> Any:
         raise RuleExtrapError(f"{where} is not JSON that can be read: {error}") from None
 
 
-def parse_json_lines(text: str, where: str) -> list[tuple[int, dict[str, Any]]]:
+def parse_json_lines(text: str, where: str, example: str = '{"key": value, …}') -> list[tuple[int, dict[str, Any]]]:
     r"""Return the objects of a text with one JSON object a line, each with its line's number; a line feed ends a line.
+
+    Args:
+        text: the lines.
+        where: their source, as an error names it.
+        example: a line as it should be, for an error.
 
     Raises:
         RuleExtrapError: a line that is not empty holds something other than an object.
@@ -90,9 +95,12 @@ def parse_json_lines(text: str, where: str) -> list[tuple[int, dict[str, Any]]]:
     rows = []
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            row = parse_json(line, f"{where}, line {number},")
+            try:
+                row = parse_json(line, f"{where}, line {number},")
+            except RuleExtrapError as error:
+                raise RuleExtrapError(f"{error}; give {example}") from None
             if not isinstance(row, dict):
-                raise RuleExtrapError(f'{where}, line {number}, holds no object: give {{"key": value, …}}')
+                raise RuleExtrapError(f"{where}, line {number}, holds no object: give {example}")
             rows.append((number, row))
     return rows
 

@@ -142,7 +142,7 @@ def test_train_prints_the_table_and_what_to_type_next(capsys: pytest.CaptureFixt
         (["prompts", "dyck", "--length", "7"], "no id prompt of dyck has 7 symbols"),
         (["evaluate", "--model", "nowhere/at-all", "--language", "anbn"], "no checkpoint can be loaded"),
         (["chance", "anbn", "--completer", "unifrom"], "unknown completer 'unifrom': did you mean 'uniform'"),
-        (["score", "nowhere.jsonl", "--language", "anbn"], "cannot read 'nowhere.jsonl'"),
+        (["score", "nowhere.jsonl", "--language", "anbn"], "cannot read the file of completions 'nowhere.jsonl'"),
         (["mass", "--model", "x", "--language", "anbn", "--max-length", "99"], "too many to follow"),
         (["mass", "--model", "x", "--language", "anbn", "--out", "x.docx"], "cannot draw"),
         (["train", "nowhere.yaml"], "cannot read the recipe 'nowhere.yaml'"),
@@ -166,7 +166,9 @@ def test_a_bad_line_of_completions_is_named(line: str, capsys: pytest.CaptureFix
     path = tmp_path / "made.jsonl"
     path.write_text('{"prompt": "a", "completion": "b"}\n' + line, encoding="utf-8")
     assert main(["score", str(path), "--language", "anbn"]) == 2
-    assert "made.jsonl, line 2: give" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "made.jsonl, line 2, " in error
+    assert 'give {"prompt": "…"' in error
 
 
 @pytest.mark.parametrize("words", [["nonsense"], ["train", "--max_step", "3"], ["evaluate"], ["sample"]])

@@ -12,6 +12,9 @@ from hf_ruleextrap.inputs import parse_json_lines, read_text
 from .common import Commands, add_json, add_paper, print_json, print_report
 
 
+_EXAMPLE = '{"prompt": "…", "completion": "…", "finished": true}'
+
+
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("score", help="score completions from a file of JSON lines")
@@ -41,8 +44,8 @@ def _read_rows(name: str) -> list[dict[str, Any]]:
     """Return the lines of a file of completions; ``finished`` is true where a line does not say so."""
     text = sys.stdin.read() if name == "-" else read_text(name, "file of completions")
     rows = []
-    for number, row in parse_json_lines(text, name):
+    for number, row in parse_json_lines(text, name, _EXAMPLE):
         if not {"prompt", "completion"} <= row.keys():
-            raise RuleExtrapError(f'{name}, line {number}: give {{"prompt": "…", "completion": "…", "finished": true}}')
+            raise RuleExtrapError(f"{name}, line {number}, lacks a prompt or a completion: give {_EXAMPLE}")
         rows.append({"finished": True, **row})
     return rows
