@@ -11,7 +11,6 @@ from hf_ruleextrap.inputs import parse_json_lines, read_text
 
 from .common import Commands, add_json, add_paper, print_json, print_report
 
-
 _EXAMPLE = '{"prompt": "…", "completion": "…", "finished": true}'
 
 
