@@ -1,0 +1,110 @@
+"""A training step of each architecture on one GPU, with the kernels that are installed and without, beside the CPU.
+
+    python benchmarks/gpu.py --out gpu.json
+
+The work is that of ``benchmarks/architectures.py``: forward, backward and AdamW in fp32 at the paper's size, on its
+128 words of a^n b^n. Times are medians after warm-up; the device is synchronised around each step. The last line of
+the output, and the file, are one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from hf_ruleextrap import build_model, get_language
+from hf_ruleextrap.architectures import list_architectures
+from hf_ruleextrap.evaluation.likelihood import token_rows
+from hf_ruleextrap.formal import WordBatch
+from hf_ruleextrap.kernels import kernels_found, use_kernels
+
+PACKAGES = ("mamba_ssm", "causal_conv1d", "mlstm_kernels", "kernels", "triton")
+
+
+def step_of(name: str, rows: torch.Tensor, *, fused: bool) -> Callable[[], None]:
+    model = build_model(name, vocab_size=5, size="paper", seed=0).to(rows.device)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=fused)
+    targets = rows[:, 1:].flatten()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        logits = model(rows[:, :-1], use_cache=False).logits
+        cross_entropy(logits.flatten(0, 1), targets, ignore_index=0).backward()
+        optimizer.step()
+
+    return step
+
+
+def milliseconds(work: Callable[[], None], *, repeats: int, seconds: float) -> float:
+    """The median of several times; fewer where they would take longer than some seconds together."""
+    work()
+    times: list[float] = []
+    started = time.perf_counter()
+    while len(times) < repeats and (len(times) < 2 or time.perf_counter() - started < seconds):
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        before = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - before)
+    return 1000 * statistics.median(times)
+
+
+def measure(name: str, ids: torch.Tensor, *, kernels: bool, repeats: int, seconds: float) -> dict[str, float | str]:
+    use_kernels(kernels)
+    try:
+        torch.cuda.reset_peak_memory_stats()
+        work = step_of(name, ids.cuda(), fused=True)
+        found = {"ms": round(milliseconds(work, repeats=repeats, seconds=seconds), 3)}
+        return {**found, "peak_MB": round(torch.cuda.max_memory_allocated() / 1e6, 1)}
+    except Exception as error:
+        # One that fails says so, and the others are measured all the same.
+        return {"error": f"{type(error).__name__}: {str(error).splitlines()[0]:.200}"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=8.0, help="most seconds for each measurement")
+    parser.add_argument("--cpu", action="store_true", help="measure the CPU, too")
+    parser.add_argument("--out", default="gpu.json")
+    arguments = parser.parse_args()
+    limits = {"repeats": arguments.repeats, "seconds": arguments.seconds}
+    anbn = get_language("anbn")
+    ids = torch.from_numpy(token_rows(WordBatch.from_strings(list(anbn.words(256))), anbn))
+    found = {
+        "device": torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d"),
+        "packages": [package for package in PACKAGES if find_spec(package)],
+        "computed_by": kernels_found(),
+        "tokens": list(ids.shape),
+        "steps": {},
+    }
+    for name in list_architectures():
+        row = {
+            "kernels": measure(name, ids, kernels=True, **limits),
+            "plain": measure(name, ids, kernels=False, **limits),
+        }
+        if arguments.cpu:
+            use_kernels(True)
+            row["cpu"] = {"ms": round(milliseconds(step_of(name, ids, fused=True), repeats=2, seconds=5), 3)}
+        found["steps"][name] = row
+        print(name, json.dumps(row), flush=True)
+    Path(arguments.out).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
