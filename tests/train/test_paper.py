@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,9 @@ from hf_ruleextrap import formal
 from hf_ruleextrap.formal import WordBatch
 from hf_ruleextrap.formal.words import FOREIGN_CODE
 from hf_ruleextrap.languages import get_language
-from hf_ruleextrap.train.recipe import Recipe
+from hf_ruleextrap.models.linear import RuleLinearConfig
+from hf_ruleextrap.models.transformer import RuleTransformerConfig
+from hf_ruleextrap.train.recipe import Recipe, add_arguments, from_arguments
 from hf_ruleextrap.train.run import run
 from hf_ruleextrap.train.task import Task
 
@@ -64,3 +68,28 @@ def test_a_run_of_an_authors_recipe_has_the_network_of_their_code(tmp_path: Path
     run(Recipe.of({**keys, "paper": True, "loss_on_padding": True, "output_dir": str(tmp_path / "paper")}, "test"))
     config = json.loads((tmp_path / "paper" / "config.json").read_text())
     assert (config["positions"], config["mask_padding"], config["dropout"]) == ("paper", True, 0.1)
+
+
+def test_the_page_on_the_paper_answers_every_finding_with_keys_and_flags_that_exist() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "paper.md").read_text(encoding="utf-8")
+    assert [int(number) for number in re.findall(r"^\| Q(\d+) \|", page, flags=re.MULTILINE)] == list(range(1, 27))
+    flags = set(re.findall(r"--([a-z][a-z_]+)", page)) - {"set", "samples"}
+    assert {"validate_on_padding", "max_new_symbols"} <= flags <= set(Recipe.model_fields)
+    fields = {*RuleLinearConfig().to_dict(), *RuleTransformerConfig().to_dict()}
+    keys = set(re.findall(r"`([a-z_]+): [^`]+`", page))
+    assert {"schedule_per", "mask_padding", "read"} <= keys <= {*Recipe.model_fields, *fields}
+    # Every table row has as many cells as the heading above it.
+    for table in re.findall(r"(?:^\|.*\n)+", page, flags=re.MULTILINE):
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+def test_a_flag_of_the_page_makes_their_linear_model() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    flags = "paper-anbn --architecture linear --loss_on_padding false --validate_on_padding"
+    recipe = from_arguments(parser.parse_args(flags.split()))
+    assert (recipe.network, recipe.loss_on_padding, recipe.validate_on_padding) == (
+        {"causal": False, "read": "last"},
+        False,
+        True,
+    )
