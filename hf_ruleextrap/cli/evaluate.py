@@ -197,11 +197,13 @@ def _completer(arguments: argparse.Namespace) -> TextCompleter:
 def _encoder(name: str):  # type: ignore[no-untyped-def]  # a tokenizer's own method
     from transformers import AutoTokenizer
 
+    from hf_ruleextrap.completers.tokens import TextTokens
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise RuleExtrapError(f"no tokenizer can be loaded from {name!r}: {str(error).splitlines()[0]}") from None
-    return lambda text: tokenizer.encode(text, add_special_tokens=False)
+    return TextTokens(tokenizer, name).plain
 
 
 def training_words(folder: Path, language: Language) -> WordBatch | None:

@@ -13,6 +13,8 @@ from hf_ruleextrap.formal.words import FloatArray
 from hf_ruleextrap.tokenization import writes_text
 
 from .base import Abilities, Answer, Backend, Request
+from .generation import generate
+from .tokens import TextTokens
 
 if TYPE_CHECKING:
     import torch
@@ -47,14 +49,16 @@ class HfCompleter:
             model: Any = AutoModelForCausalLM.from_pretrained(
                 name, trust_remote_code=trusted, dtype="auto" if on_gpu else torch.float32
             )
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+        # Settings of the wrong type raise whatever their checks raise.
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise RuleExtrapError(f"no checkpoint can be loaded from {name!r}: {reason}") from error
         if not writes_text(self.tokenizer):
             raise RuleExtrapError(
                 f"the tokenizer of {name} has no spaces and line breaks, so the text protocol cannot ask it: "
                 "leave the protocol's flags out, and it is asked symbol by symbol"
             )
+        self.texts = TextTokens(self.tokenizer, name)
         self.model = model.to("cuda" if on_gpu else "cpu").eval()
         self.batch_size = backend.batch_size
         self.abilities = Abilities(
@@ -67,12 +71,18 @@ class HfCompleter:
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": self.model.device.type,
         }
-        self._ends = _ids(model.generation_config.eos_token_id) | _ids(self.tokenizer.eos_token_id)
+        listed = _ids(model.generation_config.eos_token_id, name)
+        self.texts.check_ends(sorted(listed))
+        self._ends = listed | _ids(self.tokenizer.eos_token_id, name)
         self._stops: dict[str, set[int]] = {}
 
     def encode(self, text: str) -> list[int]:
-        """See `TextCompleter.encode`."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+        """See `TextCompleter.encode`.
+
+        Raises:
+            RuleExtrapError: The tokenizer changes the text.
+        """
+        return self.texts.plain(text)
 
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         """See `TextCompleter.answers`."""
@@ -82,88 +92,67 @@ class HfCompleter:
             return len(tokens[row]), requests[row].max_new_tokens, requests[row].stop or ""
 
         for rows in _batches([alike(row) for row in range(len(requests))], self.batch_size):
-            made = self._generate([tokens[row] for row in rows], [requests[row] for row in rows])
-            yield from zip(rows, made, strict=True)
+            answers = self._generate([tokens[row] for row in rows], [requests[row] for row in rows])
+            yield from zip(rows, answers, strict=True)
 
     def log_probabilities(self, pairs: Sequence[tuple[str, str]]) -> FloatArray:
         """See `TextCompleter.log_probabilities`.
 
         The texts are tokenized together; where their border is inside a token, each for itself.
+
+        Raises:
+            RuleExtrapError: The tokenizer changes a text, or the border of a pair cannot be told.
         """
         import torch
 
-        found = np.zeros(len(pairs))
-        rows_of: list[tuple[list[int], int]] = []
-        for before, after in pairs:
-            first, whole = self.tokenizer.encode(before), self.tokenizer.encode(before + after)
-            rows_of.append((whole if whole[: len(first)] == first else first + self.encode(after), len(first)))
-        for rows in _batches([(len(tokens),) for tokens, _ in rows_of], self.batch_size):
-            ids = torch.tensor([rows_of[row][0] for row in rows], device=self.model.device)
+        sums = np.zeros(len(pairs))
+        tokens_of = [self.texts.pair(before, after) for before, after in pairs]
+        for rows in _batches([(len(first) + len(second),) for first, second in tokens_of], self.batch_size):
+            ids = torch.tensor([[*tokens_of[row][0], *tokens_of[row][1]] for row in rows], device=self.model.device)
             with torch.inference_mode():
                 logits = self.model(input_ids=ids, use_cache=False).logits[:, :-1].float()
                 each = logits.log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0].double().cpu().numpy()
             for row, values in zip(rows, each, strict=True):
-                found[row] = values[max(rows_of[row][1] - 1, 0) :].sum()
-        return found
+                sums[row] = values[max(len(tokens_of[row][0]) - 1, 0) :].sum()
+        return sums
 
     def _tokens(self, request: Request) -> list[int]:
         if isinstance(request.prompt, str):
-            return list(self.tokenizer.encode(request.prompt))
-        turns = [{"role": turn.role, "content": turn.content} for turn in request.prompt]
-        # As text first: what the call gives for tokens differs between versions.
-        text = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        return self.encode(text)
+            return self.texts.of(request.prompt)
+        return self.texts.conversation([{"role": turn.role, "content": turn.content} for turn in request.prompt])
 
     def _generate(self, tokens: list[list[int]], requests: list[Request]) -> list[Answer]:
         import torch
-        from transformers import LogitsProcessorList
 
         stops = self._ends | (self._holding(requests[0].stop) if requests[0].stop else set())
-        inputs = torch.tensor(tokens, device=self.model.device)
         with torch.inference_mode():
-            output = self.model.generate(
-                inputs,
-                attention_mask=torch.ones_like(inputs),
+            output = generate(
+                self.model,
+                torch.tensor(tokens, device=self.model.device),
                 max_new_tokens=requests[0].max_new_tokens,
-                do_sample=False,
-                num_beams=1,
-                use_cache=True,
-                # A checkpoint's own settings would bend the distribution.
-                temperature=1.0,
-                top_k=50,
-                top_p=1.0,
-                repetition_penalty=1.0,
-                no_repeat_ngram_size=0,
-                eos_token_id=sorted(stops) or None,
-                pad_token_id=min(stops, default=0),
-                logits_processor=LogitsProcessorList([_Draw(requests)]),
+                eos_ids=sorted(stops),
+                pad_id=min(stops, default=0),
+                processors=[_Draw(requests)],
             )
-        return [
-            self._answer(before, new[inputs.shape[1] :], stops)
-            for before, new in zip(tokens, output.tolist(), strict=True)
-        ]
+        return [self._answer(before, new, stops) for before, new in zip(tokens, output.tolist(), strict=True)]
 
     def _answer(self, before: list[int], new: list[int], stops: set[int]) -> Answer:
         place = next((i for i, token in enumerate(new) if token in stops), None)
         kept = new if place is None else new[: place + 1]
-        # A token's text may depend on the one before it (a first space, for one).
-        prefix, whole = self._text(before), self._text(before + kept)
-        text = whole[len(prefix) :] if whole.startswith(prefix) else self._text(kept)
-        return Answer(text, ended=place is not None)
-
-    def _text(self, tokens: list[int]) -> str:
-        decoded = self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return str(decoded)
+        # The end is no text. Any other special token is, and no symbol.
+        if place is not None and new[place] in self._ends:
+            kept = new[:place]
+        return Answer(self.texts.added(before, kept), ended=place is not None)
 
     def _holding(self, stop: str) -> set[int]:
         """The tokens with this text in them."""
         if stop not in self._stops:
-            found: set[int] = set()
+            holding: set[int] = set()
             for first in range(0, len(self.tokenizer), _WHOLE_VOCABULARY):
                 ids = range(first, min(first + _WHOLE_VOCABULARY, len(self.tokenizer)))
                 texts = self.tokenizer.batch_decode([[i] for i in ids], clean_up_tokenization_spaces=False)
-                found |= {i for i, text in zip(ids, texts, strict=True) if stop in text}
-            self._stops[stop] = found
+                holding |= {i for i, text in zip(ids, texts, strict=True) if stop in text}
+            self._stops[stop] = holding
         return self._stops[stop]
 
 
@@ -197,8 +186,12 @@ def _batches(keys: Sequence[tuple[Any, ...]], size: int) -> Iterator[list[int]]:
             yield by_key[key][first : first + size]
 
 
-def _ids(of: int | list[int] | None) -> set[int]:
-    return set() if of is None else set(of) if isinstance(of, list) else {of}
+def _ids(listed: object, name: str) -> set[int]:
+    """Return the token ids of a setting that holds one, several or none."""
+    ids = [] if listed is None else listed if isinstance(listed, list) else [listed]
+    if not all(isinstance(token, int) and token >= 0 for token in ids):
+        raise RuleExtrapError(f"eos_token_id of {name} is {listed}: give token ids in its generation_config.json")
+    return set(ids)
 
 
 def _weights(folder: Path) -> list[tuple[str, int, int]]:

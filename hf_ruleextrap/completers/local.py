@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ from hf_ruleextrap.formal.words import WordBatch, concatenate
 from hf_ruleextrap.tokenization import BOS_ID, EOS_ID, PAD_ID, decode_completions, encode, symbol_ids
 
 from .base import Completions
+from .generation import generate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -80,10 +80,18 @@ class LocalModel:
 
     @property
     def default_limit(self) -> int:
-        """Most symbols in a completion, as the checkpoint's generation config has it; else 256."""
+        """Most symbols in a completion, as the checkpoint's generation config has it; else 256.
+
+        Raises:
+            RuleExtrapError: The config holds something that is not a number of tokens.
+        """
         settings = self.model.generation_config
         tokens = None if settings is None else settings.max_new_tokens
-        return 256 if tokens is None else tokens - 1
+        if tokens is None:
+            return 256
+        if not isinstance(tokens, int) or tokens < 1:
+            raise RuleExtrapError(f"max_new_tokens of the generation config is {tokens}: give 1 or more")
+        return tokens - 1
 
     @property
     def positions(self) -> int | None:
@@ -109,8 +117,9 @@ class LocalModel:
         try:
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
             model = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=trust_remote_code)
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+        # Settings of the wrong type raise whatever their checks raise.
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise RuleExtrapError(f"no checkpoint can be loaded from {name!r}: {reason}") from error
         ids = symbol_ids(tokenizer, language)
         return cls(model, language, ids=ids, bos_id=tokenizer.bos_token_id, eos_id=tokenizer.eos_token_id)
@@ -154,21 +163,18 @@ class LocalModel:
         tokens = encode(words, self.language, self.ids)
         tokens = np.column_stack([np.full(len(words), self.bos_id), tokens])
         inputs = torch.from_numpy(tokens).to(self.model.device)
-        settings: dict[str, Any] = {
-            "max_new_tokens": max_new_symbols + 1,
-            "do_sample": sample,
-            "use_cache": True,
-            "eos_token_id": self.eos_id,
-            "pad_token_id": PAD_ID,
-        }
-        if sample:
-            settings |= {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
         was_training = self.model.training
         self.model.eval()
         devices = [self.model.device] if self.model.device.type == "cuda" else []
         with torch.inference_mode(), torch.random.fork_rng(devices):
             torch.manual_seed(seed)
-            generate: Callable[..., torch.Tensor] = self.model.generate  # type: ignore[assignment]  # a mixin's
-            output = generate(inputs, attention_mask=torch.ones_like(inputs), **settings)
+            output = generate(
+                self.model,
+                inputs,
+                max_new_tokens=max_new_symbols + 1,
+                eos_ids=[self.eos_id],
+                pad_id=PAD_ID,
+                sample=sample,
+            )
         self.model.train(was_training)
-        return np.asarray(output[:, inputs.shape[1] :].cpu().numpy())
+        return np.asarray(output.cpu().numpy())

@@ -182,6 +182,8 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Rec
     model.config.use_cache = True
     model.generation_config = GenerationConfig.from_model_config(model.config)
     model.generation_config.max_new_tokens = recipe.completion_limit + 1
+    # The rates are those of greedy completions.
+    model.generation_config.do_sample = False
     with replacing_in(folder) as draft:
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)

@@ -185,6 +185,24 @@ def test_turns_are_beginnings_and_rests_and_the_prompt_last() -> None:
         (" b" * 33, True, Parsed("b" * 32, "unfinished")),
         (" b" * 500_000, True, Parsed("b" * 32, "unfinished")),
         (" b\x00\n", True, Parsed("", "unparsable")),
+        # One space and one line break; nothing else separates.
+        (" b  b\n", True, Parsed("", "unparsable")),
+        ("  b b\n", True, Parsed("", "unparsable")),
+        (" b b \n", True, Parsed("", "unparsable")),
+        (" \n", True, Parsed("", "unparsable")),
+        (" b\tb\n", True, Parsed("", "unparsable")),
+        ("\tb\n", True, Parsed("", "unparsable")),
+        (" b b\r\n", True, Parsed("", "unparsable")),
+        (" b\u00a0b\n", True, Parsed("", "unparsable")),
+        ("\u3000b\n", True, Parsed("", "unparsable")),
+        (" b\x0bb", True, Parsed("", "unparsable")),
+        (" b\u2028a", True, Parsed("", "unparsable")),
+        (" b\x1cb", True, Parsed("", "unparsable")),
+        # A limit may stand before a symbol.
+        (" b b ", False, Parsed("bb", "unfinished")),
+        (" ", False, Parsed("", "unfinished")),
+        # In a plain text nobody thinks.
+        (" <think> b </think> b\n", True, Parsed("", "unparsable")),
     ],
 )
 def test_answers_to_a_plain_text(text: str, ended: bool, expected: Parsed) -> None:
@@ -208,6 +226,22 @@ def test_answers_to_a_plain_text(text: str, ended: bool, expected: Parsed) -> No
         ("", False, Parsed("", "unfinished")),
         ("The answer is b b", True, Parsed("", "unparsable")),
         ("bb", True, Parsed("", "unparsable")),
+        ("b  b", True, Parsed("", "unparsable")),
+        ("b\tb", True, Parsed("", "unparsable")),
+        ("b\u00a0b", True, Parsed("", "unparsable")),
+        ("b\x0b", True, Parsed("", "unparsable")),
+        # What is thought is not the answer.
+        ("<think>\na b a\n</think>\n\nb b", True, Parsed("bb", "ok")),
+        ("<think></think>b b", True, Parsed("bb", "ok")),
+        ("so a and b\n</think>\nb b", True, Parsed("bb", "ok")),
+        ("[THINK]hm[/THINK]`b b`", True, Parsed("bb", "ok")),
+        ("<thinking>a</thinking>\n<thinking>b</thinking>\n b", True, Parsed("b", "ok")),
+        ("<think>\nb b", False, Parsed("", "unfinished: reasoning")),
+        ("\n<think>", False, Parsed("", "unfinished: reasoning")),
+        ("<think>\nb b", True, Parsed("", "unparsable")),
+        ("<think>hm</think>\n", True, Parsed("", "empty")),
+        ("<think>hm</think>\n", False, Parsed("", "unfinished")),
+        ("<thinker>", False, Parsed("", "unparsable")),
     ],
 )
 def test_answers_in_a_conversation(text: str, ended: bool, expected: Parsed) -> None:

@@ -19,6 +19,7 @@ from hf_ruleextrap.evaluation.protocol import (
     check_single_tokens,
     context_words,
     merged_ends,
+    rendered,
 )
 from hf_ruleextrap.formal import PromptSet, Report, Verdicts
 from hf_ruleextrap.formal.words import FloatArray
@@ -219,6 +220,9 @@ class TextRun:
         try:
             if self._encode("a") is not None:
                 check_single_tokens(list(settings.texts.values()), self._ids)
+                # A tokenizer that changes the text says so.
+                for prompt in settings.prompts().texts[:1]:
+                    self._tokens(rendered(settings, prompt))
             for prompt in settings.prompts().texts:
                 context_words(settings, prompt)
         except RuleExtrapError as error:

@@ -61,7 +61,14 @@ def check_single_tokens(texts: Sequence[str], encode: Callable[[str], Sequence[i
         RuleExtrapError: a symbol is not one token after another symbol; the message names it.
     """
     for before, text in product(texts, texts):
-        more = len(encode(f"{before} {text}")) - len(encode(before))
+        alone, together = list(encode(before)), list(encode(f"{before} {text}"))
+        more = len(together) - len(alone)
+        # Else the symbol before it would be another token at the end of a prompt.
+        if more == 1 and together[: len(alone)] != alone:
+            raise RuleExtrapError(
+                f"the symbol {before!r} is another token of this tokenizer where {text!r} follows: "
+                f"give another --alphabet ({', '.join(ALPHABETS)})"
+            )
         if more != 1:
             raise RuleExtrapError(
                 f"the symbol {text!r} is {more} tokens of this tokenizer after {before!r} and a space, not one: "

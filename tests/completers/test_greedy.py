@@ -1,0 +1,218 @@
+"""Greedy means greedy: no setting that a checkpoint brings along bends its answers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from textmodel import text_tokenizer
+from transformers import GenerationConfig, PreTrainedModel
+
+from hf_ruleextrap import build_model
+from hf_ruleextrap.completers import Answer, Backend, LocalModel, text_completer
+from hf_ruleextrap.completers.generation import generate
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.evaluation.llm import requests_of
+from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.tokenization import build_tokenizer
+
+SETTINGS = ProtocolSettings("anbn", shots=4, limit=3, max_new_symbols=6)
+ANBN = get_language("anbn")
+# The ids of the first symbol of each model below.
+TEXT_A, SYMBOL_A = text_tokenizer().convert_tokens_to_ids(" a"), 3
+
+
+def settings_of(token: int) -> dict[str, list[Any]]:
+    """For each field of `GenerationConfig` values that bend answers, or would if the field did anything."""
+    return {
+        "assistant_confidence_threshold": [0.9],
+        "assistant_early_exit": [1],
+        "assistant_ensemble_weight": [0.5],
+        "assistant_lookbehind": [3],
+        "bad_words_ids": [[[token]]],
+        "begin_suppress_tokens": [[token]],
+        "bos_token_id": [token],
+        "cache_config": [{"backend": "quanto"}],
+        "cache_implementation": ["static", "offloaded", "quantized"],
+        "compile_config": [{"mode": "default"}],
+        "constraints": [[[token]]],
+        "continuous_batching_config": [{"max_batch_tokens": 8}],
+        "decoder_start_token_id": [token],
+        "disable_compile": [True],
+        "diversity_penalty": [0.5],
+        "do_sample": [True],
+        "dola_layers": ["low", [0]],
+        "early_stopping": [True, "never"],
+        "encoder_no_repeat_ngram_size": [1],
+        "encoder_repetition_penalty": [9.0],
+        "eos_token_id": [token, [1, token]],
+        "epsilon_cutoff": [0.9],
+        "eta_cutoff": [0.9],
+        "exponential_decay_length_penalty": [[1, 9.0]],
+        "force_words_ids": [[[token]]],
+        "forced_bos_token_id": [token],
+        "forced_eos_token_id": [token],
+        "guidance_scale": [3.0],
+        "is_assistant": [True],
+        "length_penalty": [9.0],
+        "low_memory": [True],
+        "max_cache_len": [2],
+        "max_length": [2],
+        "max_matching_ngram_size": [2],
+        "max_new_tokens": [1, 999],
+        "max_time": [1e-6],
+        "min_length": [999],
+        "min_new_tokens": [9],
+        "min_p": [0.9],
+        "no_repeat_ngram_size": [1],
+        "num_assistant_tokens": [3],
+        "num_assistant_tokens_schedule": ["heuristic"],
+        "num_beam_groups": [2],
+        "num_beams": [4],
+        "num_return_sequences": [2],
+        "output_attentions": [True],
+        "output_hidden_states": [True],
+        "output_logits": [True],
+        "output_scores": [True],
+        "pad_token_id": [token, -1],
+        "penalty_alpha": [0.6],
+        "prefill_chunk_size": [2],
+        "prompt_lookup_num_tokens": [3],
+        "remove_invalid_values": [True],
+        "renormalize_logits": [True],
+        "repetition_penalty": [9.0, 0.1],
+        "return_dict_in_generate": [True],
+        "sequence_bias": [[[[token], -50.0]]],
+        "speculation_type": ["ngram"],
+        "stop_strings": [["a"], "b"],
+        "suppress_tokens": [[token]],
+        "target_lookbehind": [3],
+        "temperature": [0.01],
+        "token_healing": [True],
+        "top_h": [0.5],
+        "top_k": [1],
+        "top_p": [0.01],
+        "typical_p": [0.01],
+        "use_cache": [False],
+        "use_mtp": [True],
+        "watermarking_config": [{"greenlist_ratio": 0.25, "bias": 9.0}],
+    }
+
+
+def test_every_field_that_there_is_has_a_value() -> None:
+    fields = {name for name in vars(GenerationConfig()) if not name.startswith("_")} - {"transformers_version"}
+    # A field of another version of transformers does no harm; one of this version without a value would.
+    assert fields <= set(settings_of(0))
+
+
+def with_settings(source: Path, target: Path, **settings: Any) -> Path:
+    """A copy of a checkpoint with other settings in its generation config."""
+    shutil.copytree(source, target)
+    path = target / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    return target
+
+
+@pytest.fixture(scope="module")
+def symbol_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("symbols") / "model"
+    build_model("lstm", language="anbn", seed=5).save_pretrained(folder)
+    build_tokenizer(ANBN).save_pretrained(folder)
+    return folder
+
+
+@cache
+def text_answers(folder: Path) -> dict[int, Answer]:
+    prompts = SETTINGS.prompts()
+    requests = requests_of(SETTINGS, prompts) + requests_of(SETTINGS, prompts, samples=1)
+    return dict(text_completer("hf", Backend(str(folder))).answers(requests))
+
+
+@cache
+def symbol_answers(folder: Path) -> list[tuple[list[str], list[bool]]]:
+    model = LocalModel.from_pretrained(folder, ANBN)
+    prompts = ANBN.prompts(length=3)
+    decoded = [model.complete(prompts, max_new_symbols=6, samples=samples, seed=2) for samples in (None, 2)]
+    return [(list(each.words), each.finished.tolist()) for each in decoded]
+
+
+@pytest.mark.parametrize("name", settings_of(0))
+def test_no_setting_of_a_checkpoint_bends_its_answers(
+    name: str, text_model: Path, symbol_model: Path, tmp_path: Path
+) -> None:
+    for answers, source, token in ((text_answers, text_model, TEXT_A), (symbol_answers, symbol_model, SYMBOL_A)):
+        plain = answers(source)
+        for number, value in enumerate(settings_of(token)[name]):
+            folder = with_settings(source, tmp_path / f"{source.parent.name}-{number}", **{name: value})
+            with suppress(RuleExtrapError):
+                assert answers(folder) == plain, value
+
+
+def test_an_end_that_is_text_is_refused_and_a_special_one_is_not(text_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(RuleExtrapError, match="end an answer at ' a', which is text"):
+        text_answers(with_settings(text_model, tmp_path / "text", eos_token_id=[1, TEXT_A]))
+    for wrong in ("end", [1, None], -1):
+        with pytest.raises(RuleExtrapError):
+            text_answers(with_settings(text_model, tmp_path / repr(wrong), eos_token_id=wrong))
+    special = with_settings(text_model, tmp_path / "special", eos_token_id=[0, 1])
+    assert text_answers(special) == text_answers(text_model)
+
+
+def test_settings_in_the_model_s_own_config_bend_nothing(symbol_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(symbol_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"min_length": 99, "repetition_penalty": 9.0}))
+    (folder / "generation_config.json").unlink()
+    assert symbol_answers(folder) == symbol_answers(symbol_model)
+
+
+def test_a_checkpoint_s_own_function_is_not_called(symbol_model: Path) -> None:
+    model = LocalModel.from_pretrained(symbol_model, ANBN)
+    prompts = ANBN.prompts(length=3)
+    plain = list(model.complete(prompts, max_new_symbols=6).words)
+    # This is how transformers puts a checkpoint's custom_generate in place.
+    model.model.generate = lambda *_, **__: pytest.fail("it was called")  # type: ignore[assignment,method-assign]
+    assert list(model.complete(prompts, max_new_symbols=6).words) == plain
+
+
+def test_a_class_that_generates_otherwise_is_refused(symbol_model: Path) -> None:
+    model = LocalModel.from_pretrained(symbol_model, ANBN).model
+
+    class Other(type(model)):  # type: ignore[misc]  # a class that is known at run time
+        def generate(self, *_: object, **__: object) -> torch.Tensor:
+            return torch.zeros(1, 1)
+
+    model.__class__ = Other
+    with pytest.raises(RuleExtrapError, match="Other generates in a way of its own"):
+        generate(model, torch.tensor([[1, 3]]), max_new_tokens=2, eos_ids=[2], pad_id=0)
+
+
+def test_the_settings_of_a_model_are_as_before(symbol_model: Path) -> None:
+    model: PreTrainedModel = LocalModel.from_pretrained(symbol_model, ANBN).model
+    before = model.generation_config
+    generate(model, torch.tensor([[1, 3]]), max_new_tokens=2, eos_ids=[2], pad_id=0)
+    assert model.generation_config is before
+
+
+def test_a_run_s_checkpoint_says_that_it_is_greedy(tiny_run: Path, tmp_path: Path) -> None:
+    from hf_ruleextrap.hub.checkpoint import write_checkpoint
+
+    written = json.loads((tiny_run / "generation_config.json").read_text())
+    assert written["do_sample"] is False
+    # A run of an older version does not say so.
+    older = tmp_path / "older"
+    shutil.copytree(tiny_run, older)
+    del written["do_sample"]
+    (older / "generation_config.json").write_text(json.dumps(written))
+    write_checkpoint(older, tmp_path / "published")
+    published = json.loads((tmp_path / "published" / "generation_config.json").read_text())
+    assert published["do_sample"] is False
+    assert published["max_new_tokens"] == written["max_new_tokens"]
