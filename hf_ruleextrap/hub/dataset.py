@@ -19,7 +19,7 @@ from hf_ruleextrap.languages import get_language
 from .cards import ORGANIZATION, render
 from .citation import CITATION
 from .contents import ConfigContents
-from .shards import SHARD_WORDS, text_column, write_shards, write_table
+from .shards import SHARD_WORDS, is_table, text_column, write_shards, write_table
 
 MAX_LENGTH = 256
 """Most symbols in a word, as in the paper."""
@@ -145,8 +145,10 @@ def write_dataset(
 
 
 def _remove_files_of_other_draws(folder: Path, written: Iterable[Path]) -> None:
+    """Remove what other draws of this function left, and nothing else that lies there."""
     for other in {*folder.glob("*.parquet"), *folder.glob("*.part")}.difference(written):
-        other.unlink()
+        if is_table(other):
+            other.unlink()
 
 
 def overlap(splits: Splits) -> float:

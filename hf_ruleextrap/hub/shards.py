@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ SHARD_WORDS = 100_000
 """Words in a shard: some hundred megabytes of memory while it is made, whatever the number of shards."""
 
 _NOTE = b"hf_ruleextrap"
+_NAME = re.compile(r"(train|validation|test|id|ood)-\d{5}-of-\d{5}\.(parquet|part)")
 
 
 def write_shards(
@@ -70,13 +72,20 @@ def write_shards(
     return paths
 
 
-def write_table(columns: dict[str, Any], path: Path, *, note: str = "") -> None:
+def is_table(path: Path) -> bool:
+    """Whether a file is one that `write_table` wrote for a split, or the draft of one."""
+    if path.is_symlink() or not path.is_file() or not _NAME.fullmatch(path.name):
+        return False
+    return path.suffix == ".part" or _note_of(path) is not None
+
+
+def write_table(columns: dict[str, Any], path: Path, *, note: str = __version__) -> None:
     """Write a Parquet file; under its name there is never part of one.
 
     Args:
         columns: arrays or lists of one length, at least 1; a list's rows may be lists of strings.
         path: where.
-        note: kept in the file's metadata.
+        note: kept in the file's metadata, by which the file is known as one of this package.
     """
     import pyarrow as pa
     from pyarrow.parquet import write_table as write
@@ -88,7 +97,7 @@ def write_table(columns: dict[str, Any], path: Path, *, note: str = "") -> None:
     table = pa.table(arrays)
     draft = path.with_suffix(".part")
     try:
-        write(table.replace_schema_metadata({_NOTE: note}) if note else table, draft)
+        write(table.replace_schema_metadata({_NOTE: note}), draft)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

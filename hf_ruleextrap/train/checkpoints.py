@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from hf_ruleextrap.files import is_leftover, write_text
 
-from .folder import CHECKPOINT
+from .written import CHECKPOINT, checkpoints, step_of
 
 _SEAL = "sealed.json"
 logger = logging.get_logger("hf_ruleextrap")
@@ -56,9 +56,9 @@ def is_whole(folder: Path) -> bool:
 def latest_whole(run: Path) -> Path | None:
     """The latest checkpoint that is whole, as is the best one that it names; what is torn, or later, is removed."""
     whole: dict[int, Path] = {}
-    for path in run.glob(f"{CHECKPOINT}*"):
+    for path in checkpoints(run):
         if is_whole(path):
-            whole[_step_of(path)] = path
+            whole[step_of(path)] = path
         else:
             logger.warning(f"{path} was cut off while it was written; it is not used")
     for step in sorted(whole, reverse=True):
@@ -72,21 +72,15 @@ def latest_whole(run: Path) -> Path | None:
 
 def remove_torn(run: Path) -> None:
     """Remove the checkpoints that are not whole."""
-    for path in run.glob(f"{CHECKPOINT}*"):
+    for path in checkpoints(run):
         if not is_whole(path):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def _remove_all_but(run: Path, steps: Collection[int | None]) -> None:
-    for path in run.glob(f"{CHECKPOINT}*"):
-        if _step_of(path) not in steps:
+    for path in checkpoints(run):
+        if step_of(path) not in steps:
             shutil.rmtree(path)
-
-
-def _step_of(checkpoint: Path) -> int:
-    """The step of a checkpoint; -1 of a folder that is none of the Trainer's."""
-    step = checkpoint.name.removeprefix(CHECKPOINT)
-    return int(step) if step.isdecimal() else -1
 
 
 def is_over(state: TrainerState, max_steps: int, patience: int | None) -> bool:

@@ -15,18 +15,15 @@ from hf_ruleextrap.languages import recorded_language
 from .recipe import Recipe, splits_of
 from .results import FILE as RESULTS
 from .results import Results
+from .written import CHECKPOINT, LAST, checkpoints, remove_run, step_of
+
+__all__ = ["CHECKPOINT", "LAST", "LOG", "RECIPE", "RunFolder"]
 
 if TYPE_CHECKING:
     from hf_ruleextrap.formal import Language, WordBatch
 
 RECIPE = "recipe.yaml"
 LOG = "log.jsonl"
-LAST = "last"
-"""The folder of the last checkpoint, inside the run folder (which is itself the best one)."""
-
-CHECKPOINT = "checkpoint-"
-"""What the names of the checkpoints that the Trainer writes begin with; the step follows."""
-
 # Keys of a recipe that say where a run lies and who sees it, and not what it is.
 _PLACE = {"output_dir", "push_to_hub", "hub_organization"}
 
@@ -79,19 +76,24 @@ class RunFolder:
 
         Args:
             recipe: of the run.
-            overwrite: remove a run that the folder holds.
+            overwrite: remove the files of the run that the folder holds; see `written.remove_run`.
 
         Returns:
             The checkpoint to go on from, where this very run was cut off there. A run that was killed after it wrote
             its results, and before it removed its checkpoints, is cleaned up: see `finished`.
 
         Raises:
-            RuleExtrapError: the folder holds a finished run, another run, or other files.
+            RuleExtrapError: the folder holds a finished run, another run, or other files; or it is not to be removed.
         """
         advice = "give another --output_dir, or --overwrite to replace it"
-        held = self.recipe()
+        try:
+            held = self.recipe()
+        except RuleExtrapError as error:
+            raise RuleExtrapError(
+                f"{self.path} holds a {RECIPE} that is no run's of this version ({error}): give another --output_dir"
+            ) from None
         if overwrite and held is not None:
-            self._remove_run()
+            remove_run(self.path, self.path / RECIPE)
             held = None
         if held is not None:
             described = f"{held.language} {held.architecture} seed {held.seed}"
@@ -124,7 +126,7 @@ class RunFolder:
 
     def last_step(self) -> int:
         """The step of the latest checkpoint; 0 where there is none."""
-        return max((int(path.name.removeprefix(CHECKPOINT)) for path in self._leftovers()), default=0)
+        return max(map(step_of, self._leftovers()), default=0)
 
     def clean_up(self) -> None:
         """Remove the checkpoints that a finished run needs no more."""
@@ -144,17 +146,7 @@ class RunFolder:
         return splits_of(recipe, language).train
 
     def _leftovers(self) -> list[Path]:
-        return sorted(self.path.glob(f"{CHECKPOINT}*"))
-
-    def _remove_run(self) -> None:
-        """Remove what the folder holds, and last what says that it is a run."""
-        for path in sorted(self.path.iterdir(), key=lambda path: path.name == RECIPE):
-            if is_leftover(path):
-                continue
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+        return checkpoints(self.path)
 
 
 def _differing(held: Recipe, recipe: Recipe, excluded: set[str]) -> list[str]:
