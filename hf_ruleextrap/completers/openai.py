@@ -26,8 +26,9 @@ from .replay import as_json
 DEFAULT_URL = "https://api.openai.com/v1"
 KEY_VARIABLE = "OPENAI_API_KEY"
 
-# No answer needs more: longer ones are unfinished or unparsable in their first characters already.
-_MOST_TEXT = 16_384
+# No answer needs more characters: longer ones are unfinished or unparsable in their first characters already. In a
+# conversation the model's thoughts may stand before the answer.
+_MOST_TEXT = {False: 16_384, True: 1 << 20}
 # After this number of failed requests in a row, the rest is not sent.
 _MOST_IN_A_ROW = 10
 # Sending again cannot help, for this request or any other.
@@ -42,7 +43,7 @@ _SHORTEST_KEY = 16
 
 
 class OpenAICompleter:
-    """Sends requests, several at once; what fails is sent again within bounds, or comes back with its fault."""
+    """Sends several requests at once, and again within bounds where they fail; what still fails has its fault."""
 
     abilities = Abilities(plain=True, chat=True, sampling=True, log_probabilities=False)
 
@@ -50,7 +51,7 @@ class OpenAICompleter:
         """Read the key from the environment; nothing is sent.
 
         Raises:
-            RuleExtrapError: a URL that is none, or no key in the variable that was named.
+            RuleExtrapError: The base URL is not a URL, or the variable that is named holds no key.
         """
         self.backend = backend
         base = (backend.base_url or DEFAULT_URL).rstrip("/")
@@ -103,7 +104,7 @@ class OpenAICompleter:
         # Before they are cut, or a part of the key could be left.
         text = redacted(answer.text, [key for key in self._secrets if len(key) >= _SHORTEST_KEY])
         detail = _one_line(redacted(answer.detail, self._secrets))
-        return replace(answer, text=text[:_MOST_TEXT], detail=detail)
+        return replace(answer, text=text[: _MOST_TEXT[request.chat]], detail=detail)
 
     async def _with_retries(self, connections: httpx.AsyncClient, request: Request) -> Answer:
         backend, attempt = self.backend, 0
@@ -112,10 +113,12 @@ class OpenAICompleter:
                 return read_response(await self._send(connections, request), chat=request.chat)
             except Failure as error:
                 failure = error
+            except RecursionError:
+                failure = Failure("bad-json", "the response is nested too deeply")
             again = failure.fault in _AGAIN or failure.fault.startswith("http-5")
             if not again or attempt == backend.retries:
                 return Answer("", False, failure.fault, failure.detail)
-            wait = backend.back_off * 2**attempt if failure.retry_after is None else failure.retry_after
+            wait = backend.back_off * 2.0 ** min(attempt, 64) if failure.retry_after is None else failure.retry_after
             await anyio.sleep(min(wait, backend.max_wait))
             attempt += 1
 

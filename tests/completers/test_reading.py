@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from llm_server import Handler, serving
 
 from hf_ruleextrap.completers import Answer, Backend, reading, text_completer
@@ -188,6 +192,40 @@ def test_a_response_without_a_choice_shows_what_came(choices: Any) -> None:
     assert "queue full" in answer.detail
 
 
+WORDS = st.sampled_from(
+    ["choices", "message", "content", "text", "finish_reason", "error", "usage", "type", "thinking", "stop", "length"]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats() | WORDS | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=8,
+)
+CHOICES = st.fixed_dictionaries(
+    {}, optional={"message": VALUES, "text": VALUES, "finish_reason": VALUES, "error": VALUES}
+)
+RESPONSES = VALUES | st.fixed_dictionaries({"choices": st.lists(CHOICES, max_size=2)}, optional={"usage": VALUES})
+
+
+@hypothesis.settings(deadline=None)
+@given(RESPONSES, st.booleans())
+def test_any_response_is_an_answer_or_a_failure(response: Any, chat: bool) -> None:
+    body = json.dumps(response)
+    with suppress(Failure):
+        answer = read_response(body.encode(), chat=chat)
+        # An answer ended only where the server says so.
+        assert not answer.ended or '"finish_reason": "stop"' in body
+
+
+@pytest.mark.parametrize("field", ["finish_reason", "error", "text"])
+def test_a_response_that_is_nested_deeply_is_a_fault(field: str, tmp_path: Path) -> None:
+    nested = "[" * 900 + "]" * 900
+    body = '{"choices": [{"text": " b", "finish_reason": "stop", "%s": %s}]}' % (field, nested)  # noqa: UP031
+    with serving(lambda handler, _, __: handler.say(body)) as server:
+        statuses = evaluated(server.url, tmp_path).main.greedy.statuses
+    assert sum(statuses.values()) == 3
+    assert not {"ok", "empty"} & set(statuses)
+
+
 # In a whole run.
 
 
@@ -209,6 +247,11 @@ def test_what_did_not_end_is_no_success_and_is_asked_for_again(
         assert broken.main.unanswered == 3
         server.script = lambda handler, body, _: handler.choose(body)
         assert evaluated(server.url, tmp_path).main.greedy.statuses == {"ok": 3}
+
+
+def test_an_answer_behind_long_thoughts_is_read(tmp_path: Path) -> None:
+    with serving(lambda handler, body, _: handler.choose(body, f"<think>{'hm ' * 20_000}</think>\nb b")) as server:
+        assert evaluated(server.url, tmp_path, chat=True).main.greedy.statuses == {"ok": 3}
 
 
 def test_thinking_is_counted_apart_sent_once_and_kept(tmp_path: Path) -> None:

@@ -100,7 +100,9 @@ def test_the_contract_of_every_backend(text_model: Path, tmp_path: Path) -> None
             assert (ids is not None) == completer.abilities.log_probabilities
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"text": " b"}', '{"prompt": "a"}'])
+@pytest.mark.parametrize(
+    "line", ["{", "[]", '{"text": " b"}', '{"prompt": "a"}', '{"prompt": "a", "text": " b", "ended": "false"}']
+)
 def test_a_record_that_cannot_be_read_names_its_line(line: str, tmp_path: Path) -> None:
     record = tmp_path / "answers.jsonl"
     record.write_text('{"prompt": "a", "text": " b"}\n\n' + line + "\n")
