@@ -11,10 +11,15 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("report", help="write the tables and figures of all runs in a store")
     parser.add_argument(
-        "stores", nargs="+", metavar="STORE", help="the folder of a sweep, of several runs, or of evaluations"
+        "stores",
+        nargs="+",
+        metavar="STORE",
+        help="the folder of a sweep, of several runs, or of evaluations; or the runs.parquet of a report",
     )
     parser.add_argument(
-        "--out", required=True, help="a folder: report.md, report.csv, runs.csv, report.tex, index.html, figures/"
+        "--out",
+        required=True,
+        help="a folder: report.md, report.csv, report.tex, index.html, figures/, runs.csv, runs.parquet",
     )
     parser.add_argument(
         "--language",
@@ -36,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
         get_language(name)
     study = read_study(arguments.stores)
     files = write_report(study, arguments.out)
-    names = {run.results.recipe.language for run in study.runs} | {row.language for row in study.rows}
+    names = {run.recipe.language for run in study.runs} | {row.language for row in study.rows}
     print_not_run(names)
     if study.missing:
         print(f"{len(study.missing)} runs have no results; the report names them")

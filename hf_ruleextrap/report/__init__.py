@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .read import Run, Study, read_study
-from .rows import Row, rates_of, summarize
+from .read import Study, read_study
+from .record import Run, rates_of
+from .rows import Row, summarize
 from .text import text_rows
 from .write import write_report
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 from hf_ruleextrap.formal import LEVELS
 from hf_ruleextrap.formal.complexity import MEASURES, Complexity, complexity
-from hf_ruleextrap.train.results import Results
 
 from .correlation import LEVEL, Correlation, rank_correlation
+from .record import Run
 from .rows import Row, architectures, in_chomsky_order, language_of, level_of, source_of, variants
 from .spread import benjamini_hochberg, holm, interval_tail, t_tail
 
@@ -137,7 +136,7 @@ WITHIN, POOLED = "within languages, together", "pooled over languages"
 """Names of the two correlations of loss and rate over several languages."""
 
 
-def analyze(runs: Sequence[Results], rows: Sequence[Row]) -> Analysis:
+def analyze(runs: Sequence[Run], rows: Sequence[Row]) -> Analysis:
     """Compute the statistics of a study.
 
     Args:
@@ -156,17 +155,17 @@ def analyze(runs: Sequence[Results], rows: Sequence[Row]) -> Analysis:
     return Analysis(rows, run_points, by_name, measures, verdicts(rows))
 
 
-def points(runs: Sequence[Results]) -> list[Point]:
+def points(runs: Sequence[Run]) -> list[Point]:
     """Return the runs of corrected recipes that have both numbers, without those that were trained on OOD prompts."""
     run_points = []
     for language in in_chomsky_order(run.recipe.language for run in runs):
         plain = [run for run in runs if run.recipe.language == language and source_of(run.recipe) == "ours"]
         for model, group in variants(plain).items():
             for run in group:
-                rate, test = run.best.kinds["ood"].report.headline.rate, run.test_without_padding
-                if rate is not None and math.isfinite(test.loss):
-                    loss = test.loss - (test.floor or 0.0)
-                    known = test.floor is not None
+                rate = run.rates["ood_headline"].rate
+                if rate is not None and math.isfinite(run.test_loss):
+                    loss = run.test_loss - (run.test_floor or 0.0)
+                    known = run.test_floor is not None
                     run_points.append(Point(language, model, run.recipe.max_length, loss, known, rate))
     return run_points
 
@@ -243,7 +242,6 @@ def measures_of(run_points: Sequence[Point]) -> dict[str, Measured]:
     return measured
 
 
-@lru_cache(maxsize=256)
 def _complexity(name: str, max_length: int) -> Complexity | None:
     language = language_of(name)
     return None if language is None else complexity(language, max_length=max_length)

@@ -14,7 +14,7 @@ from hf_ruleextrap.languages import recorded_language
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import LengthRates
 
-from .read import Run
+from .record import Run
 from .rows import in_chomsky_order, variants
 from .style import Model, Picture, looks, ordered, panels, plain, save, title_of, with_level
 
@@ -27,7 +27,7 @@ _FAINTEST = 1e-5
 
 def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
     """A panel for each language and model: the mass of the four cells over the training, the mean over seeds."""
-    found = {key: group for key, group in _cells(runs).items() if all(run.results.recipe.mass_length for run in group)}
+    found = {key: group for key, group in _cells(runs).items() if all(run.recipe.mass_length for run in group)}
     if not found:
         return "No figure of cell masses: no corrected recipe here has mass_length."
     languages = in_chomsky_order(language for language, _ in found)
@@ -35,7 +35,7 @@ def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
     title = "Probability of all short words along the training"
     n = len(models)
     figure, axes = panels(len(languages) * n, title, x="optimizer step", width=2.1, height=1.75, columns=n)
-    masses = {key: _masses(group) for key, group in found.items()}
+    masses = {key: mean_masses(group) for key, group in found.items()}
     least = max(_FAINTEST, min(float(values.min()) for _, cells in masses.values() for values in cells.values()))
     for i, panel in enumerate(axes):
         language, model = languages[i // len(models)], models[i % len(models)]
@@ -58,7 +58,7 @@ def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
                 lw=thick,
                 label=label if i == 0 else None,
             )
-        best = optimum(group[0].results.recipe)
+        best = optimum(group[0].recipe)
         if best is not None:
             panel.axhline(best, color="black", ls=(0, (1, 2)), lw=1)
         panel.set_yscale("log")
@@ -67,9 +67,7 @@ def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
         panel.set_title(f"n = {len(group)}", loc="right", fontsize=7)
     axes[0].plot([], [], color="black", ls=(0, (1, 2)), lw=1, label="optimum of R1 and R2")
     figure.legend(loc="outside lower center", frameon=False, ncols=5)
-    sizes = sorted(
-        {run.results.recipe.mass_length for group in found.values() for run in group if run.results.recipe.mass_length}
-    )
+    sizes = sorted({run.recipe.mass_length for group in found.values() for run in group if run.recipe.mass_length})
     caption = (
         f"Exact probability of all words of up to {' or '.join(map(str, sizes))} symbols, by the rules they keep: the "
         "mean over n runs, at the steps that all of them have. Dotted: what the data give to the words of the "
@@ -78,13 +76,11 @@ def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
     return save(figure, Picture(folder, "dynamics", title, caption))
 
 
-def _masses(group: Sequence[Run]) -> tuple[list[int], dict[str, FloatArray]]:
+def mean_masses(group: Sequence[Run]) -> tuple[list[int], dict[str, FloatArray]]:
     """Steps, and the mean of each cell there."""
-    logs = [{int(line["step"]): line for line in run.log() if "eval_mass_both" in line} for run in group]
+    logs = [{masses.step: masses for masses in run.masses} for run in group]
     steps = sorted(set.intersection(*(set(log) for log in logs)))
-    means = {
-        cell: np.array([np.mean([log[step][f"eval_mass_{cell}"] for log in logs]) for step in steps]) for cell in CELLS
-    }
+    means = {cell: np.array([np.mean([getattr(log[step], cell) for log in logs]) for step in steps]) for cell in CELLS}
     return steps, means
 
 
@@ -155,17 +151,13 @@ def _band(runs: Sequence[dict[int, float | None]]) -> tuple[list[int], FloatArra
 
 
 def _by_length(run: Run, kind: Kind) -> list[LengthRates]:
-    return [at for at in run.results.by_length if at.kind == kind]
+    return [at for at in run.by_length if at.kind == kind]
 
 
 def _cells(runs: Sequence[Run]) -> dict[tuple[str, Model], list[Run]]:
     """The corrected runs by language and model."""
-    of = {id(run.results): run for run in runs}
-    found = {}
-    for language in in_chomsky_order(run.results.recipe.language for run in runs):
-        plain = [
-            run.results for run in runs if run.results.recipe.language == language and not run.results.recipe.paper
-        ]
-        for model, group in variants(plain).items():
-            found[language, model] = [of[id(results)] for results in group]
-    return found
+    cells: dict[tuple[str, Model], list[Run]] = {}
+    for language in in_chomsky_order(run.recipe.language for run in runs):
+        plain = [run for run in runs if run.recipe.language == language and not run.recipe.paper]
+        cells |= {(language, model): group for model, group in variants(plain).items()}
+    return cells

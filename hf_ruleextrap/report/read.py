@@ -12,37 +12,12 @@ from pydantic import ValidationError
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.llm import read_evaluations
-from hf_ruleextrap.sweep.grid import key_of
 from hf_ruleextrap.train.results import SCHEMA_VERSION, Results
 
+from .record import Run
 from .rows import Row
+from .store import read_store
 from .text import text_rows
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run folder.
-
-    Attributes:
-        folder: where it is.
-        results: its ``results.json``.
-    """
-
-    folder: Path
-    results: Results
-
-    def log(self) -> list[dict[str, Any]]:
-        """The lines of ``log.jsonl``; none where there is no such file.
-
-        Raises:
-            RuleExtrapError: a line that is not JSON.
-        """
-        path = self.folder / "log.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        try:
-            return [json.loads(line) for line in lines]
-        except ValueError:
-            raise RuleExtrapError(f"{path} is torn: remove it, or run that recipe again") from None
 
 
 @dataclass(frozen=True)
@@ -61,33 +36,55 @@ class Study:
 
 
 def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = ()) -> Study:
-    """Read the stores of sweeps, or folders of several runs, and what language models were asked by the protocol.
+    """Read the stores of sweeps, folders of several runs, evaluations of language models, or Parquet files of studies.
 
     Args:
-        stores: the folders.
-        rows: of other sources.
+        stores: the folders, or the ``runs.parquet`` that a report wrote.
+        rows: the rows of other sources.
 
     Raises:
         RuleExtrapError: a folder without results; results that are torn, or of another version; a run that stands in
             two places, which would count twice.
     """
-    runs: dict[str, Run] = {}
+    runs: dict[str, tuple[Path, Run]] = {}
     missing: dict[str, str] = {}
     other = list(rows)
     for store in map(Path, stores):
-        found = sorted(store.glob("*/results.json"))
-        asked = read_evaluations(store)
-        other += text_rows(asked)
-        if not found and not asked:
-            raise RuleExtrapError(f"{store} holds no results: give the folder of a sweep, or of several runs")
-        for path in found:
-            run = Run(path.parent, read_results(path))
-            key = key_of(run.results.recipe)
-            if key in runs:
-                raise RuleExtrapError(f"{run.folder} and {runs[key].folder} are the same run ({key}): remove one")
-            runs[key] = run
-        missing |= _missing(store)
-    return Study(list(runs.values()), missing, other)
+        if store.is_file():
+            store_runs, store_missing, store_rows = read_store(store)
+            placed = [(store, run) for run in store_runs]
+        else:
+            placed = [(path.parent, _read_run(path)) for path in sorted(store.glob("*/results.json"))]
+            store_missing, store_rows = _missing(store), text_rows(read_evaluations(store))
+        if not placed and not store_rows:
+            raise RuleExtrapError(
+                f"{store} holds no results: give the folder of a sweep, or of several runs, or a report's runs.parquet"
+            )
+        for place, run in placed:
+            if run.key in runs:
+                raise RuleExtrapError(f"{place} and {runs[run.key][0]} are the same run ({run.key}): remove one")
+            runs[run.key] = (place, run)
+        missing |= store_missing
+        other += store_rows
+    return Study([run for _, run in runs.values()], missing, other)
+
+
+def _read_run(path: Path) -> Run:
+    results = read_results(path)
+    return Run.of(results, _log(path.with_name("log.jsonl")) if results.recipe.mass_length else ())
+
+
+def _log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log; none where there is no such file.
+
+    Raises:
+        RuleExtrapError: a line that is not JSON.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError:
+        raise RuleExtrapError(f"{path} is torn: remove it, or run that recipe again") from None
 
 
 def read_results(path: Path) -> Results:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from hf_ruleextrap.evaluation import Evaluation
-from hf_ruleextrap.formal import LEVELS, Kind, Language, Rate, Report
+from hf_ruleextrap.formal import LEVELS, Language, Rate
 from hf_ruleextrap.languages import recorded_language
 from hf_ruleextrap.sweep.grid import key_of
 from hf_ruleextrap.train.recipe import Recipe
-from hf_ruleextrap.train.results import Results
 
+from .record import REFERENCES, Run
 from .spread import Spread
 
-# The paper's two rules stand first in every language.
-_R1, _R2 = 0, 1
 _PRESETS = ("linear", "lstm", "transformer", "mamba", "xlstm")
 
 PAPER = json.loads((Path(__file__).parent / "paper.json").read_text(encoding="utf-8"))
@@ -69,7 +66,7 @@ SOURCES = {
 }
 """Where a row's numbers are from, and what the tables call it. Another source calls itself what it likes."""
 
-_REFERENCES = ("uniform", "always-stop", "trigram", "oracle")
+_AUTHORS_COLUMNS = [column for column in COLUMNS if column not in ("test_loss", "ood_headline")]
 
 Number = float | Rate | None
 
@@ -132,22 +129,7 @@ class Row:
         return max((spread.n for spread in self.values.values()), default=0)
 
 
-def rates_of(
-    evaluation: Evaluation, report_of: Callable[[Evaluation, Kind], Report] | None = None
-) -> dict[str, Number]:
-    """The columns of one evaluation, each over all prompts: a completion that did not end, or has no sense, fails.
-
-    Args:
-        evaluation: of any completer.
-        report_of: which report of a kind of prompts; by default the completer's.
-    """
-    get = report_of or (lambda found, kind: found.kinds[kind].report)
-    return _columns(get(evaluation, "id"), get(evaluation, "ood"), "all") | {
-        "ood_headline": get(evaluation, "ood").headline
-    }
-
-
-def summarize(runs: Sequence[Results]) -> list[Row]:
+def summarize(runs: Sequence[Run]) -> list[Row]:
     """The rows of some runs, by language in Chomsky order, way, architecture and source.
 
     Seeds of the same recipe make one row. Runs of the authors' recipes are shown in their way beside their numbers,
@@ -184,9 +166,9 @@ def architectures(names: Iterable[str]) -> list[str]:
     return sorted(set(names), key=lambda name: (_PRESETS.index(name) if name in _PRESETS else len(_PRESETS), name))
 
 
-def variants(runs: Sequence[Results]) -> dict[tuple[str, str], list[Results]]:
+def variants(runs: Sequence[Run]) -> dict[tuple[str, str], list[Run]]:
     """Runs that differ in the seed alone, by architecture and by what else tells them apart."""
-    groups: dict[str, list[Results]] = {}
+    groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(key_of(run.recipe.model_copy(update={"seed": 0})), []).append(run)
     found = {}
@@ -216,22 +198,21 @@ def _decides(key: str, recipes: Sequence[Recipe]) -> bool:
     return any(key_of(first.model_copy(update=value)) != key_of(first) for value in values)
 
 
-def _corrected(language: str, runs: Sequence[Results]) -> list[Row]:
+def _corrected(language: str, runs: Sequence[Run]) -> list[Row]:
     if not runs:
         return []
     rows = [
         Row.over(language, name, source_of(group[0].recipe), "corrected", [numbers(run) for run in group], variant)
         for (name, variant), group in variants(runs).items()
     ]
-    for reference in _REFERENCES:
-        known = [run.best for run in runs if reference in run.best.kinds["ood"].references]
+    for reference in REFERENCES:
+        known = [run.references[reference] for run in runs if reference in run.references]
         if known:
-            found = [rates_of(evaluation, _reference(reference)) for evaluation in known]
-            rows.append(Row.over(language, "", reference, "corrected", found))
-    return [*rows, *_floor(language, "corrected", [run.test_without_padding.floor for run in runs])]
+            rows.append(Row.over(language, "", reference, "corrected", known))
+    return [*rows, *_floor(language, "corrected", [run.test_floor for run in runs])]
 
 
-def _reproduced(language: str, runs: Sequence[Results]) -> list[Row]:
+def _reproduced(language: str, runs: Sequence[Run]) -> list[Row]:
     theirs = PAPER["results"].get(language, {})
     groups = variants(runs)
     rows = []
@@ -239,7 +220,15 @@ def _reproduced(language: str, runs: Sequence[Results]) -> list[Row]:
         for (name, variant), group in groups.items():
             if name == architecture:
                 for source in ("best_check", "minimum_loss"):
-                    found = [_authors_way(run, source) for run in group]
+                    found = [
+                        {
+                            # Their test loss is the smallest validation loss of a run.
+                            "test_loss": run.validation_loss,
+                            **dict.fromkeys(_AUTHORS_COLUMNS),
+                            **(run.best_check if source == "best_check" else run.minimum_loss),
+                        }
+                        for run in group
+                    ]
                     rows.append(Row.over(language, name, source, "reproduced", found, variant))
         if architecture in theirs:
             values = {
@@ -248,44 +237,14 @@ def _reproduced(language: str, runs: Sequence[Results]) -> list[Row]:
             }
             rows.append(Row(language, architecture, "authors", "reproduced", values))
     if runs:
-        chance = [_columns(run.best.kinds["id"].chance, run.best.kinds["ood"].chance, "finished") for run in runs]
+        chance = [run.chance_among_finished for run in runs]
         rows.append(Row.over(language, "", "uniform", "reproduced", chance))
-    return [*rows, *_floor(language, "reproduced", [run.validation.floor for run in runs])]
+    return [*rows, *_floor(language, "reproduced", [run.validation_floor for run in runs])]
 
 
-def numbers(run: Results) -> dict[str, Number]:
+def numbers(run: Run) -> dict[str, Number]:
     """The columns of one run, over all prompts, at its lowest validation loss."""
-    return {"test_loss": run.test_without_padding.loss, **rates_of(run.best)}
-
-
-def _authors_way(run: Results, source: str) -> dict[str, Number]:
-    rates = getattr(run.paper, source)
-    names = {
-        "id_r1": "id_rule_1_accuracy",
-        "id_r2": "id_rule_2_accuracy",
-        "id_finished": "id_finished",
-        "ood_r1": "ood_rule_1_accuracy",
-        "ood_r2_completion": "ood_rule_2_completion_accuracy",
-        "ood_finished": "ood_finished",
-    }
-    # Their test loss is the smallest validation loss of a run.
-    return {"test_loss": run.validation.loss} | {column: rates.get(name) for column, name in names.items()}
-
-
-def _columns(inside: Report, outside: Report, among: Literal["all", "finished"]) -> dict[str, Number]:
-    id_rules, ood_rules = (list(report.rules.values()) for report in (inside, outside))
-    return {
-        "id_r1": getattr(id_rules[_R1].word, among),
-        "id_r2": getattr(id_rules[_R2].word, among),
-        "id_finished": inside.finished,
-        "ood_r1": getattr(ood_rules[_R1].word, among),
-        "ood_r2_completion": getattr(ood_rules[_R2].completion, among),
-        "ood_finished": outside.finished,
-    }
-
-
-def _reference(name: str) -> Callable[[Evaluation, Kind], Report]:
-    return lambda evaluation, kind: evaluation.kinds[kind].references[name]
+    return {"test_loss": run.test_loss, **run.rates}
 
 
 def _floor(language: str, way: Way, floors: Sequence[float | None]) -> list[Row]:

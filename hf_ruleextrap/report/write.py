@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from hf_ruleextrap import __version__
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.formal import Rate
 from hf_ruleextrap.languages import is_file, not_run
-from hf_ruleextrap.sweep.grid import key_of
 
 from .analysis import analyze
 from .answer import answer
-from .read import Run, Study
-from .rows import COLUMNS, PAPER, SOURCES, Row, Way, in_chomsky_order, language_of, level_of, numbers, summarize
+from .read import Study
+from .record import REFERENCES, Run
+from .rows import COLUMNS, PAPER, SOURCES, Row, Way, in_chomsky_order, language_of, level_of, summarize
+from .store import write_store
 from .tables import Cell, Line, Section, Table, cell, escape_markdown, latex, markdown
 
 if TYPE_CHECKING:
@@ -43,11 +43,14 @@ _COLUMNS_OF: dict[Way, list[str]] = {
     "corrected": list(COLUMNS),
     "reproduced": [column for column in COLUMNS if column != "ood_headline"],
 }
-_REFERENCES = ("uniform", "always-stop", "trigram", "oracle", "floor")
+_WITHOUT_MODEL = (*REFERENCES, "floor")
 
 
 def write_report(study: Study, out: str | Path) -> list[Path]:
-    """Write ``report.md``, ``report.csv``, ``runs.csv``, ``report.tex``, ``index.html`` and ``figures/``.
+    """Write a study's report as ``report.md``, ``report.tex``, ``index.html`` and ``figures/``.
+
+    Beside them stand the numbers of the tables (``report.csv``), those of the runs (``runs.csv``), and the study itself
+    (``runs.parquet``), from which `read_study` gives the same report.
 
     Args:
         study: of `read_study`.
@@ -71,7 +74,7 @@ def write_report(study: Study, out: str | Path) -> list[Path]:
     except OSError as error:
         raise RuleExtrapError(f"cannot write to {folder}: {error.strerror}; give a folder as --out") from None
     rows = all_rows(study)
-    analysis = analyze([run.results for run in study.runs], rows)
+    analysis = analyze(study.runs, rows)
     pictures, absent = draw_all(study, analysis, folder / "figures")
     sections = [answer(analysis), *_languages(rows)]
     text = {
@@ -83,16 +86,18 @@ def write_report(study: Study, out: str | Path) -> list[Path]:
         path.write_text(content, encoding="utf-8")
     _write_csv(folder / "report.csv", map(_tidy, rows))
     _write_csv(folder / "runs.csv", ([_run_line(run)] for run in study.runs))
-    return sorted([*text, folder / "report.csv", folder / "runs.csv", *(path for p in pictures for path in p.files)])
+    store = write_store(folder / "runs.parquet", study.runs, study.missing, study.rows)
+    figures = [path for picture in pictures for path in picture.files]
+    return sorted([*text, folder / "report.csv", folder / "runs.csv", store, *figures])
 
 
 def all_rows(study: Study) -> list[Row]:
     """The rows of the runs and of other sources: by language, way, and references last."""
-    rows = [*summarize([run.results for run in study.runs]), *study.rows]
+    rows = [*summarize(study.runs), *study.rows]
     order = in_chomsky_order(row.language for row in rows)
 
     def place(row: Row) -> tuple[int, bool, int]:
-        kind = 2 if row.source in _REFERENCES else 0 if row.source in SOURCES else 1
+        kind = 2 if row.source in _WITHOUT_MODEL else 0 if row.source in SOURCES else 1
         return order.index(row.language), row.way == "reproduced", kind
 
     return sorted(rows, key=place)
@@ -141,7 +146,7 @@ def _table(name: str, way: Way, rows: Sequence[Row]) -> Table:
 
 
 def _line(row: Row, columns: Sequence[str]) -> Line:
-    kind = "reference" if row.source in _REFERENCES else row.source if row.source in SOURCES else "other"
+    kind = "reference" if row.source in _WITHOUT_MODEL else row.source if row.source in SOURCES else "other"
     head = [Cell(row.label)]
     if row.way == "reproduced":
         head = [Cell(row.label if row.name else ""), Cell(SOURCES.get(row.source, row.source))]
@@ -154,12 +159,12 @@ def _line(row: Row, columns: Sequence[str]) -> Line:
 
 def _origin(study: Study) -> list[str]:
     """What was run, on what; and what has no results."""
-    runs = [run.results for run in study.runs]
+    runs = study.runs
     said = []
     if runs:
-        devices = ", ".join(sorted({run.timing.device for run in runs}))
-        torch = ", ".join(sorted({str(run.versions.get("torch")) for run in runs}))
-        hours = sum(run.timing.train_seconds + run.timing.evaluate_seconds for run in runs) / 3600
+        devices = ", ".join(sorted({run.device for run in runs}))
+        torch = ", ".join(sorted({str(run.torch) for run in runs}))
+        hours = sum(run.train_seconds + run.evaluate_seconds for run in runs) / 3600
         paper = sum(run.recipe.paper for run in runs)
         said.append(
             f"{len(runs)} runs, {paper} of them of the authors' recipes; {hours:.2f} hours of one worker in all, on "
@@ -256,30 +261,25 @@ def _tidy(row: Row) -> list[dict[str, object]]:
 
 def _run_line(run: Run) -> dict[str, object]:
     """A run, its numbers over all prompts, and what they are compared with."""
-    results, recipe = run.results, run.results.recipe
-    outside = results.best.kinds["ood"]
+    recipe = run.recipe
     line: dict[str, object] = {
-        "run": key_of(recipe),
+        "run": run.key,
         "language": recipe.language,
         "level": level_of(recipe.language),
         "architecture": recipe.architecture,
         "paper": recipe.paper,
         "seed": recipe.seed,
-        "parameters": results.training.parameters,
-        "steps": results.training.steps,
-        "best_step": results.training.best_step,
-        "test_loss": results.test_without_padding.loss,
-        "test_floor": results.test_without_padding.floor,
-        "test_loss_with_padding": results.test_with_padding.loss,
-        "test_floor_with_padding": results.test_with_padding.floor,
+        "parameters": run.parameters,
+        "steps": run.steps,
+        "best_step": run.best_step,
+        "test_loss": run.test_loss,
+        "test_floor": run.test_floor,
+        "test_loss_with_padding": run.test_loss_with_padding,
+        "test_floor_with_padding": run.test_floor_with_padding,
     }
-    for column, number in numbers(results).items():
-        if isinstance(number, Rate):
-            line |= {
-                column: number.rate,
-                **{f"{column}_{part}": getattr(number, part) for part in ("low", "high", "n")},
-            }
-    for name in ("uniform", "always-stop", "trigram", "oracle"):
-        found = outside.references.get(name)
-        line[f"ood_headline_{name}"] = found.headline.rate if found else None
-    return line | {"seconds": results.timing.train_seconds, "git_commit": results.git_commit}
+    for column, rate in run.rates.items():
+        line |= {column: rate.rate, **{f"{column}_{part}": getattr(rate, part) for part in ("low", "high", "n")}}
+    for name in REFERENCES:
+        reference = run.references.get(name)
+        line[f"ood_headline_{name}"] = reference["ood_headline"].rate if reference else None
+    return line | {"seconds": run.train_seconds, "git_commit": run.git_commit}

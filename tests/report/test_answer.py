@@ -8,13 +8,14 @@ import pytest
 from report_study import AUTHORS_WAY, pearson
 from studies import rate, results
 
-from hf_ruleextrap.report import Row, summarize
+from hf_ruleextrap.report import Row, Run, summarize
 from hf_ruleextrap.report.analysis import POOLED, WITHIN, Analysis, against_chance, analyze, points, verdicts
 from hf_ruleextrap.report.answer import answer
 from hf_ruleextrap.train.results import Results
 
 
-def analysis(runs: Sequence[Results]) -> Analysis:
+def analysis(results: Sequence[Results]) -> Analysis:
+    runs = [*map(Run.of, results)]
     return analyze(runs, summarize(runs))
 
 
@@ -125,10 +126,10 @@ class TestAnswer:
 
     def test_models_trained_on_the_prompts_are_shown_and_answer_nothing(self) -> None:
         runs = [results(outside=(5, 5, 5, 20)), results(outside=(20, 20, 20, 20), objective="oracle")]
-        rows = summarize(runs)
+        rows = summarize([*map(Run.of, runs)])
         assert [row.label for row in rows if row.source == "on_prompts"] == ["lstm (objective oracle)"]
-        assert len(points(runs)) == 1
-        assert "Pairs of a language and a model: 1," in answer(analyze(runs, rows)).paragraphs[0]
+        assert len(points([*map(Run.of, runs)])) == 1
+        assert "Pairs of a language and a model: 1," in answer(analyze([*map(Run.of, runs)], rows)).paragraphs[0]
 
     def test_without_corrected_runs_it_says_so(self) -> None:
         runs = [results(paper=AUTHORS_WAY)]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from report_study import AUTHORS_WAY, MASSES, mass_log
-from studies import results, write_store
+from studies import results
 
 from hf_ruleextrap.report import Run, Study, write_report
-from hf_ruleextrap.report.curves import optimum
+from hf_ruleextrap.report.curves import mean_masses, optimum
 from hf_ruleextrap.train.recipe import Recipe
 
 
@@ -27,7 +27,7 @@ class TestFigures:
             assert (report / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
     def test_one_with_nothing_to_show_is_left_out_and_said(self, tmp_path: Path) -> None:
-        write_report(Study([Run(tmp_path, results(floor=None))]), tmp_path / "out")
+        write_report(Study([Run.of(results(floor=None))]), tmp_path / "out")
         assert {path.stem for path in (tmp_path / "out" / "figures").iterdir()} == {"rates", "loss"}
         page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
         for reason in (
@@ -39,15 +39,13 @@ class TestFigures:
         assert "entropy of the data" not in page
 
     def test_a_study_of_authors_recipes_alone_is_shown(self, tmp_path: Path) -> None:
-        write_report(Study([Run(tmp_path, results(paper=AUTHORS_WAY))]), tmp_path / "out")
+        write_report(Study([Run.of(results(paper=AUTHORS_WAY))]), tmp_path / "out")
         assert {path.stem for path in (tmp_path / "out" / "figures").iterdir()} == {"authors"}
 
-    def test_the_masses_are_the_mean_over_runs_at_steps_of_all(self, tmp_path: Path) -> None:
-        from hf_ruleextrap.report.curves import _masses
-
+    def test_the_masses_are_the_mean_over_runs_at_steps_of_all(self) -> None:
         runs = [results(seed=seed, mass_length=4) for seed in (0, 1)]
-        folder = write_store(tmp_path, runs, [mass_log(1), mass_log(2)[:4]])
-        steps, cells = _masses([Run(folder / f"{i:02}", run) for i, run in enumerate(runs)])
+        logs = [mass_log(1), mass_log(2)[:4]]
+        steps, cells = mean_masses([Run.of(run, log) for run, log in zip(runs, logs, strict=True)])
         assert steps == [10, 20]
         for name, mass in MASSES.items():
             assert cells[name].tolist() == pytest.approx([mass * 1.5 / 3, mass * 1.5 * 2 / 3])

@@ -12,7 +12,7 @@ from studies import results
 
 from hf_ruleextrap import __version__
 from hf_ruleextrap.cli import main
-from hf_ruleextrap.report import summarize
+from hf_ruleextrap.report import Run, summarize
 from hf_ruleextrap.report.spread import Spread
 from hf_ruleextrap.report.tables import Cell, Line, Table, escape_latex, latex, markdown
 
@@ -51,7 +51,7 @@ class TestForms:
 
     def test_undefined_is_a_dash(self) -> None:
         runs = [results(outside=(0, 0, 0, 0), paper={"id_finished": 0.0})]
-        best = next(row for row in summarize(runs) if row.source == "best_check")
+        best = next(row for row in summarize([*map(Run.of, runs)]) if row.source == "best_check")
         assert best.values["ood_r1"] == Spread(None, None, 0)
 
     def test_latex_is_balanced_and_escaped(self, report: Path) -> None:
@@ -106,6 +106,6 @@ class TestForms:
     def test_the_same_store_gives_the_same_bytes(self, store: Path, report: Path, tmp_path: Path) -> None:
         assert main(["report", str(store), "--out", str(tmp_path)]) == 0
         files = sorted(path.relative_to(report) for path in report.rglob("*.*"))
-        assert len(files) == 5 + 7 * 3
+        assert len(files) == 6 + 7 * 3
         for name in files:
             assert (tmp_path / name).read_bytes() == (report / name).read_bytes(), name

@@ -1,0 +1,172 @@
+"""What a report reads of one run, whatever form the run lies in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from hf_ruleextrap.evaluation import Evaluation
+from hf_ruleextrap.formal import Rate, Report
+from hf_ruleextrap.sweep.grid import key_of
+from hf_ruleextrap.train.recipe import Recipe
+from hf_ruleextrap.train.results import LengthRates, Results
+
+REFERENCES = ("uniform", "always-stop", "trigram", "oracle")
+"""The references that tables show beside the models."""
+
+# The paper's two rules stand first in every language.
+_R1, _R2 = 0, 1
+_MASS = "eval_mass_"
+_AUTHORS_COLUMNS = {
+    "id_rule_1_accuracy": "id_r1",
+    "id_rule_2_accuracy": "id_r2",
+    "id_finished": "id_finished",
+    "ood_rule_1_accuracy": "ood_r1",
+    "ood_rule_2_completion_accuracy": "ood_r2_completion",
+    "ood_finished": "ood_finished",
+}
+
+Rates = dict[str, Rate]
+"""Rates by column."""
+
+
+class Masses(BaseModel):
+    """The probability of all short words by the rules they keep, at one step of the training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: int
+    both: float
+    only_r1: float
+    only_r2: float
+    neither: float
+
+    @classmethod
+    def of(cls, line: Mapping[str, Any]) -> Masses:
+        """Take them from a line of a log."""
+        cells = {name: line[f"{_MASS}{name}"] for name in cls.model_fields if name != "step"}
+        return cls(step=line["step"], **cells)
+
+
+class Run(BaseModel):
+    """What a report reads of one run.
+
+    Attributes:
+        recipe: the whole recipe.
+        parameters, steps, best_step: how the training went.
+        validation_loss, validation_floor: of the best checkpoint, counted as the recipe says.
+        test_loss, test_floor: of the best checkpoint, without PAD, in nats per token; the floor is None where it is not
+            known.
+        test_loss_with_padding, test_floor_with_padding: the same with PAD.
+        rates: at the lowest validation loss, over all prompts.
+        references: the same rates of each of `REFERENCES` that was computed.
+        chance_among_finished: of uniformly random symbols, among completions that ended.
+        best_check, minimum_loss: the authors' columns, in the authors' way.
+        by_length: rates at other prompt lengths.
+        masses: over the training, where the recipe asks for them.
+        train_seconds, evaluate_seconds, device, torch, git_commit: where and how long it ran.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: Recipe
+    parameters: int
+    steps: int
+    best_step: int
+    validation_loss: float
+    validation_floor: float | None
+    test_loss: float
+    test_floor: float | None
+    test_loss_with_padding: float
+    test_floor_with_padding: float | None
+    rates: Rates
+    references: dict[str, Rates]
+    chance_among_finished: Rates
+    best_check: dict[str, float]
+    minimum_loss: dict[str, float]
+    by_length: list[LengthRates]
+    masses: list[Masses]
+    train_seconds: float
+    evaluate_seconds: float
+    device: str
+    torch: str | None
+    git_commit: str | None
+
+    @property
+    def key(self) -> str:
+        """The name of the run."""
+        return key_of(self.recipe)
+
+    @classmethod
+    def of(cls, results: Results, log: Iterable[Mapping[str, Any]] = ()) -> Run:
+        """Take what a report reads from a run's results and the lines of its log."""
+        best, kinds = results.best, results.best.kinds
+        plain, padded = results.test_without_padding, results.test_with_padding
+        return cls(
+            recipe=results.recipe,
+            parameters=results.training.parameters,
+            steps=results.training.steps,
+            best_step=results.training.best_step,
+            validation_loss=results.validation.loss,
+            validation_floor=results.validation.floor,
+            test_loss=plain.loss,
+            test_floor=plain.floor,
+            test_loss_with_padding=padded.loss,
+            test_floor_with_padding=padded.floor,
+            rates=rates_of(best),
+            references={
+                name: _over_all(kinds["id"].references[name], kinds["ood"].references[name])
+                for name in REFERENCES
+                if name in kinds["ood"].references
+            },
+            chance_among_finished=columns(kinds["id"].chance, kinds["ood"].chance, "finished"),
+            best_check=_authors_columns(results.paper.best_check),
+            minimum_loss=_authors_columns(results.paper.minimum_loss),
+            by_length=results.by_length,
+            masses=[Masses.of(line) for line in log if f"{_MASS}both" in line],
+            train_seconds=results.timing.train_seconds,
+            evaluate_seconds=results.timing.evaluate_seconds,
+            device=results.timing.device,
+            torch=results.versions.get("torch"),
+            git_commit=results.git_commit,
+        )
+
+
+def rates_of(evaluation: Evaluation) -> Rates:
+    """Return the columns of one evaluation, each over all prompts.
+
+    A completion that did not end, or that holds something other than symbols, is a failure.
+
+    Args:
+        evaluation: of any completer.
+    """
+    return _over_all(evaluation.kinds["id"].report, evaluation.kinds["ood"].report)
+
+
+def _over_all(inside: Report, outside: Report) -> Rates:
+    return {**columns(inside, outside, "all"), "ood_headline": outside.headline}
+
+
+def columns(inside: Report, outside: Report, among: Literal["all", "finished"]) -> Rates:
+    """Return the columns of the authors' tables.
+
+    Args:
+        inside: on ID prompts.
+        outside: on OOD prompts.
+        among: all prompts, or the completions that finished.
+    """
+    id_rules, ood_rules = (list(report.rules.values()) for report in (inside, outside))
+    return {
+        "id_r1": getattr(id_rules[_R1].word, among),
+        "id_r2": getattr(id_rules[_R2].word, among),
+        "id_finished": inside.finished,
+        "ood_r1": getattr(ood_rules[_R1].word, among),
+        "ood_r2_completion": getattr(ood_rules[_R2].completion, among),
+        "ood_finished": outside.finished,
+    }
+
+
+def _authors_columns(rates: Mapping[str, float]) -> dict[str, float]:
+    return {column: rates[name] for name, column in _AUTHORS_COLUMNS.items() if name in rates}

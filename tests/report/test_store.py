@@ -1,0 +1,89 @@
+"""A study as one Parquet file gives the same report as the run folders."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from report_study import study_runs
+from studies import evaluation, results, write_store
+
+from hf_ruleextrap.cli import main
+from hf_ruleextrap.report import Row, Run, Study, rates_of, read_study, write_report
+
+STORE = Path(__file__).parent / "store"
+"""Three run folders as they were written by version 0.1.0, and the lines that its report had for them."""
+
+
+def test_the_report_of_the_file_is_that_of_the_folders(report: Path, tmp_path: Path) -> None:
+    assert main(["report", str(report / "runs.parquet"), "--out", str(tmp_path)]) == 0
+    files = sorted(path.relative_to(report) for path in report.rglob("*.*"))
+    assert Path("runs.parquet") in files
+    for name in files:
+        assert (tmp_path / name).read_bytes() == (report / name).read_bytes(), name
+
+
+def test_it_has_a_row_a_run(report: Path) -> None:
+    table = pq.read_table(report / "runs.parquet")
+    runs = study_runs()
+    assert table.num_rows == len(runs)
+    assert table["language"].to_pylist() == [run.recipe.language for run in runs]
+    for loss, run in zip(table["test_loss"].to_pylist(), runs, strict=True):
+        assert loss == run.test_without_padding.loss or (math.isnan(loss) and math.isnan(run.test_without_padding.loss))
+
+
+def test_where_a_run_lay_is_not_told(tmp_path: Path) -> None:
+    write_report(Study([Run.of(results(output_dir="/home/me/secret"))]), tmp_path)
+    assert b"secret" not in (tmp_path / "runs.parquet").read_bytes()
+
+
+def test_it_may_be_written_over_itself_and_beside_other_stores(tmp_path: Path) -> None:
+    first, second = (write_store(tmp_path / name, [results(seed=seed)]) for seed, name in enumerate("ab"))
+    assert main(["report", str(first), "--out", str(tmp_path / "out")]) == 0
+    file = tmp_path / "out" / "runs.parquet"
+    assert main(["report", str(file), str(second), "--out", str(tmp_path / "out")]) == 0
+    assert [run.recipe.seed for run in read_study([file]).runs] == [0, 1]
+
+
+def test_rows_of_other_sources_and_missing_runs_are_kept(tmp_path: Path) -> None:
+    rates = rates_of(evaluation("anbn", (20, 20, 20, 20), (13, 14, 15, 16)))
+    rows = [Row.over("anbn", "some llm", "greedy", "corrected", [rates, {"ood_headline": 0.5}])]
+    write_report(Study([], {"cut": "not | finished"}, rows), tmp_path)
+    study = read_study([tmp_path / "runs.parquet"])
+    assert (study.runs, study.missing, study.rows) == ([], {"cut": "not | finished"}, rows)
+
+
+def test_a_file_that_is_no_store_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], report: Path) -> None:
+    table = pq.read_table(report / "runs.parquet")
+    metadata = table.schema.metadata
+    files = {
+        "cannot be read as Parquet": b"PAR1 and no more",
+        "has schema version none": table.replace_schema_metadata({}),
+        "has schema version 99": table.replace_schema_metadata(metadata | {b"hf_ruleextrap.schema_version": b"99"}),
+        "does not fit schema 1": table.drop_columns(["test_loss"]),
+        "(best_step": table.set_column(
+            table.column_names.index("best_step"), "best_step", table["language"].combine_chunks()
+        ),
+    }
+    for message, content in files.items():
+        path = tmp_path / "odd.parquet"
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            pq.write_table(content, path)
+        assert main(["report", str(path), "--out", str(tmp_path / "out")]) == 2
+        error = capsys.readouterr().err.strip()
+        assert message in error
+        assert "\n" not in error
+
+
+def test_old_run_folders_give_the_same_numbers(tmp_path: Path) -> None:
+    """Each number that the report of version 0.1.0 had for these runs."""
+    study = read_study([STORE])
+    write_report(study, tmp_path)
+    new, old = ([*csv.DictReader(file.open(encoding="utf-8"))] for file in (tmp_path / "runs.csv", STORE / "runs.csv"))
+    assert len(new) == len(old) == 3
+    assert new == old
