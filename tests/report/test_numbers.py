@@ -161,7 +161,7 @@ def test_a_language_that_is_gone_is_still_shown(tmp_path: Path) -> None:
     name = "my_files/50% $of$ {them}.py:A_B"
     gone = run.model_copy(update={"recipe": run.recipe.model_copy(update={"language": name})})
     write_report(Study([gone]), tmp_path / "out")
-    assert "its rules cannot be named" in (tmp_path / "out" / "report.md").read_text()
+    assert "its code has not run" in (tmp_path / "out" / "report.md").read_text()
     compile_latex((tmp_path / "out" / "report.tex").read_text(encoding="utf-8"), tmp_path)
 
 
