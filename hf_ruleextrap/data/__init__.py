@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .splits import Splits, build_splits, count_train_words, draw_train_words
+from .splits import Fingerprints, Splits, build_splits, count_train_words, draw_train_words, fingerprints
 
-__all__ = ["Splits", "build_splits", "count_train_words", "draw_train_words"]
+__all__ = ["Fingerprints", "Splits", "build_splits", "count_train_words", "draw_train_words", "fingerprints"]

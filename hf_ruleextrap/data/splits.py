@@ -1,27 +1,27 @@
-"""Train, validation and test words, disjoint unless the authors' way is asked for."""
+"""Train, validation and test words; the latter two are drawn from the language's own distribution."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.formal import Language, WordBatch
-from hf_ruleextrap.formal.words import concatenate
+from hf_ruleextrap.formal import Language, WordBatch, oracle
+from hf_ruleextrap.formal.words import BoolArray, concatenate
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-_HELD_OUT = 0.1
-"""The share of distinct words that validation gets, and that test gets."""
+_MOST_HELD_OUT = 0.1
+"""The largest probability that all held-out words have together."""
 
-_COMMON = 0.005
-"""A word that is drawn so often is never held out: a model that is trained without it learns that it is no word."""
+_PROBE = 10
+"""Words drawn for each held-out one, to see which are drawn often where the sampler does not know its probabilities."""
 
-_ROUNDS = 200
+Fingerprints = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Splits:
 
     Attributes:
         train, validation, test: words, repeated as they were drawn.
-        disjoint: no word stands in two of them.
+        held_out: (H,) uint64, the sorted `fingerprints` of those validation and test words that are never trained on.
     """
 
     train: WordBatch
     validation: WordBatch
     test: WordBatch
-    disjoint: bool
+    held_out: Fingerprints = field(default_factory=lambda: np.zeros(0, np.uint64))
 
     def to_dataset_dict(self) -> DatasetDict:
         """The three splits as Hugging Face datasets with the columns ``text`` and ``length``."""
@@ -59,147 +59,131 @@ def build_splits(
     held_out_size: int,
     seed: int,
     disjoint: bool = True,
+    prompt_lengths: Sequence[int] | None = None,
 ) -> Splits:
     """The data of a language; the same arguments give the same words.
 
-    A language with at most one word per length is used whole: each word once, a random tenth of the lengths held out
-    for validation and another for test (never the shortest or the longest). Any other is drawn from its sampler;
-    there, which split a word belongs to is decided by a hash of the word and the seed, so that no word is in two, and
-    a word that is drawn more often than once in 200 times is trained on.
+    Validation and test are independent draws of the language's own distribution (`Language.draw`), so that the entropy
+    of what they are drawn from is `Language.entropy`, and no predictor's expected loss on them is less. A language with
+    at most one word of each length, all alike, stands whole in all three splits: its test loss is that expectation
+    itself.
 
-    With ``disjoint=False``, as in the paper: a language with few words stands whole in all three splits, and for any
-    other the three are independent draws.
+    A word of validation or test is held out of training, unless
+
+    * it is drawn often: its probability is more than 0.1 over the number of validation and test words. So at least nine
+      tenths of the language's draws can be trained on, and a model is never taught that a common word is none;
+    * an ID prompt asks for it: no shorter word begins with the word's own beginning of that length.
+
+    A language with few words has none that are so rare, and is trained on whole.
 
     Args:
         language: what to draw.
         max_length: most symbols in a word.
-        train_size: words to train on (a language with few words gives at most all of them).
+        train_size: words to train on (a language with few words gives all of them).
         held_out_size: words in validation, and in test.
-        seed: of the draw and of the split.
-        disjoint: whether no word may stand in two splits.
+        seed: of the draws.
+        disjoint: whether to hold words out; without it, as in the paper, the splits are three independent draws.
+        prompt_lengths: of the ID prompts that are asked for; by default the language's ``prompt_length``.
 
     Raises:
-        RuleExtrapError: ``max_length`` is too small for any word, or for enough words to hold some out.
+        RuleExtrapError: ``max_length`` is too small for any word.
     """
     language.check_length(max_length)
     rng = np.random.default_rng(seed)
-    if language.few_words:
-        return _whole(language, max_length, rng, disjoint)
+    whole = _whole(language, max_length) if language.few_words else None
+    if whole is not None:
+        return Splits(whole, whole, whole)
     if not disjoint:
         sizes = (train_size, held_out_size, held_out_size)
         train, validation, test = (language.sample(n, max_length=max_length, rng=rng) for n in sizes)
-        return Splits(train, validation, test, disjoint=False)
-    return _drawn(language, max_length, (train_size, held_out_size, held_out_size), seed, rng)
+        return Splits(train, validation, test)
+    validation, test = (language.sample(held_out_size, max_length=max_length, rng=rng) for _ in range(2))
+    candidates = WordBatch.from_strings(sorted({*validation, *test}))
+    rare = _rare(language, candidates, max_length, 2 * held_out_size, seed)
+    lengths = (language.prompt_length,) if prompt_lengths is None else prompt_lengths
+    asked_for = np.any([_asked_for(language, candidates, max_length, length) for length in lengths], axis=0)
+    held_out = np.sort(fingerprints(candidates.take(rare & ~asked_for)))
+    train = draw_train_words(language, train_size, max_length=max_length, held_out=held_out, rng=rng)
+    return Splits(train, validation, test, held_out)
 
 
-def count_train_words(language: Language, *, max_length: int, train_size: int, disjoint: bool) -> int:
+def count_train_words(language: Language, *, max_length: int, train_size: int) -> int:
     """How many training words `build_splits` gives for the same arguments, without drawing any.
 
     Raises:
         RuleExtrapError: ``max_length`` is too small for any word.
 
     >>> from hf_ruleextrap.languages import get_language
-    >>> count_train_words(get_language("anbn"), max_length=64, train_size=512, disjoint=True)
-    26
+    >>> count_train_words(get_language("anbn"), max_length=64, train_size=512)
+    32
     """
     language.check_length(max_length)
-    if not language.few_words:
-        return train_size
-    words = sum(1 for _ in language.words(max_length))
-    return words - 2 * _held_out_words(words) if disjoint else words
-
-
-def _held_out_words(words: int) -> int:
-    """How many of all words validation gets, and test, where a language is used whole."""
-    return max(1, round(_HELD_OUT * words))
-
-
-def _whole(language: Language, max_length: int, rng: np.random.Generator, disjoint: bool) -> Splits:
-    words = list(language.words(max_length))
-    if not disjoint:
-        whole = WordBatch.from_strings(words)
-        return Splits(whole, whole, whole, disjoint=False)
-    share = _held_out_words(len(words))
-    inner = rng.permutation(np.arange(1, len(words) - 1))
-    if len(inner) < 2 * share:
-        raise RuleExtrapError(
-            f"max_length {max_length} gives {language.name} only {len(words)} words, too few to hold any out: "
-            "give a larger max_length, or disjoint: false"
-        )
-    owner = np.zeros(len(words), np.int64)
-    owner[inner[:share]], owner[inner[share : 2 * share]] = 1, 2
-    whole = WordBatch.from_strings(words)
-    train, validation, test = (whole.take(owner == split) for split in range(3))
-    return Splits(train, validation, test, disjoint=True)
-
-
-def _drawn(
-    language: Language, max_length: int, sizes: tuple[int, int, int], seed: int, rng: np.random.Generator
-) -> Splits:
-    parts: list[list[WordBatch]] = [[], [], []]
-    counts = [0, 0, 0]
-    for _ in range(_ROUNDS):
-        words = language.sample(max(256, sum(sizes)), max_length=max_length, rng=rng)
-        owner = _owner(language, words, max_length, seed)
-        for split, size in enumerate(sizes):
-            rows = np.flatnonzero(owner == split)[: size - counts[split]]
-            parts[split].append(words.take(rows))
-            counts[split] += len(rows)
-        if counts == list(sizes):
-            train, validation, test = map(concatenate, parts)
-            return Splits(train, validation, test, disjoint=True)
-    raise _too_few(language, max_length)
+    whole = _whole(language, max_length) if language.few_words else None
+    return train_size if whole is None else len(whole)
 
 
 def draw_train_words(
-    language: Language, size: int, *, max_length: int, seed: int, rng: np.random.Generator
+    language: Language, size: int, *, max_length: int, held_out: Fingerprints, rng: np.random.Generator
 ) -> WordBatch:
-    """Draw words that `build_splits` would hold out for neither validation nor test, for draws made in parts.
+    """Draw words that are not held out, for draws made in parts.
 
     Args:
-        language: what to draw; not one with few words.
+        language: what to draw.
         size: how many.
         max_length: most symbols in a word.
-        seed: of the split.
+        held_out: `Splits.held_out`.
         rng: of this draw.
 
     Raises:
-        RuleExtrapError: ``max_length`` is too small for any word, or for enough words to hold some out.
+        RuleExtrapError: ``max_length`` is too small for any word.
     """
     language.check_length(max_length)
     parts: list[WordBatch] = []
     missing = size
-    for _ in range(_ROUNDS):
-        words = language.sample(max(256, round(missing / (1 - 2 * _HELD_OUT))), max_length=max_length, rng=rng)
-        rows = np.flatnonzero(_owner(language, words, max_length, seed) == 0)[:missing]
+    while missing:
+        words = language.sample(max(256, round(missing / (1 - _MOST_HELD_OUT))), max_length=max_length, rng=rng)
+        rows = np.flatnonzero(~np.isin(fingerprints(words), held_out))[:missing]
         parts.append(words.take(rows))
         missing -= len(rows)
-        if not missing:
-            return concatenate(parts)
-    raise _too_few(language, max_length)
+    return concatenate(parts)
 
 
-def _too_few(language: Language, max_length: int) -> RuleExtrapError:
-    return RuleExtrapError(
-        f"max_length {max_length} gives {language.name} too few words to hold any out: give a larger max_length, "
-        "or disjoint: false"
-    )
+def _whole(language: Language, max_length: int) -> WordBatch | None:
+    """All words, each once, where the sampler draws each with the same probability."""
+    words = WordBatch.from_strings(list(language.words(max_length)))
+    logs = language.log_probability(words, max_length)
+    return words if logs is None or np.ptp(logs) < 1e-9 else None
 
 
-def _owner(language: Language, words: WordBatch, max_length: int, seed: int) -> npt.NDArray[np.int64]:
-    """(N,) 0, 1 or 2: whether a word may stand in train, validation or test, as shares of [0, 1)."""
-    owner = np.digitize(_hash(words, seed), [1 - 2 * _HELD_OUT, 1 - _HELD_OUT])
-    known = language.log_probability(words, max_length)
-    return owner if known is None else np.where(np.exp(known) > _COMMON, 0, owner)
+def _rare(language: Language, words: WordBatch, max_length: int, size: int, seed: int) -> BoolArray:
+    """(N,) bool: is a word drawn so seldom that ``size`` words like it have a probability of at most 0.1 together?"""
+    logs = language.log_probability(words, max_length)
+    if logs is not None:
+        return np.asarray(logs <= np.log(_MOST_HELD_OUT / size))
+    probe = language.sample(_PROBE * size, max_length=max_length, rng=np.random.default_rng([seed, 1]))
+    return ~np.isin(fingerprints(words), fingerprints(probe))
 
 
-def _hash(words: WordBatch, seed: int) -> npt.NDArray[np.float64]:
-    """(N,) numbers in [0, 1) that depend on the word and the seed alone (FNV-1a, then a finalizer)."""
-    value = np.full(len(words), 0xCBF29CE484222325 ^ seed, dtype=np.uint64)
+def _asked_for(language: Language, words: WordBatch, max_length: int, prompt_length: int) -> BoolArray:
+    """(N,) bool: does a word's beginning of this length lead to no shorter word?"""
+    asked_for = np.zeros(len(words), np.bool_)
+    rows = np.flatnonzero(words.lengths >= prompt_length)
+    texts = [word[:prompt_length] for word in words.take(rows)]
+    beginnings = list(dict.fromkeys(texts))
+    if beginnings:
+        prompts = language.label(beginnings)
+        completions, _ = oracle(language, prompts, max_new_symbols=max_length - prompt_length)
+        shortest = dict(zip(beginnings, completions.lengths.tolist(), strict=True))
+        asked_for[rows] = words.lengths[rows] == [prompt_length + shortest[text] for text in texts]
+    return asked_for
+
+
+def fingerprints(words: WordBatch) -> Fingerprints:
+    """(N,) uint64: a hash of each word that depends on its symbols alone (FNV-1a, then a finalizer)."""
+    value = np.full(len(words), 0xCBF29CE484222325, dtype=np.uint64)
     prime = np.uint64(0x100000001B3)
     for place, codes in enumerate(np.ascontiguousarray(words.codes.T)):
         value = np.where(place < words.lengths, (value ^ codes) * prime, value)
     value ^= value >> np.uint64(33)
     value *= np.uint64(0xFF51AFD7ED558CCD)
-    value ^= value >> np.uint64(33)
-    return (value >> np.uint64(11)) / float(1 << 53)
+    return value ^ (value >> np.uint64(33))

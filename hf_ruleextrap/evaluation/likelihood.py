@@ -28,14 +28,18 @@ class Likelihood:
         loss: mean cross-entropy in nats.
         accuracy: share of tokens that were the model's most likely ones.
         tokens: how many were predicted.
-        floor: the loss of the distribution that the words are drawn from, on the same words and tokens; None where it
-            is not known. (A model can be below it on words that it was trained on.)
+        floor: the entropy per token of the distribution that the words are drawn from: of a word, over the mean number
+            of tokens. No predictor's expected loss is below it; None where it is not known. On a finite draw a loss can
+            be, as far as the words drawn are likelier than most.
+        excess: the loss less that of the language's own distribution on the same words, which is free of that luck: an
+            estimate of the Kullback-Leibler divergence per token. None where the floor is.
     """
 
     loss: float
     accuracy: float
     tokens: int
     floor: float | None = None
+    excess: float | None = None
 
 
 def token_rows(words: WordBatch, language: Language, *, width: int | None = None) -> IntArray:

@@ -99,8 +99,8 @@ def complexity(language: Language, *, max_length: int = 64, horizon: int = 8) ->
 def entropy_rate(language: Language, max_length: int) -> tuple[float | None, float | None, float | None]:
     """The entropy of a word that the sampler draws over its mean length, in nats per symbol, with a 95 % interval.
 
-    Exact for the default sampler (uniform lengths, then uniform words). A sampler of a language's own is asked for
-    20,000 words with their log-probabilities (seed 0); the interval is that of a ratio of means (delta method).
+    Exact where `Language.entropy` is. Else 20,000 words are drawn with their log-probabilities (seed 0), and the
+    interval is that of a ratio of means (delta method).
 
     Returns:
         The rate and both ends, each None where the sampler does not know its probabilities or has no such words.
@@ -111,18 +111,17 @@ def entropy_rate(language: Language, max_length: int) -> tuple[float | None, flo
     (0.4159, True)
     """
     try:
-        if type(language).draw is Language.draw:
-            counts = language.word_counts(max_length)
-            log_words = counts.log(counts.lengths)
-            rate = float((np.log(len(counts.lengths)) + log_words.mean()) / counts.lengths.mean())
+        entropy = language.entropy(max_length)
+        if entropy is None:
+            return None, None, None
+        rate = entropy.nats / entropy.mean_length
+        if entropy.exact:
             return rate, rate, rate
         words = language.sample(_WORDS, max_length=max_length, rng=np.random.default_rng(0))
         logs = language.log_probability(words, max_length)
     except RuleExtrapError:
         return None, None, None
-    if logs is None:
-        return None, None, None
-    rate = float(-logs.sum() / words.lengths.sum())
+    assert logs is not None
     error = float(np.std(-logs - rate * words.lengths) / words.lengths.mean() / np.sqrt(len(words)))
     return rate, rate - _Z * error, rate + _Z * error
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from .entropy import Entropy, uniform_entropy
 from .language import Language
 from .machine import State
 from .rules import Rule, combinator
@@ -109,6 +110,11 @@ class Marked(Language):
             order = np.maximum(lengths[:, None] - 1 - order, 0)
         word, again = (WordBatch.from_codes(part, lengths) for part in (codes, np.take_along_axis(codes, order, 1)))
         return word.followed_by(WordBatch.from_strings([mark] * n)).followed_by(again)
+
+    def entropy(self, max_length: int) -> Entropy:
+        """Of the length of the copied word, and of each of its symbols."""
+        copied = np.arange((max_length - 1) // 2 + 1)
+        return uniform_entropy(2 * copied + 1, copied * np.log(len(self.alphabet) - 1))
 
     def parameter_values(self, words: WordBatch) -> dict[str, IntArray]:
         """Half of what is left without the mark."""

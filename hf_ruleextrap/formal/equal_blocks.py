@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .entropy import Entropy, uniform_entropy
 from .language import Language
 from .machine import State
 from .sampling import blocks
@@ -32,6 +33,11 @@ class EqualBlocks(Language):
         """The exponent is uniform."""
         exponent = rng.integers(1, max_length // len(self.alphabet), size=n, endpoint=True)
         return blocks(*((symbol, exponent) for symbol in self.alphabet))
+
+    def entropy(self, max_length: int) -> Entropy:
+        """Of the exponent."""
+        lengths = len(self.alphabet) * np.arange(1, max_length // len(self.alphabet) + 1)
+        return uniform_entropy(lengths, np.zeros(len(lengths)))
 
     def parameter_values(self, words: WordBatch) -> dict[str, IntArray]:
         """The length over the number of symbols."""

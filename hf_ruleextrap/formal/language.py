@@ -14,6 +14,7 @@ from hf_ruleextrap.costs import MOST_BYTES, MOST_SECONDS, check_cost
 from hf_ruleextrap.errors import RuleExtrapError, check_integer
 
 from .counting import WordCounts
+from .entropy import Entropy, uniform_entropy
 from .graph import explore, shortest_length
 from .machine import ask
 from .prompts import Kind, PromptSet
@@ -21,6 +22,8 @@ from .rules import Conjunction, Rule
 from .words import BoolArray, FloatArray, IntArray, WordBatch, Words, pieces, symbol_codes
 
 _MOST_PROMPTS = 1 << 20
+_DRAWN = 20_000
+"""Words from which an entropy is estimated."""
 
 _LENGTH_OF_GROWTH, _LEAST_GROWTH = 12, 1.4
 """From this length on the number of prefixes is projected, where each place multiplies it by more than the second."""
@@ -40,8 +43,8 @@ class Language(Conjunction):
 
     A subclass states the class attributes. It overrides ``alive`` where a prefix that leaves each rule viable need not
     leave all of them viable together, ``candidates`` where the prompts are not all strings of a length, and ``draw``
-    with ``log_probability`` where it has a distribution of its own. A language is also a machine, its rules running
-    side by side.
+    with ``log_probability`` and ``entropy`` where it has a distribution of its own. A language is also a machine, its
+    rules running side by side.
 
     Attributes:
         name: identifier, e.g. ``"anbn"``.
@@ -122,6 +125,33 @@ class Language(Conjunction):
         """
         counts = self.word_counts(max_length)
         return np.asarray(-np.log(len(counts.lengths)) - counts.log(words.lengths))
+
+    def entropy(self, max_length: int) -> Entropy | None:
+        """The entropy of `draw`, in nats a word.
+
+        Exact for the default sampler. A language with a sampler of its own overrides it, where the entropy has a closed
+        form; else it is the mean over 20,000 drawn words (seed 0).
+
+        Args:
+            max_length: as in `draw`.
+
+        Returns:
+            The entropy; None where the sampler does not know its probabilities.
+
+        Raises:
+            RuleExtrapError: as `draw`.
+
+        >>> from hf_ruleextrap.languages import get_language
+        >>> entropy = get_language("ban").entropy(16)
+        >>> round(entropy.per_token, 4), entropy.mean_length, entropy.exact
+        (0.6779, 8.5, True)
+        """
+        if type(self).draw is Language.draw:
+            counts = self.word_counts(max_length)
+            return uniform_entropy(counts.lengths, counts.log(counts.lengths))
+        words = self.sample(_DRAWN, max_length=max_length, rng=np.random.default_rng(0))
+        logs = self.log_probability(words, max_length)
+        return None if logs is None else Entropy(float(-logs.mean()), float(words.lengths.mean()), exact=False)
 
     def word_counts(self, max_length: int) -> WordCounts:
         """How many words have each length up to a limit; computed once.

@@ -26,10 +26,10 @@ MAX_LENGTH = 256
 
 _TRAIN, _HELD_OUT = 15_000, 1_500
 _HOW = {
-    True: "It has one word of a length at most, so lengths are held out: a random tenth of them for validation and "
-    "another for test, never the shortest or the longest.",
-    False: "Which split a word belongs to is decided by a hash of the word and the seed; a word that is "
-    "drawn more often than once in 200 times is trained on.",
+    True: "It has one word of each length at most, so each split holds all of them.",
+    False: "Validation and test are drawn from the language's own distribution. Their words are left out of train, "
+    "except words that are drawn often (all words left out have a probability of at most 0.1 together) and words that "
+    "an ID prompt of the `prompts` configuration asks for.",
 }
 
 
@@ -111,6 +111,7 @@ def write_dataset(
                     size=train_size,
                     max_length=max_length,
                     seed=seed,
+                    held_out=default.held_out,
                     columns=word_columns,
                     shard_words=shard_words,
                 )
@@ -132,6 +133,7 @@ def write_dataset(
         contents=contents,
         max_length=max_length,
         held_out=_HOW[language.few_words],
+        entropy=language.entropy(max_length),
         columns=language.parameters,
         paper_overlap=overlap(authors) if "paper" in tables else None,
         prompt_length=language.prompt_length,
@@ -181,7 +183,7 @@ def _words(language: Language, splits: Splits) -> dict[str, tuple[dict[str, Any]
     return {
         name: (
             word_columns(language, getattr(splits, name)),
-            what if splits.disjoint else f"{what}, drawn like the others",
+            what,
         )
         for name, what in (("train", "to train on"), ("validation", "to choose by"), ("test", "to measure on"))
     }

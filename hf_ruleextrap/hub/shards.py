@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_ruleextrap import __version__
-from hf_ruleextrap.data import draw_train_words
+from hf_ruleextrap.data import Fingerprints, draw_train_words
 from hf_ruleextrap.formal import Language, WordBatch
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def write_shards(
     size: int,
     max_length: int,
     seed: int,
+    held_out: Fingerprints,
     columns: Callable[[Language, WordBatch], dict[str, Any]],
     shard_words: int = SHARD_WORDS,
 ) -> list[Path]:
@@ -43,7 +45,8 @@ def write_shards(
         folder: where the shards go. Shards of a draw with other arguments are replaced.
         size: words in all.
         max_length: most symbols in a word.
-        seed: of the draw, and of the split that it must not leave.
+        seed: of the draw.
+        held_out: words that are not drawn (`Splits.held_out`).
         columns: of a batch of words.
         shard_words: words in a shard; the last may have fewer.
 
@@ -59,14 +62,15 @@ def write_shards(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     count = -(-size // shard_words)
+    left_out = hashlib.sha256(held_out.tobytes()).hexdigest()[:16]
     paths = [folder / f"train-{shard:05}-of-{count:05}.parquet" for shard in range(count)]
     with tqdm(total=size, unit="word", unit_scale=True, desc=f"{language.name}: train") as bar:
         for shard, path in enumerate(paths):
             rows = min(shard_words, size - shard * shard_words)
-            note = f"{__version__} {language.name} {max_length} {seed} {shard} {shard_words} {rows}"
+            note = f"{__version__} {language.name} {max_length} {seed} {left_out} {shard} {shard_words} {rows}"
             if _note_of(path) != note:
                 rng = np.random.default_rng([seed, shard])
-                words = draw_train_words(language, rows, max_length=max_length, seed=seed, rng=rng)
+                words = draw_train_words(language, rows, max_length=max_length, held_out=held_out, rng=rng)
                 write_table(columns(language, words), path, note=note)
             bar.update(rows)
     return paths

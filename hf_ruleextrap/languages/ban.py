@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from math import lgamma
+from math import comb, lgamma, log
 
 import numpy as np
 
+from hf_ruleextrap.formal.entropy import Entropy, uniform_entropy
 from hf_ruleextrap.formal.language import Language
 from hf_ruleextrap.formal.rules import even_count, starts_with
 from hf_ruleextrap.formal.sampling import blocks, shuffled
@@ -59,3 +60,9 @@ class BAN(Language):
     def parameter_values(self, words: WordBatch) -> dict[str, IntArray]:
         """Half the number of a."""
         return {"m": (words.codes == ord("a")).sum(axis=1) // 2}
+
+    def entropy(self, max_length: int) -> Entropy:
+        """Of the length, of k for that length, and of the places for 2k a among l - 1, all alike."""
+        lengths = np.arange(1, max_length + 1)
+        places = [[log(comb(n - 1, 2 * k)) for k in range((n - 1) // 2 + 1)] for n in lengths.tolist()]
+        return uniform_entropy(lengths, np.array([log(len(of_length)) + np.mean(of_length) for of_length in places]))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from hf_ruleextrap.formal.entropy import Entropy, uniform_entropy
 from hf_ruleextrap.formal.language import Language
 from hf_ruleextrap.formal.rules import even_count, ordered
 from hf_ruleextrap.formal.sampling import blocks
@@ -58,6 +59,11 @@ class BBaN(Language):
     def log_probability(self, words: WordBatch, max_length: int) -> FloatArray:
         """One over the number of lengths, times one over the number of k for that length."""
         return np.asarray(-np.log(max_length) - np.log((words.lengths - 1) // 2 + 1))
+
+    def entropy(self, max_length: int) -> Entropy:
+        """Of the length, and of k for that length."""
+        lengths = np.arange(1, max_length + 1)
+        return uniform_entropy(lengths, np.log((lengths - 1) // 2 + 1))
 
     def candidates(self, length: int, rng: np.random.Generator) -> list[str]:
         """Both families, each prompt once; ``paper`` draws 128 of each."""

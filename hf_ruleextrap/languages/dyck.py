@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hf_ruleextrap.formal.brackets import balanced, nested
+from hf_ruleextrap.formal.entropy import Entropy, bracket_entropies, uniform_entropy
 from hf_ruleextrap.formal.language import Language
 from hf_ruleextrap.formal.sampling import bracket_depth, bracket_log_probability, bracket_words
 from hf_ruleextrap.formal.words import FloatArray, IntArray, WordBatch
@@ -51,6 +52,13 @@ class Dyck(Language):
     def log_probability(self, words: WordBatch, max_length: int) -> FloatArray:
         """The product of the choices that lead to the word."""
         return bracket_log_probability(self, words, max_length, prime=self.paper)
+
+    def entropy(self, max_length: int) -> Entropy | None:
+        """Of the length, and of each symbol after those before it; where words are prime, from drawn words."""
+        if self.paper:
+            return super().entropy(max_length)
+        lengths = np.arange(2, max_length + 1, 2)
+        return uniform_entropy(lengths, bracket_entropies(max_length, kinds=2, interleaved=False))
 
     def candidates(self, length: int, rng: np.random.Generator) -> list[str]:
         """A prefix and a word."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hf_ruleextrap.formal.brackets import balanced
+from hf_ruleextrap.formal.entropy import Entropy, bracket_entropies, uniform_entropy
 from hf_ruleextrap.formal.language import Language
 from hf_ruleextrap.formal.sampling import bracket_log_probability, bracket_words
 from hf_ruleextrap.formal.words import FloatArray, WordBatch
@@ -45,3 +46,8 @@ class Shuffle3(Language):
     def log_probability(self, words: WordBatch, max_length: int) -> FloatArray:
         """The product of the choices that lead to the word."""
         return bracket_log_probability(self, words, max_length)
+
+    def entropy(self, max_length: int) -> Entropy:
+        """Of the length, and of each symbol after those before it."""
+        lengths = np.arange(2, max_length + 1, 2)
+        return uniform_entropy(lengths, bracket_entropies(max_length, kinds=3, interleaved=True))

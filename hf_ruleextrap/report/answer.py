@@ -138,10 +138,10 @@ def _correlations(analysis: Analysis) -> Table:
         lines.append(Line("ours" if first else "", [Cell(text) for text in texts]))
     caption = (
         "Spearman's rank correlation with the rate at which every open rule holds on OOD prompts: of the level, over "
-        "languages (n), with the mean rate; of the test loss above the data's entropy and of the language's "
-        "complexity, over runs (n). Intervals (95 %) and p are of each correlation by itself, from permutations of "
-        "the languages and of the models, in which seeds are replicates. Corrected p: Holm's correction for all "
-        "correlations in this table. A dash: too few languages or models for an interval."
+        "languages (n), with the mean rate; of the test loss above the entropy of the language's distribution and of "
+        "the language's complexity, over runs (n). Intervals (95 %) and p are of each correlation by itself, from "
+        "permutations of the languages and of the models, in which seeds are replicates. Corrected p: Holm's "
+        "correction for all correlations in this table. A dash: too few languages or models for an interval."
     )
     headings = ["against", "of", "n", "correlation", "95 % interval", "p", "corrected p"]
     return Table("correlations", "What goes with the rate", caption, headings, lines, text_columns=2)

@@ -134,7 +134,7 @@ def authors(rows: Sequence[Row], folder: Path) -> Picture | str:
 
 
 def loss(analysis: Analysis, folder: Path) -> Picture | str:
-    """All runs: test loss above the data's entropy against the headline rate; pooled, and a panel a language."""
+    """All runs: test loss above the entropy against the headline rate; pooled, and a panel for each language."""
     found = analysis.points
     if not found:
         return "No figure of loss against rate: no run of a corrected recipe has both."

@@ -62,7 +62,7 @@ SOURCES = {
     "always-stop": "stop at once",
     "trigram": "trigram of the training words",
     "oracle": "ceiling",
-    "floor": "entropy of the data",
+    "floor": "entropy per token of the language's distribution",
 }
 """Where a row's numbers are from, and what the tables call it. Another source calls itself what it likes."""
 

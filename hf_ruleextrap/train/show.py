@@ -17,7 +17,7 @@ def show(results: Results) -> None:
         + (f" ({fitted})" if fitted else "")
         + f" · seed {recipe.seed} · {training.steps} steps in {results.timing.train_seconds:.0f} s"
     )
-    floor = "" if results.test.floor is None else f" (the data's own entropy: {results.test.floor:.4f})"
+    floor = "" if results.test.floor is None else f" (entropy of the language's distribution: {results.test.floor:.4f})"
     print(
         f"loss per token: validation {results.validation.loss:.4f} (step {training.best_step}), "
         f"test {results.test.loss:.4f}{floor}; next-token accuracy {results.test.accuracy:.3f}"

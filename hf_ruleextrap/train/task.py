@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from hf_ruleextrap.evaluation import Evaluation, Evaluator
 from hf_ruleextrap.evaluation.likelihood import Likelihood, likelihood, token_rows
 from hf_ruleextrap.evaluation.mass import check_size, exact_mass
 from hf_ruleextrap.formal import Language, WordBatch
+from hf_ruleextrap.formal.entropy import Entropy
 from hf_ruleextrap.formal.words import IntArray
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.tokenization import build_tokenizer
@@ -99,9 +101,18 @@ class Task:
             monitored = self.recipe.validate_on_padding if split == "validation" else None
             padded = self.recipe.loss_on_padding if monitored is None else monitored
         words: WordBatch = getattr(self.splits, split)
-        found = likelihood(model, self.rows(split, full=padded or looks_ahead(model)), count_padding=padded)
-        known = self.language.log_probability(words, self.recipe.max_length)
-        return found if known is None else replace(found, floor=float(-known.sum() / found.tokens))
+        measured = likelihood(model, self.rows(split, full=padded or looks_ahead(model)), count_padding=padded)
+        logs = self.language.log_probability(words, self.recipe.max_length)
+        if self._entropy is None or logs is None:
+            return measured
+        # A padded row has as many targets whatever its word.
+        floor = self._entropy.nats / (self.recipe.max_length + 1) if padded else self._entropy.per_token
+        return replace(measured, floor=floor, excess=measured.loss + float(logs.sum() / measured.tokens))
+
+    @cached_property
+    def _entropy(self) -> Entropy | None:
+        """The entropy of the words that validation and test are drawn from."""
+        return self.language.entropy(self.recipe.max_length)
 
     def masses(self, model: PreTrainedModel) -> dict[str, float]:
         """The exact cell masses, where the recipe asks for them."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import evaluate
 import jinja2
+import numpy as np
 import pytest
 import yaml
 from datasets import load_dataset
@@ -23,6 +24,7 @@ from transformers import AutoModelForCausalLM
 
 from hf_ruleextrap import get_language, list_languages
 from hf_ruleextrap.cli import main
+from hf_ruleextrap.data import Splits, build_splits, fingerprints
 from hf_ruleextrap.formal import WordBatch
 from hf_ruleextrap.hub.cards import render
 from hf_ruleextrap.hub.checkpoint import write_checkpoint
@@ -53,9 +55,9 @@ def test_every_configuration_loads_and_is_what_it_says(
     language = get_language(name)
     default, paper = load_dataset(f"ruleextrap/{name}"), load_dataset(f"ruleextrap/{name}", "paper")
     assert set(default["train"].column_names) == {"text", "length", *language.parameters}
-    splits = [set(default[split]["text"][:]) for split in ("train", "validation", "test")]
-    assert all(splits)
-    assert sum(map(len, splits)) == len(set.union(*splits))
+    splits = build_splits(language, max_length=32, train_size=200, held_out_size=20, seed=0)
+    assert default["test"]["text"][:] == list(splits.test)
+    assert not np.isin(fingerprints(WordBatch.from_strings(default["train"]["text"][:])), splits.held_out).any()
     for data in (*default.values(), *paper.values()):
         assert language.contains(data["text"][:]).all()
         assert data["length"][:] == [len(text) for text in data["text"]]
@@ -271,10 +273,8 @@ def test_the_script_builds_what_it_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_the_share_of_words_in_both() -> None:
-    from hf_ruleextrap.data import Splits
-
     train, validation = WordBatch.from_strings(["ab", "aabb"]), WordBatch.from_strings(["ab", "ab", "aaabbb", "ab"])
-    assert overlap(Splits(train, validation, validation, disjoint=False)) == 0.75
+    assert overlap(Splits(train, validation, validation)) == 0.75
 
 
 @pytest.fixture

@@ -12,11 +12,14 @@ import tracemalloc
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from datasets import load_dataset
 
 from hf_ruleextrap import get_language
 from hf_ruleextrap.cli import main
+from hf_ruleextrap.data import build_splits, fingerprints
+from hf_ruleextrap.formal import WordBatch
 from hf_ruleextrap.hub import shards
 from hf_ruleextrap.hub.dataset import word_columns, write_dataset
 
@@ -44,7 +47,9 @@ def test_a_large_draw_is_one_data_set(whole: Path, monkeypatch: pytest.MonkeyPat
     train = data["train"]["text"][:]
     assert get_language("dyck").contains(train).all()
     assert len(set(train)) > 500, "shards repeat each other"
-    assert not set(train) & {*data["validation"]["text"][:], *data["test"]["text"][:]}
+    held_out = build_splits(get_language("dyck"), max_length=32, train_size=1, held_out_size=40, seed=0).held_out
+    assert len(held_out) > 40
+    assert not np.isin(fingerprints(WordBatch.from_strings(train)), held_out).any()
     streamed = load_dataset("ruleextrap/dyck", split="train", streaming=True)
     assert [row["text"] for row in streamed] == train
 
@@ -83,6 +88,13 @@ def test_another_draw_replaces_what_is_there(whole: Path, tmp_path: Path) -> Non
     assert contents(folder) == contents(whole)
 
 
+def test_shards_of_a_draw_that_held_out_other_words_are_replaced(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dyck"
+    write_dataset("dyck", folder, **{**SMALL, "held_out_size": 60})  # type: ignore[arg-type]
+    write_dataset("dyck", folder, **SMALL)  # type: ignore[arg-type]
+    assert contents(folder) == contents(whole)
+
+
 def test_memory_does_not_grow_with_the_draw(tmp_path: Path) -> None:
     def peak(size: int) -> int:
         tracemalloc.start()
@@ -92,6 +104,7 @@ def test_memory_does_not_grow_with_the_draw(tmp_path: Path) -> None:
             size=size,
             max_length=64,
             seed=0,
+            held_out=np.zeros(0, np.uint64),
             columns=word_columns,
             shard_words=2000,
         )

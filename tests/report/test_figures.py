@@ -36,7 +36,7 @@ class TestFigures:
             "No figure of OOD rate against length",
         ):
             assert reason in page
-        assert "entropy of the data" not in page
+        assert "entropy per token" not in page
 
     def test_a_study_of_authors_recipes_alone_is_shown(self, tmp_path: Path) -> None:
         write_report(Study([Run.of(results(paper=AUTHORS_WAY))]), tmp_path / "out")
