@@ -80,10 +80,12 @@ def knows_text(model: str, *, trust_remote_code: bool) -> bool:
     quiet()
     from transformers import AutoTokenizer
 
+    from hf_ruleextrap.completers.trust import may_run_code
     from hf_ruleextrap.tokenization import writes_text
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust_remote_code)
+        trusted = may_run_code(model, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trusted)
     except (OSError, ValueError):
         # What is wrong with it is said by whoever loads the model.
         return False

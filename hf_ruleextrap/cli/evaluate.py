@@ -200,7 +200,7 @@ def _encoder(name: str):  # type: ignore[no-untyped-def]  # a tokenizer's own me
     from hf_ruleextrap.completers.tokens import TextTokens
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise RuleExtrapError(f"no tokenizer can be loaded from {name!r}: {str(error).splitlines()[0]}") from None
     return TextTokens(tokenizer, name).plain

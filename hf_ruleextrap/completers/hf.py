@@ -15,6 +15,7 @@ from hf_ruleextrap.tokenization import writes_text
 from .base import Abilities, Answer, Backend, Request
 from .generation import generate
 from .tokens import TextTokens
+from .trust import may_run_code
 
 if TYPE_CHECKING:
     import torch
@@ -41,13 +42,14 @@ class HfCompleter:
 
         import hf_ruleextrap.models  # noqa: F401  # registers our architectures
 
-        name, trusted = backend.model, backend.trust_remote_code
+        name = backend.model
         on_gpu = torch.cuda.is_available()
         try:
+            trusted = may_run_code(name, trust_remote_code=backend.trust_remote_code)
             self.tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=trusted)
             # Half precision on a CPU is slow, and rounds more.
             model: Any = AutoModelForCausalLM.from_pretrained(
-                name, trust_remote_code=trusted, dtype="auto" if on_gpu else torch.float32
+                name, trust_remote_code=trusted, use_safetensors=True, dtype="auto" if on_gpu else torch.float32
             )
         # Settings of the wrong type raise whatever their checks raise.
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

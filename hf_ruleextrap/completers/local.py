@@ -15,6 +15,7 @@ from hf_ruleextrap.tokenization import BOS_ID, EOS_ID, PAD_ID, decode_completion
 
 from .base import Completions
 from .generation import generate
+from .trust import may_run_code
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -115,8 +116,10 @@ class LocalModel:
         use_kernels()
         name = str(path)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
-            model = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=trust_remote_code)
+            trusted = may_run_code(name, trust_remote_code=trust_remote_code)
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trusted)
+            # Other formats of weights are pickles.
+            model = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=trusted, use_safetensors=True)
         # Settings of the wrong type raise whatever their checks raise.
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
