@@ -14,8 +14,8 @@ from .common import Commands, add_checkpoint, add_json, add_paper, knows_text, p
 
 if TYPE_CHECKING:
     from hf_ruleextrap.completers import TextCompleter
-    from hf_ruleextrap.evaluation.llm import TextRun
     from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+    from hf_ruleextrap.evaluation.text import TextRun
     from hf_ruleextrap.formal import Language, WordBatch
 
 # The protocol's own flags; any of them asks for it.
@@ -119,7 +119,7 @@ def _run_protocol(arguments: argparse.Namespace) -> None:
     if not arguments.base_url or arguments.tokenizer:
         quiet()
     out = Path(arguments.out or f"evaluations/{safe_name(arguments.model)}-{safe_name(settings.language)}")
-    from hf_ruleextrap.evaluation.llm import TextRun
+    from hf_ruleextrap.evaluation.text import TextRun
 
     encode = _encoder(arguments.tokenizer) if arguments.tokenizer else None
     work = TextRun(
@@ -136,8 +136,8 @@ def _run_protocol(arguments: argparse.Namespace) -> None:
 def _ask(work: TextRun, arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from hf_ruleextrap.evaluation.llm.table import show
     from hf_ruleextrap.evaluation.protocol import PROTOCOL_VERSION
+    from hf_ruleextrap.evaluation.text.table import show
 
     estimate = work.estimate()
     print(f"by protocol v{PROTOCOL_VERSION}: {estimate}; answers in {work.out}", file=sys.stderr)

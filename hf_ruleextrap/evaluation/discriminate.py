@@ -17,9 +17,9 @@ from hf_ruleextrap.formal.words import FloatArray
 from hf_ruleextrap.tokenization import BOS_ID, EOS_ID, vocabulary
 
 from .likelihood import word_log_probability
-from .llm.references import NGRAMS
-from .llm.verdict import judge
 from .protocol import ProtocolSettings, check_single_tokens, context_text, context_words, spelled
+from .text.references import NGRAMS
+from .text.verdict import judge
 
 CHANCE = 0.5
 """Whoever does not tell the two words apart; a tie counts one half."""

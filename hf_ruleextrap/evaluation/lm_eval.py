@@ -17,8 +17,8 @@ from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.formal import WordBatch
 from hf_ruleextrap.languages import get_language
 
-from .llm.prompted import read_answer
 from .protocol import ProtocolSettings, rendered
+from .text.prompted import read_answer
 
 if TYPE_CHECKING:
     from datasets import Dataset

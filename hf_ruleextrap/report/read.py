@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.llm import read_evaluations
+from hf_ruleextrap.evaluation.text import read_evaluations
 from hf_ruleextrap.train.results import SCHEMA_VERSION, Results
 
 from .record import Run

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hf_ruleextrap.evaluation.llm import TextEvaluation
-from hf_ruleextrap.evaluation.llm.results import columns_of
+from hf_ruleextrap.evaluation.text import TextEvaluation
+from hf_ruleextrap.evaluation.text.results import columns_of
 
 from .rows import Row
 
@@ -14,7 +14,7 @@ def text_rows(evaluations: Sequence[TextEvaluation]) -> list[Row]:
     """For each evaluation its main condition, greedy, over all prompts; and what needs no model, on the same prompts.
 
     Args:
-        evaluations: of `hf_ruleextrap.evaluation.llm.read_evaluations`.
+        evaluations: of `hf_ruleextrap.evaluation.text.read_evaluations`.
     """
     return [row for evaluation in evaluations for row in _rows_of(evaluation)]
 

@@ -18,8 +18,8 @@ from hf_ruleextrap import build_model
 from hf_ruleextrap.completers import Answer, Backend, LocalModel, text_completer
 from hf_ruleextrap.completers.generation import generate
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.llm import requests_of
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+from hf_ruleextrap.evaluation.text import requests_of
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.tokenization import build_tokenizer
 

@@ -12,8 +12,8 @@ import torch
 from hf_ruleextrap.completers import Backend, Request, Turn, text_completer
 from hf_ruleextrap.completers.hf import HfCompleter
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.llm import TextRun, requests_of
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+from hf_ruleextrap.evaluation.text import TextRun, requests_of
 
 SETTINGS = ProtocolSettings("anbn", shots=6, limit=12, samples=3)
 

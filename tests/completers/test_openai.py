@@ -19,8 +19,8 @@ from llm_server import Handler, Script, Server, answer_to, serving, well
 
 from hf_ruleextrap.completers import Answer, Backend, Request, Turn, text_completer
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.llm import TextEvaluation, TextRun
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+from hf_ruleextrap.evaluation.text import TextEvaluation, TextRun
 
 KEY = "sk-a-secret-that-nobody-may-see-1234567890"
 
@@ -107,7 +107,7 @@ def test_each_fault_is_retried_within_bounds_or_has_its_status(name: str, tmp_pa
     assert len(server.asked) == requests
     # All are failures of the headline, none is dropped, and the table says how many.
     assert evaluation.main.greedy.report.headline.n == 3
-    from hf_ruleextrap.evaluation.llm.table import statuses_table
+    from hf_ruleextrap.evaluation.text.table import statuses_table
 
     assert {row[0]: int(row[1]) for row in statuses_table(evaluation)[1]} == statuses
 

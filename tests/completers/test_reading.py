@@ -16,8 +16,8 @@ from llm_server import Handler, serving
 from hf_ruleextrap.completers import Answer, Backend, reading, text_completer
 from hf_ruleextrap.completers.http import Failure
 from hf_ruleextrap.completers.reading import REASONS, read_response
-from hf_ruleextrap.evaluation.llm import TextEvaluation, TextRun
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+from hf_ruleextrap.evaluation.text import TextEvaluation, TextRun
 
 
 def chat_response(content: Any, reason: Any = "stop", **message: Any) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from llm_server import serving
 
 from hf_ruleextrap.completers import BACKENDS, Answer, Backend, Request, TextCompleter, text_completer
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.llm import requests_of
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+from hf_ruleextrap.evaluation.text import requests_of
 
 OWN = '''
 from hf_ruleextrap.completers import Abilities, Answer

@@ -14,8 +14,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from hf_ruleextrap.completers import Answer, Backend, Request, Turn, text_completer
 from hf_ruleextrap.completers.tokens import TextTokens
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.llm import TextRun
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings, check_single_tokens
+from hf_ruleextrap.evaluation.text import TextRun
 
 TEXT = "a a b b\na b\na a"
 REQUESTS = [Request(TEXT, 6, 0.0, 0, 0, "\n"), Request("b a", 6, 1.0, 1, 5, "\n")]

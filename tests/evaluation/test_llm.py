@@ -20,7 +20,8 @@ from hf_ruleextrap import formal
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.completers import Backend, Request, text_completer
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.llm import (
+from hf_ruleextrap.evaluation.protocol import ProtocolSettings, context_words
+from hf_ruleextrap.evaluation.text import (
     AnswerCache,
     Difference,
     TextEvaluation,
@@ -31,9 +32,8 @@ from hf_ruleextrap.evaluation.llm import (
     requests_of,
     success,
 )
-from hf_ruleextrap.evaluation.llm.references import FromContext, references
-from hf_ruleextrap.evaluation.llm.table import conditions_table, rates_table, verdicts
-from hf_ruleextrap.evaluation.protocol import ProtocolSettings, context_words
+from hf_ruleextrap.evaluation.text.references import FromContext, references
+from hf_ruleextrap.evaluation.text.table import conditions_table, rates_table, verdicts
 from hf_ruleextrap.formal import WordBatch
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.report import read_study, write_report

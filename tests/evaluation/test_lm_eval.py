@@ -19,9 +19,9 @@ from hf_ruleextrap.completers import Backend, text_completer
 from hf_ruleextrap.completers.base import Answer
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import lm_eval as ours
-from hf_ruleextrap.evaluation.llm import AnswerCache, Prompted
-from hf_ruleextrap.evaluation.llm.prompted import read_answer
 from hf_ruleextrap.evaluation.protocol import PROTOCOL_VERSION, ProtocolSettings, rendered
+from hf_ruleextrap.evaluation.text import AnswerCache, Prompted
+from hf_ruleextrap.evaluation.text.prompted import read_answer
 from hf_ruleextrap.formal import WordBatch
 from hf_ruleextrap.languages import list_languages
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from hf_ruleextrap.completers import Backend, text_completer
-from hf_ruleextrap.evaluation.llm import TextEvaluation, TextRun
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+from hf_ruleextrap.evaluation.text import TextEvaluation, TextRun
 
 pytestmark = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("fastapi", "uvicorn"))),

@@ -7,8 +7,8 @@ from pathlib import Path
 from llm_server import serving
 
 from hf_ruleextrap.completers import Backend, text_completer
-from hf_ruleextrap.evaluation.llm import TextRun
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+from hf_ruleextrap.evaluation.text import TextRun
 from hf_ruleextrap.report import read_study, write_report
 
 
