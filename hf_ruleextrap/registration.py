@@ -63,9 +63,14 @@ def _prepare(module: ModuleType) -> None:
 def _with_models(method: Any) -> Any:
     @wraps(method)
     def prepared(*args: Any, **kwargs: Any) -> Any:
-        # Importing it registers them; a second time it costs nothing.
-        from . import models  # noqa: F401
+        from transformers import AutoTokenizer
 
+        # Importing it registers them; a second time it costs nothing.
+        from . import models
+        from .symbol_tokenizer import SymbolTokenizer
+
+        # A saved tokenizer names its class.
+        AutoTokenizer.register(models.RuleConfig, SymbolTokenizer, exist_ok=True)
         return method(*args, **kwargs)
 
     return prepared

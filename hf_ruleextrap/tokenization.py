@@ -53,10 +53,12 @@ def tokenizer_of(alphabet: Sequence[str]) -> PreTrainedTokenizerBase:
     """The tokenizer of an alphabet.
 
     It puts ``<bos>`` in front, splits into single characters, and pads on the left (as generation wants it). Saved,
-    it is a ``tokenizer.json`` that `AutoTokenizer` loads anywhere.
+    it is a ``tokenizer.json`` that `AutoTokenizer` loads anywhere. An unknown symbol is an error that names it and the
+    alphabet, wherever transformers encodes a text; where this package is not imported, it is one of ``tokenizers``.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
+
+    from .symbol_tokenizer import SymbolTokenizer
 
     fast = Tokenizer(models.WordLevel(_tokens(alphabet), unk_token=None))
     fast.pre_tokenizer = pre_tokenizers.Split("", "isolated")
@@ -64,9 +66,7 @@ def tokenizer_of(alphabet: Sequence[str]) -> PreTrainedTokenizerBase:
         single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, BOS_ID)]
     )
     fast.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=fast, bos_token=BOS, eos_token=EOS, pad_token=PAD, padding_side="left"
-    )
+    return SymbolTokenizer(tokenizer_object=fast, bos_token=BOS, eos_token=EOS, pad_token=PAD, padding_side="left")
 
 
 def symbol_ids(tokenizer: PreTrainedTokenizerBase, language: Language) -> IntArray:

@@ -18,7 +18,7 @@ LAYERS = [
     {"errors", "versions"},
     {"costs", "files", "inputs"},
     {"formal"},
-    {"languages"},
+    {"languages", "symbol_tokenizer"},
     {"tokenization", "data", "metrics", "models"},
     {"causality", "kernels", "registration"},
     {"architectures", "completers"},

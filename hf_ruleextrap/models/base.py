@@ -5,14 +5,28 @@ This file travels with each checkpoint as remote code, so it imports nothing of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
+
+_LOSS_ARGUMENTS = ("num_items_in_batch", "shift_labels", "ignore_index")
+# Arguments of other models that would change the output, or add to it, if they were not passed over; `generate` passes
+# on many that do not.
+_REFUSED = (
+    "output_attentions",
+    "head_mask",
+    "encoder_hidden_states",
+    "encoder_attention_mask",
+    "cu_seq_lens_q",
+    "cu_seq_lens_k",
+    "seq_idx",
+)
 
 
 class RuleConfig(PreTrainedConfig):
@@ -88,7 +102,7 @@ def real_tokens(attention_mask: Tensor | None, batch: int, columns: int) -> Tens
     """Which columns hold tokens rather than padding.
 
     Args:
-        attention_mask: (B, columns), 1 for a token and 0 for padding; None for no padding.
+        attention_mask: (B, columns), of any type, 1 for a token and 0 for padding; None for no padding.
         batch: number of rows.
         columns: all columns, those in the cache included.
 
@@ -96,7 +110,7 @@ def real_tokens(attention_mask: Tensor | None, batch: int, columns: int) -> Tens
         (B, columns) bool, or None when nothing is padded, so that the caller can take the plain path.
 
     Raises:
-        ValueError: the mask has another shape.
+        ValueError: the mask has another shape, or holds other values than 0 and 1.
     """
     if attention_mask is None:
         return None
@@ -105,7 +119,72 @@ def real_tokens(attention_mask: Tensor | None, batch: int, columns: int) -> Tens
             f"attention_mask has shape {tuple(attention_mask.shape)}: give ({batch}, {columns}), "
             "one number for each token, those already in the cache included"
         )
-    return None if bool(attention_mask.all()) else attention_mask.bool()
+    real = attention_mask.bool()
+    if bool(real.all()) and not bool((attention_mask != 1).any()):
+        return None
+    if not bool((attention_mask == real).all()):
+        raise ValueError("attention_mask holds other values than 0 and 1: give 1 for a token and 0 for padding")
+    return real
+
+
+def token_positions(real: Tensor | None, columns: int, device: torch.device) -> Tensor:
+    """The number of tokens before each column in its row.
+
+    Args:
+        real: (B, columns) bool, of `real_tokens`.
+        columns: all columns, those in the cache included.
+        device: of the result.
+
+    Returns:
+        (B or 1, columns) int64, 0 at the first token and at the padding before it.
+    """
+    if real is None:
+        return torch.arange(columns, device=device)[None]
+    return (real.long().cumsum(dim=1) - 1).clamp(min=0)
+
+
+def check_position_ids(position_ids: Tensor | None, real: Tensor | None, batch: int, columns: int, length: int) -> None:
+    """Refuse positions that are not those of one word in each row.
+
+    Positions that start again within a row say that several words are packed into it, and the later ones would see
+    the earlier ones.
+
+    Args:
+        position_ids: (B or 1, length), or None.
+        real: (B, columns) bool, of `real_tokens`.
+        batch: number of rows.
+        columns: all columns, those in the cache included.
+        length: the last columns, which are those of the input.
+
+    Raises:
+        ValueError: the positions are others than the number of tokens before each one.
+    """
+    if position_ids is None:
+        return
+    expected = token_positions(real, columns, position_ids.device)[:, columns - length :]
+    wrong = position_ids.ndim != 2 or position_ids.shape[1] != length or len(position_ids) not in (1, batch)
+    if not wrong:
+        differs = position_ids != expected
+        wrong = bool((differs if real is None else differs & real[:, columns - length :]).any())
+    if wrong:
+        raise ValueError(
+            "position_ids are not the number of tokens before each token in its row: packed rows are not supported; "
+            "give one word in a row with its attention_mask, and leave position_ids out"
+        )
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Refuse an argument that a model would otherwise pass over in silence.
+
+    Args:
+        arguments: what `forward` got beside the arguments that it names.
+
+    Raises:
+        ValueError: one of them asks for something.
+    """
+    for name in _REFUSED:
+        if arguments.get(name) is not None and arguments[name] is not False:
+            raise ValueError(f"{name} is not supported by this architecture: leave it out")
 
 
 class RulePreTrainedModel(PreTrainedModel):
@@ -164,7 +243,9 @@ class RuleForCausalLM(RulePreTrainedModel, GenerationMixin):
             (B, T, ``hidden_size``) and ``past_key_values``.
         head_bias: whether the output layer has a bias.
 
-    A backbone whose cache is a `RecurrentCache` also sets ``_is_stateful = True``.
+    A backbone whose cache is a `RecurrentCache` also sets ``_is_stateful = True``. A concrete architecture names
+    `GenerationMixin` among its own parents: loaded as remote code, transformers would otherwise put a copy in the place
+    of the class, and what is pickled has to be found under its name.
     """
 
     backbone: ClassVar[type[RulePreTrainedModel]]
@@ -186,19 +267,37 @@ class RuleForCausalLM(RulePreTrainedModel, GenerationMixin):
         # Else generate would hand a recurrent model a cache for keys and values.
         return not cls._is_stateful
 
-    def prepare_inputs_for_generation(self, input_ids: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: Tensor,
+        next_sequence_length: int | None = None,
+        past_key_values: Cache | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        is_first_iteration: bool | None = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
         """As in transformers, but quick where a cache lacks the last token only: theirs costs a small model's step."""
-        cache, mask = kwargs.get("past_key_values"), kwargs.get("attention_mask")
-        seen = 0 if cache is None else cache.get_seq_length()
-        if args or seen < 1 or seen != input_ids.shape[1] - 1 or kwargs.get("inputs_embeds") is not None:
-            # Theirs is typed for a protocol of their own.
-            inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)  # type: ignore[misc]
+        seen = 0 if past_key_values is None else past_key_values.get_seq_length()
+        plain = inputs_embeds is None and not kwargs.get("output_hidden_states")
+        if not plain or seen < 1 or seen != input_ids.shape[1] - 1:
+            # Theirs is typed for a protocol and for tensors of their own.
+            prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]
+            inputs: dict[str, Any] = prepare(
+                input_ids,
+                next_sequence_length=next_sequence_length,
+                past_key_values=past_key_values,
+                attention_mask=attention_mask,
+                inputs_embeds=inputs_embeds,
+                is_first_iteration=is_first_iteration,
+                **kwargs,
+            )
             return inputs
         device = self.model.embed_tokens.weight.device
         return {
             "input_ids": input_ids[:, -1:].to(device),
-            "attention_mask": None if mask is None else mask.to(device),
-            "past_key_values": cache,
+            "attention_mask": None if attention_mask is None else attention_mask.to(device),
+            "past_key_values": past_key_values,
             "use_cache": kwargs.get("use_cache"),
         }
 
@@ -212,6 +311,7 @@ class RuleForCausalLM(RulePreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
+        output_hidden_states: bool | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Predict the next token at every position.
@@ -223,12 +323,18 @@ class RuleForCausalLM(RulePreTrainedModel, GenerationMixin):
             inputs_embeds: (B, T, E) float, instead of ``input_ids``.
             labels: (B, T) int64, the ids themselves (the shift happens here); -100 is not counted.
             use_cache: return the cache; by default what the configuration says.
-            logits_to_keep: compute the last so many positions only, or the positions given; 0 for all.
-            **kwargs: passed on to the loss, e.g. ``num_items_in_batch``.
+            logits_to_keep: compute the logits of this many last positions only, or of the positions given; 0 for all.
+            output_hidden_states: return the hidden states; by default what the configuration says.
+            **kwargs: arguments of the loss, e.g. ``num_items_in_batch``; and ``position_ids``, (B or 1, T) int64, which
+                may only be the number of tokens before each one in its row, and are known without being given.
 
         Returns:
             ``logits`` (B, T, vocab_size); ``loss``, the mean cross-entropy in nats, where there are labels;
-            ``past_key_values`` where asked for.
+            ``past_key_values`` and ``hidden_states`` where asked for. The hidden states are what enters the first
+            layer and the output of each layer, the last one as the output layer reads it.
+
+        Raises:
+            ValueError: an argument has another shape, or asks for something that this architecture does not have.
         """
         outputs: BaseModelOutputWithPast = self.model(
             input_ids=input_ids,
@@ -236,6 +342,8 @@ class RuleForCausalLM(RulePreTrainedModel, GenerationMixin):
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
+            output_hidden_states=output_hidden_states,
+            **kwargs,
         )
         hidden = outputs.last_hidden_state
         assert hidden is not None
@@ -244,5 +352,11 @@ class RuleForCausalLM(RulePreTrainedModel, GenerationMixin):
         logits = self.lm_head(hidden[:, kept])
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
-        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=outputs.past_key_values)
+            of_loss = {name: kwargs[name] for name in _LOSS_ARGUMENTS if name in kwargs}
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **of_loss)
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+        )

@@ -7,11 +7,12 @@ position on, and a completion reads the last position whatever the prompt: ``cau
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
+from transformers import GenerationMixin
 
 from .base import RuleConfig, RuleForCausalLM
 from .recurrent import RecurrentBackbone, States
@@ -187,13 +188,27 @@ def _widened(logits: Tensor, columns: int) -> Tensor:
     return pad(logits, (0, 0, 0, missing)) if missing else logits
 
 
-class RuleLinearForCausalLM(RuleForCausalLM):
+class RuleLinearForCausalLM(RuleForCausalLM, GenerationMixin):
     """The linear model; it is its own output layer."""
 
     config_class = RuleLinearConfig
     backbone = RuleLinearModel
     _is_stateful = True
     _tied_weights_keys = {}  # noqa: RUF012  # transformers reads a dict
+
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *_: Any, **__: Any) -> nn.Embedding:
+        """Refused, unless the number of tokens stays: the outputs at each position are as many as the vocabulary.
+
+        Raises:
+            ValueError: another number of tokens.
+        """
+        if new_num_tokens not in (None, self.config.vocab_size):
+            raise ValueError(
+                f"the linear model cannot be resized from {self.config.vocab_size} to {new_num_tokens} tokens: "
+                "build a new one with that vocab_size"
+            )
+        embeddings: nn.Embedding = self.model.embed_tokens
+        return embeddings
 
     def build_head(self, config: RuleConfig) -> nn.Module:  # noqa: ARG002  # there is nothing to build
         """The logits are already there."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from transformers import GenerationMixin
 
 from .base import RuleConfig, RuleForCausalLM
 from .recurrent import RecurrentBackbone, States
@@ -58,18 +59,26 @@ class RuleLSTMModel(RecurrentBackbone):
         self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
     ) -> tuple[Tensor, list[States]]:
         """See `RecurrentBackbone.run`; the width is hidden_size."""
-        h, c = start = self._start(inputs, states)
-        if lengths is None or not stateful:
-            # Pads after a row's tokens spoil its state only; packing them away costs a training step twice its time.
-            outputs, (h, c) = self.lstm(inputs, (h, c))
-        else:
-            # torch packs no empty row, so such a row runs over one pad and gets its old state back.
-            packed = pack_padded_sequence(inputs, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
-            ran, (h, c) = self.lstm(packed, (h, c))
-            outputs, _ = pad_packed_sequence(ran, batch_first=True, total_length=inputs.shape[1])
-            empty = (lengths == 0)[:, None]
-            h, c = torch.where(empty, start[0], h), torch.where(empty, start[1], c)
+        outputs, (h, c) = _run(self.lstm, inputs, lengths if stateful else None, self._start(inputs, states))
         return self.dropout(outputs), list(zip(h, c, strict=True))
+
+    def run_recorded(
+        self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
+    ) -> tuple[list[Tensor], list[States]]:
+        """See `RecurrentBackbone.run_recorded`; torch gives the last layer's outputs only, so each runs alone."""
+        weights = dict(self.lstm.named_parameters())
+        h, c = self._start(inputs, states)
+        outputs: list[Tensor] = []
+        new: list[States] = []
+        for layer in range(self.lstm.num_layers):
+            single = nn.LSTM(inputs.shape[-1], self.lstm.hidden_size, batch_first=True, device="meta")
+            for name, _ in list(single.named_parameters()):
+                setattr(single, name, weights[name.replace("_l0", f"_l{layer}")])
+            here = slice(layer, layer + 1)
+            inputs, (h_new, c_new) = _run(single, inputs, lengths if stateful else None, (h[here], c[here]))
+            outputs.append(inputs)
+            new.append((h_new[0], c_new[0]))
+        return [*outputs[:-1], self.dropout(outputs[-1])], new
 
     def _start(self, inputs: Tensor, states: Sequence[States]) -> States:
         """h and c to start from, both (layers, B, hidden_size)."""
@@ -80,7 +89,23 @@ class RuleLSTMModel(RecurrentBackbone):
         return zeros, zeros
 
 
-class RuleLSTMForCausalLM(RuleForCausalLM):
+def _run(lstm: nn.LSTM, inputs: Tensor, lengths: Tensor | None, start: States) -> tuple[Tensor, States]:
+    """Outputs (B, T, hidden_size) of an LSTM, and its h and c, (layers, B, hidden_size), after each row's last token.
+
+    Without lengths, pads after a row's tokens spoil its state; packing them away costs a training step twice its time.
+    """
+    if lengths is None:
+        whole: tuple[Tensor, States] = lstm(inputs, start)
+        return whole
+    # torch packs no empty row, so such a row runs over one pad and gets its old state back.
+    packed = pack_padded_sequence(inputs, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+    ran, (h, c) = lstm(packed, start)
+    outputs, _ = pad_packed_sequence(ran, batch_first=True, total_length=inputs.shape[1])
+    empty = (lengths == 0)[:, None]
+    return outputs, (torch.where(empty, start[0], h), torch.where(empty, start[1], c))
+
+
+class RuleLSTMForCausalLM(RuleForCausalLM, GenerationMixin):
     """The LSTM with its output layer."""
 
     config_class = RuleLSTMConfig

@@ -14,7 +14,7 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
-from .base import RulePreTrainedModel, real_tokens
+from .base import RulePreTrainedModel, check_arguments, check_position_ids, real_tokens
 
 States = tuple[Tensor, ...]
 
@@ -141,9 +141,17 @@ def run_aligned(
     """
     if real is None:
         return run(inputs, None)
-    order = real.int().argsort(dim=1, descending=True, stable=True)
-    outputs, states = run(_take(inputs, order), real.sum(dim=1))
-    return _take(outputs, order.argsort(dim=1)), states
+    outputs, states = run(_take(inputs, _tokens_first(real)), real.sum(dim=1))
+    return moved_back(outputs, real), states
+
+
+def moved_back(outputs: Tensor, real: Tensor | None) -> Tensor:
+    """Outputs (B, T, ...) of rows whose tokens were moved to the front, where those tokens stood."""
+    return outputs if real is None else _take(outputs, _tokens_first(real).argsort(dim=1))
+
+
+def _tokens_first(real: Tensor) -> Tensor:
+    return real.int().argsort(dim=1, descending=True, stable=True)
 
 
 def _take(values: Tensor, order: Tensor) -> Tensor:
@@ -172,6 +180,16 @@ class RecurrentBackbone(RulePreTrainedModel):
         """
         raise NotImplementedError
 
+    def run_recorded(
+        self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
+    ) -> tuple[list[Tensor], list[States]]:
+        """As `run`, with the output of each layer, (B, T, width) each, of which the last is what `run` returns.
+
+        An architecture of several layers overrides it.
+        """
+        outputs, states = self.run(inputs, lengths, states, stateful=stateful)
+        return [outputs], list(states)
+
     @can_return_tuple
     def forward(
         self,
@@ -180,23 +198,37 @@ class RecurrentBackbone(RulePreTrainedModel):
         past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
-        **_: Any,
+        output_hidden_states: bool | None = None,
+        **kwargs: Any,
     ) -> BaseModelOutputWithPast:
         """As `RuleForCausalLM.forward`; ``last_hidden_state`` is what `run` returns."""
+        check_arguments(kwargs)
         embeds = self.embed_inputs(input_ids, inputs_embeds)
         cache = RecurrentCache.of(past_key_values)
         batch, columns = embeds.shape[:2]
         real = real_tokens(attention_mask, batch, cache.seen + columns)
+        check_position_ids(kwargs.get("position_ids"), real, batch, cache.seen + columns, columns)
         if real is not None:
             real = real[:, cache.seen :]
         keep = self.config.use_cache if use_cache is None else use_cache
+        record = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         # A cache that was given is always moved on, or it would lag behind its caller.
         stateful = keep or past_key_values is not None
 
+        layers: list[Tensor] = []
+
         def run(inputs: Tensor, lengths: Tensor | None) -> tuple[Tensor, list[States]]:
-            return self.run(inputs, lengths, cache.states, stateful=stateful)
+            if not record:
+                return self.run(inputs, lengths, cache.states, stateful=stateful)
+            outputs, states = self.run_recorded(inputs, lengths, cache.states, stateful=stateful)
+            layers.extend(moved_back(output, real) for output in outputs[:-1])
+            return outputs[-1], states
 
         hidden, states = run_aligned(embeds, real, run)
         if stateful:
             cache.update_states(states, columns)
-        return BaseModelOutputWithPast(last_hidden_state=hidden, past_key_values=cache if keep else None)
+        return BaseModelOutputWithPast(
+            last_hidden_state=hidden,
+            past_key_values=cache if keep else None,
+            hidden_states=(embeds, *layers, hidden) if record else None,
+        )

@@ -12,12 +12,21 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, relu, scaled_dot_product_attention, softmax
+from torch.nn.functional import relu, scaled_dot_product_attention, softmax
+from transformers import GenerationMixin
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
-from .base import RuleConfig, RuleForCausalLM, RulePreTrainedModel, real_tokens
+from .base import (
+    RuleConfig,
+    RuleForCausalLM,
+    RulePreTrainedModel,
+    check_arguments,
+    check_position_ids,
+    real_tokens,
+    token_positions,
+)
 
 POSITIONS = ("none", "paper", "sinusoidal", "learned", "rotary", "alibi")
 # The longest wavelength, over 2 pi, of sinusoidal and rotary positions.
@@ -243,9 +252,9 @@ class Layer(nn.Module):
         hidden = self.linear1(hidden)
         if not self.training or self.dropout.p == 0:
             return self.linear2(relu(hidden))
-        # One mask for both, and the scale on the narrow side of the matrix: nothing wide is passed over twice.
-        hidden = hidden * ((hidden > 0) & to_keep(hidden, self.dropout.p))
-        return linear(hidden, self.linear2.weight) * self.dropout.scale + self.linear2.bias
+        # One mask for both, and the scale in place, so that nothing wide is stored twice.
+        kept = hidden * ((hidden > 0) & to_keep(hidden, self.dropout.p))
+        return self.linear2(kept.mul_(self.dropout.scale))
 
 
 class RuleTransformerModel(RulePreTrainedModel):
@@ -253,9 +262,11 @@ class RuleTransformerModel(RulePreTrainedModel):
 
     config_class = RuleTransformerConfig
     _supports_sdpa = True
+    supports_gradient_checkpointing = True
 
     def __init__(self, config: RuleTransformerConfig) -> None:
         super().__init__(config)
+        self.gradient_checkpointing = False
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         if config.positions == "learned":
             self.embed_positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
@@ -273,7 +284,8 @@ class RuleTransformerModel(RulePreTrainedModel):
         past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
-        **_: Any,
+        output_hidden_states: bool | None = None,
+        **kwargs: Any,
     ) -> BaseModelOutputWithPast:
         """As `RuleForCausalLM.forward`; ``last_hidden_state`` is (B, T, hidden_size).
 
@@ -282,8 +294,14 @@ class RuleTransformerModel(RulePreTrainedModel):
         Raises:
             ValueError: more tokens than the table of learned positions has rows, or a cache of fixed length.
         """
+        check_arguments(kwargs)
         embeds = self.embed_inputs(input_ids, inputs_embeds)
         keep = self.config.use_cache if use_cache is None else use_cache
+        # Going backward, a checkpointed layer runs again, and would write to a cache again.
+        checkpointed = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
+        if checkpointed and past_key_values is not None:
+            raise ValueError("gradient checkpointing cannot go on from past_key_values in training: leave them out")
+        keep = keep and not checkpointed
         cache = DynamicCache() if keep and past_key_values is None else past_key_values
         if cache is not None and cache.is_compileable:
             raise ValueError(f"past_key_values is a {type(cache).__name__}: give a DynamicCache, or none")
@@ -292,18 +310,24 @@ class RuleTransformerModel(RulePreTrainedModel):
         if attention_mask is None and self.config.mask_padding and input_ids is not None and past == 0:
             attention_mask = input_ids != self.config.pad_token_id
         real = real_tokens(attention_mask, batch, past + length)
-        positions = self._positions(real, past + length, embeds.device)
+        check_position_ids(kwargs.get("position_ids"), real, batch, past + length, length)
+        positions = token_positions(real, past + length, embeds.device)
         hidden = self.dropout(self._place(embeds * math.sqrt(self.config.hidden_size), positions[:, past:]))
         window = self._window(real, positions, past, hidden.dtype)
+        record = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        states = [hidden]
         for layer in self.layers:
-            hidden = layer(hidden, window, cache)
-        return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden), past_key_values=cache if keep else None)
-
-    def _positions(self, real: Tensor | None, columns: int, device: torch.device) -> Tensor:
-        """(B or 1, columns) int64, 0 at the first token and at the padding before it."""
-        if real is None:
-            return torch.arange(columns, device=device)[None]
-        return (real.long().cumsum(dim=1) - 1).clamp(min=0)
+            if checkpointed:
+                hidden = self._gradient_checkpointing_func(layer.__call__, hidden, window, cache)
+            else:
+                hidden = layer(hidden, window, cache)
+            states.append(hidden)
+        hidden = self.norm(hidden)
+        return BaseModelOutputWithPast(
+            last_hidden_state=hidden,
+            past_key_values=cache if keep else None,
+            hidden_states=(*states[:-1], hidden) if record else None,
+        )
 
     def _place(self, hidden: Tensor, positions: Tensor) -> Tensor:
         if self.config.positions == "paper":
@@ -342,9 +366,10 @@ class RuleTransformerModel(RulePreTrainedModel):
         return Window(bias.masked_fill(~seen, float("-inf")), causal=False, rotation=None)
 
 
-class RuleTransformerForCausalLM(RuleForCausalLM):
+class RuleTransformerForCausalLM(RuleForCausalLM, GenerationMixin):
     """The Transformer with its output layer."""
 
     config_class = RuleTransformerConfig
     backbone = RuleTransformerModel
     _supports_sdpa = True
+    supports_gradient_checkpointing = True

@@ -9,19 +9,29 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, group_norm, layer_norm, logsigmoid, silu
+from torch.nn.functional import logsigmoid, silu
+from transformers import GenerationMixin
 from transformers import initialization as init
 
 from .base import RuleConfig, RuleForCausalLM, RulePreTrainedModel
 from .recurrent import RecurrentBackbone, States
+from .xlstm_cells import (
+    NOTHING,
+    BlockLinear,
+    CausalConv,
+    FeedForward,
+    Norm,
+    ScalarCell,
+    exact_dtype,
+    next_scalar,
+    small_init,
+)
 
-# The logarithm of a scale at which nothing has been seen; not infinite, so that differences stay numbers.
-_NOTHING = -1e30
 _EPS = 1e-6
 
 
@@ -108,92 +118,6 @@ def package_name(name: str) -> str:
     return re.sub(r"slstm_cell\.(recurrent_kernel|bias)$", r"slstm_cell._\1_", name)
 
 
-def _exact(tensor: Tensor) -> torch.dtype:
-    """What logarithms of scales are computed in: float32 where the rest has half of it."""
-    return torch.promote_types(tensor.dtype, torch.float32)
-
-
-def small_init(weight: Tensor, width: int) -> None:
-    """Normal, of variance 2 / (5 width)."""
-    init.normal_(weight, mean=0.0, std=math.sqrt(2 / (5 * width)))
-
-
-class Norm(nn.Module):
-    """Layer norm without a bias whose weight is 1 + w, over all of a vector or over each head's part."""
-
-    def __init__(self, width: int, heads: int | None = None) -> None:
-        super().__init__()
-        self.heads = heads
-        self.weight = nn.Parameter(torch.zeros(width))
-
-    def reset_parameters(self) -> None:
-        """The weight is 1."""
-        init.zeros_(self.weight)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(B, T, width) in and out."""
-        weight = 1 + self.weight
-        if self.heads is None:
-            return layer_norm(hidden, weight.shape, weight)
-        return group_norm(hidden.flatten(0, 1), self.heads, weight).view_as(hidden)
-
-
-class BlockLinear(nn.Module):
-    """A linear map that is a row of small blocks."""
-
-    def __init__(self, blocks: int, width: int, init_width: int) -> None:
-        super().__init__()
-        self.init_width = init_width
-        self.weight = nn.Parameter(torch.empty(blocks, width // blocks, width // blocks))
-
-    def reset_parameters(self) -> None:
-        """Small, for the width of the residual stream."""
-        small_init(self.weight, self.init_width)
-
-    @property
-    def dense(self) -> Tensor:
-        """(width, width), to be multiplied from the right."""
-        return block_diagonal(self.weight.transpose(1, 2))
-
-
-def block_diagonal(blocks: Tensor) -> Tensor:
-    """One matrix with the (N, rows, columns) blocks on its diagonal: (N rows, N columns)."""
-    n, rows, columns = blocks.shape
-    eye = torch.eye(n, dtype=blocks.dtype, device=blocks.device)
-    return (blocks[:, :, None] * eye[:, None, :, None]).reshape(n * rows, n * columns)
-
-
-class CausalConv(nn.Module):
-    """A causal convolution of each channel by itself, as a sum over the shifts."""
-
-    def __init__(self, width: int, kernel: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(width, width, kernel, groups=width)
-
-    def forward(self, inputs: Tensor, before: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Convolve.
-
-        Args:
-            inputs: (B, T, width).
-            before: (B, kernel - 1, width), what came before.
-            lengths: (B,) how many of each row count; None for all.
-
-        Returns:
-            (B, T, width), and the last kernel - 1 inputs that count.
-        """
-        columns, kernel = inputs.shape[1], self.conv.kernel_size[0]
-        padded = torch.cat([before, inputs], dim=1)
-        weight, bias = self.conv.weight[:, 0], self.conv.bias
-        assert bias is not None
-        outputs = torch.addcmul(bias, padded[:, :columns], weight[:, 0])
-        for k in range(1, kernel):
-            outputs = torch.addcmul(outputs, padded[:, k : k + columns], weight[:, k])
-        if lengths is None:
-            return outputs, padded[:, columns:]
-        index = lengths[:, None] + torch.arange(kernel - 1, device=inputs.device)
-        return outputs, padded[torch.arange(len(padded), device=inputs.device)[:, None], index]
-
-
 class MatrixCell(nn.Module):
     """The mLSTM's cell: a matrix memory with exponential gates."""
 
@@ -215,7 +139,7 @@ class MatrixCell(nn.Module):
         """The memory (B, heads, d, d), its normalizer (B, heads, d) and their logarithmic scale (B, heads)."""
         batch, _, width = inputs.shape
         size = width // self.heads
-        scale = torch.full((batch, self.heads), _NOTHING, dtype=_exact(inputs), device=inputs.device)
+        scale = torch.full((batch, self.heads), NOTHING, dtype=exact_dtype(inputs), device=inputs.device)
         return inputs.new_zeros(batch, self.heads, size, size), inputs.new_zeros(batch, self.heads, size), scale
 
     def forward(
@@ -224,13 +148,15 @@ class MatrixCell(nn.Module):
         """Read and write (B, T, width) queries, keys and values, chunk by chunk."""
         batch, columns, width = queries.shape
         together = torch.cat([queries, keys, values], dim=-1)
-        enter, keep = (gate.to(_exact(gate)).transpose(1, 2) for gate in (self.igate(together), self.fgate(together)))
+        enter, keep = (
+            gate.to(exact_dtype(gate)).transpose(1, 2) for gate in (self.igate(together), self.fgate(together))
+        )
         if lengths is not None:
             # A pad writes nothing and forgets nothing.
             inside = torch.arange(columns, device=queries.device) < lengths[:, None, None]
             enter, keep = (
-                enter.where(inside, enter.new_tensor(_NOTHING)),
-                keep.where(inside, -keep.new_tensor(_NOTHING)),
+                enter.where(inside, enter.new_tensor(NOTHING)),
+                keep.where(inside, -keep.new_tensor(NOTHING)),
             )
         q, k, v = (part.view(batch, columns, self.heads, -1).transpose(1, 2) for part in (queries, keys, values))
         k = k / math.sqrt(width // self.heads)
@@ -337,37 +263,10 @@ class MatrixLayer(nn.Module):
         up, gate = self.proj_up(inputs).chunk(2, dim=-1)
         convolved, before = self.conv1d(up, state[0], lengths)
         convolved = silu(convolved)
-        queries, keys = (convolved @ torch.cat([self.q_proj.dense, self.k_proj.dense], dim=1)).chunk(2, dim=-1)
-        hidden, memory = self.mlstm_cell(queries, keys, up @ self.v_proj.dense, state[1:], lengths)
+        queries, keys, values = self.q_proj(convolved), self.k_proj(convolved), self.v_proj(up)
+        hidden, memory = self.mlstm_cell(queries, keys, values, state[1:], lengths)
         hidden = (hidden + self.learnable_skip * convolved) * silu(gate)
         return self.dropout(self.proj_down(hidden)), (before, *memory)
-
-
-class ScalarCell(nn.Module):
-    """The sLSTM's parameters: what the last output adds to the gates, and their bias."""
-
-    def __init__(self, width: int, heads: int, depth: float) -> None:
-        super().__init__()
-        self.heads, self.depth = heads, depth
-        self.recurrent_kernel = nn.Parameter(torch.empty(heads, 4 * width // heads, width // heads))
-        self.bias = nn.Parameter(torch.empty(4 * width))
-
-    def reset_parameters(self) -> None:
-        """No recurrence at first; forgetting spread over each head's cells by a power law."""
-        init.zeros_(self.recurrent_kernel)
-        size = self.recurrent_kernel.shape[-1]
-        place = torch.arange(size) / max(size - 1, 1)
-        keep = 5.0 - 12.0 * place ** (0.3 + 1.3 * self.depth)
-        bias = torch.zeros(4, self.heads, size)
-        bias[1] = keep
-        init.copy_(self.bias, bias.flatten())
-
-    @property
-    def dense(self) -> Tensor:
-        """(width, 4 width): the last output's part in the four gates, from the right."""
-        heads, _, size = self.recurrent_kernel.shape
-        blocks = self.recurrent_kernel.view(heads, 4, size, size).transpose(0, 1).transpose(2, 3)
-        return torch.cat([block_diagonal(gate) for gate in blocks], dim=1)
 
 
 class ScalarLayer(nn.Module):
@@ -386,25 +285,22 @@ class ScalarLayer(nn.Module):
         """Nothing seen."""
         batch, _, width = inputs.shape
         zeros = inputs.new_zeros(batch, width)
-        scale = torch.full((batch, width), _NOTHING, dtype=_exact(inputs), device=inputs.device)
+        scale = torch.full((batch, width), NOTHING, dtype=exact_dtype(inputs), device=inputs.device)
         return inputs.new_zeros(batch, self.conv1d.conv.kernel_size[0] - 1, width), zeros, zeros, zeros, scale
 
     def forward(self, inputs: Tensor, state: States, lengths: Tensor | None) -> tuple[Tensor, States]:
         """(B, T, hidden_size) in and out, and the state after the last token that counts."""
         convolved, before = self.conv1d(inputs, state[0], lengths)
         # The package gives what its fgate makes to the input gate, and the other way round.
+        activated = silu(convolved)
         gates = torch.cat(
-            [
-                silu(convolved) @ torch.cat([self.fgate.dense, self.igate.dense], dim=1),
-                inputs @ torch.cat([self.zgate.dense, self.ogate.dense], dim=1),
-            ],
-            dim=-1,
+            [self.fgate(activated), self.igate(activated), self.zgate(inputs), self.ogate(inputs)], dim=-1
         )
         gates = gates + self.slstm_cell.bias
         recurrent, outputs = self.slstm_cell.dense, []
         step: States = state[1:]
         for t, drive in enumerate(gates.unbind(dim=1)):
-            following = _next_scalar(drive, recurrent, step)
+            following = next_scalar(drive, recurrent, step)
             if lengths is not None:
                 inside = (t < lengths)[:, None]
                 following = tuple(new.where(inside, old) for new, old in zip(following, step, strict=True))
@@ -412,42 +308,6 @@ class ScalarLayer(nn.Module):
             outputs.append(step[0])
         hidden = self.dropout(torch.stack(outputs, dim=1))
         return self.group_norm(hidden), (before, *step)
-
-
-def _next_scalar(drive: Tensor, recurrent: Tensor, state: States) -> States:
-    """One token of the sLSTM (arXiv 2405.04517, appendix A.2), for (B, 4 width) gates before their functions.
-
-    The scale cancels in the output, so no gradient goes through it.
-    """
-    output, cell, normalizer, scale = state
-    log_in, forget, value, gate = torch.addmm(drive, output, recurrent).chunk(4, dim=-1)
-    log_keep = logsigmoid(forget).to(scale.dtype) + scale
-    with torch.no_grad():
-        most = torch.maximum(log_in.to(scale.dtype), log_keep)
-    write, keep = (log_in - most).exp().to(drive.dtype), (log_keep - most).exp().to(drive.dtype)
-    cell, normalizer = keep * cell + write * value.tanh(), keep * normalizer + write
-    return gate.sigmoid() * cell / normalizer, cell, normalizer, most
-
-
-class FeedForward(nn.Module):
-    """A gated feed-forward layer."""
-
-    def __init__(self, config: RuleXLSTMConfig) -> None:
-        super().__init__()
-        self.width, self.blocks = config.hidden_size, config.num_hidden_layers
-        inner = config.rounded_up(config.ff_proj_factor)
-        self.proj_up = nn.Linear(self.width, 2 * inner, bias=False)
-        self.proj_down = nn.Linear(inner, self.width, bias=False)
-
-    def reset_parameters(self) -> None:
-        """As the package has it."""
-        small_init(self.proj_up.weight, self.width)
-        init.normal_(self.proj_down.weight, mean=0.0, std=2 / self.blocks / math.sqrt(self.width))
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(B, T, hidden_size) in and out."""
-        gate, up = self.proj_up(hidden).chunk(2, dim=-1)
-        return self.proj_down(gelu(gate) * up)
 
 
 class Block(nn.Module):
@@ -459,7 +319,8 @@ class Block(nn.Module):
         self.xlstm_norm = Norm(config.hidden_size)
         self.xlstm = ScalarLayer(config, block) if scalar else MatrixLayer(config)
         self.ffn_norm = Norm(config.hidden_size) if scalar else None
-        self.ffn = FeedForward(config) if scalar else None
+        inner = config.rounded_up(config.ff_proj_factor)
+        self.ffn = FeedForward(config.hidden_size, inner, config.num_hidden_layers) if scalar else None
 
     def forward(self, hidden: Tensor, state: States | None, lengths: Tensor | None) -> tuple[Tensor, States]:
         """(B, T, hidden_size) in and out, and the new state."""
@@ -475,9 +336,11 @@ class RuleXLSTMModel(RecurrentBackbone):
     """Embedding, blocks, norm. The cache holds each block's state, constant in size."""
 
     config_class = RuleXLSTMConfig
+    supports_gradient_checkpointing = True
 
     def __init__(self, config: RuleXLSTMConfig) -> None:
         super().__init__(config)
+        self.gradient_checkpointing = False
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.blocks = nn.ModuleList(Block(config, block) for block in range(config.num_hidden_layers))
         self.post_blocks_norm = Norm(config.hidden_size)
@@ -490,21 +353,37 @@ class RuleXLSTMModel(RecurrentBackbone):
         self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
     ) -> tuple[Tensor, list[States]]:
         """See `RecurrentBackbone.run`; the width is hidden_size."""
+        outputs, new = self.run_recorded(inputs, lengths, states, stateful=stateful)
+        return outputs[-1], new
+
+    def run_recorded(
+        self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
+    ) -> tuple[list[Tensor], list[States]]:
+        """See `RecurrentBackbone.run_recorded`."""
         # Pads after a row's tokens spoil its state only.
         lengths = lengths if stateful else None
-        hidden, new = inputs, []
+        checkpointed = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
+        hidden, outputs, new = inputs, [], []
         for i, block in enumerate(self.blocks):
-            hidden, state = block(hidden, states[i] if states else None, lengths)
+            arguments = hidden, states[i] if states else None, lengths
+            call = self._gradient_checkpointing_func if checkpointed else _call
+            hidden, state = call(block.__call__, *arguments)
+            outputs.append(hidden)
             new.append(state)
-        return self.post_blocks_norm(hidden), new
+        return [*outputs[:-1], self.post_blocks_norm(hidden)], new
 
 
-class RuleXLSTMForCausalLM(RuleForCausalLM):
+def _call(block: Callable[..., tuple[Tensor, States]], *arguments: Any) -> tuple[Tensor, States]:
+    return block(*arguments)
+
+
+class RuleXLSTMForCausalLM(RuleForCausalLM, GenerationMixin):
     """The xLSTM with its output layer, which has no bias."""
 
     config_class = RuleXLSTMConfig
     backbone = RuleXLSTMModel
     head_bias = False
+    supports_gradient_checkpointing = True
     _is_stateful = True
 
     def _init_weights(self, module: nn.Module) -> None:

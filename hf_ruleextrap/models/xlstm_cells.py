@@ -1,0 +1,173 @@
+"""The sLSTM's cell, and the small modules of which the xLSTM's layers are built.
+
+Source: Beck et al., xLSTM: Extended Long Short-Term Memory, NeurIPS 2024, arXiv 2405.04517. This file travels with each
+checkpoint as remote code, so it imports nothing of the package but its siblings.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, group_norm, layer_norm, logsigmoid
+from transformers import initialization as init
+
+from .recurrent import States
+
+NOTHING = -1e30
+"""The logarithm of a scale at which nothing has been seen; not infinite, so that differences stay numbers."""
+
+
+def exact_dtype(tensor: Tensor) -> torch.dtype:
+    """What logarithms of scales are computed in: float32 where the rest has half of it."""
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def small_init(weight: Tensor, width: int) -> None:
+    """Normal, of variance 2 / (5 width)."""
+    init.normal_(weight, mean=0.0, std=math.sqrt(2 / (5 * width)))
+
+
+class Norm(nn.Module):
+    """Layer norm without a bias whose weight is 1 + w, over all of a vector or over each head's part."""
+
+    def __init__(self, width: int, heads: int | None = None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.weight = nn.Parameter(torch.zeros(width))
+
+    def reset_parameters(self) -> None:
+        """The weight is 1."""
+        init.zeros_(self.weight)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, T, width) in and out."""
+        weight = 1 + self.weight
+        if self.heads is None:
+            return layer_norm(hidden, weight.shape, weight)
+        return group_norm(hidden.flatten(0, 1), self.heads, weight).view_as(hidden)
+
+
+class BlockLinear(nn.Module):
+    """A linear map that is a row of small blocks."""
+
+    def __init__(self, blocks: int, width: int, init_width: int) -> None:
+        super().__init__()
+        self.init_width = init_width
+        self.weight = nn.Parameter(torch.empty(blocks, width // blocks, width // blocks))
+
+    def reset_parameters(self) -> None:
+        """Small, for the width of the residual stream."""
+        small_init(self.weight, self.init_width)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, T, width) in and out."""
+        return inputs @ block_diagonal(self.weight.transpose(1, 2))
+
+
+def block_diagonal(blocks: Tensor) -> Tensor:
+    """One matrix with the (N, rows, columns) blocks on its diagonal: (N rows, N columns)."""
+    n, rows, columns = blocks.shape
+    eye = torch.eye(n, dtype=blocks.dtype, device=blocks.device)
+    return (blocks[:, :, None] * eye[:, None, :, None]).reshape(n * rows, n * columns)
+
+
+class CausalConv(nn.Module):
+    """A causal convolution of each channel by itself, as a sum over the shifts."""
+
+    def __init__(self, width: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(width, width, kernel, groups=width)
+
+    def forward(self, inputs: Tensor, before: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Convolve.
+
+        Args:
+            inputs: (B, T, width).
+            before: (B, kernel - 1, width), what came before.
+            lengths: (B,) how many of each row count; None for all.
+
+        Returns:
+            (B, T, width), and the last kernel - 1 inputs that count.
+        """
+        columns, kernel = inputs.shape[1], self.conv.kernel_size[0]
+        padded = torch.cat([before, inputs], dim=1)
+        weight, bias = self.conv.weight[:, 0], self.conv.bias
+        assert bias is not None
+        outputs = torch.addcmul(bias, padded[:, :columns], weight[:, 0])
+        for k in range(1, kernel):
+            outputs = torch.addcmul(outputs, padded[:, k : k + columns], weight[:, k])
+        if lengths is None:
+            return outputs, padded[:, columns:]
+        index = lengths[:, None] + torch.arange(kernel - 1, device=inputs.device)
+        return outputs, padded[torch.arange(len(padded), device=inputs.device)[:, None], index]
+
+
+class ScalarCell(nn.Module):
+    """The sLSTM's parameters: what the last output adds to the gates, and their bias."""
+
+    def __init__(self, width: int, heads: int, depth: float) -> None:
+        super().__init__()
+        self.heads, self.depth = heads, depth
+        self.recurrent_kernel = nn.Parameter(torch.empty(heads, 4 * width // heads, width // heads))
+        self.bias = nn.Parameter(torch.empty(4 * width))
+
+    def reset_parameters(self) -> None:
+        """No recurrence at first; forgetting spread over each head's cells by a power law."""
+        init.zeros_(self.recurrent_kernel)
+        size = self.recurrent_kernel.shape[-1]
+        place = torch.arange(size) / max(size - 1, 1)
+        keep = 5.0 - 12.0 * place ** (0.3 + 1.3 * self.depth)
+        bias = torch.zeros(4, self.heads, size)
+        bias[1] = keep
+        init.copy_(self.bias, bias.flatten())
+
+    @property
+    def dense(self) -> Tensor:
+        """(width, 4 width): the last output's part in the four gates, from the right."""
+        heads, _, size = self.recurrent_kernel.shape
+        blocks = self.recurrent_kernel.view(heads, 4, size, size).transpose(0, 1).transpose(2, 3)
+        return torch.cat([block_diagonal(gate) for gate in blocks], dim=1)
+
+
+def next_scalar(drive: Tensor, recurrent: Tensor, state: States) -> States:
+    """One token of the sLSTM (arXiv 2405.04517, appendix A.2), for (B, 4 width) gates before their functions.
+
+    The scale cancels in the output, so no gradient goes through it.
+    """
+    output, cell, normalizer, scale = state
+    log_in, forget, value, gate = torch.addmm(drive, output, recurrent).chunk(4, dim=-1)
+    log_keep = logsigmoid(forget).to(scale.dtype) + scale
+    with torch.no_grad():
+        most = torch.maximum(log_in.to(scale.dtype), log_keep)
+    write, keep = (log_in - most).exp().to(drive.dtype), (log_keep - most).exp().to(drive.dtype)
+    cell, normalizer = keep * cell + write * value.tanh(), keep * normalizer + write
+    return gate.sigmoid() * cell / normalizer, cell, normalizer, most
+
+
+class FeedForward(nn.Module):
+    """A gated feed-forward layer.
+
+    Args:
+        width: of the residual stream.
+        inner: width inside.
+        blocks: in the whole model; the start of the second matrix depends on them.
+    """
+
+    def __init__(self, width: int, inner: int, blocks: int) -> None:
+        super().__init__()
+        self.width, self.blocks = width, blocks
+        self.proj_up = nn.Linear(width, 2 * inner, bias=False)
+        self.proj_down = nn.Linear(inner, width, bias=False)
+
+    def reset_parameters(self) -> None:
+        """As the package has it."""
+        small_init(self.proj_up.weight, self.width)
+        init.normal_(self.proj_down.weight, mean=0.0, std=2 / self.blocks / math.sqrt(self.width))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, T, width) in and out."""
+        gate, up = self.proj_up(hidden).chunk(2, dim=-1)
+        down: Tensor = self.proj_down(gelu(gate) * up)
+        return down
