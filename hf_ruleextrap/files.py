@@ -25,6 +25,7 @@ LOCK = ".lock"
 _DRAFT = ".part-"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_FOLDER = {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 # Libraries in Rust and C++ report a failed write as an error of their own.
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 _TORCH_ERROR = re.compile(r"PytorchStreamWriter|inline_container|iostream error")
@@ -122,12 +123,19 @@ def is_leftover(path: Path) -> bool:
 
 
 def remove_drafts(folder: Path) -> None:
-    """Remove the drafts that killed processes left in a folder; only the process that holds the folder may do so."""
-    for path in folder.glob(f"{_DRAFT}*"):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    """Remove the drafts that killed processes left in a folder and below it, and not where another process works."""
+    for place, folders, files in os.walk(folder):
+        here = Path(place)
+        if here != folder and LOCK in files:
+            folders.clear()
+            continue
+        for name in folders:
+            if name.startswith(_DRAFT):
+                shutil.rmtree(here / name)
+        folders[:] = [name for name in folders if not name.startswith(_DRAFT)]
+        for name in files:
+            if name.startswith(_DRAFT):
+                (here / name).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -161,8 +169,10 @@ def _write_failure(error: Exception, path: Path) -> str | None:
         number = errno.ENOSPC
     if number in _NOT_ALLOWED:
         reason, advice = os.strerror(number), "allow writing there, or give another folder"
+    elif number in _NO_FOLDER:
+        reason, advice = os.strerror(number), "give another folder"
     elif number in _NO_ROOM:
-        reason, advice = f"{os.strerror(number)}; {_room(path)}", "make room, or give another folder"
+        reason, advice = f"{os.strerror(number)}; {room(path)}", "make room, or give another folder"
     else:
         return None
     return f"cannot write {_named(path)} ({reason}): {advice}, and give the same command again"
@@ -174,8 +184,9 @@ def _named(path: Path) -> Path:
     return Path(*(part for part in parts if part))
 
 
-def _room(path: Path) -> str:
-    """How much room the disk of a path has left."""
+def room(path: str | Path) -> str:
+    """How much room the disk of a path has left, in words."""
+    path = Path(path)
     for parent in (path, *path.absolute().parents):
         with suppress(OSError):
             return f"{shutil.disk_usage(parent).free / 1e6:,.1f} MB are free"

@@ -47,7 +47,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that the checkpoint brings")
 
 
-def add_wait(parser: argparse.ArgumentParser) -> None:
+def add_wait(parser: argparse._ActionsContainer) -> None:
     """``--wait``."""
     parser.add_argument("--wait", action="store_true", help="wait for another process that works in the same folder")
 

@@ -8,9 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.files import safe_name
+from hf_ruleextrap.files import hold, safe_name
 
-from .common import Commands, add_checkpoint, add_json, add_paper, knows_text, print_json, print_not_run, quiet
+from .common import (
+    Commands,
+    add_checkpoint,
+    add_json,
+    add_paper,
+    add_wait,
+    knows_text,
+    print_json,
+    print_not_run,
+    quiet,
+)
 
 if TYPE_CHECKING:
     from hf_ruleextrap.completers import TextCompleter
@@ -61,6 +71,7 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, default=0, help="of contexts, subsets and draws (default 0)")
     group.add_argument("--controls", action="store_true", help="also with each parameter of the protocol changed")
     group.add_argument("--out", help="the folder for answers and results (default evaluations/MODEL-LANGUAGE)")
+    add_wait(group)
     group.add_argument("--dry-run", action="store_true", help="print three prompts and the estimate, ask nothing")
     group.add_argument("--concurrency", type=int, default=4, help="most requests to a server at once (default 4)")
     group.add_argument("--timeout", type=float, default=120.0, help="seconds for one whole request (default 120)")
@@ -130,7 +141,8 @@ def _run_protocol(arguments: argparse.Namespace) -> None:
             print(f"--- prompt {number} ---\n{text}")
         print(f"--- {work.estimate()}")
         return
-    _ask(work, arguments)
+    with hold(out, wait=arguments.wait):
+        _ask(work, arguments)
 
 
 def _ask(work: TextRun, arguments: argparse.Namespace) -> None:

@@ -14,8 +14,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.files import hold, is_leftover, room
 
-from .common import Commands, natural, print_not_run, quiet_hub
+from .common import Commands, add_wait, natural, print_not_run, quiet_hub
 
 if TYPE_CHECKING:
     from hf_ruleextrap.hub.push import Kind
@@ -48,6 +49,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--org", default="ruleextrap", help="whose repository it is (default ruleextrap)")
     parser.add_argument("--push-to-hub", action="store_true", help="also upload it, in one commit")
     parser.add_argument("--dry-run", action="store_true", help="only list the files and their sizes")
+    add_wait(parser)
     parser.add_argument("--private", action="store_true", help="a repository that is made is private")
     parser.add_argument(
         "--revision", help="upload to this branch (default: main; seed-N for a checkpoint of another seed than 0)"
@@ -228,9 +230,15 @@ def _write(job: _Job, arguments: argparse.Namespace) -> dict[Path, int]:
     try:
         with TemporaryDirectory() if arguments.dry_run else nullcontext(arguments.to) as place:
             folder = Path(place, arguments.org, job.folder)
-            return {path.relative_to(folder): path.stat().st_size for path in job.write(folder)}
-    except OSError as error:
+            with hold(folder, wait=arguments.wait):
+                files = [path for path in job.write(folder) if not is_leftover(path)]
+            return {path.relative_to(folder): path.stat().st_size for path in files}
+    except (OSError, RuleExtrapError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(cause, OSError):
+            raise
+        free = f"{room(place)}: " if place else ""
         raise RuleExtrapError(
-            f"cannot write to {place or 'a folder for drafts'}: {error.strerror or error}; "
+            f"cannot write to {place or 'a folder for drafts'}: {free}{cause.strerror or cause}; "
             f"make room or give another {flag}, and give the same command again"
         ) from None

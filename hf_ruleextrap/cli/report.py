@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .common import Commands, print_not_run, quiet
+from .common import Commands, add_wait, print_not_run, quiet
 
 
 def add(commands: Commands) -> None:
@@ -28,6 +28,7 @@ def add(commands: Commands) -> None:
         default=[],
         help="run this file, so that the report can say the rules of the language in it (repeat)",
     )
+    add_wait(parser)
     parser.set_defaults(run=run)
 
 
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     for name in arguments.language:
         get_language(name)
     study = read_study(arguments.stores)
-    files = write_report(study, arguments.out)
+    files = write_report(study, arguments.out, wait=arguments.wait)
     names = {run.recipe.language for run in study.runs} | {row.language for row in study.rows}
     print_not_run(names)
     if study.missing:

@@ -13,6 +13,7 @@ import numpy as np
 from hf_ruleextrap import __version__
 from hf_ruleextrap.data import Splits, build_splits
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.files import write_text
 from hf_ruleextrap.formal import Language, PromptSet, WordBatch
 from hf_ruleextrap.languages import get_language
 
@@ -142,7 +143,7 @@ def write_dataset(
         seed=seed,
         citation=CITATION,
     )
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    write_text(folder / "README.md", card)
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 

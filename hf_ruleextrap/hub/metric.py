@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hf_ruleextrap import __version__
+from hf_ruleextrap.files import write_text
 from hf_ruleextrap.languages import built_in_languages, get_language
 from hf_ruleextrap.metrics.build import build_metric
 
@@ -22,5 +23,5 @@ def write_metric(folder: str | Path, *, organization: str = ORGANIZATION) -> lis
         version=__version__,
         citation=CITATION,
     )
-    (Path(folder) / "README.md").write_text(card, encoding="utf-8")
+    write_text(Path(folder) / "README.md", card)
     return sorted(path for path in Path(folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)

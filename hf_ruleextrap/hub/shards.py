@@ -12,6 +12,7 @@ import numpy as np
 
 from hf_ruleextrap import __version__
 from hf_ruleextrap.data import Fingerprints, draw_train_words
+from hf_ruleextrap.files import replacing
 from hf_ruleextrap.formal import Language, WordBatch
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def write_shards(
 
     Raises:
         RuleExtrapError: ``max_length`` gives too few words.
-        OSError: the disk is full; what is complete stays.
+        RuleExtrapError: the disk is full; what is complete stays.
     """
     from tqdm.auto import tqdm
 
@@ -99,12 +100,8 @@ def write_table(columns: dict[str, Any], path: Path, *, note: str = __version__)
         for name, values in columns.items()
     }
     table = pa.table(arrays)
-    draft = path.with_suffix(".part")
-    try:
+    with replacing(path) as draft:
         write(table.replace_schema_metadata({_NOTE: note}), draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def text_column(words: WordBatch) -> pa.StringArray:

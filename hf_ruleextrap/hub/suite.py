@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_ruleextrap import __version__
+from hf_ruleextrap.files import write_text
 from hf_ruleextrap.formal.generated import GeneratedLanguage
 from hf_ruleextrap.formal.suite import suite
 
@@ -48,7 +49,7 @@ def write_suite(folder: str | Path, *, organization: str = ORGANIZATION) -> list
         version=__version__,
         citation=CITATION,
     )
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    write_text(folder / "README.md", card)
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import shutil
 from collections import defaultdict
 from pathlib import Path
 
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.files import copy_file, write_text
 from hf_ruleextrap.languages import built_in_languages, get_language
 from hf_ruleextrap.metrics import GOLDEN, RULE_EXTRAPOLATION
 
@@ -38,10 +38,10 @@ def build_metric(folder: str | Path) -> list[Path]:
         raise RuleExtrapError(f"{str(folder)!r}: evaluate needs a folder of the name {source.name!r}")
     (folder / "golden").mkdir(parents=True, exist_ok=True)
     script = f"{source.name}.py"
-    shutil.copyfile(source / script, folder / script)
-    (folder / "rules.py").write_text(flat_source(), encoding="utf-8")
+    copy_file(source / script, folder / script)
+    write_text(folder / "rules.py", flat_source())
     for case in GOLDEN.iterdir():
-        shutil.copyfile(case, folder / "golden" / case.name)
+        copy_file(case, folder / "golden" / case.name)
     return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_ruleextrap.evaluation.figures import FORMATS, new_figure
+from hf_ruleextrap.files import replacing
 
 from .correlation import Correlation
 from .rows import architectures, level_of
@@ -135,7 +136,8 @@ def save(figure: Figure, picture: Picture) -> Picture:
     for path in picture.files:
         # A date would make each file another one.
         dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
-        figure.savefig(path, dpi=150, bbox_inches="tight", metadata=dates[path.suffix])
+        with replacing(path) as draft:
+            figure.savefig(draft, dpi=150, bbox_inches="tight", metadata=dates[path.suffix])
     return picture
 
 

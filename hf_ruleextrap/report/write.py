@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hf_ruleextrap import __version__
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.files import hold, replacing, write_text
 from hf_ruleextrap.languages import is_file, not_run
 
 from .analysis import analyze
@@ -46,7 +47,7 @@ _COLUMNS_OF: dict[Way, list[str]] = {
 _WITHOUT_MODEL = (*REFERENCES, "floor")
 
 
-def write_report(study: Study, out: str | Path) -> list[Path]:
+def write_report(study: Study, out: str | Path, *, wait: bool = False) -> list[Path]:
     """Write a study's report as ``report.md``, ``report.tex``, ``index.html`` and ``figures/``.
 
     Beside them stand the numbers of the tables (``report.csv``), those of the runs (``runs.csv``), and the study itself
@@ -55,6 +56,7 @@ def write_report(study: Study, out: str | Path) -> list[Path]:
     Args:
         study: of `read_study`.
         out: a folder; files of the same name are replaced.
+        wait: wait for another process that writes a report there.
 
     Returns:
         The files.
@@ -66,13 +68,18 @@ def write_report(study: Study, out: str | Path) -> list[Path]:
         raise RuleExtrapError("there are no results to report: run a sweep first")
     if find_spec("matplotlib") is None:
         raise RuleExtrapError("the report's figures need matplotlib: pip install 'hf-ruleextrap[plot]'")
-    from .figures import draw_all
-
     folder = Path(out)
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RuleExtrapError(f"cannot write to {folder}: {error.strerror}; give a folder as --out") from None
+    with hold(folder, wait=wait):
+        return _write_files(study, folder)
+
+
+def _write_files(study: Study, folder: Path) -> list[Path]:
+    from .figures import draw_all
+
     rows = all_rows(study)
     analysis = analyze(study.runs, rows)
     pictures, absent = draw_all(study, analysis, folder / "figures")
@@ -83,7 +90,7 @@ def write_report(study: Study, out: str | Path) -> list[Path]:
         folder / "index.html": _page(study, sections, pictures, absent),
     }
     for path, content in text.items():
-        path.write_text(content, encoding="utf-8")
+        write_text(path, content)
     _write_csv(folder / "report.csv", map(_tidy, rows))
     _write_csv(folder / "runs.csv", ([_run_line(run)] for run in study.runs))
     store = write_store(folder / "runs.parquet", study.runs, study.missing, study.rows)
@@ -231,7 +238,7 @@ def _inline(picture: Picture) -> str:
 
 def _write_csv(path: Path, groups: Iterable[Sequence[dict[str, object]]]) -> None:
     lines = [line for group in groups for line in group]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         # The first line has all keys: every line of a file is made alike.
         writer = csv.DictWriter(file, list(lines[0]) if lines else [])
         writer.writeheader()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -12,10 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from hf_ruleextrap.completers.base import Answer, Request, TextCompleter
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.files import write_text
 
 ANSWERS_VERSION = 2
 """Changes when a completer would give another answer to the same request. Version 1 took a response that had broken off
 for an answer, and let a checkpoint's own generation settings and added tokens bend the answers."""
+
+
+# Answers that are listened to after one could not be stored: what a server or a batch may have on its way.
+_MOST_IN_FLIGHT = 64
 
 
 class AnswerCache:
@@ -23,10 +30,15 @@ class AnswerCache:
 
     That is the completer's identity (model, weights, endpoint), the prompt as it was rendered, every parameter, and the
     number of the sample. A file appears whole or not at all. Faults are not kept: they are asked again.
+
+    An answer that cannot be stored there, because the disk is full, goes to a file in the folder for temporary files,
+    from where the next call takes it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        name = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]
+        self._elsewhere = Path(tempfile.gettempdir()) / f"hf-ruleextrap-answers-{name}.jsonl"
 
     def key(self, completer: TextCompleter, request: Request) -> str:
         """The hash of what an answer depends on."""
@@ -46,15 +58,48 @@ class AnswerCache:
             return None
 
     def put(self, key: str, request: Request, answer: Answer) -> None:
-        """Keep an answer, with what was asked, to be read."""
-        path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Store an answer, with its request for a reader.
+
+        Raises:
+            RuleExtrapError: the answer cannot be stored; the message says where it is kept instead.
+        """
         text = json.dumps({"request": asdict(request), "answer": asdict(answer)})
-        # Another process may be writing the same answer.
-        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(text)
-        Path(draft).replace(path)
+        try:
+            write_text(self._path(key), text)
+        except RuleExtrapError as error:
+            raise RuleExtrapError(f"{error}; {self._keep_elsewhere(key, text)}") from None
+
+    def take_back(self) -> None:
+        """Store the answers that an earlier call could not store in the folder.
+
+        Raises:
+            RuleExtrapError: they still cannot be stored; they stay where they are.
+        """
+        try:
+            # Anybody may put files there: a link, or the file of another user, is not ours.
+            descriptor = os.open(self._elsewhere, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        except OSError:
+            return
+        with open(descriptor, encoding="ascii", errors="replace") as file:  # noqa: PTH123  # a descriptor
+            if hasattr(os, "getuid") and os.fstat(descriptor).st_uid != os.getuid():
+                return
+            for line in file:
+                key, _, text = line.rstrip("\n").partition(" ")
+                # A line that was torn, too, is asked for again.
+                if re.fullmatch("[0-9a-f]{64}", key) and text.endswith("}}"):
+                    write_text(self._path(key), text)
+        self._elsewhere.unlink()
+
+    def _keep_elsewhere(self, key: str, text: str) -> str:
+        """Append an answer to the file in the folder for temporary files; what was done, in words."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        try:
+            descriptor = os.open(self._elsewhere, flags, 0o600)
+            with open(descriptor, "a", encoding="ascii") as file:  # noqa: PTH123  # a descriptor
+                file.write(f"{key} {text}\n")
+        except OSError as error:
+            return f"the answer that had arrived is lost, since {self._elsewhere} cannot be written, either ({error})"
+        return f"the answer that had arrived is kept in {self._elsewhere}"
 
     def answers(self, completer: TextCompleter, requests: Sequence[Request]) -> Iterator[tuple[int, Answer, bool]]:
         """The place of each request, its answer, and whether that was known; what is not known is asked for."""
@@ -66,14 +111,36 @@ class AnswerCache:
                 asked.append(place)
             else:
                 yield place, known, True
-        for number, answer in completer.answers([requests[place] for place in asked]):
+        requested = _Requests(requests[place] for place in asked)
+        failures: list[RuleExtrapError] = []
+        for number, answer in completer.answers(requested):
             place = asked[number]
             if not answer.fault:
-                self.put(keys[place], requests[place], answer)
+                try:
+                    self.put(keys[place], requests[place], answer)
+                except RuleExtrapError as error:
+                    failures.append(error)
+                    requested.stopped = True
+            if len(failures) == _MOST_IN_FLIGHT:
+                break
             yield place, answer, False
+        if failures:
+            raise failures[0]
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.json"
+
+
+class _Requests(list[Request]):
+    """Requests that are no longer handed out once ``stopped`` is set; those in flight are paid for and answered."""
+
+    stopped = False
+
+    def __iter__(self) -> Iterator[Request]:
+        for place in range(len(self)):
+            if self.stopped:
+                return
+            yield self[place]
 
 
 def as_record(request: Request, answer: Answer) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.evaluate import Sample
 from hf_ruleextrap.evaluation.protocol import STATUSES, ProtocolSettings
+from hf_ruleextrap.files import write_text
 from hf_ruleextrap.formal import Kind, Rate, Report
 
 from .verdict import Verdict
@@ -102,11 +103,9 @@ class TextEvaluation(BaseModel):
         return {name: rate for part in parts for name, rate in part.items()}
 
     def write(self, folder: Path) -> Path:
-        """Write the file; it appears whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f"{FILE}.part"
-        draft.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        return draft.replace(folder / FILE)
+        """Write the file, which appears whole or not at all, and return its path."""
+        write_text(folder / FILE, self.model_dump_json(indent=2) + "\n")
+        return folder / FILE
 
     @classmethod
     def read(cls, folder: Path) -> TextEvaluation:

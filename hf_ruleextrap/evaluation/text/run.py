@@ -21,6 +21,7 @@ from hf_ruleextrap.evaluation.protocol import (
     merged_ends,
     rendered,
 )
+from hf_ruleextrap.files import write_text
 from hf_ruleextrap.formal import PromptSet, Report, Verdicts
 from hf_ruleextrap.formal.words import FloatArray
 from hf_ruleextrap.languages import get_language
@@ -162,6 +163,7 @@ class TextRun:
         Args:
             on_answer: called after each answer.
         """
+        self._cache.take_back()
         found: list[Condition] = []
         faults: dict[str, str] = {}
         lines: dict[str, None] = {}
@@ -181,9 +183,7 @@ class TextRun:
             git_commit=git_commit(),
         )
         evaluation.write(self.out)
-        draft = self.out / "answers.jsonl.part"
-        draft.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        draft.replace(self.out / "answers.jsonl")
+        write_text(self.out / "answers.jsonl", "".join(f"{line}\n" for line in lines))
         return evaluation
 
     def _condition(self, name: str, prompted: Prompted) -> Condition:
