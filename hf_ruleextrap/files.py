@@ -161,8 +161,12 @@ def writing(path: str | Path) -> Iterator[None]:
 def _write_failure(error: Exception, path: Path) -> str | None:
     """The line for a failed write; None for any other exception."""
     number = error.errno if isinstance(error, OSError) else None
-    if isinstance(error, OSError) and isinstance(error.filename, (str, bytes)):
-        path = Path(os.fsdecode(error.filename))
+    if isinstance(error, OSError):
+        # A copy names its source, too.
+        named = [
+            Path(os.fsdecode(name)) for name in (error.filename2, error.filename) if isinstance(name, (str, bytes))
+        ]
+        path = next((name for name in named if name.is_relative_to(path)), path)
     elif match := _RUST_ERROR.search(str(error)):
         number = int(match[1])
     elif isinstance(error, RuntimeError) and _TORCH_ERROR.search(str(error)):

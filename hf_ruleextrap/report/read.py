@@ -50,13 +50,20 @@ def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = ()) -> Study:
     missing: dict[str, str] = {}
     other = list(rows)
     for store in map(Path, stores):
+        diverged: dict[str, str] = {}
         if store.is_file():
             store_runs, store_missing, store_rows = read_store(store)
             placed = [(store, run) for run in store_runs]
         else:
-            placed = [(path.parent, _read_run(path)) for path in sorted(store.glob("*/results.json"))]
-            store_missing, store_rows = _missing(store), text_rows(read_evaluations(store))
-        if not placed and not store_rows:
+            finished = {path: read_results(path) for path in sorted(store.glob("*/results.json"))}
+            diverged = _without_checkpoint(finished)
+            placed = [
+                (path.parent, _run_of(path, results))
+                for path, results in finished.items()
+                if path.parent.name not in diverged
+            ]
+            store_missing, store_rows = _missing(store) | diverged, text_rows(read_evaluations(store))
+        if not placed and not store_rows and not diverged:
             raise RuleExtrapError(
                 f"{store} holds no results: give the folder of a sweep, or of several runs, or a report's runs.parquet"
             )
@@ -69,8 +76,17 @@ def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = ()) -> Study:
     return Study([run for _, run in runs.values()], missing, other)
 
 
-def _read_run(path: Path) -> Run:
-    results = read_results(path)
+def _without_checkpoint(finished: dict[Path, Results]) -> dict[str, str]:
+    """The runs that diverged before their first checkpoint, by the name of their folder, and what happened."""
+    steps = {path.parent.name: results.training for path, results in finished.items()}
+    return {
+        name: f"diverged at step {training.diverged_at}, before its first checkpoint"
+        for name, training in steps.items()
+        if training.diverged_at is not None and not training.best_step
+    }
+
+
+def _run_of(path: Path, results: Results) -> Run:
     return Run.of(results, _log(path.with_name("log.jsonl")) if results.recipe.mass_length else ())
 
 

@@ -48,6 +48,10 @@ class Progress(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Write the line."""
+        if self.bar is not None and logs and "diverged_at" in logs:
+            self.bar.write(
+                f"step {state.global_step:>6}  the validation loss is not finite: the run ends", file=sys.stderr
+            )
         if self.bar is not None and logs and "eval_loss" in logs:
             self.bar.write(f"step {state.global_step:>6}  {summary(logs)}", file=sys.stderr)
 

@@ -96,9 +96,11 @@ def _claim(
     if arguments.process_index == 0:
         try:
             held.enter_context(folder.hold(wait=wait))
-            # The process that held the folder may have finished this very run.
-            if not (wait and folder.is_finished and folder.finished(recipe) and not overwrite):
-                with writing(folder.path):
+            with writing(folder.path):
+                if wait and not overwrite and folder.finished(recipe) is not None:
+                    # The process that held the folder has finished this very run.
+                    folder.clean_up()
+                else:
                     shared[0] = folder.claim(recipe, overwrite=overwrite)
         except RuleExtrapError as error:
             shared[1] = str(error)

@@ -17,6 +17,9 @@ def show(results: Results) -> None:
         + (f" ({fitted})" if fitted else "")
         + f" · seed {recipe.seed} · {training.steps} steps in {results.timing.train_seconds:.0f} s"
     )
+    if training.diverged_at is not None:
+        shown = f"checkpoint of step {training.best_step}" if training.best_step else "untrained model"
+        print(f"diverged at step {training.diverged_at}: the validation loss is not finite; these are of the {shown}")
     floor = "" if results.test.floor is None else f" (entropy of the language's distribution: {results.test.floor:.4f})"
     print(
         f"loss per token: validation {results.validation.loss:.4f} (step {training.best_step}), "

@@ -154,17 +154,21 @@ class RuleTrainer(Trainer):
         """Validation loss and accuracy, and the rates on the ID and OOD prompts."""
         model = self.accelerator.unwrap_model(self.model)
         found = self.task.likelihood(model, "validation")
-        values = {"loss": found.loss}
-        if math.isfinite(found.loss):
-            rates = self.task.evaluate(model, self.accelerator).rates()
-            values |= {"token_accuracy": found.accuracy, **rates, **self.task.masses(model)}
+        if not math.isfinite(found.loss):
+            return self._end_diverged({f"{metric_key_prefix}_loss": found.loss})
+        rates = self.task.evaluate(model, self.accelerator).rates()
+        values = {"loss": found.loss, "token_accuracy": found.accuracy, **rates, **self.task.masses(model)}
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        if not math.isfinite(found.loss):
-            # No later step can repair such weights, and nobody wants them saved.
-            self.diverged_at = self.state.global_step
-            self.control.should_training_stop, self.control.should_save = True, False
+        return metrics
+
+    def _end_diverged(self, metrics: dict[str, float]) -> dict[str, float]:
+        """End the training, and save nothing more: no later step can repair weights that are not finite."""
+        self.diverged_at = self.state.global_step
+        self.log({"diverged_at": self.diverged_at})
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control.should_training_stop, self.control.should_save = True, False
         return metrics
 
 

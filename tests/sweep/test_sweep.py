@@ -32,6 +32,7 @@ from hf_ruleextrap.report import read_study
 from hf_ruleextrap.sweep.display import Display, duration
 from hf_ruleextrap.sweep.grid import key_of, read_grid
 from hf_ruleextrap.sweep.job import Ended, Job, run_job
+from hf_ruleextrap.sweep.processes import WorkerDied
 from hf_ruleextrap.sweep.sweep import sweep
 from hf_ruleextrap.sweep.workers import Backend, Local, OnRay, Workers
 from hf_ruleextrap.train.recipe import Recipe, splits_of
@@ -243,9 +244,14 @@ def test_the_command_says_what_it_did_and_its_cells_are_the_same_runs(
 
 @dataclass(frozen=True)
 class Pretended:
-    """A backend whose jobs this very process does; the first of them lose their workers."""
+    """A backend whose jobs this very process does; the first of them lose their workers.
+
+    Attributes:
+        begins: whether those workers had begun with their jobs.
+    """
 
     dying: int = 0
+    begins: bool = True
 
     @contextmanager
     def open(self, most: int) -> Iterator[Workers]:
@@ -257,7 +263,9 @@ class Pretended:
             if len(jobs) > self.dying:
                 future.set_result(run_job(job))
             else:
-                future.set_exception(RuntimeError("killed\nby the system"))
+                if self.begins:
+                    job.lock.write_text(f"{job.ticket}\nnode, process 1\n")
+                future.set_exception(WorkerDied("killed\nby the system"))
             return future
 
         yield Workers(lambda: most, start)
@@ -272,6 +280,34 @@ def test_a_cell_that_kills_its_workers_ends(dying: int, tmp_path: Path, capfd: p
         assert outcome.done == [cells[0].key]
     else:
         assert outcome.failed == {cells[0].key: "its worker died 3 times: killed"}
+
+
+def test_a_worker_that_dies_before_it_begins_counts_against_no_cell(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cells = read_grid(grid(tmp_path, {"max_steps": [1]}), tmp_path / "store")
+    assert sweep(cells, tmp_path / "store", Pretended(7, begins=False)).done == [cells[0].key]
+    assert capfd.readouterr().err.count("its worker died (killed); it is started again") == 7
+
+
+def test_a_sweep_whose_workers_all_die_before_they_begin_ends(tmp_path: Path) -> None:
+    cells = read_grid(grid(tmp_path, {"seed": [0, 1]}), tmp_path / "store")
+    outcome = sweep(cells, tmp_path / "store", Pretended(10_000, begins=False))
+    assert set(outcome.failed.values()) == {"its worker died before it began: killed"}
+
+
+def test_a_finished_cell_that_was_not_cleaned_up_is_cleaned_up(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    cells = read_grid(grid(tmp_path, {"max_steps": [1]}), store)
+    assert sweep(cells, store, Pretended()).done
+    folder = cells[0].recipe.run_dir
+    names = sorted(path.name for path in folder.iterdir())
+    (folder / "checkpoint-1").mkdir()
+    (folder / ".lock").write_text("")
+    (store / "failures" / f"{cells[0].key}.txt").write_text("of an earlier call")
+    assert sweep(cells, store, Pretended()).skipped == [cells[0].key]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert not list((store / "failures").iterdir())
 
 
 def test_a_cell_that_another_sweep_runs_is_left_to_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

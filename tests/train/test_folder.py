@@ -1,0 +1,157 @@
+"""The run folder: who works in it, what a killed process leaves, and what a full disk does."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import TINY
+
+from hf_ruleextrap.cli import main
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.files import LOCK, hold, is_leftover, replacing, write_text
+from hf_ruleextrap.train.folder import RunFolder
+from hf_ruleextrap.train.recipe import Recipe
+from hf_ruleextrap.train.run import run
+
+SHORT = {**TINY, "max_steps": 4, "eval_steps": 2}
+HOLD = """
+import sys, time
+from hf_ruleextrap.files import hold
+with hold(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def recipe(folder: Path, **values: Any) -> Recipe:
+    return Recipe.of({**SHORT, "output_dir": str(folder), **values}, "test")
+
+
+def words(folder: Path, *more: str) -> list[str]:
+    return ["train", *(f"--{key}={value}" for key, value in SHORT.items()), f"--output_dir={folder}", *more]
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    run(recipe(folder))
+    return folder
+
+
+def test_a_folder_with_a_draft_alone_is_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / ".part-00000000-recipe.yaml").write_text("langu")
+    (tmp_path / LOCK).write_text("")
+    with hold(tmp_path):
+        assert RunFolder(tmp_path).claim(recipe(tmp_path)) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
+def test_the_same_command_on_a_finished_run_prints_it_again(
+    finished_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in finished_run.rglob("*") if path.is_file()}
+    assert main(words(finished_run, "--json")) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == json.loads((finished_run / "results.json").read_text())
+    assert "holds this run finished; --overwrite trains it again" in printed.err
+    assert main(words(finished_run, "--seed=1")) == 2
+    assert {path: path.read_bytes() for path in finished_run.rglob("*") if path.is_file()} == before
+
+
+def test_what_a_killed_process_left_beside_its_results_is_cleaned_up(
+    finished_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = sorted(path.name for path in finished_run.iterdir())
+    for again in (lambda: main(words(finished_run)), lambda: run(recipe(finished_run))):
+        (finished_run / "checkpoint-4").mkdir()
+        (finished_run / LOCK).write_text("")
+        (finished_run / "last" / ".part-00000000").mkdir()
+        again()
+        assert sorted(path.name for path in finished_run.iterdir()) == names
+        assert not [path for path in finished_run.rglob("*") if is_leftover(path)]
+    capsys.readouterr()
+
+
+def test_a_second_process_says_who_works_in_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        assert main(words(tmp_path)) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith(f"error: {tmp_path} is in use by process {other.pid} on {os.uname().nodename} since 20")
+        assert "give --wait" in line
+        killer = threading.Timer(1, other.kill)
+        killer.start()
+        assert main(words(tmp_path, "--wait")) == 0
+        killer.join()
+    assert (tmp_path / "results.json").exists()
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_one_of_two_waiting_processes_gets_what_the_other_trained(finished_run: Path) -> None:
+    assert run(recipe(finished_run), wait=True) == RunFolder(finished_run).finished(recipe(finished_run))
+
+
+def fail_to_write(path: Path, number: int) -> None:
+    with replacing(path) as draft:
+        draft.write_text("half")
+        raise OSError(number, os.strerror(number), str(draft))
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
+    write_text(tmp_path / "file.txt", "old")
+    for number, advice in ((errno.ENOSPC, "MB are free"), (errno.EROFS, "allow writing there")):
+        with pytest.raises(RuleExtrapError, match=advice) as caught:
+            fail_to_write(tmp_path / "file.txt", number)
+        assert f"cannot write {tmp_path / 'file.txt'} ({os.strerror(number)}" in str(caught.value)
+        assert "give the same command again" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+    assert (tmp_path / "file.txt").read_text() == "old"
+
+
+LIMITED = """
+import resource, sys
+from hf_ruleextrap.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("size", [6000, 100_000])
+@pytest.mark.timeout(120)
+def test_a_training_on_a_full_disk_is_one_line_and_a_repeat_completes_it(
+    size: int, finished_run: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", LIMITED, str(size), *words(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith(f"error: cannot write {tmp_path / 'run'}")
+    assert "MB are free): make room" in line
+    left = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert not [path for path in left if is_leftover(path) or path.stat().st_size == size]
+    assert main(words(tmp_path / "run")) == 0
+    for name in ("model.safetensors", "last/model.safetensors", "log.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (finished_run / name).read_bytes()
+
+
+@pytest.mark.timeout(120)
+def test_a_run_that_diverges_ends_and_says_at_which_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words(tmp_path / "run", "--learning_rate=1e30", "--max_grad_norm=0", "--max_steps=50")) == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    training = results["training"]
+    assert training["diverged_at"] == training["steps"] == 2
+    assert training["best_step"] == 0
+    # Of weights that are finite: those that the training began with.
+    assert 0 < results["validation"]["loss"] < 10
+    assert "diverged at step 2" in capsys.readouterr().out
+    assert not list((tmp_path / "run").glob("checkpoint-*"))
