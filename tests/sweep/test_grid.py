@@ -1,0 +1,93 @@
+"""Grids: whole, and refused before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grids import grid
+from tiny import TINY
+
+from hf_ruleextrap import get_language
+from hf_ruleextrap.cli import main
+from hf_ruleextrap.sweep.grid import key_of, read_grid
+from hf_ruleextrap.train.recipe import Recipe, splits_of
+
+TRAINING = Path(__file__).parents[2] / "training"
+
+
+@pytest.mark.parametrize("recipe", sorted((TRAINING / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_is_one(recipe: Path) -> None:
+    found = Recipe.from_file(recipe)
+    kind, _, language = recipe.stem.partition("-")
+    if language:
+        assert found.language == language
+        assert found.paper == found.loss_on_padding == (not found.disjoint) == (kind == "paper")
+        assert found.size == ("mini" if kind == "mini" else "paper")
+        assert found.max_length <= 64 if kind == "mini" else found.max_length == 256
+
+
+# The authors' configuration: epochs, epochs between checks, batches an epoch.
+AUTHORS = {
+    "ban": (50_000, 250, 118),
+    "bban": (5_000, 100, 118),
+    "anbn": (50_000, 250, 1),
+    "dyck": (50_000, 250, 4),
+    "anbncn": (50_000, 250, 1),
+    "csdyck": (50_000, 250, 4),
+}
+
+
+@pytest.mark.parametrize("name", AUTHORS)
+def test_the_paper_s_recipes_train_as_long_as_the_authors(name: str) -> None:
+    recipe = Recipe.from_file(TRAINING / "recipes" / f"paper-{name}.yaml")
+    epochs, between, batches = AUTHORS[name]
+    words = splits_of(recipe, get_language(name, paper=True)).train
+    assert -(-len(words) // recipe.batch_size) == batches
+    assert recipe.max_steps == epochs * batches
+    assert recipe.eval_steps == between * batches
+    assert recipe.patience == 25
+
+
+@pytest.mark.parametrize(("kind", "cells"), [("paper", 6 * 4 * 5), ("corrected", 6 * 5 * 5)])
+def test_the_grids_are_whole(kind: str, cells: int, tmp_path: Path) -> None:
+    assert len(read_grid(TRAINING / "grids" / f"{kind}.yaml", tmp_path)) == cells
+
+
+def test_the_mini_grid_is_the_whole_study(tmp_path: Path) -> None:
+    cells = read_grid(TRAINING / "grids" / "mini.yaml", tmp_path)
+    assert len(cells) == len({cell.key for cell in cells}) == 6 * 5 * 3
+    assert len({(cell.recipe.language, cell.recipe.architecture, cell.recipe.seed) for cell in cells}) == 90
+    assert all(cell.recipe.run_dir == tmp_path / cell.key for cell in cells)
+
+
+def test_a_cell_s_key_is_its_recipe_s_and_not_its_place_s() -> None:
+    one = Recipe.of(TINY, "test")
+    assert key_of(one) == key_of(one.model_copy(update={"output_dir": "elsewhere", "use_cpu": True}))
+    assert key_of(one) != key_of(one.model_copy(update={"learning_rate": 0.5}))
+
+
+@pytest.mark.parametrize(
+    ("axes", "line"),
+    [
+        ({"sed": [1]}, "unknown axis 'sed': did you mean 'seed'"),
+        ({"seed": 3}, "axis seed is 3: give a list of values"),
+        ({"seed": [0, 0]}, "two cells are the same (anbn-lstm-seed0-"),
+        ({"seed": [-1]}, "seed is -1"),
+        ({"language": ["annbn"]}, "annbn"),
+        ({"architecture": ["lstn"]}, "lstn"),
+        ({"model.hidden_sise": [8]}, "hidden_size"),
+        ({"model.hidden_size": [0]}, "hidden_size"),
+        ({"prompt_length": [100]}, "100"),
+    ],
+)
+def test_a_grid_that_cannot_run_is_refused_before_anything_runs(
+    axes: dict[str, Any], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "store"
+    assert main(["sweep", str(grid(tmp_path, axes)), "--out", str(out)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert line in error
+    assert "\n" not in error
+    assert not out.exists()
