@@ -56,7 +56,7 @@ def _bytes(size: float) -> str:
         size /= 1000
         if size < 1000:
             return f"{size:.3g} {unit}"
-    return f"{size:.2g} PB"
+    return "more than 1,000 PB"
 
 
 def _time(seconds: float) -> str:

@@ -78,15 +78,12 @@ def quiet_hub() -> None:
 def knows_text(model: str, *, trust_remote_code: bool) -> bool:
     """Whether a checkpoint's tokenizer knows spaces and line breaks; False also where none can be loaded."""
     quiet()
-    from transformers import AutoTokenizer
-
-    from hf_ruleextrap.completers.trust import may_run_code
+    from hf_ruleextrap.completers.loading import load_tokenizer
     from hf_ruleextrap.tokenization import writes_text
 
     try:
-        trusted = may_run_code(model, trust_remote_code=trust_remote_code)
-        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trusted)
-    except (OSError, ValueError):
+        tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
+    except RuleExtrapError:
         # What is wrong with it is said by whoever loads the model.
         return False
     return writes_text(tokenizer)

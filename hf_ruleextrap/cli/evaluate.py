@@ -207,15 +207,10 @@ def _completer(arguments: argparse.Namespace) -> TextCompleter:
 
 
 def _encoder(name: str):  # type: ignore[no-untyped-def]  # a tokenizer's own method
-    from transformers import AutoTokenizer
-
+    from hf_ruleextrap.completers.loading import load_tokenizer
     from hf_ruleextrap.completers.tokens import TextTokens
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise RuleExtrapError(f"no tokenizer can be loaded from {name!r}: {str(error).splitlines()[0]}") from None
-    return TextTokens(tokenizer, name).plain
+    return TextTokens(load_tokenizer(name), name).plain
 
 
 def training_words(folder: Path, language: Language) -> WordBatch | None:

@@ -14,8 +14,8 @@ from hf_ruleextrap.tokenization import writes_text
 
 from .base import Abilities, Answer, Backend, Request
 from .generation import generate
+from .loading import load_causal_model, load_tokenizer
 from .tokens import TextTokens
-from .trust import may_run_code
 
 if TYPE_CHECKING:
     import torch
@@ -38,23 +38,14 @@ class HfCompleter:
             RuleExtrapError: there is none, or its tokenizer cannot write the protocol's texts.
         """
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        import hf_ruleextrap.models  # noqa: F401  # registers our architectures
 
         name = backend.model
         on_gpu = torch.cuda.is_available()
-        try:
-            trusted = may_run_code(name, trust_remote_code=backend.trust_remote_code)
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=trusted)
-            # Half precision on a CPU is slow, and rounds more.
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                name, trust_remote_code=trusted, use_safetensors=True, dtype="auto" if on_gpu else torch.float32
-            )
-        # Settings of the wrong type raise whatever their checks raise.
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise RuleExtrapError(f"no checkpoint can be loaded from {name!r}: {reason}") from error
+        self.tokenizer = load_tokenizer(name, trust_remote_code=backend.trust_remote_code)
+        # Half precision on a CPU is slow, and rounds more.
+        model = load_causal_model(
+            name, trust_remote_code=backend.trust_remote_code, dtype="auto" if on_gpu else torch.float32
+        )
         if not writes_text(self.tokenizer):
             raise RuleExtrapError(
                 f"the tokenizer of {name} has no spaces and line breaks, so the text protocol cannot ask it: "

@@ -15,7 +15,7 @@ from hf_ruleextrap.tokenization import BOS_ID, EOS_ID, PAD_ID, decode_completion
 
 from .base import Completions
 from .generation import generate
-from .trust import may_run_code
+from .loading import load_causal_model, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -108,22 +108,8 @@ class LocalModel:
         Raises:
             RuleExtrapError: there is none, or its tokenizer does not fit the language.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        import hf_ruleextrap.models  # noqa: F401  # registers our architectures
-        from hf_ruleextrap.kernels import use_kernels
-
-        use_kernels()
-        name = str(path)
-        try:
-            trusted = may_run_code(name, trust_remote_code=trust_remote_code)
-            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trusted)
-            # Other formats of weights are pickles.
-            model = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=trusted, use_safetensors=True)
-        # Settings of the wrong type raise whatever their checks raise.
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise RuleExtrapError(f"no checkpoint can be loaded from {name!r}: {reason}") from error
+        tokenizer = load_tokenizer(str(path), trust_remote_code=trust_remote_code)
+        model = load_causal_model(str(path), trust_remote_code=trust_remote_code)
         ids = symbol_ids(tokenizer, language)
         return cls(model, language, ids=ids, bos_id=tokenizer.bos_token_id, eos_id=tokenizer.eos_token_id)
 

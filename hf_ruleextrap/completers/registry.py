@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import cast
 
 from hf_ruleextrap.errors import RuleExtrapError, unknown
+from hf_ruleextrap.own_files import run_file
 
 from .base import Backend, TextCompleter
 
@@ -34,26 +32,21 @@ def text_completer(name: str, backend: Backend) -> TextCompleter:
     if name not in BACKENDS and ":" not in name:
         raise unknown("backend", name, BACKENDS, "Or give file.py:Class for your own.")
     place, _, attribute = BACKENDS.get(name, name).rpartition(":")
-    made = getattr(_module(place), attribute, None)
-    if made is None:
-        raise RuleExtrapError(f"{place} has no {attribute!r}: give file.py:Class")
-    return cast("Callable[[Backend], TextCompleter]", made)(backend)
+    completer = getattr(_module(place), attribute, None)
+    if not isinstance(completer, type) or not hasattr(completer, "answers"):
+        raise RuleExtrapError(
+            f"{name} is no text completer: give file.py:Class, a class with the methods of "
+            "hf_ruleextrap.completers.TextCompleter"
+        )
+    return cast("Callable[[Backend], TextCompleter]", completer)(backend)
 
 
 def _module(place: str) -> object:
-    if not place.endswith(".py"):
-        try:
-            return importlib.import_module(place)
-        except ImportError as error:
-            raise RuleExtrapError(f"cannot import {place!r}: {error}") from None
-    path = Path(place)
-    if not path.exists():
-        raise RuleExtrapError(f"there is no file {place!r}: give file.py:Class")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up by its name.
-    sys.modules.setdefault(path.stem, module)
-    spec.loader.exec_module(module)
-    return module
+    if place.endswith(".py"):
+        return run_file(place)
+    try:
+        return importlib.import_module(place)
+    except (ImportError, ValueError) as error:
+        raise RuleExtrapError(
+            f"cannot import {place!r}: {error}; give package.module:Class, or file.py:Class"
+        ) from None

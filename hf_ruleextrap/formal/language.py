@@ -28,6 +28,8 @@ _DRAWN = 20_000
 _LENGTH_OF_GROWTH, _LEAST_GROWTH = 12, 1.4
 """From this length on the number of prefixes is projected, where each place multiplies it by more than the second."""
 
+_LARGEST_EXPONENT = 80.0
+
 _SECONDS_A_SYMBOL = 1e-4
 """Time for one place of some words, which samplers grow place by place."""
 
@@ -249,7 +251,8 @@ class Language(Conjunction):
             check_cost(
                 f"all words of {self.name} with up to {max_length} symbols",
                 f"give a length of at most {length - 1 + further}",
-                size=exp(log(size) + (max_length - length) * log(growth)),
+                # An estimate beyond any number of bytes is as good as that number.
+                size=exp(min(log(size) + (max_length - length) * log(growth), _LARGEST_EXPONENT)),
             )
             before = len(prefixes)
             prefixes = np.column_stack([prefixes.repeat(len(codes), 0), np.tile(codes, len(prefixes))])

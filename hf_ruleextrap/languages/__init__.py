@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import pkgutil
 import re
-import sys
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -16,7 +14,7 @@ from types import ModuleType
 from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.formal.generated import PREFIX, generated_language
 from hf_ruleextrap.formal.language import LEVELS, Language
-from hf_ruleextrap.inputs import FILE_MODULE
+from hf_ruleextrap.own_files import run_file
 
 GROUP = "hf_ruleextrap.languages"
 """The entry point group by which another package brings languages: a name, and ``module:Class``."""
@@ -198,32 +196,13 @@ def _installed() -> dict[str, EntryPoint]:
 def _from_file(reference: str) -> type[Language]:
     """The class of ``FILE.py:CLASS``."""
     file, _, name = reference.rpartition(":") if ".py:" in reference else (reference, "", "")
-    path = Path(file)
-    if not path.is_file():
-        raise RuleExtrapError(f"there is no file {file!r}: give FILE.py:CLASS, from the folder you are in")
-    module = _executed(path)
+    module = run_file(file)
     classes = [found.__name__ for found in _languages_in(module)]
     if not name:
         raise RuleExtrapError(f"{file!r} lacks the class: give {file}:{classes[0] if classes else 'CLASS'}")
     if not hasattr(module, name):
         raise unknown(f"class of {file}", name, classes) if classes else RuleExtrapError(f"{file} holds no Language")
     return _checked(reference, getattr(module, name))
-
-
-def _executed(path: Path) -> ModuleType:
-    # Under a name of its own, which dataclasses and pickles look up.
-    name = f"{FILE_MODULE}{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise RuleExtrapError(f"{path}, line {error.lineno}: {error.msg}") from None
-    except (Exception, SystemExit) as error:
-        raise RuleExtrapError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from None
-    return module
 
 
 def _languages_in(module: ModuleType) -> list[type[Language]]:
