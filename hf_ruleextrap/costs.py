@@ -46,7 +46,7 @@ def check_cost(work: str, advice: str, *, size: float = 0, seconds: float = 0) -
     if _allowed.get():
         return
     if size > MOST_BYTES:
-        raise RuleExtrapError(f"{work} would take about {_bytes(size)} of memory: {advice}, or allow it with --yes")
+        raise RuleExtrapError(f"{work} would take {_bytes(size)} of memory: {advice}, or allow it with --yes")
     if seconds > MOST_SECONDS:
         raise RuleExtrapError(f"{work} would take about {_time(seconds)}: {advice}, or allow it with --yes")
 
@@ -55,7 +55,7 @@ def _bytes(size: float) -> str:
     for unit in ("KB", "MB", "GB", "TB", "PB"):
         size /= 1000
         if size < 1000:
-            return f"{size:.3g} {unit}"
+            return f"about {size:.3g} {unit}"
     return "more than 1,000 PB"
 
 
