@@ -33,6 +33,8 @@ def text_completer(name: str, backend: Backend) -> TextCompleter:
         raise unknown("backend", name, BACKENDS, "Or give file.py:Class for your own.")
     place, _, attribute = BACKENDS.get(name, name).rpartition(":")
     completer = getattr(_module(place), attribute, None)
+    if completer is None:
+        raise RuleExtrapError(f"{place} has no {attribute!r}: give file.py:Class")
     if not isinstance(completer, type) or not hasattr(completer, "answers"):
         raise RuleExtrapError(
             f"{name} is no text completer: give file.py:Class, a class with the methods of "
