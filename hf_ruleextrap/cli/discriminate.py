@@ -73,7 +73,7 @@ def _symbols(arguments: argparse.Namespace, language: Language) -> Discriminatio
 
 
 def _text(arguments: argparse.Namespace) -> Discrimination:
-    from hf_ruleextrap.completers import Backend, text_completer
+    from hf_ruleextrap.completers import BackendConfig, text_completer
     from hf_ruleextrap.evaluation.discriminate import discriminate_text
     from hf_ruleextrap.evaluation.protocol import ProtocolSettings
 
@@ -84,7 +84,9 @@ def _text(arguments: argparse.Namespace) -> Discrimination:
         max_word_length=arguments.max_length or 0,
         seed=arguments.seed,
     )
-    backend = Backend(arguments.model, batch_size=arguments.batch_size, trust_remote_code=arguments.trust_remote_code)
+    backend = BackendConfig(
+        arguments.model, batch_size=arguments.batch_size, trust_remote_code=arguments.trust_remote_code
+    )
     return discriminate_text(
         text_completer(arguments.backend, backend), arguments.model, settings, limit=arguments.limit
     )

@@ -185,14 +185,14 @@ def _settings(arguments: argparse.Namespace) -> ProtocolSettings:
         rules_stated=arguments.rules_stated,
         chat=arguments.chat,
         seed=arguments.seed,
-    ).but(**{name: value for name, value in given.items() if value is not None})
+    ).with_changes(**{name: value for name, value in given.items() if value is not None})
 
 
 def _completer(arguments: argparse.Namespace) -> TextCompleter:
-    from hf_ruleextrap.completers import Backend, text_completer
+    from hf_ruleextrap.completers import BackendConfig, text_completer
 
     name = arguments.backend or ("openai" if arguments.base_url else "hf")
-    backend = Backend(
+    backend = BackendConfig(
         model=arguments.model,
         base_url=arguments.base_url,
         key_env=arguments.key_env,

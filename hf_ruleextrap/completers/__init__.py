@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Abilities, Answer, Backend, Completer, Completions, Request, TextCompleter, Turn
+from .base import Abilities, Answer, BackendConfig, Completer, Completions, Request, TextCompleter, Turn
 from .local import LocalModel, check_positions
 from .reference import FromSource, Oracle
 from .registry import BACKENDS, text_completer
@@ -11,7 +11,7 @@ __all__ = [
     "BACKENDS",
     "Abilities",
     "Answer",
-    "Backend",
+    "BackendConfig",
     "Completer",
     "Completions",
     "FromSource",

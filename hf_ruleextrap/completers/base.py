@@ -117,8 +117,8 @@ class Abilities:
 
 
 @dataclass(frozen=True)
-class Backend:
-    """All that a text completer may be told; each takes what it needs.
+class BackendConfig:
+    """The settings from which a text completer is built; each backend reads those that it needs.
 
     Attributes:
         model: a name or a folder; for a replay, the file.
@@ -160,7 +160,7 @@ class Backend:
 
 
 class TextCompleter(Protocol):
-    """Continues texts. A class of a user's own takes a `Backend` and has these three methods and two attributes.
+    """Continues texts. A class of a user's own takes a `BackendConfig` and has these three methods and two attributes.
 
     Attributes:
         abilities: what it can do; it is never asked for more.

@@ -12,7 +12,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal.words import FloatArray
 from hf_ruleextrap.tokenization import writes_text
 
-from .base import Abilities, Answer, Backend, Request
+from .base import Abilities, Answer, BackendConfig, Request
 from .generation import generate
 from .loading import load_causal_model, load_tokenizer
 from .tokens import TextTokens
@@ -31,7 +31,7 @@ class HfCompleter:
     depend on the rows beside it, nor on which were answered before a run was killed.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: BackendConfig) -> None:
         """Load a checkpoint: a folder, or a repository of the Hub.
 
         Raises:

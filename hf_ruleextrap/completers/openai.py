@@ -18,7 +18,7 @@ from anyio.from_thread import start_blocking_portal
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal.words import FloatArray
 
-from .base import Abilities, Answer, Backend, Request
+from .base import Abilities, Answer, BackendConfig, Request
 from .http import Failure, checked_url, client, post, proxy_secrets, redacted
 from .reading import read_response
 from .replay import as_json
@@ -47,7 +47,7 @@ class OpenAICompleter:
 
     abilities = Abilities(plain=True, chat=True, sampling=True, log_probabilities=False)
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: BackendConfig) -> None:
         """Read the key from the environment; nothing is sent.
 
         Raises:
@@ -144,7 +144,7 @@ class OpenAICompleter:
         return f"OpenAICompleter({self.identity['model']!r} at {self.identity['base_url']})"
 
 
-def _key(backend: Backend) -> str:
+def _key(backend: BackendConfig) -> str:
     """The key in the environment, or nothing (a server of one's own needs none)."""
     variable = backend.key_env or KEY_VARIABLE
     key = os.environ.get(variable, "").strip()

@@ -9,7 +9,7 @@ from typing import cast
 from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.own_files import run_file
 
-from .base import Backend, TextCompleter
+from .base import BackendConfig, TextCompleter
 
 BACKENDS: Mapping[str, str] = {
     "hf": "hf_ruleextrap.completers.hf:HfCompleter",
@@ -19,7 +19,7 @@ BACKENDS: Mapping[str, str] = {
 """Name to ``module:Class``; a line here is all that another one needs."""
 
 
-def text_completer(name: str, backend: Backend) -> TextCompleter:
+def text_completer(name: str, backend: BackendConfig) -> TextCompleter:
     """Make a text completer.
 
     Args:
@@ -40,7 +40,7 @@ def text_completer(name: str, backend: Backend) -> TextCompleter:
             f"{name} is no text completer: give file.py:Class, a class with the methods of "
             "hf_ruleextrap.completers.TextCompleter"
         )
-    return cast("Callable[[Backend], TextCompleter]", completer)(backend)
+    return cast("Callable[[BackendConfig], TextCompleter]", completer)(backend)
 
 
 def _module(place: str) -> object:

@@ -13,7 +13,7 @@ import numpy as np
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal.words import FloatArray
 
-from .base import Abilities, Answer, Backend, Request
+from .base import Abilities, Answer, BackendConfig, Request
 
 
 class Replay:
@@ -25,7 +25,7 @@ class Replay:
 
     abilities = Abilities(plain=True, chat=True, sampling=True, log_probabilities=False)
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: BackendConfig) -> None:
         """Read the file.
 
         Raises:

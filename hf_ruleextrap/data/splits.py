@@ -90,7 +90,7 @@ def build_splits(
     """
     language.check_length(max_length)
     rng = np.random.default_rng(seed)
-    whole = _whole(language, max_length) if language.few_words else None
+    whole = _whole(language, max_length) if language.one_word_per_length else None
     if whole is not None:
         return Splits(whole, whole, whole)
     if not disjoint:
@@ -118,7 +118,7 @@ def count_train_words(language: Language, *, max_length: int, train_size: int) -
     32
     """
     language.check_length(max_length)
-    whole = _whole(language, max_length) if language.few_words else None
+    whole = _whole(language, max_length) if language.one_word_per_length else None
     return train_size if whole is None else len(whole)
 
 

@@ -106,7 +106,7 @@ def divergence(model: PreTrainedModel, language: Language, *, max_length: int) -
 
 def _is_small(language: Language, max_length: int) -> bool:
     """Whether to list the words at all; a list of all words grows with k to the power of the length."""
-    return language.few_words or len(language.alphabet) ** max_length <= _MOST_WORDS
+    return language.one_word_per_length or len(language.alphabet) ** max_length <= _MOST_WORDS
 
 
 def _batches(

@@ -215,9 +215,9 @@ def _samples(language: Language, tree: _Tree) -> str:
             f"parameters are {list(language.parameters)}, parameter_values gives {list(values)}: one number a word"
         )
     lengths_of = [len(word) for word in language.words(tree.depth)]
-    for first, second in pairwise(lengths_of) if language.few_words else ():
+    for first, second in pairwise(lengths_of) if language.one_word_per_length else ():
         if first == second:
-            raise _Failure(f"few_words is stated, but there are several words of {first} symbols")
+            raise _Failure(f"one_word_per_length is stated, but there are several words of {first} symbols")
     return f"300 words of at most {', '.join(map(str, lengths))} symbols each"
 
 

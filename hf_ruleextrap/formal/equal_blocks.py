@@ -14,7 +14,7 @@ from .words import BoolArray, FloatArray, IntArray, WordBatch
 class EqualBlocks(Language):
     """{ a^n b^n c^n … : n >= 1 } over any alphabet; its rules are `equal_counts` and then `ordered` of the symbols."""
 
-    few_words = True
+    one_word_per_length = True
     parameters = {"n": "the exponent"}  # noqa: RUF012  # never changed
 
     def alive(self, state: State) -> BoolArray:

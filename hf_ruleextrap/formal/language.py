@@ -58,8 +58,9 @@ class Language(Conjunction):
             code and tables); then any more that membership needs.
         shortest: length of its shortest word; computed where it is not stated.
         paper_rules: the rules as the authors' code has them, where that differs.
-        few_words: at most one word has each length, so that a training set can hold them all.
-        spare_r1: prompts that break R1, which then could not be tested, are left out.
+        one_word_per_length: whether the language has at most one word of each length, so that a training set can hold
+            all words.
+        require_r1_viable: whether prompts on which R1 is not viable, and could not be tested, are left out.
         prompt_length: symbols in a prompt of the paper's experiment.
         paper_train_size: words drawn for training there, where not all words are used.
         parameters: what a word's own numbers are called, and mean; `parameter_values` computes them.
@@ -77,8 +78,8 @@ class Language(Conjunction):
     alphabet: ClassVar[tuple[str, ...]]
     rules: tuple[Rule, ...]
     paper_rules: ClassVar[tuple[Rule, ...] | None] = None
-    few_words: ClassVar[bool] = False
-    spare_r1: ClassVar[bool] = False
+    one_word_per_length: ClassVar[bool] = False
+    require_r1_viable: ClassVar[bool] = False
     prompt_length: ClassVar[int] = 8
     paper_train_size: ClassVar[int] = 512
     parameters: ClassVar[Mapping[str, str]] = {}
@@ -174,7 +175,7 @@ class Language(Conjunction):
         return {}
 
     def candidates(self, length: int, rng: np.random.Generator) -> list[str]:  # noqa: ARG002  # some sets are drawn
-        """The prompts of one length, ID and OOD together; by default all strings (see ``spare_r1``).
+        """The prompts of one length, ID and OOD together; by default all strings (see ``require_r1_viable``).
 
         Args:
             length: number of symbols, at least 1.
@@ -187,7 +188,9 @@ class Language(Conjunction):
                 "give a smaller length"
             )
         texts = ["".join(symbols) for symbols in product(self.alphabet, repeat=length)]
-        return list(WordBatch.from_strings(texts).take(self.rules[0].viable(texts))) if self.spare_r1 else texts
+        if self.require_r1_viable:
+            return list(WordBatch.from_strings(texts).take(self.rules[0].viable(texts)))
+        return texts
 
     # What follows.
 

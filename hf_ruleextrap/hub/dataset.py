@@ -68,7 +68,7 @@ def write_dataset(
         raise RuleExtrapError(f"train_size is {train_size}: give 1 or more")
     language = get_language(language)
     paper = type(language)(paper=True)
-    large = train_size > shard_words and not language.few_words
+    large = train_size > shard_words and not language.one_word_per_length
     default = build_splits(
         language,
         max_length=max_length,
@@ -133,7 +133,7 @@ def write_dataset(
         configs=configs,
         contents=contents,
         max_length=max_length,
-        held_out=_HOW[language.few_words],
+        held_out=_HOW[language.one_word_per_length],
         entropy=language.entropy(max_length),
         columns=language.parameters,
         paper_overlap=overlap(authors) if "paper" in tables else None,

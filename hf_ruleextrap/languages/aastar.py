@@ -27,4 +27,4 @@ class AAStar(Regular):
     summary = "a^2n, n >= 1"
     alphabet = ("a", "b")
     rules = (length_mod(2, 0), no_factor("b"))
-    few_words = True
+    one_word_per_length = True

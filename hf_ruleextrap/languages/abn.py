@@ -29,4 +29,4 @@ class AbN(Regular):
     tags = ("authors", "star-free", "C-RASP")
     alphabet = ("a", "b")
     rules = (equal_counts("a", "b"), alternating("a", "b"))
-    few_words = True
+    one_word_per_length = True

@@ -73,8 +73,8 @@ class AnBnAn(Language):
         ),
         in_blocks("a", "b", "a"),
     )
-    spare_r1 = True
-    few_words = True
+    require_r1_viable = True
+    one_word_per_length = True
 
     def alive(self, state: State) -> BoolArray:
         """In three blocks, and once the third has begun, the second as long as the first."""

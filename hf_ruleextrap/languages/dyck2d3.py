@@ -30,5 +30,5 @@ class BoundedDyck(Language):
     tags = ("brackets", "star-free")
     alphabet = ("(", ")", "[", "]")
     rules = (nested("()", "[]"), most_open(3, "()", "[]"))
-    spare_r1 = True
+    require_r1_viable = True
     prompt_length = 5

@@ -68,5 +68,5 @@ class FlipFlop(Regular):
             summary="instructions and bits alternate, a w first",
         ),
     )
-    spare_r1 = True
+    require_r1_viable = True
     prompt_length = 4

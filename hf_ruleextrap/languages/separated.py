@@ -37,7 +37,7 @@ class Separated(Language):
     tags = ("authors", "brackets", "one-counter", "C-RASP")
     alphabet = ("(", ")", "[", "]")
     rules = (balanced("[", "]"), in_blocks("()", "[]"), balanced("(", ")"))
-    spare_r1 = True
+    require_r1_viable = True
     prompt_length = 5
 
     def alive(self, state: State) -> BoolArray:

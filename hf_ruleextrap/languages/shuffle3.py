@@ -35,7 +35,7 @@ class Shuffle3(Language):
     tags = ("brackets", "C-RASP")
     alphabet = ("(", ")", "[", "]", "{", "}")
     rules = (balanced("[", "]"), balanced("(", ")"), balanced("{", "}"))
-    spare_r1 = True
+    require_r1_viable = True
     prompt_length = 4
     shortest = 2
 

@@ -29,4 +29,4 @@ class Tomita1(Regular):
     tags = ("tomita", "star-free", "C-RASP")
     alphabet = ("0", "1")
     rules = (ends_with("1"), no_factor("0"))
-    few_words = True
+    one_word_per_length = True

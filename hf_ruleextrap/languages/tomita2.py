@@ -29,4 +29,4 @@ class Tomita2(Regular):
     tags = ("tomita", "star-free", "C-RASP")
     alphabet = ("0", "1")
     rules = (ends_with("0"), alternating("1", "0"))
-    few_words = True
+    one_word_per_length = True

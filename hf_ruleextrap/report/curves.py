@@ -90,7 +90,7 @@ def optimum(recipe: Recipe) -> float | None:
     assert recipe.mass_length is not None
     if language is None:
         return None
-    if not language.few_words and len(language.alphabet) ** recipe.mass_length > _MOST_STRINGS:
+    if not language.one_word_per_length and len(language.alphabet) ** recipe.mass_length > _MOST_STRINGS:
         return None
     words = list(language.words(min(recipe.mass_length, recipe.max_length)))
     known = language.log_probability(WordBatch.from_strings(words), recipe.max_length) if words else np.zeros(0)

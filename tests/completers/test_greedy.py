@@ -15,7 +15,7 @@ from textmodel import text_tokenizer
 from transformers import GenerationConfig, PreTrainedModel
 
 from hf_ruleextrap import build_model
-from hf_ruleextrap.completers import Answer, Backend, LocalModel, text_completer
+from hf_ruleextrap.completers import Answer, BackendConfig, LocalModel, text_completer
 from hf_ruleextrap.completers.generation import generate
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
@@ -132,7 +132,7 @@ def symbol_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def text_answers(folder: Path) -> dict[int, Answer]:
     prompts = SETTINGS.prompts()
     requests = requests_of(SETTINGS, prompts) + requests_of(SETTINGS, prompts, samples=1)
-    return dict(text_completer("hf", Backend(str(folder))).answers(requests))
+    return dict(text_completer("hf", BackendConfig(str(folder))).answers(requests))
 
 
 @cache

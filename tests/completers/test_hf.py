@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_ruleextrap.completers import Backend, Request, Turn, text_completer
+from hf_ruleextrap.completers import BackendConfig, Request, Turn, text_completer
 from hf_ruleextrap.completers.hf import HfCompleter
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
@@ -19,7 +19,7 @@ SETTINGS = ProtocolSettings("anbn", shots=6, limit=12, samples=3)
 
 
 def completer_of(model: Path, **told: int) -> HfCompleter:
-    made = text_completer("hf", Backend(str(model), **told))  # type: ignore[arg-type]
+    made = text_completer("hf", BackendConfig(str(model), **told))  # type: ignore[arg-type]
     assert isinstance(made, HfCompleter)
     return made
 
@@ -110,7 +110,7 @@ def test_a_symbol_of_several_tokens_is_one_line(text_model: Path, tmp_path: Path
     # A control that a tokenizer does not allow is left out, and says so.
     assert "the symbol 'dog' is 3 tokens" in run.skipped["alphabet words"]
     assert "alphabet swapped" in run.conditions
-    words = SETTINGS.but(alphabet="words")
+    words = SETTINGS.with_changes(alphabet="words")
     with pytest.raises(RuleExtrapError, match=r"the symbol 'dog' is 3 tokens.*give another --alphabet"):
         TextRun(completer_of(text_model), "m", words, controls=False, out=tmp_path, encode=characters)
 
@@ -119,9 +119,9 @@ def test_a_model_without_a_chat_template_has_no_conversations(text_model: Path, 
     shutil.copytree(text_model, tmp_path / "model")
     (tmp_path / "model" / "chat_template.jinja").unlink()
     with pytest.raises(RuleExtrapError, match="leave out --chat"):
-        TextRun(completer_of(tmp_path / "model"), "m", SETTINGS.but(chat=True), controls=False, out=tmp_path)
+        TextRun(completer_of(tmp_path / "model"), "m", SETTINGS.with_changes(chat=True), controls=False, out=tmp_path)
 
 
 def test_no_checkpoint_is_one_line() -> None:
     with pytest.raises(RuleExtrapError, match="no checkpoint can be loaded from 'nowhere/at-all'"):
-        text_completer("hf", Backend("nowhere/at-all"))
+        text_completer("hf", BackendConfig("nowhere/at-all"))

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from llm_server import Handler, serving
 
-from hf_ruleextrap.completers import Answer, Backend, Request, text_completer
+from hf_ruleextrap.completers import Answer, BackendConfig, Request, text_completer
 from hf_ruleextrap.errors import RuleExtrapError
 
 REQUEST = Request("a b\na a", 9, 0.0, 0, 0, "\n")
@@ -68,7 +68,7 @@ def deaf(connection: socket.socket) -> None:
 
 
 def ask(port: int, request: Request = REQUEST, **told: float) -> tuple[Answer, float]:
-    backend = Backend("m", base_url=f"http://127.0.0.1:{port}/v1", retries=0, timeout=PATIENCE)
+    backend = BackendConfig("m", base_url=f"http://127.0.0.1:{port}/v1", retries=0, timeout=PATIENCE)
     for name, value in told.items():
         object.__setattr__(backend, name, value)
     start = time.monotonic()
@@ -144,7 +144,7 @@ def test_a_header_that_names_no_wait_is_passed_over(after: str) -> None:
 @pytest.mark.parametrize(("name", "value"), [("timeout", float("nan")), ("timeout", float("inf")), ("max_wait", -1.0)])
 def test_a_wait_that_cannot_be_is_one_line(name: str, value: float) -> None:
     with pytest.raises(RuleExtrapError, match=rf"{name} is .*: give .* or more"):
-        Backend("m", **{name: value})  # type: ignore[arg-type]
+        BackendConfig("m", **{name: value})  # type: ignore[arg-type]
 
 
 # The key.
@@ -194,7 +194,7 @@ def through(monkeypatch: pytest.MonkeyPatch, address: str, base_url: str = "http
             monkeypatch.delenv(name)
     monkeypatch.setenv("http_proxy", address)
     monkeypatch.setenv("https_proxy", address)
-    completer = text_completer("openai", Backend("m", base_url=base_url, retries=0, timeout=10))
+    completer = text_completer("openai", BackendConfig("m", base_url=base_url, retries=0, timeout=10))
     ((_, answer),) = completer.answers([REQUEST])
     return answer
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from llm_server import Handler, Script, Server, answer_to, serving, well
 
-from hf_ruleextrap.completers import Answer, Backend, Request, Turn, text_completer
+from hf_ruleextrap.completers import Answer, BackendConfig, Request, Turn, text_completer
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
 from hf_ruleextrap.evaluation.text import TextEvaluation, TextRun
@@ -30,7 +30,7 @@ def evaluated(
 ) -> TextEvaluation:
     settings = ProtocolSettings("anbn", shots=2, limit=limit, samples=samples, chat=chat)
     told = {"retries": 1, "back_off": 0.01, "timeout": 5.0, "concurrency": 1, **told}
-    completer = text_completer("openai", Backend("m", base_url=url, **told))
+    completer = text_completer("openai", BackendConfig("m", base_url=url, **told))
     return TextRun(completer, "m", settings, controls=False, out=out)()
 
 
@@ -174,7 +174,7 @@ def test_requests_overlap_within_the_limit(tmp_path: Path) -> None:
 def test_who_stops_listening_sends_no_more() -> None:
     requests = [Request(f"a {i}", 9, 0.0, 0, 0, "\n") for i in range(50)]
     with serving() as server:
-        answers = text_completer("openai", Backend("m", base_url=server.url, concurrency=2)).answers(requests)
+        answers = text_completer("openai", BackendConfig("m", base_url=server.url, concurrency=2)).answers(requests)
         next(answers)
         answers.close()  # type: ignore[attr-defined]  # it is a generator
         assert len(server.asked) < 50
@@ -201,11 +201,11 @@ def test_a_run_can_be_replayed_from_its_record(tmp_path: Path) -> None:
     with serving() as server:
         first = evaluated(server.url, tmp_path / "run", samples=2)
     record = str(tmp_path / "run" / "answers.jsonl")
-    replay = text_completer("replay", Backend(record))
+    replay = text_completer("replay", BackendConfig(record))
     again = TextRun(replay, record, first.main.settings, controls=False, out=tmp_path / "again")()
     assert again.main.greedy == first.main.greedy
     assert again.main.drawn == first.main.drawn
-    more = TextRun(replay, record, first.main.settings.but(limit=4), controls=False, out=tmp_path / "more")()
+    more = TextRun(replay, record, first.main.settings.with_changes(limit=4), controls=False, out=tmp_path / "more")()
     assert more.main.greedy.statuses["not-recorded"] >= 1
 
 
@@ -274,11 +274,11 @@ def test_the_key_is_nowhere(tmp_path: Path) -> None:
 
 def test_nothing_that_holds_the_key_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    completer = text_completer("openai", Backend("m"))
-    assert KEY not in repr(completer) + json.dumps(completer.identity) + repr(Backend("m"))
+    completer = text_completer("openai", BackendConfig("m"))
+    assert KEY not in repr(completer) + json.dumps(completer.identity) + repr(BackendConfig("m"))
     monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\nInjected: yes")
     with pytest.raises(RuleExtrapError, match="the key in OPENAI_API_KEY has spaces") as wrong:
-        text_completer("openai", Backend("m"))
+        text_completer("openai", BackendConfig("m"))
     assert KEY not in str(wrong.value)
 
 
@@ -293,7 +293,7 @@ def test_nothing_that_holds_the_key_shows_it(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_what_cannot_be_is_one_line_without_the_key(told: dict[str, str], message: str) -> None:
     with pytest.raises(RuleExtrapError, match=message) as wrong:
-        text_completer("openai", Backend("m", **told))  # type: ignore[arg-type]
+        text_completer("openai", BackendConfig("m", **told))  # type: ignore[arg-type]
     assert KEY not in str(wrong.value)
 
 
@@ -307,6 +307,6 @@ def test_a_conversation_is_answered() -> None:
     turns = (Turn("user", "a a"), Turn("assistant", "b b"), Turn("user", "a"))
     request = Request(turns, 9, 0.0, 0, 0, None)
     with serving() as server:
-        ((place, answer),) = text_completer("openai", Backend("m", base_url=server.url)).answers([request])
+        ((place, answer),) = text_completer("openai", BackendConfig("m", base_url=server.url)).answers([request])
     assert (place, answer) == (0, Answer("b", True))
     assert answer_to(json.loads(server.asked[0])) == "b"

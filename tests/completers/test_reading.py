@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llm_server import Handler, serving
 
-from hf_ruleextrap.completers import Answer, Backend, reading, text_completer
+from hf_ruleextrap.completers import Answer, BackendConfig, reading, text_completer
 from hf_ruleextrap.completers.http import Failure
 from hf_ruleextrap.completers.reading import REASONS, read_response
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
@@ -231,7 +231,7 @@ def test_a_response_that_is_nested_deeply_is_a_fault(field: str, tmp_path: Path)
 
 def evaluated(url: str, out: Path, *, chat: bool = False) -> TextEvaluation:
     settings = ProtocolSettings("anbn", shots=2, limit=3, samples=0, chat=chat)
-    completer = text_completer("openai", Backend("m", base_url=url, retries=1, back_off=0.01, concurrency=1))
+    completer = text_completer("openai", BackendConfig("m", base_url=url, retries=1, back_off=0.01, concurrency=1))
     return TextRun(completer, "m", settings, controls=False, out=out)()
 
 
@@ -267,6 +267,10 @@ def test_thinking_is_counted_apart_sent_once_and_kept(tmp_path: Path) -> None:
     assert evaluation.main.unanswered == 0
     record = str(tmp_path / "answers.jsonl")
     again = TextRun(
-        text_completer("replay", Backend(record)), "m", evaluation.main.settings, controls=False, out=tmp_path / "again"
+        text_completer("replay", BackendConfig(record)),
+        "m",
+        evaluation.main.settings,
+        controls=False,
+        out=tmp_path / "again",
     )()
     assert again.main.greedy.statuses == evaluation.main.greedy.statuses

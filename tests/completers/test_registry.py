@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from llm_server import serving
 
-from hf_ruleextrap.completers import BACKENDS, Answer, Backend, Request, TextCompleter, text_completer
+from hf_ruleextrap.completers import BACKENDS, Answer, BackendConfig, Request, TextCompleter, text_completer
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
 from hf_ruleextrap.evaluation.text import requests_of
@@ -40,7 +40,7 @@ class Stops:
 
 def test_an_unknown_name_gets_the_nearest() -> None:
     with pytest.raises(RuleExtrapError, match=r"unknown backend 'openia': did you mean 'openai'.*file.py:Class"):
-        text_completer("openia", Backend("m"))
+        text_completer("openia", BackendConfig("m"))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_an_unknown_name_gets_the_nearest() -> None:
 )
 def test_a_class_that_is_not_there_is_one_line(name: str, message: str) -> None:
     with pytest.raises(RuleExtrapError, match=message):
-        text_completer(name, Backend("m"))
+        text_completer(name, BackendConfig("m"))
 
 
 def test_a_class_of_one_s_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,9 +73,9 @@ def test_a_class_of_one_s_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def completers(text_model: Path, url: str, record: Path) -> dict[str, TextCompleter]:
     return {
-        "hf": text_completer("hf", Backend(str(text_model))),
-        "openai": text_completer("openai", Backend("m", base_url=url)),
-        "replay": text_completer("replay", Backend(str(record))),
+        "hf": text_completer("hf", BackendConfig(str(text_model))),
+        "openai": text_completer("openai", BackendConfig("m", base_url=url)),
+        "replay": text_completer("replay", BackendConfig(str(record))),
     }
 
 
@@ -107,13 +107,13 @@ def test_a_record_that_cannot_be_read_names_its_line(line: str, tmp_path: Path) 
     record = tmp_path / "answers.jsonl"
     record.write_text('{"prompt": "a", "text": " b"}\n\n' + line + "\n")
     with pytest.raises(RuleExtrapError, match="line 3: give"):
-        text_completer("replay", Backend(str(record)))
+        text_completer("replay", BackendConfig(str(record)))
 
 
 def test_what_a_record_lacks_has_its_own_status(tmp_path: Path) -> None:
     record = tmp_path / "answers.jsonl"
     record.write_text('{"prompt": "a", "text": " b"}\n')
     requests = [Request(prompt, 9, 0.0, 0, 0, "\n") for prompt in ("a", "b")]
-    answers = dict(text_completer("replay", Backend(str(record))).answers(requests))
+    answers = dict(text_completer("replay", BackendConfig(str(record))).answers(requests))
     assert answers[0] == Answer(" b", True)
     assert answers[1].fault == "not-recorded"

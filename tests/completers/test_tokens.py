@@ -11,7 +11,7 @@ from textmodel import text_tokenizer
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from hf_ruleextrap.completers import Answer, Backend, Request, Turn, text_completer
+from hf_ruleextrap.completers import Answer, BackendConfig, Request, Turn, text_completer
 from hf_ruleextrap.completers.tokens import TextTokens
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings, check_single_tokens
@@ -74,7 +74,7 @@ def model_with(tokenizer: Any, source: Path, target: Path) -> Path:
 
 
 def answered(folder: Path) -> tuple[dict[int, Answer], list[float]]:
-    completer = text_completer("hf", Backend(str(folder)))
+    completer = text_completer("hf", BackendConfig(str(folder)))
     return dict(completer.answers(REQUESTS)), completer.log_probabilities(PAIRS).tolist()
 
 
@@ -223,7 +223,7 @@ def test_a_template_that_fails_or_loses_a_turn_is_one_line(template: str, messag
 
 
 def test_a_condition_that_the_tokenizer_changes_is_left_out_and_says_so(text_model: Path, tmp_path: Path) -> None:
-    completer = text_completer("hf", Backend(str(text_model)))
+    completer = text_completer("hf", BackendConfig(str(text_model)))
     settings = ProtocolSettings("anbn", shots=2, limit=1, samples=0)
     run = TextRun(completer, "m", settings, controls=True, out=tmp_path)
     assert "alphabet swapped" in run.conditions

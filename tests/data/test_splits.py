@@ -9,7 +9,7 @@ from hf_ruleextrap.formal.regular import Regular
 from hf_ruleextrap.formal.rules import even_count, starts_with
 from hf_ruleextrap.languages import get_language, list_languages
 
-FEW = [name for name in list_languages() if get_language(name).few_words]
+FEW = [name for name in list_languages() if get_language(name).one_word_per_length]
 MANY = [name for name in list_languages() if name not in FEW]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from hf_ruleextrap import formal
 from hf_ruleextrap.cli import main
-from hf_ruleextrap.completers import Abilities, Backend, LocalModel, text_completer
+from hf_ruleextrap.completers import Abilities, BackendConfig, LocalModel, text_completer
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.discriminate import (
     Accuracy,
@@ -169,7 +169,7 @@ def test_the_n_grams_are_fitted_on_the_context_of_each_pair() -> None:
 
 
 def test_hf_says_what_its_log_probabilities_say(text_model: Path) -> None:
-    completer = text_completer("hf", Backend(str(text_model)))
+    completer = text_completer("hf", BackendConfig(str(text_model)))
     found = discriminate_text(completer, "text", ANBN, limit=6)
     pair = found.rules[1].pairs[0]
     before = "".join(spelled(ANBN, line) + "\n" for line in context_words(ANBN, pair.word, pair.broken))
@@ -192,7 +192,7 @@ def test_a_rule_that_cannot_be_broken_alone_is_null() -> None:
 def test_what_cannot_be_asked() -> None:
     with pytest.raises(RuleExtrapError, match="no log-probabilities"):
         discriminate_text(OfText(None, able=False), "it", ANBN)
-    for settings in (ANBN.but(chat=True), ANBN.but(shots=0), ANBN.but(context="r2-broken")):
+    for settings in (ANBN.with_changes(chat=True), ANBN.with_changes(shots=0), ANBN.with_changes(context="r2-broken")):
         with pytest.raises(RuleExtrapError, match="in plain text, after one or more words"):
             discriminate_text(OfText(None), "it", settings)
 

@@ -18,7 +18,7 @@ from llm_server import serving
 
 from hf_ruleextrap import formal
 from hf_ruleextrap.cli import main
-from hf_ruleextrap.completers import Backend, Request, text_completer
+from hf_ruleextrap.completers import BackendConfig, Request, text_completer
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings, context_words
 from hf_ruleextrap.evaluation.text import (
@@ -45,7 +45,7 @@ ANBN = ProtocolSettings("anbn", shots=3, limit=8, samples=2)
 
 
 def run_of(url: str, out: Path, settings: ProtocolSettings = ANBN, *, controls: bool = False) -> TextRun:
-    completer = text_completer("openai", Backend("m", base_url=url, retries=0))
+    completer = text_completer("openai", BackendConfig("m", base_url=url, retries=0))
     return TextRun(completer, "m", settings, controls=controls, out=out)
 
 
@@ -66,7 +66,7 @@ def test_each_control_changes_one_parameter() -> None:
 
 def test_a_run_with_all_controls(tmp_path: Path) -> None:
     with serving() as server:
-        run = run_of(server.url, tmp_path, ANBN.but(limit=3), controls=True)
+        run = run_of(server.url, tmp_path, ANBN.with_changes(limit=3), controls=True)
         estimate = run.estimate()
         counted = []
         evaluation = run(lambda: counted.append(1))
@@ -97,7 +97,7 @@ def test_a_control_that_cannot_be_is_left_out_and_says_so(tmp_path: Path) -> Non
     assert "begin with the prompt 'b': give longer prompts" in evaluation.skipped["ID prompts"]
     assert "ID prompts" in verdicts(evaluation)[-1]
     with serving() as server, pytest.raises(RuleExtrapError, match="give longer prompts"):
-        run_of(server.url, tmp_path, settings.but(kind="id"))
+        run_of(server.url, tmp_path, settings.with_changes(kind="id"))
 
 
 # References.
@@ -114,7 +114,7 @@ def test_n_grams_are_fitted_on_the_lines_that_the_prompt_is_shown() -> None:
 
 def test_the_references_are_those_of_the_protocol() -> None:
     assert list(references(ANBN)) == ["chance", "always-stop", "2-gram", "3-gram", "4-gram", "oracle"]
-    assert list(references(ANBN.but(shots=0))) == ["chance", "always-stop", "oracle"]
+    assert list(references(ANBN.with_changes(shots=0))) == ["chance", "always-stop", "oracle"]
 
 
 # The verdict.
@@ -181,8 +181,8 @@ def test_success_is_asked_of_the_right_prompts() -> None:
 
 def test_a_key_depends_on_everything_that_an_answer_does() -> None:
     cache = AnswerCache(Path("unused"))
-    completer = text_completer("openai", Backend("m", base_url="http://host/v1"))
-    other = text_completer("openai", Backend("n", base_url="http://host/v1"))
+    completer = text_completer("openai", BackendConfig("m", base_url="http://host/v1"))
+    other = text_completer("openai", BackendConfig("n", base_url="http://host/v1"))
     base = Request("a b", 9, 1.0, 1, 3, "\n")
     changes = [
         Request("a b ", 9, 1.0, 1, 3, "\n"),
@@ -227,7 +227,9 @@ def test_every_number_stands_beside_its_interval_and_chance(tmp_path: Path) -> N
 def test_a_report_gets_its_columns(tmp_path: Path) -> None:
     with serving() as server:
         plain = run_of(server.url, tmp_path / "store" / "one")()
-        controlled = run_of(server.url, tmp_path / "store" / "two", ANBN.but(limit=3, samples=0), controls=True)()
+        controlled = run_of(
+            server.url, tmp_path / "store" / "two", ANBN.with_changes(limit=3, samples=0), controls=True
+        )()
     assert read_evaluations(tmp_path / "store") == [plain, controlled]
     assert read_evaluations(tmp_path / "store" / "one") == [plain]
     assert set(plain.columns()) == {"ood_headline", "ood_r1", "ood_r2_completion", "ood_finished"}
@@ -330,7 +332,7 @@ def test_asking_a_server_loads_no_torch(tmp_path: Path) -> None:
 
 def test_settings_of_another_version_are_refused() -> None:
     with pytest.raises(RuleExtrapError, match="known: 2"):
-        ANBN.but(version=9)
+        ANBN.with_changes(version=9)
 
 
 def test_requests_of_a_prompt_differ_in_their_sample_alone() -> None:

@@ -15,7 +15,7 @@ from textmodel import write_text_model
 
 from hf_ruleextrap import formal
 from hf_ruleextrap.cli import main
-from hf_ruleextrap.completers import Backend, text_completer
+from hf_ruleextrap.completers import BackendConfig, text_completer
 from hf_ruleextrap.completers.base import Answer
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import lm_eval as ours
@@ -130,7 +130,7 @@ def test_the_command_prints_the_folder(capsys: pytest.CaptureFixture[str]) -> No
 
 def own_scores(model: Path, settings: ProtocolSettings, folder: Path) -> tuple[formal.Report, set[str]]:
     """The rates of our own runner, and the statuses that occurred."""
-    completer = Prompted(settings, text_completer("hf", Backend(str(model))), AnswerCache(folder))
+    completer = Prompted(settings, text_completer("hf", BackendConfig(str(model))), AnswerCache(folder))
     prompts = settings.prompts()
     made = completer.complete(prompts, max_new_symbols=settings.max_new_symbols)
     verdicts = formal.score(settings.the_language, prompts, made.words, made.finished)

@@ -100,7 +100,7 @@ def test_no_context_holds_the_answer(settings: ProtocolSettings) -> None:
 @given(conditions())
 def test_the_context_keeps_and_breaks_the_rules_it_is_named_for(settings: ProtocolSettings) -> None:
     prompt = settings.prompts().texts[0]
-    lines = context_words(settings.but(shots=12), prompt)
+    lines = context_words(settings.with_changes(shots=12), prompt)
     first, second = settings.the_language.rules[:2]
     kept = {"intact": (True, True), "r1-broken": (False, True), "r2-broken": (True, False)}
     wanted = kept.get(settings.context, (False, False))
@@ -112,7 +112,10 @@ def test_the_context_keeps_and_breaks_the_rules_it_is_named_for(settings: Protoc
 @PATIENT
 @given(conditions())
 def test_a_context_depends_on_seed_language_and_prompt_alone(settings: ProtocolSettings) -> None:
-    one, other = settings.but(shots=5), settings.but(shots=9, alphabet="words", samples=1, rules_stated=True)
+    one, other = (
+        settings.with_changes(shots=5),
+        settings.with_changes(shots=9, alphabet="words", samples=1, rules_stated=True),
+    )
     first, second = (context_words(of, settings.prompts().texts[0]) for of in (one, other))
     assert second[:5] == first
 
@@ -121,7 +124,7 @@ def test_each_prompt_has_words_of_its_own() -> None:
     settings = ProtocolSettings("anbn")
     contexts = {tuple(context_words(settings, prompt)) for prompt in settings.prompts().texts}
     assert len(contexts) == 251
-    assert context_words(settings, "baaa") != context_words(settings.but(seed=1), "baaa")
+    assert context_words(settings, "baaa") != context_words(settings.with_changes(seed=1), "baaa")
 
 
 # Only the empty word keeps R2 of tomita1 and breaks R1; what is nested deeper than 3 is too rare for dyck2d3.
@@ -151,7 +154,7 @@ def test_a_plain_text_ends_with_the_prompt_and_no_space() -> None:
     assert isinstance(text, str)
     assert text.endswith("\nb a a")
     assert text.count("\n") == 2
-    assert rendered(settings.but(shots=0), "baa") == "b a a"
+    assert rendered(settings.with_changes(shots=0), "baa") == "b a a"
 
 
 def test_turns_are_beginnings_and_rests_and_the_prompt_last() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_ruleextrap.completers import Backend, text_completer
+from hf_ruleextrap.completers import BackendConfig, text_completer
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
 from hf_ruleextrap.evaluation.text import TextEvaluation, TextRun
 
@@ -60,7 +60,7 @@ def is_up(url: str) -> bool:
 
 
 def both_ways(model: Path, url: str, settings: ProtocolSettings, out: Path, *, controls: bool) -> list[TextEvaluation]:
-    told = {"hf": Backend(str(model)), "openai": Backend(str(model), base_url=url, timeout=300)}
+    told = {"hf": BackendConfig(str(model)), "openai": BackendConfig(str(model), base_url=url, timeout=300)}
     found = []
     for name, backend in told.items():
         completer = text_completer(name, backend)

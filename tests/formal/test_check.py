@@ -115,7 +115,7 @@ class StatedTooShort(Good):
 
 class FewWords(HopelessRule):
     rules = (EvenCount("a", name="even", summary="an even number of a"), starts_with("b"))
-    few_words = True
+    one_word_per_length = True
 
 
 class Parameters(Good):
@@ -168,7 +168,7 @@ FAULTS: list[tuple[type[Language], str, str]] = [
     (DrawsLong, "samples", "sample gave 'aabb', which is longer than max_length 2"),
     (DrawsByItself, "samples", "two samples with one seed differ"),
     (StatedTooShort, "samples", "shortest is 1, but the shortest word has 2 symbols"),
-    (FewWords, "samples", "few_words is stated, but there are several words of 3 symbols"),
+    (FewWords, "samples", "one_word_per_length is stated, but there are several words of 3 symbols"),
     (Parameters, "samples", "parameters are ['n'], parameter_values gives []"),
     (OtherProbabilities, "probabilities of samples", "they sum to"),
     (OtherDraw, "probabilities of samples", "'ab' was drawn"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from llm_server import serving
 
-from hf_ruleextrap.completers import Backend, text_completer
+from hf_ruleextrap.completers import BackendConfig, text_completer
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
 from hf_ruleextrap.evaluation.text import TextRun
 from hf_ruleextrap.report import read_study, write_report
@@ -15,7 +15,7 @@ from hf_ruleextrap.report import read_study, write_report
 def test_a_language_model_stands_in_the_report(tmp_path: Path) -> None:
     settings = ProtocolSettings("anbn", shots=3, limit=6, samples=0)
     with serving() as server:
-        completer = text_completer("openai", Backend("some-model", base_url=server.url))
+        completer = text_completer("openai", BackendConfig("some-model", base_url=server.url))
         found = TextRun(completer, "some-model", settings, controls=False, out=tmp_path / "store" / "one")()
     study = read_study([tmp_path / "store"])
     row, *references = study.rows

@@ -13,7 +13,7 @@ from tiny import TINY
 
 from hf_ruleextrap import RuleExtrapError, get_language
 from hf_ruleextrap.cli import main
-from hf_ruleextrap.completers import Backend, text_completer
+from hf_ruleextrap.completers import BackendConfig, text_completer
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
 from hf_ruleextrap.evaluation.text import TextRun, read_evaluations
 from hf_ruleextrap.report.curves import optimum
@@ -86,7 +86,7 @@ def test_a_user_s_file_of_the_same_name_is_run_and_the_stranger_s_is_not(strange
 def test_a_text_evaluation_is_read_without_its_language(stranger: Stranger, tmp_path: Path) -> None:
     (tmp_path / "none.jsonl").write_text("", encoding="utf-8")
     settings = ProtocolSettings("anbn", shots=2, samples=0, limit=4)
-    completer = text_completer("replay", Backend(model=str(tmp_path / "none.jsonl")))
+    completer = text_completer("replay", BackendConfig(model=str(tmp_path / "none.jsonl")))
     TextRun(completer, "their-model", settings, controls=False, out=tmp_path / "asked")(lambda: None)
     path = tmp_path / "asked" / "evaluation.json"
     evaluation = json.loads(path.read_text(encoding="utf-8"))

@@ -141,10 +141,10 @@ class ProtocolSettings:
             texts = [texts[i] for i in np.sort(rng.choice(len(texts), self.limit, replace=False))]
         return language.label(texts)
 
-    def but(self, **changes: Any) -> ProtocolSettings:
-        """The same condition with some parameters changed.
+    def with_changes(self, **changes: Any) -> ProtocolSettings:
+        """Return a copy of these settings with some parameters changed.
 
-        >>> ProtocolSettings("anbn").but(shots=4).shots
+        >>> ProtocolSettings("anbn").with_changes(shots=4).shots
         4
         """
         return replace(self, **changes)

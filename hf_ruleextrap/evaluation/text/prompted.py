@@ -71,7 +71,7 @@ class Prompted:
     ) -> Completions:
         """See `Completer.complete`; the limit and the seed are those of the settings."""
         del seed
-        settings = self.settings.but(max_new_symbols=max_new_symbols)
+        settings = self.settings.with_changes(max_new_symbols=max_new_symbols)
         requests = requests_of(settings, prompts, samples=samples)
         answers: dict[int, Answer] = {}
         for place, answer, known in self.cache.answers(self.completer, requests):

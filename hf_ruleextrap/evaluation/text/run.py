@@ -45,13 +45,13 @@ def conditions_of(settings: ProtocolSettings, *, controls: bool) -> dict[str, Pr
     found = {"main": settings}
     if not controls:
         return found
-    alphabets = {f"alphabet {name}": settings.but(alphabet=name) for name in CONTROL_ALPHABETS}
-    contexts = {f"context {name}": settings.but(context=name) for name in CONTEXTS}
-    shots = {f"K = {k}": settings.but(shots=k) for k in SHOTS}
+    alphabets = {f"alphabet {name}": settings.with_changes(alphabet=name) for name in CONTROL_ALPHABETS}
+    contexts = {f"context {name}": settings.with_changes(context=name) for name in CONTEXTS}
+    shots = {f"K = {k}": settings.with_changes(shots=k) for k in SHOTS}
     other: dict[str, ProtocolSettings] = {
-        ID_PROMPTS: settings.but(kind="id", prompt_lengths=settings.prompt_lengths),
-        "rules stated": settings.but(rules_stated=True),
-        "rules stated, no words": settings.but(rules_stated=True, shots=0),
+        ID_PROMPTS: settings.with_changes(kind="id", prompt_lengths=settings.prompt_lengths),
+        "rules stated": settings.with_changes(rules_stated=True),
+        "rules stated, no words": settings.with_changes(rules_stated=True, shots=0),
     }
     for name, changed in {**alphabets, **contexts, **other, **shots}.items():
         if changed not in found.values():
@@ -117,7 +117,7 @@ class TextRun:
             kind = "conversations (its tokenizer has no chat template)" if settings.chat else "plain texts"
             raise RuleExtrapError(f"{model} cannot continue {kind}: {advice}")
         self.completer, self.model, self.out = completer, model, out
-        settings = settings if able.sampling else settings.but(samples=0)
+        settings = settings if able.sampling else settings.with_changes(samples=0)
         self._encode = encode or completer.encode
         self._cache = AnswerCache(out / "answers")
         self.conditions: dict[str, ProtocolSettings] = {}
@@ -266,7 +266,7 @@ def _chance(language: str, prompts: tuple[str, ...], limit: int, seed: int) -> R
 def _references(settings: ProtocolSettings) -> tuple[dict[str, FloatArray], dict[str, Report]]:
     """How often each reference succeeds after each prompt (without the oracle), and its report."""
     # What they are not shown makes no difference to them.
-    return _references_of(settings.but(alphabet="letters", rules_stated=False, samples=0))
+    return _references_of(settings.with_changes(alphabet="letters", rules_stated=False, samples=0))
 
 
 @lru_cache(16)
