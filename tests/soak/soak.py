@@ -33,6 +33,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
     parser.add_argument("--kinds", nargs="*", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--steps", type=int, nargs=2, help="kill a training once at each step from A to B instead")
+    parser.add_argument("--each", action="store_true", help="begin with each kind once, whatever the time")
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     arguments = parser.parse_args()
     # What is loaded and computed once here is there in every process that is forked.
@@ -45,6 +46,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         soak = Soak(Path(folder) / "soak", arguments.seed)
         steps = range(arguments.steps[0], arguments.steps[1] + 1) if arguments.steps else range(0)
+        for kind in arguments.kinds if arguments.each else []:
+            KINDS[kind](soak)
+        figures = {"seconds": 0, "kills": soak.kills, "ends": soak.ends, "faults": soak.faults}
         while sum(soak.kills.values()) < arguments.kills and time.monotonic() - started < arguments.seconds:
             if arguments.steps:
                 if not steps:

@@ -1,0 +1,27 @@
+"""The short form of the soak: each kind of kill once, and as many more as fit into the time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+KINDS = {"train", "publish", "overwrite", "parent", "worker", "server", "two sweeps"}
+
+
+@pytest.mark.soak
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the soak reads /proc and forks")
+@pytest.mark.timeout(600)
+def test_commands_that_are_killed_end_with_the_same_bytes(tmp_path: Path) -> None:
+    soak, out = Path(__file__).with_name("soak.py"), tmp_path / "figures.json"
+    command = [sys.executable, str(soak), "--each", "--seconds=100", f"--out={out}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    figures = json.loads(done.stdout)
+    assert figures["faults"] == [], "\n".join(figures["faults"])
+    assert done.returncode == 0
+    assert set(figures["ends"]) == KINDS
+    assert sum(figures["kills"].values()) >= len(KINDS) - 2
