@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,8 +11,7 @@ import numpy as np
 from hf_ruleextrap import formal
 from hf_ruleextrap.completers import LocalModel, TextCompleter
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.formal import Language, MinimalPair, RulePairs, Source, WordBatch
-from hf_ruleextrap.formal.scoring import wilson
+from hf_ruleextrap.formal import Clusters, Language, MinimalPair, RulePairs, Source, WordBatch
 from hf_ruleextrap.formal.words import FloatArray
 from hf_ruleextrap.tokenization import BOS_ID, EOS_ID, vocabulary
 
@@ -34,11 +33,11 @@ _ALIKE = 1e-12
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How often the word of the language is the more likely one.
+    """How often the word of the language is the more likely one, over pairs.
 
     Attributes:
         rate: (wins + ties / 2) / n.
-        low, high: Wilson's 95 % interval, each pair on its own.
+        low, high: the 95 % interval; the pairs of one word are alike and make one cluster (`formal.Clusters`).
         wins, ties: how many.
         n: pairs, at least 1.
     """
@@ -51,14 +50,19 @@ class Accuracy:
     n: int
 
     @classmethod
-    def of(cls, success: FloatArray) -> Accuracy:
-        """From (P,) 1 for a win, 0.5 for a tie, 0.
+    def of(cls, success: FloatArray, words: Sequence[str] | None = None) -> Accuracy:
+        """Count (P,) successes: 1 for a win, 0.5 for a tie, 0.
+
+        Args:
+            success: of each pair.
+            words: the word of the language in each pair; by default all are different.
 
         >>> Accuracy.of(np.array([1.0, 1.0, 0.5, 0.0])).rate
         0.625
         """
-        hits, n = float(success.sum()), len(success)
-        return cls(hits / n, *wilson(hits, n), int((success == 1).sum()), int((success == CHANCE).sum()), n)
+        of_words = _by_word(success, range(len(success)) if words is None else words)
+        wins, ties = int((success == 1).sum()), int((success == CHANCE).sum())
+        return cls(of_words.rate, *of_words.interval, wins, ties, len(success))
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ class RuleDiscrimination:
         other_length: pairs whose two words differ in length, where a model that likes short words is not at chance.
         skipped: pairs left out, since too few context lines begin with neither of their words.
         references: n-grams on the same pairs, by name: fitted on the very context lines, or on the training words.
-        verdict: the model beside chance and the strongest of these; the mean over words, a bootstrap over words.
+        verdict: the model beside chance and the strongest of these, over pairs as in ``accuracy``; the pairs of one
+            word make one cluster.
         pairs: all of them.
     """
 
@@ -274,19 +279,20 @@ def _of_rule(
         return RuleDiscrimination(found.rule, found.summary, None, reason, 0, 0, skipped, {}, None, ())
     logs = model(pairs)
     success = _success(logs)
+    words = [pair.word for pair in pairs]
     others = {name: _success(score(pairs)) for name, score in references.items()}
-    by_word = {name: _by_word(pairs, each) for name, each in others.items()}
-    of_words = _by_word(pairs, success)
+    chance = replace(_by_word(np.full(len(pairs), CHANCE), words), exact=True)
+    by_word = {"chance": chance, **{name: _by_word(each, words) for name, each in others.items()}}
     return RuleDiscrimination(
         rule=found.rule,
         summary=found.summary,
-        accuracy=Accuracy.of(success),
+        accuracy=Accuracy.of(success, words),
         reason="",
-        words=len(of_words),
+        words=len(set(words)),
         other_length=sum(not pair.same_length for pair in pairs),
         skipped=skipped,
-        references={name: Accuracy.of(each) for name, each in others.items()},
-        verdict=judge(of_words, {"chance": np.full(len(of_words), CHANCE), **by_word}, "chance").text,
+        references={name: Accuracy.of(each, words) for name, each in others.items()},
+        verdict=judge(_by_word(success, words), by_word, "chance").text,
         pairs=tuple(
             ScoredPair(pair.word, pair.broken, float(word), float(broken))
             for pair, (word, broken) in zip(pairs, logs, strict=True)
@@ -306,7 +312,7 @@ def _success(logs: FloatArray) -> FloatArray:
     return np.where(alike, CHANCE, word > broken)
 
 
-def _by_word(pairs: Sequence[MinimalPair], success: FloatArray) -> FloatArray:
-    """The mean success of each different word."""
-    place = np.unique([pair.word for pair in pairs], return_inverse=True)[1]
-    return np.asarray(np.bincount(place, success) / np.bincount(place))
+def _by_word(success: FloatArray, words: Sequence[str] | range) -> Clusters:
+    """The successes of (P,) pairs, with the pairs of one word as a cluster."""
+    place = np.unique(words, return_inverse=True)[1]
+    return Clusters(np.bincount(place, success).astype(np.float64), np.bincount(place).astype(np.float64))

@@ -10,7 +10,16 @@ from .discriminate import Accuracy, Discrimination
 def rows(found: Discrimination) -> tuple[list[str], list[list[str]]]:
     """The headings and the cells: rule, accuracy, interval, chance, each n-gram, pairs, ties, words."""
     names = list(dict.fromkeys(name for rule in found.rules for name in rule.references))
-    headings = ["the word is more likely", "accuracy", "95 % interval", "chance", *names, "pairs", "ties", "words"]
+    headings = [
+        "the word is more likely (over pairs)",
+        "accuracy",
+        "95 % interval",
+        "chance",
+        *names,
+        "pairs",
+        "ties",
+        "words",
+    ]
     cells = []
     for i, rule in enumerate(found.rules, start=1):
         accuracy = rule.accuracy

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from .automata import ends_with, finite_automaton
 from .brackets import balanced, closes_open, nested
-from .chance import chance
+from .ceiling import ceiling
+from .chance import chance, chance_by_prompt
 from .complexity import Complexity, complexity
 from .copying import Marked, copied
 from .counting import WordCounts
 from .equal_blocks import EqualBlocks
 from .finite import at_least, at_most, count_mod, has_factor, length_mod, no_factor
 from .graph import Graph, explore
+from .intervals import Clusters, difference_interval
 from .language import LEVELS, Language, Level
 from .machine import Machine
 from .oracle import adversary, oracle
@@ -25,6 +27,7 @@ from .words import WordBatch
 
 __all__ = [
     "LEVELS",
+    "Clusters",
     "Complexity",
     "Conjunction",
     "EqualBlocks",
@@ -54,11 +57,14 @@ __all__ = [
     "at_most",
     "balanced",
     "breaks_alone",
+    "ceiling",
     "chance",
+    "chance_by_prompt",
     "closes_open",
     "complexity",
     "copied",
     "count_mod",
+    "difference_interval",
     "ends_with",
     "equal_counts",
     "equal_sums",

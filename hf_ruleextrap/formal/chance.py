@@ -7,6 +7,7 @@ rate is sampled, and has an interval.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import log2
 
@@ -15,13 +16,15 @@ import numpy as np
 from hf_ruleextrap.costs import MOST_SECONDS, check_cost
 from hf_ruleextrap.errors import RuleExtrapError, check_integer
 
+from .graph import explore
+from .intervals import Clusters
 from .language import Language
 from .machine import Machine, State, distinct
 from .prompts import PromptSet
-from .rules import Conjunction
-from .scoring import Rate, Report, RuleReport, Split, aggregate, group_rows, score
+from .rules import Conjunction, Rule
+from .scoring import Rate, Report, RuleReport, Split, Verdicts, aggregate, group_rows, score
 from .sources import Source
-from .words import FloatArray
+from .words import FloatArray, WordBatch
 
 _NEGLIGIBLE = 1e-15
 """Without a length limit, the walk stops once less probability than this is left."""
@@ -102,6 +105,69 @@ def headline_chance(language: Language, prompts: PromptSet, source: Source, *, m
     if rate is None:
         raise RuleExtrapError(f"no OOD prompt of {language.name} leaves a rule open: give other prompts")
     return rate
+
+
+def chance_by_prompt(
+    language: Language, prompts: PromptSet, source: Source, *, max_new_symbols: int, seed: int = 0
+) -> Clusters:
+    """The probability of success after each prompt that asks something, from which a paired difference is made.
+
+    Success is what the headline asks after an OOD prompt that leaves a rule open, and a word of the language after an
+    ID prompt. The mean over OOD prompts is the headline of `chance`, the mean over ID prompts its ``grammatical``: from
+    the same computation where they are exact, from the same draws where a rule has a stack.
+
+    Args:
+        language: whose rules are asked.
+        prompts: what is completed.
+        source: as for `chance`.
+        max_new_symbols: the length limit.
+        seed: as for `chance`.
+
+    Returns:
+        A cluster for each OOD prompt with an open rule and each ID prompt, in order.
+
+    >>> from hf_ruleextrap.formal.sources import uniform
+    >>> from hf_ruleextrap.languages import get_language
+    >>> lang = get_language("ban")
+    >>> chance_by_prompt(lang, lang.label(["ab", "ba"]), uniform(lang), max_new_symbols=64).hits.round(6).tolist()
+    [0.333333, 0.333333]
+    """
+    rows = np.flatnonzero(prompts.asked | ~prompts.ood)
+    wanted = prompts.open[rows] | ~prompts.ood[rows, None]
+    rates = np.zeros(len(rows))
+    try:
+        for of_these in np.unique(wanted, axis=0):
+            same = np.flatnonzero((wanted == of_these).all(axis=1))
+            rules = [rule for rule, is_wanted in zip(language.rules, of_these, strict=True) if is_wanted]
+            if not all(map(_is_exact, rules)):
+                break
+            rates[same] = _success_of_each(rules, prompts.words.take(rows[same]), source, max_new_symbols)
+        else:
+            return Clusters.of_rates(rates, exact=True)
+    except RuleExtrapError:
+        # The states are too many to be held at once: the probabilities are estimated from draws.
+        pass
+    verdicts = _Walk(language, source, max_new_symbols).sampled(prompts, seed)
+    success = np.where(verdicts.prompts.ood, verdicts.open_hold, verdicts.grammatical)
+    of_prompts = success.reshape(len(prompts), -1)[rows].astype(np.float64)
+    return Clusters.of_rates(of_prompts.mean(axis=1), rows=of_prompts.shape[1])
+
+
+def _success_of_each(rules: Sequence[Rule], words: WordBatch, source: Source, limit: int) -> FloatArray:
+    """(N,) the probability that a completion of each word ends within the limit and then keeps all rules.
+
+    Backwards over the states that the words and their completions reach: with no symbol left to come, with one, and so
+    on.
+    """
+    machine = Conjunction([source, *rules])  # type: ignore[list-item]  # a source is read beside the rules like one
+    graph = explore(machine, source.alphabet, int(words.lengths.max(initial=0)) + limit)
+    table = source.table[graph.states[0]]
+    ending = table[:, -1] * graph.accepting
+    # The last place stands for NOWHERE, from where nothing succeeds.
+    success = np.append(ending, 0.0)
+    for _ in range(limit):
+        success = np.append(ending + (table[:, :-1] * success[graph.following]).sum(axis=1), 0.0)
+    return success[graph.read(words)]
 
 
 @dataclass(frozen=True)
@@ -198,12 +264,17 @@ class _Walk:
         return total
 
     def sampled_report(self, prompts: PromptSet, seed: int) -> Report:
-        """The report of drawn completions, as many for each prompt."""
-        rng = np.random.default_rng(seed)
-        rows = np.arange(len(prompts)).repeat(max(1, _SAMPLES // max(1, len(prompts))))
+        """The report of drawn completions; it is exact where the source can give only one after each prompt."""
+        report = aggregate(self.sampled(prompts, seed))
+        return report.as_exact() if self.source.deterministic else report
+
+    def sampled(self, prompts: PromptSet, seed: int) -> Verdicts:
+        """The verdicts of drawn completions, the same number for each prompt, those of a prompt next to each other."""
+        rng = None if self.source.deterministic else np.random.default_rng(seed)
+        rows = np.arange(len(prompts)).repeat(1 if rng is None else max(1, _SAMPLES // max(1, len(prompts))))
         limit = _MOST_PLACES if self.limit is None else self.limit
         completions, finished = self.source.complete(prompts.words.take(rows), max_new_symbols=limit, rng=rng)
-        return aggregate(score(self.language, prompts.take(rows), completions, finished))
+        return score(self.language, prompts.take(rows), completions, finished)
 
 
 class _Growth:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from math import sqrt
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, cast
 
 import numpy as np
 
 from hf_ruleextrap.errors import RuleExtrapError, check_integer
 
+from .intervals import Clusters
 from .language import Language
 from .prompts import PromptSet
 from .words import BoolArray, WordBatch, Words, pieces
-
-_Z95 = 1.959963984540054
-_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -25,10 +22,10 @@ class Rate:
 
     Attributes:
         rate: hits / n, or None where n is 0 (what was never asked has no rate).
-        low, high: the 95 % interval (Wilson's score interval; for an exact rate, the rate itself).
-        hits: how often it was so; None where the rate was computed, not counted.
-        n: out of how many.
-        exact: computed from the distribution, not counted in a sample.
+        low, high: the 95 % interval (see `count`; for an exact rate, the rate itself).
+        hits: the number of successes; None where only their probability is known.
+        n: the number of rows.
+        exact: the rate is computed, not counted in a sample.
     """
 
     rate: float | None
@@ -42,8 +39,8 @@ class Rate:
     def count(cls, hits: BoolArray, among: BoolArray | None = None, *, samples: int = 1) -> Rate:
         """The rate of True, with its 95 % interval.
 
-        With one row a prompt, the interval is Wilson's (E. B. Wilson, JASA 1927). With several, rows of a prompt are
-        alike, and the interval is that of a bootstrap over prompts (2,000 resamples, percentiles, a fixed seed).
+        With one row a prompt, the interval is Wilson's (E. B. Wilson, JASA 1927). With several, the rows of a prompt
+        are alike, and the interval is Wilson's for the effective number of rows (`intervals.Clusters`).
 
         Args:
             hits: (N,) bool.
@@ -56,44 +53,17 @@ class Rate:
         >>> Rate.count(np.zeros(0, bool)).rate is None
         True
         """
-        k, n = (int(hits.sum()), len(hits)) if among is None else (int((hits & among).sum()), int(among.sum()))
+        rows = np.ones_like(hits) if among is None else among
+        k, n = int((hits & rows).sum()), int(rows.sum())
         if n == 0:
             return cls(None, None, None, 0, 0)
-        if samples > 1:
-            return cls(k / n, *_bootstrap(hits, among, samples), k, n)
-        return cls(k / n, *wilson(k, n), k, n)
+        of_prompts = [each.reshape(-1, samples).sum(axis=1).astype(np.float64) for each in (hits & rows, rows)]
+        return cls(k / n, *Clusters(*of_prompts).interval, k, n)
 
     @classmethod
-    def known(cls, rate: float, n: int) -> Rate:
+    def known(cls, rate: float, n: int, hits: int | None = None) -> Rate:
         """A rate that was computed, over n prompts."""
-        return cls(rate, rate, rate, None, n, exact=True) if n else cls(None, None, None, None, 0, exact=True)
-
-
-def wilson(hits: float, n: int) -> tuple[float, float]:
-    """The 95 % score interval of a rate (E. B. Wilson, JASA 1927).
-
-    Args:
-        hits: how often it was so; a tie may count one half.
-        n: out of how many, at least 1.
-
-    >>> [round(end, 4) for end in wilson(2, 3)]
-    [0.2077, 0.9385]
-    """
-    p, z2 = hits / n, _Z95**2
-    center = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z95 / (1 + z2 / n) * sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    return max(0.0, min(p, center - half)), min(1.0, max(p, center + half))
-
-
-def _bootstrap(hits: BoolArray, among: BoolArray | None, samples: int) -> tuple[float, float]:
-    """The 2.5 % and 97.5 % points of the rate over resampled prompts."""
-    among = np.ones_like(hits) if among is None else among
-    of_prompt = np.stack([hits & among, among]).reshape(2, -1, samples).sum(axis=2)
-    n = of_prompt.shape[1]
-    weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES)
-    k, m = of_prompt @ weights.T
-    low, high = np.quantile(k[m > 0] / m[m > 0], [0.025, 0.975])
-    return float(low), float(high)
+        return cls(rate, rate, rate, hits, n, exact=True) if n else cls(None, None, None, hits, 0, exact=True)
 
 
 @dataclass(frozen=True)
@@ -153,12 +123,27 @@ class Report:
             "finished": self.finished.rate,
         }
 
+    def as_exact(self) -> Report:
+        """The same rates as exact ones: of a completer that does the same each time, its one completion is all."""
+        exact: Report = _as_exact(self)
+        return exact
+
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and numbers, as in ``results.json``."""
         return asdict(self)
 
     def __getitem__(self, key: str) -> Any:
         return self.to_dict()[key]
+
+
+def _as_exact(part: Any) -> Any:
+    if isinstance(part, Rate):
+        return Rate.known(part.rate or 0.0, part.n, part.hits)
+    if isinstance(part, dict):
+        return {name: _as_exact(value) for name, value in part.items()}
+    if isinstance(part, (Report, RuleReport, Split)):
+        return replace(part, **{each.name: _as_exact(getattr(part, each.name)) for each in fields(part)})
+    return part
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +198,7 @@ def score(
     language: Language,
     prompts: PromptSet | Words,
     completions: Words,
-    finished: Sequence[bool] | BoolArray | None = None,
+    finished: Sequence[object] | BoolArray | None = None,
     *,
     samples: int = 1,
 ) -> Verdicts:
@@ -225,11 +210,13 @@ def score(
         completions: what was added to each, without BOS and EOS. A completion with anything but symbols in it is
             unparsable and keeps no rule; with ``paper``, the rules pass over it, as in the authors' code, which shows
             in the rates among finished completions alone.
-        finished: whether each ended by itself (gave EOS) within its limit; by default all did.
+        finished: whether each ended by itself (gave EOS) within its limit, as `finished_flags` takes it; by default
+            all did.
         samples: completions of each prompt, next to each other; N * samples in all.
 
     Raises:
-        RuleExtrapError: numbers of rows differ, no rows, a row that is not a string, a foreign symbol in a prompt.
+        RuleExtrapError: numbers of rows differ, no rows, a row that is not a string, a flag that is neither true nor
+            false, a foreign symbol in a prompt.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> verdicts = score(get_language("anbn"), ["baa", "baa"], ["b", "a"])
@@ -240,7 +227,7 @@ def score(
         prompts = language.label(prompts)
     texts = _readable(completions, language)
     n = len(texts)
-    done = np.ones(n, np.bool_) if finished is None else np.asarray(finished, dtype=np.bool_)
+    done = np.ones(n, np.bool_) if finished is None else finished_flags(finished)
     check_integer("samples", samples, least=1)
     if not len(prompts) * samples == n == len(done):
         raise RuleExtrapError(
@@ -263,6 +250,36 @@ def score(
             word[rows, i] = known & rule.accepts(rule.read(piece, rule.read(before)))
             alone[rows, i] = known & rule.for_completion.accepts(rule.for_completion.read(piece))
     return Verdicts(language, prompts, done, empty, parsed, word, alone, samples)
+
+
+_FLAGS = {"true": True, "false": False, "1": True, "0": False}
+
+
+def finished_flags(finished: Sequence[object] | BoolArray) -> BoolArray:
+    """Return flags as (N,) bool: booleans, the numbers 0 and 1, and the words true, false, 0 and 1 in any case.
+
+    Raises:
+        RuleExtrapError: A flag is anything else, such as ``"no"`` or None; the message names the row.
+
+    >>> finished_flags([True, "False", 0]).tolist()
+    [True, False, False]
+    """
+    if isinstance(finished, np.ndarray) and finished.dtype == np.bool_ and finished.ndim == 1:
+        return finished
+    if isinstance(finished, (str, bytes)) or getattr(finished, "ndim", 1) == 0 or not hasattr(finished, "__len__"):
+        raise RuleExtrapError(f"finished is {finished!r:.40}: give a list with true or false for each completion")
+    if set(map(type, finished)) == {bool}:
+        return np.fromiter(cast("Sequence[bool]", finished), np.bool_, len(finished))
+    flags = np.zeros(len(finished), np.bool_)
+    for row, flag in enumerate(finished):
+        word = flag.strip().lower() if isinstance(flag, str) else None
+        if word in _FLAGS:
+            flags[row] = _FLAGS[word]
+        elif isinstance(flag, (bool, int, float, np.bool_, np.integer, np.floating)) and flag in (0, 1):
+            flags[row] = bool(flag)
+        else:
+            raise RuleExtrapError(f"finished, row {row}, is {flag!r:.40}: give true or false (or 1 or 0)")
+    return flags
 
 
 def _readable(completions: Words, language: Language) -> WordBatch | Sequence[str]:

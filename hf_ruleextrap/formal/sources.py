@@ -35,6 +35,11 @@ class Source(Machine):
         """(k,) the code of each symbol."""
         return np.frombuffer("".join(self.alphabet).encode("ascii"), dtype=np.uint8)
 
+    @property
+    def deterministic(self) -> bool:
+        """Whether one continuation of each context has probability 1."""
+        return bool((self.table.max(axis=1) == 1).all())
+
     def start(self, n: int) -> State:
         """Before the word."""
         return (np.zeros(n, np.int64),)

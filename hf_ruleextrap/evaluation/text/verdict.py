@@ -7,21 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hf_ruleextrap.formal import Rate, Verdicts
+from hf_ruleextrap.formal import Clusters, Verdicts, difference_interval
 from hf_ruleextrap.formal.words import FloatArray
-
-_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean difference over prompts.
+    """The difference of two rates on the same prompts.
 
     Attributes:
         against: what the model is compared with.
-        mean: of the model's success less the other's, prompt by prompt.
-        low, high: its 95 % interval, a bootstrap over prompts (2,000 resamples, percentiles, a fixed seed); where the
-            model succeeds on no prompt, or on all, that of Wilson for its rate.
+        mean: the model's rate less the other's.
+        low, high: the 95 % interval for paired rates (`formal.difference_interval`); it has a width even where the two
+            agree on every prompt.
         n: prompts.
     """
 
@@ -32,22 +30,19 @@ class Difference:
     n: int
 
     @classmethod
-    def of(cls, model: FloatArray, other: FloatArray, against: str) -> Difference:
-        """From (P,) success of each prompt, a rate where there are several completions.
+    def of(cls, model: Clusters | FloatArray, other: Clusters | FloatArray, against: str) -> Difference:
+        """Compare two sets of rates, prompt by prompt.
+
+        Args:
+            model: the successes after each of P prompts, as of `success`; or (P,) the success of one completion each.
+            other: the same of what the model is compared with; or (P,) the probability of success after each prompt.
+            against: the name of what the model is compared with.
 
         >>> Difference.of(np.array([1.0, 1.0, 0.0, 1.0]), np.zeros(4), "chance").mean
         0.75
         """
-        gaps, n = model - other, len(model)
-        weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES) / n
-        low, high = np.quantile(weights @ gaps, [0.025, 0.975])
-        # A resample of prompts that all fail, or all succeed, knows nothing of others; Wilson's interval does.
-        if model.min() == model.max() and model[0] in (0.0, 1.0):
-            rate = Rate.count(model > 0)
-            assert rate.low is not None
-            assert rate.high is not None
-            low, high = rate.low - other.mean(), rate.high - other.mean()
-        return cls(against, float(gaps.mean()), float(low), float(high), n)
+        first, second = _clusters(model), _clusters(other, exact=True)
+        return cls(against, first.rate - second.rate, *difference_interval(first, second), len(first.rows))
 
     def __str__(self) -> str:
         return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
@@ -68,8 +63,8 @@ class Verdict:
     strongest: Difference | None
 
 
-def success(verdicts: Verdicts) -> FloatArray:
-    """(P,) for each prompt that is asked something, how many of its completions succeed.
+def success(verdicts: Verdicts) -> Clusters:
+    """Return for each of the P prompts that ask something how many of its completions succeed.
 
     After an OOD prompt that is to keep every open rule (the headline); after an ID prompt, to end in a word of the
     language.
@@ -77,25 +72,31 @@ def success(verdicts: Verdicts) -> FloatArray:
     ood = verdicts.prompts.ood
     good = np.where(ood, verdicts.open_hold, verdicts.grammatical)
     asked = verdicts.prompts.asked | ~ood
-    return np.asarray(good[asked].reshape(-1, verdicts.samples).mean(axis=1))
+    hits = good[asked].reshape(-1, verdicts.samples).sum(axis=1).astype(np.float64)
+    return Clusters(hits, np.full(len(hits), float(verdicts.samples)))
 
 
-def judge(model: FloatArray, references: Mapping[str, FloatArray], chance: str) -> Verdict:
+def _clusters(rates: Clusters | FloatArray, *, exact: bool = False) -> Clusters:
+    return rates if isinstance(rates, Clusters) else Clusters.of_rates(rates, exact=exact)
+
+
+def judge(model: Clusters | FloatArray, references: Mapping[str, Clusters | FloatArray], chance: str) -> Verdict:
     """Compare with chance, and with the strongest reference.
 
     To be compared with the largest of several is the harder test: the sentence claims too little rather than too much.
 
     Args:
-        model: (P,) `success` of the model.
-        references: (P,) of each reference, by name; without the oracle.
+        model: the successes of the model, as in `Difference.of`.
+        references: those of each reference, by name; without the oracle.
         chance: the name of the one that is chance.
     """
-    if not len(model):
+    of_model, others = _clusters(model), {name: _clusters(rates, exact=True) for name, rates in references.items()}
+    if not len(of_model.rows):
         return Verdict("no prompt leaves a rule open: nothing was asked", None, None)
-    strongest = max(references, key=lambda name: float(references[name].mean()))
-    by_chance = Difference.of(model, references[chance], chance)
-    by_strongest = Difference.of(model, references[strongest], strongest)
-    rates = f"{model.mean():.2f} against {references[chance].mean():.2f}"
+    strongest = max(others, key=lambda name: others[name].rate)
+    by_chance = Difference.of(of_model, others[chance], chance)
+    by_strongest = Difference.of(of_model, others[strongest], strongest)
+    rates = f"{of_model.rate:.2f} against {others[chance].rate:.2f}"
     if by_chance.low <= 0:
         text = f"{'below' if by_chance.high < 0 else 'not above'} chance: {rates}, difference {by_chance}"
     elif by_strongest.low > 0:
