@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import sys
 from typing import Any
 
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.formal.scoring import finished_flags
 from hf_ruleextrap.inputs import parse_json_lines, read_text
 
 from .common import Commands, add_json, add_paper, print_json, print_report
@@ -16,8 +19,12 @@ _EXAMPLE = '{"prompt": "…", "completion": "…", "finished": true}'
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser("score", help="score completions from a file of JSON lines")
-    parser.add_argument("file", help='lines of {"prompt": …, "completion": …, "finished": true}; - for standard input')
+    parser = commands.add_parser("score", help="score completions from a file of JSON lines, or a CSV file")
+    parser.add_argument(
+        "file",
+        help='lines of {"prompt": …, "completion": …, "finished": true}, or a .csv file with these columns; '
+        "- for standard input",
+    )
     parser.add_argument("--language", required=True)
     add_paper(parser)
     add_json(parser)
@@ -40,11 +47,24 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _read_rows(name: str) -> list[dict[str, Any]]:
-    """Return the lines of a file of completions; ``finished`` is true where a line does not say so."""
-    text = sys.stdin.read() if name == "-" else read_text(name, "file of completions")
+    """Return the rows of a file of completions; ``finished`` is true where a row does not say so."""
+    text = sys.stdin.read().removeprefix("\ufeff") if name == "-" else read_text(name, "file of completions")
     rows = []
-    for number, row in parse_json_lines(text, name, _EXAMPLE):
+    for number, row in _parse_csv(text) if name.lower().endswith(".csv") else parse_json_lines(text, name, _EXAMPLE):
         if not {"prompt", "completion"} <= row.keys():
             raise RuleExtrapError(f"{name}, line {number}, lacks a prompt or a completion: give {_EXAMPLE}")
-        rows.append({"finished": True, **row})
+        try:
+            finished = bool(finished_flags([row.get("finished", True)])[0])
+        except RuleExtrapError:
+            value = f"{row['finished']!r:.40}"
+            raise RuleExtrapError(
+                f"{name}, line {number}: finished is {value}, give true or false (or 1 or 0)"
+            ) from None
+        rows.append({**row, "finished": finished})
     return rows
+
+
+def _parse_csv(text: str) -> list[tuple[int, dict[str, Any]]]:
+    """Return the rows of a CSV text with a line of headings, each with the number of its last line."""
+    table = csv.DictReader(io.StringIO(text, newline=""))
+    return [(table.line_num, row) for row in table]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal.words import FloatArray
+from hf_ruleextrap.inputs import parse_json_lines, read_text
 
 from .base import Abilities, Answer, BackendConfig, Request
 
@@ -31,16 +31,10 @@ class Replay:
         Raises:
             RuleExtrapError: it cannot be read; the message names the line.
         """
-        try:
-            text = Path(backend.model).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RuleExtrapError(f"cannot read {backend.model!r}: {error}; give a file of JSON lines") from None
+        text = read_text(backend.model, "file of recorded answers")
         self.recorded: dict[str, Answer] = {}
-        for number, line in enumerate(text.split("\n"), start=1):
-            if not line.strip():
-                continue
+        for number, row in parse_json_lines(text, backend.model):
             try:
-                row = json.loads(line)
                 key = _key(row["prompt"], row.get("sample", 0))
                 answer = Answer(
                     text=str(row["text"]),

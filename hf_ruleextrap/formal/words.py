@@ -297,6 +297,9 @@ def _integer_matrix(ids: npt.ArrayLike | Sequence[npt.ArrayLike]) -> npt.NDArray
         matrix = np.full((len(rows), max(map(len, rows), default=0)), -1, dtype=np.int64)
         for row, values in enumerate(rows):
             matrix[row, : len(values)] = values
+    if matrix.ndim == 2 and matrix.shape[1] == 0:
+        # Without columns there are only empty words, whatever type NumPy gives nothing.
+        return matrix.astype(np.int64)
     if matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.integer):
         shape = f"{matrix.ndim} dimension(s) of {matrix.dtype}"
         raise RuleExtrapError(f"integer words have {shape}: give a matrix of integers, one row a word")

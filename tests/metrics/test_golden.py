@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import evaluate
+import numpy as np
 import pytest
 
 from hf_ruleextrap import get_language, list_languages, score
@@ -125,3 +126,74 @@ def test_each_case_through_evaluate() -> None:
                 predictions=[case["completion"]], references=[case["prompt"]], finished=[case["finished"]]
             )
             assert found(result) == expected(case), case["why"]
+
+
+# What finished may be, and how files are read.
+
+FLAGS = [
+    (True, True),
+    (False, False),
+    (1, True),
+    (0, False),
+    ("true", True),
+    ("False", False),
+    ("FALSE", False),
+    ("0", False),
+]
+
+
+@pytest.mark.parametrize(("flag", "meant"), FLAGS)
+def test_a_flag_means_what_it_says_at_every_door(
+    flag: object, meant: bool, through_the_command_line: Door, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = {"prompt": "baa", "completion": "b", "finished": flag}
+    for door in (through_python, through_evaluate, through_the_command_line):
+        assert door("anbn", [case])["finished"]["hits"] == meant
+    (tmp_path / "cases.csv").write_text(f"prompt,completion,finished\nbaa,b,{flag}\n", encoding="utf-8")
+    assert main(["score", str(tmp_path / "cases.csv"), "--language", "anbn", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["finished"]["hits"] == meant
+
+
+@pytest.mark.parametrize("flag", ["no", "", "yes", None, 2, 0.5, float("nan"), [True]])
+def test_any_other_flag_is_refused_with_its_row(
+    flag: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ValueError, match=r"finished, row 1, is .*: give true or false"):
+        score("anbn", ["baa", "baa"], ["b", "b"], [True, flag])
+    metric = evaluate.load(RULE_EXTRAPOLATION, "anbn", keep_in_memory=True)
+    with pytest.raises(ValueError, match=r"finished, row 1, is .*: give true or false"):
+        metric.compute(predictions=["b", "b"], references=["baa", "baa"], finished=[True, flag])
+    row = json.dumps({"prompt": "baa", "completion": "b", "finished": flag})
+    (tmp_path / "cases.jsonl").write_text(f'{{"prompt": "baa", "completion": "b"}}\n{row}\n', encoding="utf-8")
+    assert main(["score", str(tmp_path / "cases.jsonl"), "--language", "anbn"]) == 2
+    error = capsys.readouterr().err
+    assert "line 2: finished is " in error
+    assert error.count("\n") == 1
+
+
+def test_flags_are_a_list() -> None:
+    for flags in ("tf", True, np.array(True), np.ones((2, 1))):
+        with pytest.raises(ValueError, match="finished"):
+            score("anbn", ["baa", "baa"], ["b", "b"], flags)  # type: ignore[arg-type]
+    for flags in (np.array([1, 0]), np.array([True, False]), (1.0, 0.0)):
+        assert score("anbn", ["baa", "baa"], ["b", "b"], flags).finished.hits == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("letter", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_line_ends_at_a_line_feed_and_a_mark_is_passed_over(
+    letter: str, mark: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    completion = f"b{letter}" if letter >= " " else f"b{json.dumps(letter)[1:-1]}"
+    lines = f'{mark}{{"prompt": "baa", "completion": "{completion}"}}\r\n{{"prompt": "baa", "completion": "b"}}'
+    (tmp_path / "cases.jsonl").write_bytes(lines.encode())
+    assert main(["score", str(tmp_path / "cases.jsonl"), "--language", "anbn", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["n"], report["unparsable"]["hits"], report["headline"]["hits"]) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("completions", [[[], []], [(), ()], np.zeros((2, 0), int), np.zeros((2, 0)), [[], [1]]])
+def test_empty_lists_of_ids_are_empty_words(completions: Any) -> None:
+    report = score("anbn", [[1, 0, 0], [1, 0]], completions)
+    assert report.empty.hits == 2 - sum(len(ids) > 0 for ids in completions)
+    assert report.unparsable.hits == 0

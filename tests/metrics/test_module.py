@@ -34,6 +34,38 @@ def test_rows_can_be_added_one_by_one_and_in_batches(metric: evaluate.Metric) ->
     assert metric.compute(predictions=["b"], references=["baa"])["n"] == 1
 
 
+def test_add_and_add_batch_take_what_compute_takes(metric: evaluate.Metric) -> None:
+    expected = score("anbn", PROMPTS, COMPLETIONS, FINISHED).to_dict()
+    metric.add_batch(predictions=COMPLETIONS[:2], references=PROMPTS[:2], finished=FINISHED[:2])
+    for prompt, completion, flag in zip(PROMPTS[2:], COMPLETIONS[2:], FINISHED[2:], strict=True):
+        metric.add(prediction=completion, reference=prompt, finished=flag)
+    assert metric.compute() == expected
+    metric.add_batch(predictions=COMPLETIONS[:3], references=PROMPTS[:3])
+    assert metric.compute(predictions=COMPLETIONS[3:], references=PROMPTS[3:], finished=["False"]) == expected
+
+
+def test_any_text_can_be_added(metric: evaluate.Metric) -> None:
+    strange = ["\ud800", "b\0", "</s>", "b"]
+    metric.add_batch(predictions=strange[:1], references=["baa"])
+    for text in strange[1:]:
+        metric.add(prediction=text, reference="baa")
+    assert metric.compute() == score("anbn", ["baa"] * 4, strange).to_dict()
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"prediction": None, "reference": "baa"}, "prediction 0 is NoneType, not a string"),
+        ({"prediction": "b", "reference": 3}, "reference 0 is int, not a string"),
+        ({"prediction": "b", "reference": "baa", "finished": "no"}, "finished, row 0, is 'no'"),
+    ],
+)
+def test_a_mistake_in_one_row_is_one_line(metric: evaluate.Metric, row: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        metric.add(**row)
+    assert "\n" not in str(caught.value)
+
+
 def test_several_completions_of_a_prompt(metric: evaluate.Metric) -> None:
     completions = ["b", "", "a", "b"]
     result = metric.compute(predictions=completions, references=["baa", "baa", "ba", "ba"], samples=2)

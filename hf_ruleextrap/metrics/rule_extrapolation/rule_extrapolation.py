@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 import evaluate
 
-from .rules import LANGUAGES, RuleExtrapError, aggregate, score, unknown
+from .rules import LANGUAGES, RuleExtrapError, aggregate, finished_flags, score, unknown
 
 _DESCRIPTION = """\
 Rule extrapolation: a formal language is the intersection of two rules (a^n b^n: as many a as b; every a before every
@@ -23,8 +23,11 @@ Args:
     predictions: list of str, the completions: symbols alone, without prompt, spaces and special tokens. A completion
         with anything else in it is unparsable, and keeps no rule.
     references: list of str, the prompt of each.
-    finished: list of bool, whether each completion ended by itself within its limit. By default all did.
-    samples: how many completions, next to each other, belong to one prompt (which is repeated). By default 1.
+    finished: list of bool (or 0 and 1, or the words true and false), whether each completion ended by itself within its
+        limit. By default all did. `compute` and `add_batch` take these three, `add` one of each (prediction,
+        reference, finished). `add` and `add_batch` of `evaluate.combine` need it: that library fills nothing in.
+    samples: how many completions, next to each other, belong to one prompt (which is repeated). By default 1. It is
+        given to `compute`, whatever the rows were added with.
 Returns:
     A dictionary: n, headline, finished, empty, unparsable, grammatical, rules[NAME]["word" | "completion"]["all" |
     "finished"], each a rate {"rate", "low", "high", "hits", "n", "exact"}; groups by kind, broken rules and length.
@@ -53,36 +56,55 @@ class RuleExtrapolation(evaluate.Metric):
         if self.config_name not in LANGUAGES:
             hint = 'Give it as the second argument: evaluate.load(…, "anbn")'
             raise unknown("language", self.config_name, LANGUAGES, hint)
-        text = datasets.Value("string")
+        text, flag = datasets.Value("string"), datasets.Value("bool")
         return evaluate.MetricInfo(
             module_type="metric",
             description=_DESCRIPTION,
             citation=_CITATION,
             inputs_description=_INPUTS,
-            features=datasets.Features({"predictions": text, "references": text}),
+            features=datasets.Features({"predictions": text, "references": text, "finished": flag}),
             reference_urls=["https://arxiv.org/abs/2409.13728"],
         )
 
     def compute(
-        self, *, predictions: Sequence[str] | None = None, references: Sequence[str] | None = None, **options: Any
+        self,
+        *,
+        predictions: Sequence[str] | None = None,
+        references: Sequence[str] | None = None,
+        finished: Sequence[object] | None = None,
+        **options: Any,
     ) -> dict[str, Any] | None:
         """Score what was added and what is given; see ``inputs_description``."""
+        columns: dict[str, Any] = {}
         if predictions is not None and references is not None:
-            predictions, references = _checked(predictions, references)
-        elif self.writer is None and predictions is None and references is None and self.process_id == 0:
+            columns = _columns(predictions, references, finished)
+        elif predictions is not None or references is not None or finished is not None:
+            raise RuleExtrapError("give predictions (completions) and references (their prompts) together")
+        elif self.writer is None and self.process_id == 0:
             raise RuleExtrapError("nothing to score: give predictions (completions) and references (their prompts)")
-        return super().compute(predictions=predictions, references=references, **options)
+        return super().compute(**columns, **options)
 
     def add_batch(
-        self, *, predictions: Sequence[str] | None = None, references: Sequence[str] | None = None, **options: Any
+        self,
+        *,
+        predictions: Sequence[str] | None = None,
+        references: Sequence[str] | None = None,
+        finished: Sequence[object] | None = None,
+        **options: Any,
     ) -> None:
-        """Add completions and their prompts."""
-        if predictions is not None and references is not None:
-            predictions, references = _checked(predictions, references)
-        super().add_batch(predictions=predictions, references=references, **options)
+        """Add completions, their prompts, and whether each completion finished."""
+        if predictions is None or references is None:
+            raise RuleExtrapError("give predictions (completions) and references (their prompts) together")
+        super().add_batch(**_columns(predictions, references, finished), **options)
+
+    def add(
+        self, *, prediction: str | None = None, reference: str | None = None, finished: object = True, **options: Any
+    ) -> None:
+        """Add one completion, its prompt, and whether the completion finished."""
+        self.add_batch(predictions=[prediction], references=[reference], finished=[finished], **options)  # type: ignore[list-item]  # checked there
 
     def _compute(
-        self, predictions: list[str], references: list[str], finished: Sequence[bool] | None = None, samples: int = 1
+        self, predictions: list[str], references: list[str], finished: Sequence[bool], samples: int = 1
     ) -> dict[str, Any]:
         prompts = references[::samples] if samples > 0 else references
         if [prompt for prompt in prompts for _ in range(samples)] != references:
@@ -91,13 +113,21 @@ class RuleExtrapolation(evaluate.Metric):
         return aggregate(score(language, prompts, predictions, finished, samples=samples)).to_dict()
 
 
-def _checked(predictions: Sequence[str], references: Sequence[str]) -> tuple[list[str], list[str]]:
+def _columns(
+    predictions: Sequence[str], references: Sequence[str], finished: Sequence[object] | None
+) -> dict[str, list[Any]]:
     """What Arrow can hold; what it cannot, `evaluate` would report at length and without the row."""
-    if len(predictions) != len(references):
-        raise RuleExtrapError(f"{len(predictions)} predictions and {len(references)} references: give one prompt each")
-    if len(predictions) == 0:
+    n = len(predictions)
+    flags = [True] * n if finished is None else finished_flags(finished).tolist()
+    if not n == len(references) == len(flags):
+        raise RuleExtrapError(
+            f"{n} predictions and {len(references)} references, {len(flags)} finished flags: "
+            "give one prompt and one flag for each"
+        )
+    if n == 0:
         raise RuleExtrapError("nothing to score: give at least one prediction and its reference")
-    return _texts("prediction", predictions), _texts("reference", references)
+    texts = {"predictions": _texts("prediction", predictions), "references": _texts("reference", references)}
+    return {**texts, "finished": flags}
 
 
 def _texts(what: str, rows: Sequence[str]) -> list[str]:

@@ -1,9 +1,9 @@
 """What the metric needs of this package. A published metric holds the code itself here: see `metrics.build`."""
 
 from hf_ruleextrap.errors import RuleExtrapError, unknown
-from hf_ruleextrap.formal.scoring import aggregate, score
+from hf_ruleextrap.formal.scoring import aggregate, finished_flags, score
 from hf_ruleextrap.languages import built_in_languages, get_language
 
 LANGUAGES = {name: get_language(name) for name in built_in_languages()}
 
-__all__ = ["LANGUAGES", "RuleExtrapError", "aggregate", "score", "unknown"]
+__all__ = ["LANGUAGES", "RuleExtrapError", "aggregate", "finished_flags", "score", "unknown"]
