@@ -25,7 +25,7 @@ REFERENCES = {
     "uniform": (3, 4, 10, 19),
     "always-stop": (5, 6, 20, 20),
     "trigram": (2, 2, 15, 18),
-    "oracle": (19, 20, 20, 20),
+    "ceiling": (19, 20, 20, 20),
 }
 
 

@@ -16,8 +16,8 @@ from hf_ruleextrap.formal import Kind, Language, PromptSet, Report, WordBatch
 from hf_ruleextrap.formal.words import FOREIGN_CODE, BoolArray, Words
 from hf_ruleextrap.languages import get_language
 
-REFERENCES = ("uniform", "always-stop", "unigram", "bigram", "trigram", "oracle")
-"""What a model is compared with, by name."""
+REFERENCES = ("uniform", "always-stop", "unigram", "bigram", "trigram", "oracle", "ceiling")
+"""What a model is compared with, by name: completers, and the ceiling of each rate by itself."""
 
 _NGRAMS = {"unigram": 1, "bigram": 2, "trigram": 3}
 _ORACLE_LIMIT = 10_000
@@ -42,7 +42,7 @@ def score(
         prompts: N prompts, as strings, arrays of symbol indices, or a set of `Language.prompts`.
         completions: what was added to each, without BOS and EOS; one with anything but symbols in it is unparsable.
         finished: whether each ended by itself; by default all did.
-        samples: completions of each prompt, next to each other; the intervals are then a bootstrap over prompts.
+        samples: completions of each prompt, next to each other; the intervals take them as a cluster.
 
     Raises:
         RuleExtrapError: unknown language, foreign symbol in a prompt, numbers of rows differ, no rows.
@@ -70,7 +70,9 @@ def chance(
         kind: of the prompts; None for both.
         length: symbols in a prompt; by default the language's.
         completer: one of `REFERENCES`: ``uniform`` over the symbols and the end, ``always-stop``, ``unigram``,
-            ``bigram`` or ``trigram`` of the training words, or ``oracle``, which does what can be done.
+            ``bigram`` or ``trigram`` of the training words, ``oracle``, which keeps as much as can be kept at once by
+            one completion a prompt, or ``ceiling``, which is no completer: each rate is the highest that completions
+            within the limit can reach, by itself (`formal.ceiling`).
         max_new_symbols: the length limit; None for no limit.
         train_words: what an n-gram is fitted on; by default 10,000 words of at most 64 symbols, drawn with seed 0.
 
@@ -81,6 +83,8 @@ def chance(
     0.1537
     >>> chance("anbn", kind="ood", length=8, completer="oracle").headline.hits
     247
+    >>> chance("ban", completer="ceiling").rules["starts_with_b"].completion.all.rate
+    1.0
     """
     language = get_language(language)
     if completer not in REFERENCES:
@@ -108,11 +112,12 @@ def reference_reports(
 def _reference(
     language: Language, prompts: PromptSet, name: str, limit: int | None, words: WordBatch | None, *, seed: int
 ) -> Report:
+    most = _ORACLE_LIMIT if limit is None else limit
+    if name == "ceiling":
+        return formal.ceiling(language, prompts, max_new_symbols=most)
     if name == "oracle":
-        most = _ORACLE_LIMIT if limit is None else limit
-        return formal.aggregate(
-            formal.score(language, prompts, *formal.oracle(language, prompts, max_new_symbols=most))
-        )
+        completions = formal.oracle(language, prompts, max_new_symbols=most)
+        return formal.aggregate(formal.score(language, prompts, *completions)).as_exact()
     if name in _NGRAMS:
         assert words is not None
         source = formal.ngram(language, words, _NGRAMS[name])
@@ -128,7 +133,8 @@ class Sample:
     Attributes:
         prompt, completion: their symbols; a token that is no symbol is a question mark.
         finished: it ended by itself.
-        rules: for each rule, in order, whether it holds for the whole word.
+        rules: for each rule, in order, whether it is kept as the rates count it: the rule holds for the whole word, and
+            the completion finished and holds symbols alone.
     """
 
     prompt: str
@@ -149,7 +155,7 @@ class KindEvaluation:
     Attributes:
         report: what the completer did.
         references: what others do on the same prompts, by name: ``uniform`` (chance), ``always-stop``, n-grams where
-            the training words are known, and ``oracle`` (the ceiling).
+            the training words are known, ``oracle``, and ``ceiling``, the highest value of each rate by itself.
         samples: a few completions.
     """
 
@@ -258,9 +264,9 @@ def samples_of(verdicts: formal.Verdicts, made: Completions) -> list[Sample]:
         verdicts: of `formal.score`, one completion a prompt.
         made: what was scored.
     """
-    n, words = len(verdicts.prompts), verdicts.prompts.words
+    n, words, kept = len(verdicts.prompts), verdicts.prompts.words, verdicts.word & verdicts.counts[:, None]
     return [
-        Sample(words[i], _readable(made.words[i]), bool(made.finished[i]), tuple(verdicts.word[i].tolist()))
+        Sample(words[i], _readable(made.words[i]), bool(made.finished[i]), tuple(kept[i].tolist()))
         for i in np.unique(np.linspace(0, n - 1, min(_SHOWN, n)).astype(int))
     ]
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from hf_ruleextrap.formal import Kind, Rate, Report
 
-from .evaluate import Evaluation
+from .evaluate import Evaluation, Sample
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _KINDS = {"id": "in distribution", "ood": "out of distribution"}
 
 # The references that have a column, and its heading.
-_COLUMNS = {"uniform": "chance", "always-stop": "stop at once", "trigram": "trigram", "oracle": "ceiling"}
+_COLUMNS = {"uniform": "chance", "always-stop": "stop at once", "trigram": "trigram", "ceiling": "row ceiling"}
 
 
 def rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
@@ -27,7 +27,7 @@ def rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
         label = f"{_KINDS[kind]} ({of_kind.report.n})"
         for what, get in _asked(kind, of_kind.report):
             rate = get(of_kind.report)
-            others = [_of_reference(name, get(of_kind.references[name])) for name in references]
+            others = [of_reference(get(of_kind.references[name])) for name in references]
             cells.append([label, what, number(rate), interval(rate), *others, str(rate.n)])
             label = ""
     return headings, cells
@@ -44,10 +44,9 @@ def _asked(kind: Kind, report: Report) -> list[tuple[str, Callable[[Report], Rat
     return asked
 
 
-def _of_reference(name: str, rate: Rate) -> str:
-    """With a tilde where it was sampled; the oracle completes each prompt once and for all."""
-    sampled = name != "oracle" and not rate.exact and rate.rate not in (None, 0.0)
-    return f"{'~' if sampled else ''}{number(rate)}"
+def of_reference(rate: Rate) -> str:
+    """Two places, with a tilde where the rate was sampled."""
+    return f"{'' if rate.exact or rate.rate is None else '~'}{number(rate)}"
 
 
 def table(evaluation: Evaluation, title: str) -> Table:
@@ -74,12 +73,17 @@ def show(evaluation: Evaluation, title: str) -> None:
         console = Console(width=140)
     console.print()
     console.print(table(evaluation, title))
-    console.print("rules kept, prompt │ completion")
-    for of_kind in evaluation.kinds.values():
-        for sample in of_kind.samples:
-            kept = " ".join(f"R{i}" if holds else "--" for i, holds in enumerate(sample.rules, start=1))
-            console.print(f"  {kept}  {sample}", markup=False, highlight=False, soft_wrap=True)
+    console.print("rules kept by prompt and finished completion, prompt │ completion")
+    for line in sample_lines([sample for of_kind in evaluation.kinds.values() for sample in of_kind.samples]):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print()
+
+
+def sample_lines(samples: Iterable[Sample]) -> Iterator[str]:
+    """A line for each sample: the rules that it keeps, the prompt and the completion."""
+    for sample in samples:
+        kept = " ".join(f"R{i}" if holds else "--" for i, holds in enumerate(sample.rules, start=1))
+        yield f"  {kept}  {sample}"
 
 
 def number(rate: Rate) -> str:

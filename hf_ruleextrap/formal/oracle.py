@@ -1,4 +1,4 @@
-"""The completer that does what can be done: the ceiling of every rate."""
+"""The completer that keeps as much as can be kept at once, one completion for each prompt."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def oracle(language: Language, prompts: PromptSet, *, max_new_symbols: int) -> t
     finished = np.zeros(len(prompts), np.bool_)
     for target, rows in _targets(language, prompts):
         words = prompts.words.take(rows)
-        found[rows], finished[rows] = _shortest(target, words, language.alphabet, max_new_symbols)
+        found[rows], finished[rows] = shortest_completions(target, words, language.alphabet, max_new_symbols)
     for i, rule in enumerate(language.rules):
         # Of three rules, two may be open, and cannot hold together.
         first = ~finished & prompts.ood & prompts.open[:, i] & ~prompts.open[:, :i].any(axis=1)
         rows = np.flatnonzero(first & (prompts.open.sum(axis=1) > 1))
         words = prompts.words.take(rows)
-        found[rows], finished[rows] = _shortest(rule, words, language.alphabet, max_new_symbols)
+        found[rows], finished[rows] = shortest_completions(rule, words, language.alphabet, max_new_symbols)
     return WordBatch.from_strings(found.tolist()), finished
 
 
@@ -78,7 +78,7 @@ def adversary(language: Language, prompts: PromptSet, *, max_new_symbols: int) -
             others = [other for other in reversed(language.alphabet) if other != symbol]
             alphabet = (*([symbol] if symbol else []), *others)
             words = prompts.words.take(of_last).followed_by(repaired.take(of_last))
-            more, done = _shortest(_Broken(target), words, alphabet, max_new_symbols)
+            more, done = shortest_completions(_Broken(target), words, alphabet, max_new_symbols)
             found[of_last] = [first + then for first, then in zip(repaired.take(of_last), more, strict=True)]
             finished[of_last] = done
     made = WordBatch.from_strings(found.tolist())
@@ -117,10 +117,22 @@ class _Broken(Machine):
         return np.ones(len(state[0]), np.bool_)
 
 
-def _shortest(
+def shortest_completions(
     target: Machine, prompts: WordBatch, alphabet: tuple[str, ...], limit: int
 ) -> tuple[list[str], BoolArray]:
-    """Breadth-first over the states that each prompt can reach, each state once a layer."""
+    """Return for each of N prompts the shortest completion that a machine accepts.
+
+    The search is breadth-first over the states that each prompt can reach, each state once in a layer.
+
+    Args:
+        target: The machine.
+        prompts: N prompts.
+        alphabet: The symbols; of equally short completions the first in their order is returned.
+        limit: The most symbols of a completion.
+
+    Returns:
+        The N completions, and (N,) bool, whether there is one within the limit (else it is empty).
+    """
     symbols = symbol_codes(alphabet)
     found, done = [""] * len(prompts), np.zeros(len(prompts), np.bool_)
     owner, state = np.arange(len(prompts)), target.read(prompts)

@@ -215,7 +215,7 @@ def _level_relations(rows: Sequence[Row]) -> list[Relation]:
 
 
 def _share(rows: Sequence[Row], language: str, rate: float | None) -> float | None:
-    chance, ceiling = (reference(rows, language, source, "ood_headline") for source in ("uniform", "oracle"))
+    chance, ceiling = (reference(rows, language, source, "ood_headline") for source in ("uniform", "ceiling"))
     if rate is None or chance is None or ceiling is None or ceiling <= chance:
         return None
     return (rate - chance) / (ceiling - chance)

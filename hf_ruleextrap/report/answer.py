@@ -155,7 +155,7 @@ def _matrix(analysis: Analysis) -> Table:
         known = language_of(language)
         for column, what in _RULES.items():
             references = (
-                reference(analysis.rows, language, source, column) for source in ("uniform", "always-stop", "oracle")
+                reference(analysis.rows, language, source, column) for source in ("uniform", "always-stop", "ceiling")
             )
             cells = [_judged(analysis, language, label, column) for label in names]
             sentence = f"{what}: {known.rules[0].summary}" if known and column == "ood_r1" else what
@@ -168,9 +168,10 @@ def _matrix(analysis: Analysis) -> Table:
         "discovery rate of 5 % over the pairs of a language and a model; an arrow in brackets is clear for that pair "
         "by itself, and unclear after the correction. Both the variation over runs and the one over prompts must leave "
         "out chance. A model that stops at once keeps R2 on the completion wherever the rule holds of nothing, so read "
-        "that line beside its column."
+        "that line beside its column. The ceiling of a row is the highest rate that completions can reach in that row, "
+        "by itself."
     )
-    headings = ["language", "holds", *names, "chance", "stop at once", "ceiling"]
+    headings = ["language", "holds", *names, "chance", "stop at once", "row ceiling"]
     return Table("rules", "Rules kept on OOD prompts", caption, headings, lines, text_columns=2)
 
 

@@ -55,7 +55,7 @@ def rates(rows: Sequence[Row], folder: Path) -> Picture | str:
             found = [row for row in shown if (row.language, row.name, row.variant) == (language, *model)]
             for row in found:
                 _bar(panel, place, row, look[model])
-        for source, line, label in (("uniform", ":", "chance"), ("oracle", "--", "ceiling")):
+        for source, line, label in (("uniform", ":", "chance"), ("ceiling", "--", "ceiling")):
             known = reference(rows, language, source, "ood_headline")
             if known is not None:
                 panel.axhline(known, color="black", ls=line, lw=1, label=label if panel is axes[0] else None)

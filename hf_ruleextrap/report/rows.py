@@ -61,7 +61,7 @@ SOURCES = {
     "uniform": "chance",
     "always-stop": "stop at once",
     "trigram": "trigram of the training words",
-    "oracle": "ceiling",
+    "ceiling": "ceiling of each rate",
     "floor": "entropy per token of the language's distribution",
 }
 """Where a row's numbers are from, and what the tables call it. Another source calls itself what it likes."""

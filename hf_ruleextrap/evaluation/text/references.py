@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +13,10 @@ from hf_ruleextrap.formal import PromptSet, Source, WordBatch
 from hf_ruleextrap.formal.words import concatenate
 
 CHANCE = "chance"
-"""Uniformly random symbols and an end."""
+"""Uniformly random symbols and an end; computed, not drawn, where it can be."""
+
+CEILING = "ceiling"
+"""The highest value that each rate can have by itself."""
 
 NGRAMS = (2, 3, 4)
 
@@ -46,13 +48,9 @@ def _source(settings: ProtocolSettings, prompt: str, n: int) -> Source:
 
 
 def references(settings: ProtocolSettings) -> dict[str, Completer]:
-    """By name: ``chance``, ``always-stop``, the n-grams (where there is a context), and ``oracle``."""
+    """The reference completers by name: ``always-stop``, the n-grams (where there is a context), and ``oracle``."""
     language = settings.the_language
-    sources: dict[str, Callable[[formal.Language], Source]] = {
-        CHANCE: formal.uniform,
-        "always-stop": formal.always_stop,
-    }
-    found: dict[str, Completer] = {name: FromSource(make(language)) for name, make in sources.items()}
+    completers: dict[str, Completer] = {"always-stop": FromSource(formal.always_stop(language))}
     if settings.shots:
-        found |= {f"{n}-gram": FromContext(settings, n) for n in NGRAMS}
-    return found | {"oracle": Oracle(language)}
+        completers |= {f"{n}-gram": FromContext(settings, n) for n in NGRAMS}
+    return completers | {"oracle": Oracle(language)}

@@ -22,14 +22,13 @@ from hf_ruleextrap.evaluation.protocol import (
     rendered,
 )
 from hf_ruleextrap.files import write_text
-from hf_ruleextrap.formal import PromptSet, Report, Verdicts
-from hf_ruleextrap.formal.words import FloatArray
+from hf_ruleextrap.formal import Clusters, PromptSet, Report, Verdicts
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.versions import git_commit, package_versions
 
 from .cache import AnswerCache, as_record
 from .prompted import Prompted, counted, requests_of
-from .references import CHANCE, references
+from .references import CEILING, CHANCE, references
 from .results import ID_PROMPTS, Condition, Decoded, TextEvaluation
 from .verdict import judge, success
 
@@ -247,7 +246,7 @@ def _decode(
     return made, formal.score(settings.the_language, prompts, made.words, made.finished, samples=samples or 1)
 
 
-def _decoded(made: Completions, verdicts: Verdicts, others: Mapping[str, FloatArray]) -> Decoded:
+def _decoded(made: Completions, verdicts: Verdicts, others: Mapping[str, Clusters]) -> Decoded:
     return Decoded(
         report=formal.aggregate(verdicts),
         statuses=counted(made.statuses),
@@ -256,29 +255,33 @@ def _decoded(made: Completions, verdicts: Verdicts, others: Mapping[str, FloatAr
 
 
 @lru_cache(64)
-def _chance(language: str, prompts: tuple[str, ...], limit: int, seed: int) -> Report:
-    """Exact where it can be; the same for every context."""
+def _chance(language: str, prompts: tuple[str, ...], limit: int, seed: int) -> tuple[Report, Clusters]:
+    """The report of chance, and its rate after each prompt; exact where it can be, the same for every context."""
     known = get_language(language)
-    report = formal.chance(known, known.label(prompts), formal.uniform(known), max_new_symbols=limit, seed=seed)
-    return replace(report, groups={})
+    labelled, source = known.label(prompts), formal.uniform(known)
+    report = formal.chance(known, labelled, source, max_new_symbols=limit, seed=seed)
+    of_prompts = formal.chance_by_prompt(known, labelled, source, max_new_symbols=limit, seed=seed)
+    return replace(report, groups={}), of_prompts
 
 
-def _references(settings: ProtocolSettings) -> tuple[dict[str, FloatArray], dict[str, Report]]:
+def _references(settings: ProtocolSettings) -> tuple[dict[str, Clusters], dict[str, Report]]:
     """How often each reference succeeds after each prompt (without the oracle), and its report."""
     # What they are not shown makes no difference to them.
     return _references_of(settings.with_changes(alphabet="letters", rules_stated=False, samples=0))
 
 
 @lru_cache(16)
-def _references_of(settings: ProtocolSettings) -> tuple[dict[str, FloatArray], dict[str, Report]]:
+def _references_of(settings: ProtocolSettings) -> tuple[dict[str, Clusters], dict[str, Report]]:
     prompts = settings.prompts()
-    rates, reports = {}, {}
+    report, of_prompts = _chance(settings.language, tuple(prompts.texts), settings.max_new_symbols, settings.seed)
+    rates, reports = {CHANCE: of_prompts}, {CHANCE: report}
     for name, completer in references(settings).items():
         kinds = {", greedy": None, ", drawn": _REFERENCE_DRAWS} if name.endswith("gram") else {"": None}
-        for label, samples in ({"": _REFERENCE_DRAWS} if name == CHANCE else kinds).items():
+        for label, samples in kinds.items():
             _, verdicts = _decode(settings, prompts, completer, samples)
-            reports[name + label] = formal.aggregate(verdicts, groups=False)
+            report = formal.aggregate(verdicts, groups=False)
+            reports[name + label] = report.as_exact() if samples is None else report
             if name != "oracle":
                 rates[name + label] = success(verdicts)
-    reports[CHANCE] = _chance(settings.language, tuple(prompts.texts), settings.max_new_symbols, settings.seed)
-    return rates, reports
+    best = formal.ceiling(settings.the_language, prompts, max_new_symbols=settings.max_new_symbols)
+    return rates, {**reports, CEILING: replace(best, groups={})}

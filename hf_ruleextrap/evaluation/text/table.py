@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from hf_ruleextrap.evaluation.table import interval, number
+from hf_ruleextrap.evaluation.table import interval, number, of_reference, sample_lines
 from hf_ruleextrap.formal import Rate, Report
 
-from .references import CHANCE
+from .references import CEILING, CHANCE
 from .results import Condition, TextEvaluation
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ _Rows = list[list[str]]
 def rates_table(condition: Condition) -> tuple[list[str], _Rows]:
     """The headings and cells of one condition: each rate, greedy and drawn, beside the references."""
     others = {"chance": CHANCE, "stop at once": "always-stop", strongest_ngram(condition): strongest_ngram(condition)}
-    others = {heading: name for heading, name in {**others, "ceiling": "oracle"}.items() if name}
+    # An evaluation that was stored before each rate had its own ceiling has none.
+    others |= {"row ceiling": CEILING if CEILING in condition.references else ""}
+    others = {heading: name for heading, name in others.items() if name}
     headings = ["over all prompts", "greedy", "95 % interval", "drawn", "95 % interval", *others, "n"]
     rows = []
     for what, get in _asked(condition):
@@ -28,7 +30,7 @@ def rates_table(condition: Condition) -> tuple[list[str], _Rows]:
         drawn = None if condition.drawn is None else get(condition.drawn.report)
         both = [number(greedy), interval(greedy), *(["-", ""] if drawn is None else [number(drawn), interval(drawn)])]
         rows.append(
-            [what, *both, *(number(get(condition.references[name])) for name in others.values()), str(greedy.n)]
+            [what, *both, *(of_reference(get(condition.references[name])) for name in others.values()), str(greedy.n)]
         )
     return headings, rows
 
@@ -49,8 +51,8 @@ def conditions_table(evaluation: TextEvaluation) -> tuple[list[str], _Rows]:
         ngram = strongest_ngram(condition)
         cells = [number(get(report)), interval(get(report))]
         cells.append("-" if condition.drawn is None else number(get(condition.drawn.report)))
-        cells.append(number(get(condition.references[CHANCE])))
-        cells.append(number(get(condition.references[ngram])) if ngram else "-")
+        cells.append(of_reference(get(condition.references[CHANCE])))
+        cells.append(of_reference(get(condition.references[ngram])) if ngram else "-")
         cells += [number(rate) for rate in (report.finished, report.empty, report.unparsable)]
         rows.append([condition.name, *cells, str(get(report).n), condition.greedy.verdict.text])
     return [*headings, "n", "verdict (greedy)"], rows
@@ -103,10 +105,9 @@ def show(evaluation: TextEvaluation) -> None:
     if len(evaluation.conditions) > 1:
         console.print(_table("controls: one parameter changed each", *conditions_table(evaluation), left=(0, 10)))
     console.print(_table("answers of all conditions", *statuses_table(evaluation), left=(0, 3)))
-    console.print("rules kept, prompt │ greedy answer")
-    for sample in evaluation.main.examples:
-        kept = " ".join(f"R{i}" if holds else "--" for i, holds in enumerate(sample.rules, start=1))
-        console.print(f"  {kept}  {sample}", markup=False, highlight=False, soft_wrap=True)
+    console.print("rules kept by prompt and finished answer, prompt │ greedy answer")
+    for line in sample_lines(evaluation.main.examples):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print()
     for line in verdicts(evaluation):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -141,14 +142,5 @@ def _asked(condition: Condition) -> list[tuple[str, Callable[[Report], Rate]]]:
         *asked,
         ("answer finished", lambda report: report.finished),
         ("answer empty", lambda report: report.empty),
-        ("answer not empty", lambda report: _not(report.empty)),
         ("answer unparsable or missing", lambda report: report.unparsable),
     ]
-
-
-def _not(rate: Rate) -> Rate:
-    """The rate of the opposite."""
-    if rate.rate is None or rate.low is None or rate.high is None:
-        return rate
-    hits = None if rate.hits is None else rate.n - rate.hits
-    return Rate(1 - rate.rate, 1 - rate.high, 1 - rate.low, hits, rate.n, rate.exact)

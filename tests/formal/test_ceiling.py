@@ -1,0 +1,111 @@
+"""The ceiling of each rate: a bound for every completer, and no higher than what some completions reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+import pytest
+
+from hf_ruleextrap import formal, get_language, list_languages
+from hf_ruleextrap.evaluation import REFERENCES, chance
+from hf_ruleextrap.formal import Language, Rate, Report
+from hf_ruleextrap.formal.suite import suite
+
+GENERATED = [language.name for language in suite()[::12]]
+LIMIT = 24
+
+
+def rates(report: Report, name: str = "") -> Iterator[tuple[str, Rate]]:
+    """Every rate of a report, its groups included, under a name that says where it stands."""
+    for row in ("headline", "finished", "empty", "unparsable", "grammatical"):
+        yield f"{name}{row}", getattr(report, row)
+    for rule, of_rule in report.rules.items():
+        for on in ("word", "completion"):
+            for among in ("all", "finished"):
+                yield f"{name}{rule} {on} {among}", getattr(getattr(of_rule, on), among)
+    for by, groups in report.groups.items():
+        for value, group in groups.items():
+            yield from rates(group, f"{name}{by} {value}: ")
+
+
+@pytest.mark.parametrize("name", [*list_languages(), *GENERATED])
+def test_no_reference_is_above_the_ceiling_of_any_row(name: str) -> None:
+    language = get_language(name)
+    words = language.sample(200, max_length=max(12, language.shortest), rng=np.random.default_rng(0))
+    length = min(language.prompt_length, 4)
+    best = dict(rates(chance(language, kind=None, length=length, completer="ceiling", max_new_symbols=LIMIT)))
+    for completer in REFERENCES:
+        report = chance(
+            language, kind=None, length=length, completer=completer, max_new_symbols=LIMIT, train_words=words
+        )
+        for row, rate in rates(report):
+            if rate.rate is not None:
+                top = best[row].rate
+                assert top is not None, (completer, row)
+                assert 0 <= rate.rate <= top + 1e-12, (completer, row)
+
+
+@pytest.mark.parametrize("name", ["anbn", "ban", "bban", "dyck", "abn", "anbm", "tomita5", "dyck1d3", "separated"])
+@pytest.mark.parametrize("limit", [0, 2])
+def test_each_row_is_the_best_of_all_completions(name: str, limit: int) -> None:
+    """By brute force: every completion within the limit after every prompt, and the best of each row by itself."""
+    language = get_language(name)
+    prompts = language.prompts(length=4, limit=12, rng=np.random.default_rng(1))
+    completions = ["".join(word) for n in range(limit + 1) for word in product(language.alphabet, repeat=n)]
+    verdicts = formal.score(
+        language, prompts, [text for _ in prompts for text in completions], samples=len(completions)
+    )
+
+    def best(holds: formal.words.BoolArray) -> formal.words.BoolArray:
+        return holds.reshape(len(prompts), -1).any(axis=1)
+
+    found = formal.ceiling(language, prompts, max_new_symbols=limit)
+    assert found.grammatical.hits == best(verdicts.grammatical).sum()
+    assert found.headline.hits == (best(verdicts.open_hold) & prompts.asked).sum()
+    for i, rule in enumerate(language.rules):
+        report = found.rules[rule.name]
+        for split, holds in ((report.word, verdicts.word), (report.completion, verdicts.completion)):
+            reached = best(holds[:, i])
+            assert split.all.hits == reached.sum(), rule.name
+            # Among finished completions, ending after one prompt that can count is enough.
+            assert split.finished.rate == float(reached.any())
+
+
+@pytest.mark.parametrize("name", ["ban", "abn", "anbm", "tomita5", "dyck1d3"])
+def test_r2_on_the_completion_can_be_kept_after_every_prompt(name: str) -> None:
+    report = chance(name, completer="ceiling", max_new_symbols=64)
+    assert list(report.rules.values())[1].completion.all.rate == 1.0
+
+
+def test_the_oracle_is_no_bound_of_a_single_row() -> None:
+    """It keeps what it can at once, so another completer can be above it in a row that it does not aim at."""
+    second = [
+        list(chance("ban", completer=name, max_new_symbols=64).rules.values())[1] for name in ("oracle", "uniform")
+    ]
+    oracle, uniform = (rule.completion.all.rate for rule in second)
+    assert oracle is not None
+    assert uniform is not None
+    assert oracle < uniform
+
+
+@pytest.mark.parametrize("name", ["dyck", "anbn"])
+def test_what_has_one_completion_is_exact(name: str) -> None:
+    language: Language = get_language(name)
+    for completer in ("always-stop", "oracle", "ceiling"):
+        report = chance(language, kind=None, completer=completer, max_new_symbols=16)
+        assert all(rate.exact for _, rate in rates(report)), completer
+
+
+@pytest.mark.parametrize("name", ["ban", "anbn", "anbncn", "shuffle3", "dyck", "random-context-free-3"])
+def test_chance_after_each_prompt_has_the_mean_of_the_report(name: str) -> None:
+    language = get_language(name)
+    source = formal.uniform(language)
+    for kind in ("ood", "id"):
+        prompts = language.prompts(kind, length=4)  # type: ignore[arg-type]
+        of_prompts = formal.chance_by_prompt(language, prompts, source, max_new_symbols=12)
+        report = formal.chance(language, prompts, source, max_new_symbols=12)
+        rate = report.headline if kind == "ood" else report.grammatical
+        assert of_prompts.exact == rate.exact
+        assert of_prompts.rate == pytest.approx(rate.rate, abs=1e-12)
