@@ -9,7 +9,6 @@ import sys
 from typing import Any
 
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.formal.scoring import finished_flags
 from hf_ruleextrap.inputs import parse_json_lines, read_text
 
 from .common import Commands, add_json, add_paper, print_json, print_report
@@ -48,6 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _read_rows(name: str) -> list[dict[str, Any]]:
     """Return the rows of a file of completions; ``finished`` is true where a row does not say so."""
+    from hf_ruleextrap.formal.scoring import finished_flags
+
     text = sys.stdin.read().removeprefix("\ufeff") if name == "-" else read_text(name, "file of completions")
     rows = []
     for number, row in _parse_csv(text) if name.lower().endswith(".csv") else parse_json_lines(text, name, _EXAMPLE):
