@@ -30,8 +30,13 @@ from hf_ruleextrap.kernels import kernels_found, use_kernels
 PACKAGES = ("mamba_ssm", "causal_conv1d", "mlstm_kernels", "kernels", "triton")
 
 
+# The kernels of causal-conv1d compute convolutions of at most 4 symbols; the paper's Mamba has 8.
+VARIANTS = {"mamba, convolution of 4": ("mamba", {"conv_kernel": 4})}
+
+
 def step_of(name: str, rows: torch.Tensor, *, fused: bool) -> Callable[[], None]:
-    model = build_model(name, vocab_size=5, size="paper", seed=0).to(rows.device)
+    architecture, overrides = VARIANTS.get(name, (name, {}))
+    model = build_model(architecture, vocab_size=5, size="paper", seed=0, **overrides).to(rows.device)
     optimizer = torch.optim.AdamW(model.parameters(), fused=fused)
     targets = rows[:, 1:].flatten()
 
@@ -92,7 +97,7 @@ def main() -> None:
         "tokens": list(ids.shape),
         "steps": {},
     }
-    for name in list_architectures():
+    for name in [*list_architectures(), *VARIANTS]:
         row = {
             "kernels": measure(name, ids, kernels=True, **limits),
             "plain": measure(name, ids, kernels=False, **limits),

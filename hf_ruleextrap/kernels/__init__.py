@@ -26,6 +26,9 @@ _FROM = {
     "causal_conv1d_fn": "causal_conv1d",
     "causal_conv1d_update": "causal_conv1d",
 }
+_WIDEST_CONVOLUTION = 4
+"""The widest convolution that causal-conv1d computes; the paper's Mamba has 8."""
+
 _CHUNKS = "mlstm_chunks"
 _original: dict[str, Any] = {}
 
@@ -67,8 +70,8 @@ def kernels_found() -> dict[str, str]:
     ['mamba', 'xlstm']
     """
     scan = use_kernels()
-    if _cuda() and find_spec("mamba_ssm") and find_spec("causal_conv1d"):
-        mamba = "mamba-ssm and causal-conv1d (CUDA)"
+    if source := _mamba_on_cuda():
+        mamba = f"{source} (CUDA), compiled scan (CPU)"
     elif scan:
         mamba = "compiled scan (CPU), else chunks in torch"
     else:
@@ -123,14 +126,37 @@ def _by_device(name: str) -> Callable[..., Any]:
         from .selective_scan import over
 
         plain = over(plain)
-    if not (_cuda() and find_spec(_FROM[name])):
+    if _mamba_on_cuda() is None:
         return plain
 
     @wraps(plain)
     def chosen(first: Any, *args: Any, **kwargs: Any) -> Any:
-        return (original if first.is_cuda else plain)(first, *args, **kwargs)
+        by_package = first.is_cuda and _convolution_width(name, args, kwargs) <= _WIDEST_CONVOLUTION
+        return (original if by_package else plain)(first, *args, **kwargs)
 
     return chosen
+
+
+def _mamba_on_cuda() -> str | None:
+    """Return what computes Mamba on this machine's GPU; None where there is no GPU, or nothing but torch."""
+    if not _cuda():
+        return None
+    # The fused function of mamba-ssm calls causal-conv1d: one of the packages alone does not suffice.
+    if find_spec("mamba_ssm") and find_spec("causal_conv1d"):
+        return "mamba-ssm and causal-conv1d"
+    # transformers takes the same kernels from the Hub through this package.
+    return "kernels of the Hub" if find_spec("kernels") else None
+
+
+def _convolution_width(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """Return the width of the convolution that a function of transformers' Mamba computes; 0 for the others."""
+    place, key = {
+        "mamba_inner_fn": (0, "conv1d_weight"),
+        "causal_conv1d_fn": (0, "weight"),
+        "causal_conv1d_update": (1, "weight"),
+    }.get(name, (0, ""))
+    weight = kwargs.get(key, args[place] if key and len(args) > place else None)
+    return 0 if weight is None else int(weight.shape[-1])
 
 
 def _replace_mlstm(use: bool) -> None:

@@ -83,8 +83,9 @@ def test_the_triton_kernel_gives_what_ours_gives(columns: int) -> None:
 
 
 def test_without_a_gpu_it_is_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    use_kernels(False)
     plain = xlstm.mlstm_chunks
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     use_kernels(True)
     assert xlstm.mlstm_chunks is plain
     assert kernels_found()["xlstm"] == "torch"

@@ -150,7 +150,8 @@ def test_with_mamba_ssm_a_cpu_keeps_the_compiled_scan(monkeypatch: pytest.Monkey
     assert use_kernels(True)
     assert relative(mamba()(ids).logits, expected) < CLOSE
     for name in kernels._FROM:
-        assert getattr(modeling_mamba, name)(SimpleNamespace(is_cuda=True)) == "fused"
+        weight = SimpleNamespace(shape=(32, 4))
+        assert getattr(modeling_mamba, name)(SimpleNamespace(is_cuda=True), weight, weight) == "fused"
     monkeypatch.undo()
     use_kernels(False)
     assert relative(mamba()(ids).logits, expected) == 0
