@@ -82,7 +82,8 @@ def remove_run(run: Path, last: Path) -> None:
             f"--overwrite removes what a run writes, and {run} also holds {', '.join(names[:_SHOWN])}{more}: "
             "move that away, or give another --output_dir"
         )
-    for path in sorted(written, key=lambda path: path == last):
+    # The results go first: whoever is killed in between must not leave what looks like a finished run.
+    for path in sorted(written, key=lambda path: (path != run / "results.json", path == last)):
         path.unlink()
         if path.parent != run and not any(path.parent.iterdir()):
             _remove_empty(path.parent, run)
