@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 
 from hf_ruleextrap.sweep.grid import read_grid
-from hf_ruleextrap.sweep.sweep import sweep
+from hf_ruleextrap.sweep.sweep import run_sweep
 from hf_ruleextrap.sweep.workers import Local
 
 MINI = Path(__file__).parents[1] / "training" / "recipes" / "mini-anbn.yaml"
@@ -31,7 +31,7 @@ def seconds(folder: Path, workers: int, steps: int) -> float:
     store = folder / f"workers-{workers}"
     cells = read_grid(grid, store)
     started = time.perf_counter()
-    outcome = sweep(cells, store, Local(workers))
+    outcome = run_sweep(cells, store, Local(workers))
     taken = time.perf_counter() - started
     assert len(outcome.done) == 12
     return taken

@@ -22,10 +22,10 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny import TINY
 
     from hf_ruleextrap.train.recipe import Recipe
-    from hf_ruleextrap.train.run import run
+    from hf_ruleextrap.train.run import run_recipe
 
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    run(Recipe.of({**TINY, "output_dir": str(folder)}, "test"))
+    run_recipe(Recipe.of({**TINY, "output_dir": str(folder)}, "test"))
     return folder
 
 

@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check and print; 1 if something does not hold."""
-    from hf_ruleextrap.formal.check import check
+    from hf_ruleextrap.formal.contract import check
     from hf_ruleextrap.languages import get_language
 
     language = get_language(arguments.language, paper=arguments.paper)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .common import Commands, add_checkpoint, add_json, knows_text, natural, print_json, quiet
 
 if TYPE_CHECKING:
-    from hf_ruleextrap.evaluation.discriminate import Discrimination
+    from hf_ruleextrap.evaluation.discrimination import Discrimination
     from hf_ruleextrap.formal import Language
 
 
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _symbols(arguments: argparse.Namespace, language: Language) -> Discrimination:
     from hf_ruleextrap.completers import LocalModel
-    from hf_ruleextrap.evaluation.discriminate import discriminate_symbols
+    from hf_ruleextrap.evaluation.discrimination import discriminate_symbols
 
     from .evaluate import training_words
 
@@ -74,7 +74,7 @@ def _symbols(arguments: argparse.Namespace, language: Language) -> Discriminatio
 
 def _text(arguments: argparse.Namespace) -> Discrimination:
     from hf_ruleextrap.completers import BackendConfig, text_completer
-    from hf_ruleextrap.evaluation.discriminate import discriminate_text
+    from hf_ruleextrap.evaluation.discrimination import discriminate_text
     from hf_ruleextrap.evaluation.protocol import ProtocolSettings
 
     settings = ProtocolSettings(

@@ -18,9 +18,9 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Draw a run."""
-    from hf_ruleextrap.train.plot import plot
+    from hf_ruleextrap.train.plot import plot_run
 
     folder = Path(arguments.run_folder)
     out = Path(arguments.out) if arguments.out is not None else folder / "plot.png"
-    plot(folder, out)
+    plot_run(folder, out)
     print(out)

@@ -153,9 +153,9 @@ def _is_language(name: str) -> bool:
 
 
 def _checkpoints(folder: Path, arguments: argparse.Namespace) -> Iterator[_Job]:
-    from hf_ruleextrap.hub.releases import releases
+    from hf_ruleextrap.hub.releases import find_releases
 
-    found, skipped = releases(folder)
+    found, skipped = find_releases(folder)
     for line in skipped:
         print(f"skipped: {line}", file=sys.stderr)
     if not found:
@@ -217,10 +217,10 @@ def _publish_one(job: _Job, arguments: argparse.Namespace) -> None:
     print(f"{Path(arguments.to, here)}: {len(sizes)} files, {sum(sizes.values()):,} bytes")
     print(f"from {arguments.to}: {job.opened.format(here)}")
     if arguments.push_to_hub:
-        from hf_ruleextrap.hub.push import push
+        from hf_ruleextrap.hub.push import push_folder
 
         repository, branch = f"{arguments.org}/{job.name}", job.branch or arguments.revision
-        print(push(Path(arguments.to, here), repository, job.kind, private=arguments.private, revision=branch))
+        print(push_folder(Path(arguments.to, here), repository, job.kind, private=arguments.private, revision=branch))
 
 
 def _write(job: _Job, arguments: argparse.Namespace) -> dict[Path, int]:

@@ -46,9 +46,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         print_lines(cell.key for cell in cells)
         return
-    from hf_ruleextrap.sweep.sweep import sweep
+    from hf_ruleextrap.sweep.sweep import run_sweep
 
-    outcome = sweep(cells, arguments.out, workers)
+    outcome = run_sweep(cells, arguments.out, workers)
     ran = f"{len(outcome.done)} ran, {len(outcome.skipped)} had been done, {len(outcome.failed)} failed"
     print(f"{len(cells)} cells: {ran}; results in {arguments.out}")
     if outcome.failed:

@@ -48,7 +48,7 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
         from accelerate import PartialState
 
         from hf_ruleextrap.train.folder import RunFolder
-        from hf_ruleextrap.train.run import run
+        from hf_ruleextrap.train.run import run_recipe
         from hf_ruleextrap.train.sharing import leave
 
         # The same command ends in the same way, however often it is given: it may have been killed at its very end, or
@@ -60,7 +60,7 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
             print(f"{folder.path} holds this run finished; --overwrite trains it again", file=sys.stderr)
         # Trackers print, too; stdout is for the results.
         with any_cost(arguments.yes), redirect_stdout(sys.stderr):
-            results = done or run(recipe, overwrite=arguments.overwrite, wait=arguments.wait)
+            results = done or run_recipe(recipe, overwrite=arguments.overwrite, wait=arguments.wait)
 
         is_main = PartialState().is_main_process
         leave()
@@ -69,9 +69,9 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
         if arguments.json:
             print(results.model_dump_json(indent=2))
         else:
-            from hf_ruleextrap.train.show import show
+            from hf_ruleextrap.train.show import show_results
 
-            show(results)
+            show_results(results)
         if owner is not None:
             print(_publish(recipe, owner), file=sys.stderr if arguments.json else sys.stdout)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hf_ruleextrap.formal import Language
 
-from .discriminate import Accuracy, Discrimination
+from .discrimination import Accuracy, Discrimination
 
 
 def rows(found: Discrimination) -> tuple[list[str], list[list[str]]]:

@@ -60,7 +60,7 @@ def token_rows(words: WordBatch, language: Language, *, width: int | None = None
     return rows
 
 
-def likelihood(model: PreTrainedModel, rows: IntArray, *, count_padding: bool = False) -> Likelihood:
+def measure_likelihood(model: PreTrainedModel, rows: IntArray, *, count_padding: bool = False) -> Likelihood:
     """Loss and accuracy of the next token, exact over all rows whatever the batches.
 
     Args:

@@ -49,7 +49,7 @@ def of_reference(rate: Rate) -> str:
     return f"{'' if rate.exact or rate.rate is None else '~'}{number(rate)}"
 
 
-def table(evaluation: Evaluation, title: str) -> Table:
+def evaluation_table(evaluation: Evaluation, title: str) -> Table:
     """The table for the screen."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -72,7 +72,7 @@ def show(evaluation: Evaluation, title: str) -> None:
     if not console.is_terminal:
         console = Console(width=140)
     console.print()
-    console.print(table(evaluation, title))
+    console.print(evaluation_table(evaluation, title))
     console.print("rules kept by prompt and finished completion, prompt │ completion")
     for line in sample_lines([sample for of_kind in evaluation.kinds.values() for sample in of_kind.samples]):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from .automata import ends_with, finite_automaton
 from .brackets import balanced, closes_open, nested
-from .ceiling import ceiling
-from .chance import chance, chance_by_prompt
-from .complexity import Complexity, complexity
 from .copying import Marked, copied
 from .counting import WordCounts
 from .equal_blocks import EqualBlocks
+from .expectation import chance, chance_by_prompt
 from .finite import at_least, at_most, count_mod, has_factor, length_mod, no_factor
 from .graph import Graph, explore
 from .intervals import Clusters, difference_interval
 from .language import LEVELS, Language, Level
 from .machine import Machine
-from .oracle import adversary, oracle
+from .measures import Complexity, complexity
+from .optimal import adversary, oracle
 from .pairs import MinimalPair, RulePairs, breaks_alone, minimal_pairs
 from .patterns import alternating, exactly_one, group_word, in_blocks, most_open
 from .prompts import Kind, Prompt, PromptSet
@@ -23,6 +22,7 @@ from .regular import Regular
 from .rules import Conjunction, Rule, equal_counts, equal_sums, even_count, more, ordered, starts_with
 from .scoring import Rate, Report, Verdicts, aggregate, score
 from .sources import Source, always_stop, ngram, uniform
+from .upper_bounds import ceiling
 from .words import WordBatch
 
 __all__ = [

@@ -19,12 +19,12 @@ from hf_ruleextrap.errors import RuleExtrapError, unknown
 
 from .automata import ends_with
 from .brackets import Balanced, balanced
-from .chance import headline_chance
+from .expectation import headline_chance
 from .finite import at_least, at_most, count_mod, has_factor, length_mod, no_factor
 from .graph import explore
 from .language import Language
 from .machine import State
-from .oracle import oracle
+from .optimal import oracle
 from .prompts import PromptSet
 from .rules import Conjunction, EqualCounts, Rule, equal_counts, even_count, ordered, starts_with
 from .sources import uniform

@@ -47,7 +47,9 @@ def publisher(organization: str | None = None) -> str:
     return organization or name
 
 
-def push(folder: str | Path, repository: str, kind: Kind, *, private: bool = False, revision: str | None = None) -> str:
+def push_folder(
+    folder: str | Path, repository: str, kind: Kind, *, private: bool = False, revision: str | None = None
+) -> str:
     """Upload a folder in one commit; what is unchanged is not sent, and it is safe to repeat.
 
     The repository, and the branch where one is named, are made if needed. Busy and broken answers (429, 5xx) are tried
@@ -102,7 +104,7 @@ def push_run(run: str | Path, organization: str) -> str:
     release = Release.of(run)
     with TemporaryDirectory() as draft:
         write_checkpoint(run, draft, organization=organization)
-        return push(draft, f"{organization}/{release.name}", "model", revision=release.branch)
+        return push_folder(draft, f"{organization}/{release.name}", "model", revision=release.branch)
 
 
 def _patiently(ask: Callable[[], _Result]) -> _Result:

@@ -44,7 +44,7 @@ class Release:
         return self.name if self.branch is None else f"{self.name}-{self.branch}"
 
 
-def releases(folder: str | Path) -> tuple[list[Release], list[str]]:
+def find_releases(folder: str | Path) -> tuple[list[Release], list[str]]:
     """All finished runs in a folder: of each repository the lowest seed on main, any other on ``seed-N``.
 
     Returns:

@@ -9,7 +9,7 @@ from typing import Any
 from hf_ruleextrap import __version__
 from hf_ruleextrap.files import write_text
 from hf_ruleextrap.formal.generated import GeneratedLanguage
-from hf_ruleextrap.formal.suite import suite
+from hf_ruleextrap.formal.problems import suite
 
 from .cards import ORGANIZATION, render
 from .citation import CITATION

@@ -123,7 +123,7 @@ def _by_device(name: str) -> Callable[..., Any]:
     original = _original[name]
     plain = inspect.unwrap(original)
     if name == _SCAN:
-        from .selective_scan import over
+        from .sequential_scan import over
 
         plain = over(plain)
     if _mamba_on_cuda() is None:

@@ -54,7 +54,7 @@ class _States(torch.autograd.Function):
 
 
 def selective_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """As `hf_ruleextrap.kernels.selective_scan.selective_scan`, on any device, in fp32 or fp64."""
+    """As `hf_ruleextrap.kernels.sequential_scan.selective_scan`, on any device, in fp32 or fp64."""
     steps = dt[..., None]
     states = _States.apply(torch.exp(steps * a[:, None]), steps * x[..., None] * b[:, None])
     return torch.einsum("bdtn,btn->bdt", states, c), states[:, :, -1]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hf_ruleextrap.formal import LEVELS
-from hf_ruleextrap.formal.complexity import MEASURES, Complexity, complexity
+from hf_ruleextrap.formal.measures import MEASURES, Complexity, complexity
 
 from .correlation import LEVEL, Correlation, rank_correlation
 from .record import Run

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from hf_ruleextrap.formal import LEVELS
-from hf_ruleextrap.formal.complexity import MEASURES
+from hf_ruleextrap.formal.measures import MEASURES
 
 from .analysis import POOLED, WITHIN, Analysis, Relation, Verdict, labels, mean, reference
 from .correlation import LEVEL
@@ -24,7 +24,7 @@ _RULES = {
 _CAUSES = {"level": "Chomsky level", "loss": "test loss", "complexity": "complexity"}
 
 
-def answer(analysis: Analysis) -> Section:
+def answer_section(analysis: Analysis) -> Section:
     """The text at the top of the report. All of it is computed."""
     title = "Which architecture keeps which rule?"
     if not analysis.ours:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_ruleextrap.formal.complexity import MEASURES
+from hf_ruleextrap.formal.measures import MEASURES
 
 from .analysis import FEWEST_LANGUAGES, Analysis, Measured
 from .style import Look, Model, Picture, looks, ordered, panels, rho, save, title_of

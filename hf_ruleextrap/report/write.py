@@ -15,7 +15,7 @@ from hf_ruleextrap.files import hold, replacing, write_text
 from hf_ruleextrap.languages import is_file, not_run
 
 from .analysis import analyze
-from .answer import answer
+from .answer import answer_section
 from .read import Study
 from .record import REFERENCES, Run
 from .rows import COLUMNS, PAPER, SOURCES, Row, Way, in_chomsky_order, language_of, level_of, summarize
@@ -83,7 +83,7 @@ def _write_files(study: Study, folder: Path) -> list[Path]:
     rows = all_rows(study)
     analysis = analyze(study.runs, rows)
     pictures, absent = draw_all(study, analysis, folder / "figures")
-    sections = [answer(analysis), *_languages(rows)]
+    sections = [answer_section(analysis), *_languages(rows)]
     text = {
         folder / "report.md": _markdown(study, sections, pictures, absent),
         folder / "report.tex": _latex(sections),

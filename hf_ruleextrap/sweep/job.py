@@ -80,7 +80,7 @@ def run_job(job: Job) -> Ended:
     from filelock import FileLock, Timeout
 
     from hf_ruleextrap.train.folder import RunFolder
-    from hf_ruleextrap.train.run import run
+    from hf_ruleextrap.train.run import run_recipe
 
     torch.set_num_threads(job.threads)
     try:
@@ -100,7 +100,7 @@ def run_job(job: Job) -> Ended:
                 folder.settle()
                 return Ended("skipped")
             with job.log.open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
-                run(recipe)
+                run_recipe(recipe)
     except Timeout:
         return Ended("busy")
     except RuleExtrapError as error:

@@ -51,7 +51,7 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def sweep(cells: list[Cell], store: str | Path, backend: Backend | None = None) -> Outcome:
+def run_sweep(cells: list[Cell], store: str | Path, backend: Backend | None = None) -> Outcome:
     """Run the cells that have no results yet.
 
     A worker that dies costs its run the time since the latest checkpoint; that cell is started again, three times in

@@ -8,7 +8,7 @@ import importlib
 for _name in (
     "transformers.convert_slow_tokenizer",
     "transformers.generation.utils",
-    "hf_ruleextrap.kernels.selective_scan",
+    "hf_ruleextrap.kernels.sequential_scan",
     "hf_ruleextrap.models",
     "hf_ruleextrap.train.run",
 ):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ID, _OOD = "#0072B2", "#D55E00"
 
 
-def plot(folder: Path, out: Path) -> None:
+def plot_run(folder: Path, out: Path) -> None:
     """Draw a run.
 
     Args:

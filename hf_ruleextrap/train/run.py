@@ -37,7 +37,7 @@ from .task import Task
 from .trainer import RuleTrainer, training_arguments
 
 
-def run(recipe: Recipe, *, overwrite: bool = False, wait: bool = False) -> Results:
+def run_recipe(recipe: Recipe, *, overwrite: bool = False, wait: bool = False) -> Results:
     """Train, evaluate, and leave a run folder behind.
 
     The folder is itself the checkpoint with the lowest validation loss, ready for ``from_pretrained``; beside it stand

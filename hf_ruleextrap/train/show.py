@@ -7,7 +7,7 @@ from hf_ruleextrap.evaluation.table import show as show_evaluation
 from .results import Results
 
 
-def show(results: Results) -> None:
+def show_results(results: Results) -> None:
     """The table of the best checkpoint, some completions, and what to type next."""
     recipe, training = results.recipe, results.training
     best = results.best

@@ -14,7 +14,7 @@ from hf_ruleextrap.completers import Completer, LocalModel
 from hf_ruleextrap.data import Splits
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation, Evaluator
-from hf_ruleextrap.evaluation.likelihood import Likelihood, likelihood, token_rows
+from hf_ruleextrap.evaluation.likelihood import Likelihood, measure_likelihood, token_rows
 from hf_ruleextrap.evaluation.mass import check_size, exact_mass
 from hf_ruleextrap.formal import Language, WordBatch
 from hf_ruleextrap.formal.entropy import Entropy
@@ -101,7 +101,7 @@ class Task:
             monitored = self.recipe.validate_on_padding if split == "validation" else None
             padded = self.recipe.loss_on_padding if monitored is None else monitored
         words: WordBatch = getattr(self.splits, split)
-        measured = likelihood(model, self.rows(split, full=padded or looks_ahead(model)), count_padding=padded)
+        measured = measure_likelihood(model, self.rows(split, full=padded or looks_ahead(model)), count_padding=padded)
         logs = self.language.log_probability(words, self.recipe.max_length)
         if self._entropy is None or logs is None:
             return measured

@@ -13,14 +13,14 @@ from hf_ruleextrap import formal
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.completers import Abilities, BackendConfig, LocalModel, text_completer
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.discriminate import (
+from hf_ruleextrap.evaluation.discriminate_table import remarks, rows
+from hf_ruleextrap.evaluation.discrimination import (
     Accuracy,
     by_source,
     discriminate,
     discriminate_symbols,
     discriminate_text,
 )
-from hf_ruleextrap.evaluation.discriminate_table import remarks, rows
 from hf_ruleextrap.evaluation.likelihood import word_log_probability
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings, context_words, spelled
 from hf_ruleextrap.formal import WordBatch

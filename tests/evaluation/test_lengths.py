@@ -26,7 +26,7 @@ from hf_ruleextrap.evaluation.lengths import (
 from hf_ruleextrap.formal import Language, PromptSet, Rate, WordBatch
 from hf_ruleextrap.languages import get_language, list_languages
 from hf_ruleextrap.train.recipe import Recipe
-from hf_ruleextrap.train.run import run
+from hf_ruleextrap.train.run import run_recipe
 
 
 class Limited(Oracle):
@@ -191,7 +191,7 @@ def test_fixed_positions_and_an_unknown_training_length_are_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = {"architecture": "linear", "model": {"max_position_embeddings": 40}, "max_steps": 4, "eval_steps": 4}
-    run(Recipe.of({**TINY, **small, "output_dir": str(tmp_path)}, "test"))
+    run_recipe(Recipe.of({**TINY, **small, "output_dir": str(tmp_path)}, "test"))
     command = ["reach", "--model", str(tmp_path), "--language", "anbn", "--prompts", "3", "--json"]
     assert main(command) == 0
     rows = json.loads(capsys.readouterr().out)["rates"]

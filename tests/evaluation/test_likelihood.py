@@ -6,7 +6,7 @@ import torch
 
 from hf_ruleextrap.architectures import build_model
 from hf_ruleextrap.evaluation import likelihood as module
-from hf_ruleextrap.evaluation.likelihood import divergence, likelihood, token_rows
+from hf_ruleextrap.evaluation.likelihood import divergence, measure_likelihood, token_rows
 from hf_ruleextrap.formal import WordBatch
 from hf_ruleextrap.languages import get_language, list_languages
 
@@ -20,9 +20,9 @@ def test_the_mean_is_over_tokens_whatever_the_batches(monkeypatch: pytest.Monkey
     language = get_language("dyck")
     model = build_model("lstm", language=language, seed=0)
     rows = token_rows(language.sample(50, max_length=20, rng=np.random.default_rng(0)), language)
-    whole = likelihood(model, rows)
+    whole = measure_likelihood(model, rows)
     monkeypatch.setattr(module, "_ROWS", 7)
-    parts = likelihood(model, rows)
+    parts = measure_likelihood(model, rows)
     assert parts.tokens == whole.tokens
     assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
     assert parts.accuracy == whole.accuracy

@@ -32,7 +32,7 @@ from hf_ruleextrap.evaluation.text import (
     requests_of,
     success,
 )
-from hf_ruleextrap.evaluation.text.references import FromContext, references
+from hf_ruleextrap.evaluation.text.references import FromContext, text_references
 from hf_ruleextrap.evaluation.text.table import conditions_table, rates_table, verdicts
 from hf_ruleextrap.formal import Clusters, WordBatch
 from hf_ruleextrap.languages import get_language
@@ -113,8 +113,8 @@ def test_n_grams_are_fitted_on_the_lines_that_the_prompt_is_shown() -> None:
 
 
 def test_the_references_are_those_of_the_protocol() -> None:
-    assert list(references(ANBN)) == ["always-stop", "2-gram", "3-gram", "4-gram", "oracle"]
-    assert list(references(ANBN.with_changes(shots=0))) == ["always-stop", "oracle"]
+    assert list(text_references(ANBN)) == ["always-stop", "2-gram", "3-gram", "4-gram", "oracle"]
+    assert list(text_references(ANBN.with_changes(shots=0))) == ["always-stop", "oracle"]
 
 
 # The verdict.

@@ -11,7 +11,7 @@ import pytest
 from hf_ruleextrap import formal, get_language, list_languages
 from hf_ruleextrap.evaluation import REFERENCES, chance
 from hf_ruleextrap.formal import Language, Rate, Report
-from hf_ruleextrap.formal.suite import suite
+from hf_ruleextrap.formal.problems import suite
 
 GENERATED = [language.name for language in suite()[::12]]
 LIMIT = 24

@@ -13,7 +13,7 @@ import pytest
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import Language, WordBatch, equal_counts, no_factor, oracle, ordered, starts_with
-from hf_ruleextrap.formal.check import check
+from hf_ruleextrap.formal.contract import check
 from hf_ruleextrap.formal.machine import State
 from hf_ruleextrap.formal.rules import EvenCount, Ordered
 from hf_ruleextrap.formal.words import BoolArray, ByteArray, FloatArray, Words

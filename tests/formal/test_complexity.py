@@ -26,7 +26,7 @@ from hf_ruleextrap.formal import (
     starts_with,
 )
 from hf_ruleextrap.formal.automata import FiniteAutomaton
-from hf_ruleextrap.formal.complexity import counter_depth, description_length, entropy_rate, nerode_classes
+from hf_ruleextrap.formal.measures import counter_depth, description_length, entropy_rate, nerode_classes
 from hf_ruleextrap.formal.patterns import group_word
 from hf_ruleextrap.formal.rules import EqualCounts
 from hf_ruleextrap.formal.viability import Finite

@@ -32,8 +32,8 @@ from hf_ruleextrap.formal import (
     starts_with,
 )
 from hf_ruleextrap.formal.generated import GeneratedLanguage
+from hf_ruleextrap.formal.problems import signature, suite
 from hf_ruleextrap.formal.sources import uniform
-from hf_ruleextrap.formal.suite import signature, suite
 from hf_ruleextrap.formal.viability import Finite, OneCounter, leaves_counts_free
 
 SUITE = suite()

@@ -15,7 +15,7 @@ from tiny import TINY
 
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.hub.push import publisher, push
+from hf_ruleextrap.hub.push import publisher, push_folder
 
 ALWAYS = 100
 NAME = "ruleextrap/words"
@@ -55,11 +55,11 @@ def test_what_never_comes_through_is_one_line_and_a_repeat_completes_it(
 ) -> None:
     hub.failing, hub.failures = where, [fault] * ALWAYS
     with pytest.raises(RuleExtrapError, match=said) as raised:
-        push(folder, NAME, "dataset")
+        push_folder(folder, NAME, "dataset")
     assert "\n" not in str(raised.value)
     assert hub.files("datasets", NAME) == {}
     hub.failures = []
-    assert "updated in commit" in push(folder, NAME, "dataset")
+    assert "updated in commit" in push_folder(folder, NAME, "dataset")
     assert hub.files("datasets", NAME) == files(folder)
 
 
@@ -69,23 +69,23 @@ def test_what_passes_is_not_noticed(hub: Hub, folder: Path, fault: int, where: s
     (folder / "test.parquet").write_bytes(b"another")
     # The second of two uploads, or the first of two commits.
     hub.failing, hub.failures = where, [PASSES, fault] if where == "/upload/" else [fault]
-    assert "created and updated in commit" in push(folder, NAME, "dataset")
+    assert "created and updated in commit" in push_folder(folder, NAME, "dataset")
     assert not hub.failures
     assert hub.files("datasets", NAME) == files(folder)
 
 
 def test_what_is_no_longer_in_the_folder_goes_in_the_same_commit(hub: Hub, folder: Path) -> None:
     (folder / "train-2.parquet").write_bytes(b"another shard")
-    push(folder, NAME, "dataset")
+    push_folder(folder, NAME, "dataset")
     repository = hub.repositories["datasets", NAME]
     by_hand = {"NOTES.md": b"Mine.", ".gitattributes": b"*.parquet filter=lfs"}
     repository.commits[repository.branches["main"]] |= by_hand
     (folder / "train-2.parquet").unlink()
     commits = len(repository.commits)
-    assert "updated in commit" in push(folder, NAME, "dataset")
+    assert "updated in commit" in push_folder(folder, NAME, "dataset")
     assert hub.files("datasets", NAME) == files(folder) | by_hand
     assert len(repository.commits) == commits + 1
-    assert "nothing has changed" in push(folder, NAME, "dataset")
+    assert "nothing has changed" in push_folder(folder, NAME, "dataset")
 
 
 def test_an_upload_that_ends_in_an_error_of_another_library_is_one_line(
@@ -97,7 +97,7 @@ def test_an_upload_that_ends_in_an_error_of_another_library_is_one_line(
     monkeypatch.setattr("huggingface_hub._commit_api._upload_lfs_files", upload)
     line = "the upload does not come through: Data processing error: CAS service error; give the same command again"
     with pytest.raises(RuleExtrapError, match=f"^{line}$"):
-        push(folder, NAME, "dataset")
+        push_folder(folder, NAME, "dataset")
     assert hub.files("datasets", NAME) == {}
 
 
@@ -105,7 +105,7 @@ def test_offline_nobody_waits(hub: Hub, folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"waits {seconds} s"))
     with pytest.raises(RuleExtrapError, match="HF_HUB_OFFLINE is set"):
-        push(folder, NAME, "dataset")
+        push_folder(folder, NAME, "dataset")
     assert not hub.log
 
 
@@ -145,15 +145,15 @@ def test_what_a_fine_grained_token_may_do_the_hub_says(hub: Hub, folder: Path, m
     monkeypatch.setenv("HF_TOKEN", FINE)
     assert publisher("google") == "google"
     with pytest.raises(RuleExtrapError, match=r"the Hub refuses \(403\)"):
-        push(folder, "google/words", "dataset")
+        push_folder(folder, "google/words", "dataset")
     assert not hub.repositories
-    assert "created" in push(folder, NAME, "dataset")
+    assert "created" in push_folder(folder, NAME, "dataset")
 
 
 def test_a_repository_of_another_stays_as_it_is(hub: Hub, folder: Path) -> None:
     hub.repositories["datasets", "google/words"] = Repository()
     with pytest.raises(RuleExtrapError, match=r"the Hub refuses \(403\)"):
-        push(folder, "google/words", "dataset")
+        push_folder(folder, "google/words", "dataset")
     assert hub.files("datasets", "google/words") == {}
 
 
@@ -176,7 +176,7 @@ def test_a_training_that_could_not_publish_goes_on_with_publishing(
         assert WRITER.encode() not in path.read_bytes(), path
 
     hub.failures = []
-    monkeypatch.setattr("hf_ruleextrap.train.run.run", lambda *_, **__: pytest.fail("trains again"))
+    monkeypatch.setattr("hf_ruleextrap.train.run.run_recipe", lambda *_, **__: pytest.fail("trains again"))
     assert main([*command, "--push_to_hub"]) == 0
     assert "updated in commit" in capfd.readouterr().out
     held = hub.files("models", "ruleextrap/anbn-lstm")

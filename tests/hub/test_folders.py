@@ -30,7 +30,7 @@ from hf_ruleextrap.hub.cards import render
 from hf_ruleextrap.hub.checkpoint import write_checkpoint
 from hf_ruleextrap.hub.dataset import overlap, word_columns, write_dataset
 from hf_ruleextrap.hub.metric import write_metric
-from hf_ruleextrap.hub.releases import releases
+from hf_ruleextrap.hub.releases import find_releases
 from hf_ruleextrap.train.recipe import Recipe
 
 PAPER = "https://arxiv.org/abs/2409.13728"
@@ -193,7 +193,7 @@ def runs(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def test_all_seeds_are_published_the_lowest_on_main_and_what_is_not_is_said(runs: Path) -> None:
-    found, skipped = releases(runs)
+    found, skipped = find_releases(runs)
     assert [(release.run.name, release.name, release.branch, release.folder) for release in found] == [
         ("b", "anbn-lstm", None, "anbn-lstm"),
         ("a", "anbn-lstm", "seed-2", "anbn-lstm-seed-2"),

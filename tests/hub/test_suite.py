@@ -78,10 +78,10 @@ def test_a_model_learns_a_generated_language_by_its_name(tmp_path: Path) -> None
 
     from hf_ruleextrap.train.recipe import Recipe
     from hf_ruleextrap.train.results import Results
-    from hf_ruleextrap.train.run import run
+    from hf_ruleextrap.train.run import run_recipe
 
     name = "random-regular-7"
-    run(Recipe.of({**TINY, "language": name, "output_dir": str(tmp_path)}, "test"))
+    run_recipe(Recipe.of({**TINY, "language": name, "output_dir": str(tmp_path)}, "test"))
     report = Results.read(tmp_path).best.kinds["ood"].report
     assert report.language == name
     assert set(report.rules) == {rule.name for rule in get_language(name).rules}

@@ -18,7 +18,7 @@ from transformers import MambaConfig, MambaForCausalLM
 
 from hf_ruleextrap import kernels
 from hf_ruleextrap.kernels import chunked_scan, kernels_found, use_kernels
-from hf_ruleextrap.kernels.selective_scan import over, selective_scan
+from hf_ruleextrap.kernels.sequential_scan import over, selective_scan
 
 CLOSE = 1e-5
 

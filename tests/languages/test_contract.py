@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hf_ruleextrap import get_language
-from hf_ruleextrap.formal.check import check
+from hf_ruleextrap.formal.contract import check
 from hf_ruleextrap.languages import built_in_languages, list_languages
 
 

@@ -13,7 +13,7 @@ from hf_ruleextrap import get_language, languages, list_languages
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import LEVELS
-from hf_ruleextrap.formal.check import check
+from hf_ruleextrap.formal.contract import check
 from hf_ruleextrap.languages import built_in_languages
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import Results

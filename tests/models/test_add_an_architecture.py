@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from hf_ruleextrap import build_model, exact_mass
 from hf_ruleextrap.models import register
 from hf_ruleextrap.train.recipe import Recipe
-from hf_ruleextrap.train.run import run
+from hf_ruleextrap.train.run import run_recipe
 
 
 def test_a_gru_in_one_file_is_built_trained_saved_and_evaluated(tmp_path: Path) -> None:
@@ -26,6 +26,8 @@ def test_a_gru_in_one_file_is_built_trained_saved_and_evaluated(tmp_path: Path) 
     assert found[0] == found[1]
     assert sum(exact_mass(model, "anbn", max_length=3).cells.values()) < 1
 
-    results = run(Recipe.of({**TINY, "architecture": "ruleextrap_gru", "output_dir": str(tmp_path / "run")}, "test"))
+    results = run_recipe(
+        Recipe.of({**TINY, "architecture": "ruleextrap_gru", "output_dir": str(tmp_path / "run")}, "test")
+    )
     assert results.best.kinds["ood"].report.n == 251
     assert type(AutoModelForCausalLM.from_pretrained(tmp_path / "run")) is RuleGRUForCausalLM

@@ -261,7 +261,7 @@ def test_a_model_type_of_transformers_trains_from_a_recipe(name, tmp_path):
     from tiny import TINY
 
     from hf_ruleextrap.train.recipe import Recipe
-    from hf_ruleextrap.train.run import run
+    from hf_ruleextrap.train.run import run_recipe
 
     values = {
         **TINY,
@@ -271,7 +271,7 @@ def test_a_model_type_of_transformers_trains_from_a_recipe(name, tmp_path):
         "max_steps": 4,
         "eval_steps": 2,
     }
-    results = run(Recipe.of(values, "test"))
+    results = run_recipe(Recipe.of(values, "test"))
     assert results.training.steps == 4
     assert results.validation.loss > 0
     assert results.best.kinds["ood"].report.n == 251

@@ -8,7 +8,7 @@ import pytest
 
 from hf_ruleextrap.architectures import get_preset, list_architectures
 from hf_ruleextrap.train.recipe import Recipe
-from hf_ruleextrap.train.run import run
+from hf_ruleextrap.train.run import run_recipe
 
 EVERY = [(name, size) for name in list_architectures() for size in get_preset(name).sizes]
 
@@ -31,6 +31,6 @@ def test_200_steps_reach_the_floor_plus_20_percent(name: str, size: str, tmp_pat
     if (name, size) == ("transformer", "paper"):
         # Ten wide, with its norms after the sums, it diverges at larger steps.
         values |= {"learning_rate": 0.005, "warmup_steps": 20}
-    found = run(Recipe.of(values, "test")).test
+    found = run_recipe(Recipe.of(values, "test")).test
     assert found.floor is not None
     assert found.floor * 0.999 <= found.loss <= 1.2 * found.floor

@@ -17,7 +17,7 @@ from hf_ruleextrap.evaluation.likelihood import token_rows
 from hf_ruleextrap.formal import WordBatch
 from hf_ruleextrap.tokenization import build_tokenizer
 from hf_ruleextrap.train.recipe import Recipe
-from hf_ruleextrap.train.run import run
+from hf_ruleextrap.train.run import run_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.yaml"))
 BOS, EOS = 1, 2
@@ -203,14 +203,14 @@ def test_a_run_of_longer_sequences_than_positions_is_refused_before_its_folder_i
 ) -> None:
     folder = tmp_path / "run"
     with pytest.raises(RuleExtrapError, match=said) as caught:
-        run(Recipe.of({**TINY, **values, "output_dir": str(folder)}, "test"))
+        run_recipe(Recipe.of({**TINY, **values, "output_dir": str(folder)}, "test"))
     assert "--set max_position_embeddings=" in str(caught.value)
     assert not folder.exists()
 
 
 def test_as_many_positions_as_are_needed_are_enough(tmp_path: Path) -> None:
     values = {"architecture": "linear", "model": {"max_position_embeddings": 25}, "max_steps": 1, "eval_steps": 1}
-    results = run(Recipe.of({**TINY, **values, "output_dir": str(tmp_path)}, "test"))
+    results = run_recipe(Recipe.of({**TINY, **values, "output_dir": str(tmp_path)}, "test"))
     assert results.best.max_new_symbols == 16
 
 

@@ -10,7 +10,7 @@ from studies import rate, results
 
 from hf_ruleextrap.report import Row, Run, summarize
 from hf_ruleextrap.report.analysis import POOLED, WITHIN, Analysis, against_chance, analyze, points, verdicts
-from hf_ruleextrap.report.answer import answer
+from hf_ruleextrap.report.answer import answer_section
 from hf_ruleextrap.train.results import Results
 
 
@@ -66,7 +66,7 @@ class TestVerdicts:
         found = analysis(runs)
         # 16 of 20 against 3 of 20 is clear whatever the others.
         assert found.verdicts["anbn", "lstm", "ood_headline"].direction == "above"
-        table = answer(found).tables[0]
+        table = answer_section(found).tables[0]
         assert [cell.text[-1] for cell in table.lines[0].cells[2:7]] == ["·", "↑", "·", "·", "·"]
 
 
@@ -85,7 +85,7 @@ class TestAnswer:
                 for shift, language in enumerate(("anbn", "ban", "dyck", "csdyck"))
                 for place, (hits, loss) in enumerate(zip((2, 5, 9, 14, 18), losses, strict=True))
             ]
-            return answer(analysis(runs)).paragraphs[2]
+            return answer_section(analysis(runs)).paragraphs[2]
 
         corrected = "After Holm's correction for the 20 correlations of this report, the rate "
         assert f"{corrected}falls as the loss rises (within languages" in last_paragraph(0.9, 0.8, 0.6, 0.7, 0.5)
@@ -99,7 +99,7 @@ class TestAnswer:
     def test_the_level_is_hedged(self) -> None:
         order = {"ban": 18, "bban": 17, "anbn": 12, "dyck": 11, "anbncn": 5, "csdyck": 4}
         runs = [results(name, outside=(hits, hits, hits, 20)) for name, hits in order.items()]
-        level = answer(analysis(runs)).paragraphs[1]
+        level = answer_section(analysis(runs)).paragraphs[1]
         # Six languages on three levels: ranks 1.5 1.5 3.5 3.5 5.5 5.5 against 6 to 1.
         rho = pearson([1.5, 1.5, 3.5, 3.5, 5.5, 5.5], [6, 5, 4, 3, 2, 1])
         assert f"lstm {rho:.2f} [" in level
@@ -107,7 +107,7 @@ class TestAnswer:
         # Clear by itself (p = 16 / 720), and not among the correlations of the whole report.
         assert "Without a correction the rate falls as the level rises (lstm, p = 0.02" in level
         assert "these runs do not show that it follows from the level" in level
-        few = answer(analysis(runs[:2])).paragraphs[1]
+        few = answer_section(analysis(runs[:2])).paragraphs[1]
         assert "here are 2 on 1" in few
 
     def test_pooling_alone_would_deceive(self) -> None:
@@ -129,8 +129,10 @@ class TestAnswer:
         rows = summarize([*map(Run.of, runs)])
         assert [row.label for row in rows if row.source == "on_prompts"] == ["lstm (objective oracle)"]
         assert len(points([*map(Run.of, runs)])) == 1
-        assert "Pairs of a language and a model: 1," in answer(analyze([*map(Run.of, runs)], rows)).paragraphs[0]
+        assert (
+            "Pairs of a language and a model: 1," in answer_section(analyze([*map(Run.of, runs)], rows)).paragraphs[0]
+        )
 
     def test_without_corrected_runs_it_says_so(self) -> None:
         runs = [results(paper=AUTHORS_WAY)]
-        assert "No run of a corrected recipe" in answer(analysis(runs)).paragraphs[0]
+        assert "No run of a corrected recipe" in answer_section(analysis(runs)).paragraphs[0]

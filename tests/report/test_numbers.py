@@ -16,7 +16,7 @@ from hf_ruleextrap.report import Row, Run, Study, rates_of, read_study, summariz
 from hf_ruleextrap.report.rows import PAPER, in_chomsky_order
 from hf_ruleextrap.report.write import all_rows
 from hf_ruleextrap.train.recipe import Recipe
-from hf_ruleextrap.train.run import run
+from hf_ruleextrap.train.run import run_recipe
 
 
 class TestNumbers:
@@ -167,7 +167,7 @@ def test_a_language_that_is_gone_is_still_shown(tmp_path: Path) -> None:
 
 def test_what_a_run_leaves_behind_is_what_a_report_reads(tmp_path: Path) -> None:
     keys = {**TINY, "mass_length": 3, "by_length": [4], "output_dir": str(tmp_path / "store" / "cell")}
-    made = run(Recipe.of(keys, "test"))
+    made = run_recipe(Recipe.of(keys, "test"))
     study = read_study([tmp_path / "store"])
     assert study.runs[0].rates == rates_of(made.best)
     write_report(study, tmp_path / "out")

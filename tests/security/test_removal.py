@@ -15,7 +15,7 @@ from hf_ruleextrap.hub.dataset import write_dataset
 from hf_ruleextrap.train.checkpoints import latest_whole, remove_torn
 from hf_ruleextrap.train.folder import RECIPE, RunFolder
 from hf_ruleextrap.train.recipe import Recipe
-from hf_ruleextrap.train.run import run
+from hf_ruleextrap.train.run import run_recipe
 from hf_ruleextrap.train.written import remove_run, written_files
 
 SHORT = {**TINY, "max_steps": 2, "eval_steps": 1}
@@ -110,7 +110,7 @@ def test_a_run_that_was_cut_off_is_replaced(tmp_path: Path, monkeypatch: pytest.
     with monkeypatch.context() as patch:
         patch.setattr("hf_ruleextrap.train.run._finish", power_cut)
         with pytest.raises(OSError, match="power cut"):
-            run(Recipe.of({**SHORT, "output_dir": str(folder)}, "test"))
+            run_recipe(Recipe.of({**SHORT, "output_dir": str(folder)}, "test"))
     assert written_files(folder)[1] == []
     remove_run(folder, folder / RECIPE)
     assert list(folder.iterdir()) == []

@@ -31,10 +31,10 @@ from hf_ruleextrap.sweep.display import Display, duration
 from hf_ruleextrap.sweep.grid import read_grid
 from hf_ruleextrap.sweep.job import Ended, Job, run_job
 from hf_ruleextrap.sweep.processes import WorkerDied
-from hf_ruleextrap.sweep.sweep import sweep
+from hf_ruleextrap.sweep.sweep import run_sweep
 from hf_ruleextrap.sweep.workers import Backend, Local, OnRay, Workers
 from hf_ruleextrap.train.recipe import Recipe
-from hf_ruleextrap.train.run import run
+from hf_ruleextrap.train.run import run_recipe
 
 # The cluster below is for these tests alone. Ray reads this when it is imported.
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -43,12 +43,12 @@ os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)
 def test_a_folder_that_is_no_store_and_another_version_s_store_are_refused(tmp_path: Path) -> None:
     cells = read_grid(grid(tmp_path, {"seed": [0]}), tmp_path)
     with pytest.raises(RuleExtrapError, match="exists and is no store"):
-        sweep(cells, tmp_path)
+        run_sweep(cells, tmp_path)
     store = tmp_path / "store"
     store.mkdir()
     (store / "store.txt").write_text("0\n")
     with pytest.raises(RuleExtrapError, match="written by another version"):
-        sweep(cells, store)
+        run_sweep(cells, store)
     with pytest.raises(RuleExtrapError, match="holds no results"):
         read_study([store])
 
@@ -112,7 +112,7 @@ def test_eight_cells_of_which_one_fails_and_one_loses_its_worker(
 
     killer = threading.Thread(target=kill_one)
     killer.start()
-    outcome = sweep(cells, store, backend)
+    outcome = run_sweep(cells, store, backend)
     killer.join()
     shown = capfd.readouterr()
     assert f"{cells[0].key}: its worker died on {socket.gethostname()}, process {killed[0]} (" in shown.err
@@ -124,7 +124,7 @@ def test_eight_cells_of_which_one_fails_and_one_loses_its_worker(
     assert len(read_study([store]).runs) == 7
 
     (store / bad.key).unlink()
-    again = sweep(cells, store, Pretended())
+    again = run_sweep(cells, store, Pretended())
     assert again.done == [bad.key]
     assert len(again.skipped) == 7
     assert not again.failed
@@ -148,7 +148,7 @@ def test_the_command_says_what_it_did_and_its_cells_are_the_same_runs(
     assert "0 ran, 2 had been done" in capsys.readouterr().out
 
     lstm, alone = read_grid(path, store)[0].recipe, tmp_path / "alone"
-    run(lstm.model_copy(update={"output_dir": str(alone)}))
+    run_recipe(lstm.model_copy(update={"output_dir": str(alone)}))
     assert not differences(outcome_of(lstm.run_dir), outcome_of(alone))
     for weights in ("model.safetensors", "last/model.safetensors"):
         assert (lstm.run_dir / weights).read_bytes() == (alone / weights).read_bytes()
@@ -186,7 +186,7 @@ class Pretended:
 @pytest.mark.parametrize("dying", [2, 3])
 def test_a_cell_that_kills_its_workers_ends(dying: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     cells = read_grid(grid(tmp_path, {"max_steps": [1]}), tmp_path / "store")
-    outcome = sweep(cells, tmp_path / "store", Pretended(dying))
+    outcome = run_sweep(cells, tmp_path / "store", Pretended(dying))
     assert capfd.readouterr().err.count(" (killed); it is started again") == 2
     if dying == 2:
         assert outcome.done == [cells[0].key]
@@ -198,26 +198,26 @@ def test_a_worker_that_dies_before_it_begins_counts_against_no_cell(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cells = read_grid(grid(tmp_path, {"max_steps": [1]}), tmp_path / "store")
-    assert sweep(cells, tmp_path / "store", Pretended(7, begins=False)).done == [cells[0].key]
+    assert run_sweep(cells, tmp_path / "store", Pretended(7, begins=False)).done == [cells[0].key]
     assert capfd.readouterr().err.count("its worker died (killed); it is started again") == 7
 
 
 def test_a_sweep_whose_workers_all_die_before_they_begin_ends(tmp_path: Path) -> None:
     cells = read_grid(grid(tmp_path, {"seed": [0, 1]}), tmp_path / "store")
-    outcome = sweep(cells, tmp_path / "store", Pretended(10_000, begins=False))
+    outcome = run_sweep(cells, tmp_path / "store", Pretended(10_000, begins=False))
     assert set(outcome.failed.values()) == {"its worker died before it began: killed"}
 
 
 def test_a_finished_cell_that_was_not_cleaned_up_is_cleaned_up(tmp_path: Path) -> None:
     store = tmp_path / "store"
     cells = read_grid(grid(tmp_path, {"max_steps": [1]}), store)
-    assert sweep(cells, store, Pretended()).done
+    assert run_sweep(cells, store, Pretended()).done
     folder = cells[0].recipe.run_dir
     names = sorted(path.name for path in folder.iterdir())
     (folder / "checkpoint-1").mkdir()
     (folder / ".lock").write_text("")
     (store / "failures" / f"{cells[0].key}.txt").write_text("of an earlier call")
-    assert sweep(cells, store, Pretended()).skipped == [cells[0].key]
+    assert run_sweep(cells, store, Pretended()).skipped == [cells[0].key]
     assert sorted(path.name for path in folder.iterdir()) == names
     assert not list((store / "failures").iterdir())
 
@@ -244,7 +244,7 @@ def test_a_cell_that_another_sweep_runs_is_left_to_it(tmp_path: Path, capfd: pyt
 
         killer = threading.Thread(target=kill)
         killer.start()
-        outcome = sweep(cells, store, Pretended())
+        outcome = run_sweep(cells, store, Pretended())
         killer.join()
     assert touched == [False]
     assert outcome.done == [cells[1].key, cells[0].key]
@@ -254,7 +254,7 @@ def test_a_cell_that_another_sweep_runs_is_left_to_it(tmp_path: Path, capfd: pyt
 def test_a_cell_that_another_sweep_has_done_is_not_run_again(tmp_path: Path) -> None:
     store = tmp_path / "store"
     cells = read_grid(grid(tmp_path, {"max_steps": [1]}), store)
-    assert sweep(cells, store, Pretended()).done
+    assert run_sweep(cells, store, Pretended()).done
     job = Job(cells[0].recipe.to_yaml(), str(store), cells[0].key, "ticket", str(tmp_path), 1)
     assert run_job(job) == Ended("skipped")
     assert job.where() == f"{socket.gethostname()}, process {os.getpid()}"

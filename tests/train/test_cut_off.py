@@ -16,7 +16,7 @@ from tiny import TINY
 
 from hf_ruleextrap.train.checkpoints import is_whole, latest_whole, seal
 from hf_ruleextrap.train.recipe import Recipe
-from hf_ruleextrap.train.run import run
+from hf_ruleextrap.train.run import run_recipe
 
 WEIGHTS = ("model.safetensors", "last/model.safetensors")
 # Long enough to be killed in, and short enough to be run again.
@@ -69,7 +69,7 @@ def wait_for(folder: Path, pattern: str, process: subprocess.Popen[str]) -> None
 )
 @pytest.mark.timeout(240)
 def test_killed_and_started_again(architecture: str, moment: str, tmp_path: Path) -> None:
-    run(recipe(tmp_path / "whole", architecture=architecture))
+    run_recipe(recipe(tmp_path / "whole", architecture=architecture))
     process = start(tmp_path / "cut", architecture=architecture)
     wait_for(tmp_path / "cut", moment, process)
     process.send_signal(signal.SIGKILL)
@@ -82,7 +82,7 @@ def test_killed_and_started_again(architecture: str, moment: str, tmp_path: Path
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
-    run(
+    run_recipe(
         recipe(tmp_path / "whole", max_steps=4000, eval_steps=400, patience=None)
         if False
         else recipe(tmp_path / "whole")
@@ -95,7 +95,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     steps = [int(path.name.partition("-")[2]) for path in (tmp_path / "cut").glob("checkpoint-*")]
     assert f"stopped at step {max(steps)}, which is saved in {tmp_path / 'cut'}" in error
     assert "Traceback" not in error
-    run(recipe(tmp_path / "cut"))
+    run_recipe(recipe(tmp_path / "cut"))
     same(tmp_path / "cut", tmp_path / "whole")
 
 
@@ -103,7 +103,7 @@ def test_a_training_that_had_lost_patience_is_not_taken_further(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = {"patience": 1, "learning_rate": 10.0, "max_steps": 100, "eval_steps": 5}
-    run(recipe(tmp_path / "whole", **values))
+    run_recipe(recipe(tmp_path / "whole", **values))
 
     def power_cut(*_: object) -> None:
         raise OSError("power cut")
@@ -111,8 +111,8 @@ def test_a_training_that_had_lost_patience_is_not_taken_further(
     with monkeypatch.context() as patch:
         patch.setattr("hf_ruleextrap.train.run._finish", power_cut)
         with pytest.raises(OSError, match="power cut"):
-            run(recipe(tmp_path / "cut", **values))
-    run(recipe(tmp_path / "cut", **values))
+            run_recipe(recipe(tmp_path / "cut", **values))
+    run_recipe(recipe(tmp_path / "cut", **values))
     same(tmp_path / "cut", tmp_path / "whole")
 
 

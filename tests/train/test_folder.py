@@ -19,7 +19,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import LOCK, hold, is_leftover, replacing, write_text
 from hf_ruleextrap.train.folder import RunFolder
 from hf_ruleextrap.train.recipe import Recipe
-from hf_ruleextrap.train.run import run
+from hf_ruleextrap.train.run import run_recipe
 
 SHORT = {**TINY, "max_steps": 4, "eval_steps": 2}
 HOLD = """
@@ -42,7 +42,7 @@ def words(folder: Path, *more: str) -> list[str]:
 @pytest.fixture(scope="module")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    run(recipe(folder))
+    run_recipe(recipe(folder))
     return folder
 
 
@@ -70,7 +70,7 @@ def test_what_a_killed_process_left_beside_its_results_is_cleaned_up(
     finished_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = sorted(path.name for path in finished_run.iterdir())
-    for again in (lambda: main(words(finished_run)), lambda: run(recipe(finished_run))):
+    for again in (lambda: main(words(finished_run)), lambda: run_recipe(recipe(finished_run))):
         (finished_run / "checkpoint-4").mkdir()
         (finished_run / LOCK).write_text("")
         (finished_run / "last" / ".part-00000000").mkdir()
@@ -97,7 +97,7 @@ def test_a_second_process_says_who_works_in_the_folder(tmp_path: Path, capsys: p
 
 
 def test_one_of_two_waiting_processes_gets_what_the_other_trained(finished_run: Path) -> None:
-    assert run(recipe(finished_run), wait=True) == RunFolder(finished_run).finished(recipe(finished_run))
+    assert run_recipe(recipe(finished_run), wait=True) == RunFolder(finished_run).finished(recipe(finished_run))
 
 
 def fail_to_write(path: Path, number: int) -> None:

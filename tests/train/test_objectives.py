@@ -16,7 +16,7 @@ from hf_ruleextrap.architectures import build_model
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.train.optimizers import Muon
 from hf_ruleextrap.train.recipe import Recipe
-from hf_ruleextrap.train.run import run
+from hf_ruleextrap.train.run import run_recipe
 from hf_ruleextrap.train.task import Task
 from hf_ruleextrap.train.trainer import RuleTrainer, training_arguments
 
@@ -96,7 +96,7 @@ def test_equal_test_loss_and_opposite_extrapolation(tmp_path: Path) -> None:
     """The point of the case study: the likelihood does not decide what happens out of distribution."""
     values = {"max_steps": 300, "eval_steps": 300, "learning_rate": 0.01, "prompt_length": 5}
     results = {
-        objective: run(recipe(tmp_path / objective, objective=objective, **values))
+        objective: run_recipe(recipe(tmp_path / objective, objective=objective, **values))
         for objective in ("oracle", "adversarial")
     }
     rates = {

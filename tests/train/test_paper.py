@@ -20,7 +20,7 @@ from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.models.linear import RuleLinearConfig
 from hf_ruleextrap.models.transformer import RuleTransformerConfig
 from hf_ruleextrap.train.recipe import Recipe, add_arguments, from_arguments
-from hf_ruleextrap.train.run import run
+from hf_ruleextrap.train.run import run_recipe
 from hf_ruleextrap.train.task import Task
 
 
@@ -53,7 +53,7 @@ def test_the_validation_loss_may_count_padding_that_the_training_does_not(
     monitored: bool | None, tmp_path: Path
 ) -> None:
     recipe = Recipe.of({**TINY, "validate_on_padding": monitored, "output_dir": str(tmp_path / "run")}, "test")
-    results = run(recipe)
+    results = run_recipe(recipe)
     task, model = Task.of(recipe), AutoModelForCausalLM.from_pretrained(recipe.run_dir)
     expected = task.likelihood(model, "validation", padded=bool(monitored))
     assert results.validation.tokens == expected.tokens
@@ -65,7 +65,9 @@ def test_the_validation_loss_may_count_padding_that_the_training_does_not(
 
 def test_a_run_of_an_authors_recipe_has_the_network_of_their_code(tmp_path: Path) -> None:
     keys = {**TINY, "architecture": "transformer", "size": "paper", "max_steps": 2, "eval_steps": 2}
-    run(Recipe.of({**keys, "paper": True, "loss_on_padding": True, "output_dir": str(tmp_path / "paper")}, "test"))
+    run_recipe(
+        Recipe.of({**keys, "paper": True, "loss_on_padding": True, "output_dir": str(tmp_path / "paper")}, "test")
+    )
     config = json.loads((tmp_path / "paper" / "config.json").read_text())
     assert (config["positions"], config["mask_padding"], config["dropout"]) == ("paper", True, 0.1)
 

@@ -31,13 +31,13 @@ def test_an_unknown_format_is_refused(tiny_run: Path, tmp_path: Path, capsys: py
 def test_a_run_with_masses_has_them_in_its_log_and_its_picture(tmp_path: Path) -> None:
     from tiny import TINY
 
-    from hf_ruleextrap.train.plot import plot
+    from hf_ruleextrap.train.plot import plot_run
     from hf_ruleextrap.train.recipe import Recipe
-    from hf_ruleextrap.train.run import run
+    from hf_ruleextrap.train.run import run_recipe
 
     folder = tmp_path / "run"
-    run(Recipe.of({**TINY, "mass_length": 6, "output_dir": str(folder)}, "test"))
+    run_recipe(Recipe.of({**TINY, "mass_length": 6, "output_dir": str(folder)}, "test"))
     checks = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines() if "eval_loss" in line]
     assert all(0 < check["eval_mass_both"] < 1 for check in checks)
-    plot(folder, tmp_path / "three.png")
+    plot_run(folder, tmp_path / "three.png")
     assert (tmp_path / "three.png").stat().st_size > 5_000

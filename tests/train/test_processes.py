@@ -16,7 +16,7 @@ from tiny import TINY
 
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import Results
-from hf_ruleextrap.train.run import run
+from hf_ruleextrap.train.run import run_recipe
 
 TRAINING = Path(__file__).parents[2] / "training"
 # 50 words in batches of 16: the last of an epoch has an odd share.
@@ -48,7 +48,7 @@ def test_two_processes_are_one(objective: str, tmp_path: Path) -> None:
     """The same batches, loss curve, weights and rates, within the noise of fp32 sums in another order."""
     done = launch("cpu2.yaml", tmp_path / "two", objective=objective)
     assert done.returncode == 0, done.stderr[-3000:]
-    run(recipe(tmp_path / "one", objective=objective))
+    run_recipe(recipe(tmp_path / "one", objective=objective))
     two, one = Results.read(tmp_path / "two"), Results.read(tmp_path / "one")
     # The launcher starts one process, and says nothing, where it is called otherwise.
     assert (two.timing.processes, one.timing.processes) == (2, 1)
@@ -67,14 +67,16 @@ def test_two_processes_are_one(objective: str, tmp_path: Path) -> None:
 def test_one_process_on_the_cpu(tmp_path: Path) -> None:
     done = launch("cpu.yaml", tmp_path / "launched")
     assert done.returncode == 0, done.stderr[-3000:]
-    run(recipe(tmp_path / "here"))
+    run_recipe(recipe(tmp_path / "here"))
     names = ("launched", "here")
     first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in names)
     assert first == second
 
 
 def test_bf16_is_checked_and_close(tmp_path: Path) -> None:
-    results = {precision: run(recipe(tmp_path / precision, precision=precision)) for precision in ("fp32", "bf16")}
+    results = {
+        precision: run_recipe(recipe(tmp_path / precision, precision=precision)) for precision in ("fp32", "bf16")
+    }
     losses = [result.test.loss for result in results.values()]
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
@@ -85,6 +87,6 @@ def test_bf16_is_checked_and_close(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 def test_a_compiled_model_is_the_same_run(tmp_path: Path) -> None:
     values = {"architecture": "transformer", "max_steps": 6, "eval_steps": 3}
-    plain = run(recipe(tmp_path / "plain", **values))
-    compiled = run(recipe(tmp_path / "compiled", **values, compile=True))
+    plain = run_recipe(recipe(tmp_path / "plain", **values))
+    compiled = run_recipe(recipe(tmp_path / "compiled", **values, compile=True))
     assert compiled.test.loss == pytest.approx(plain.test.loss, rel=1e-4)

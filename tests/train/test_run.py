@@ -15,14 +15,14 @@ from hf_ruleextrap.architectures import build_model
 from hf_ruleextrap.completers import LocalModel
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluator
-from hf_ruleextrap.evaluation.likelihood import likelihood
+from hf_ruleextrap.evaluation.likelihood import measure_likelihood
 from hf_ruleextrap.languages import get_language, list_languages
 from hf_ruleextrap.train import callbacks
 from hf_ruleextrap.train.batches import by_length
 from hf_ruleextrap.train.recipe import Recipe, splits_of
 from hf_ruleextrap.train.results import Results
-from hf_ruleextrap.train.run import run
-from hf_ruleextrap.train.show import show
+from hf_ruleextrap.train.run import run_recipe
+from hf_ruleextrap.train.show import show_results
 from hf_ruleextrap.train.task import Task
 from hf_ruleextrap.train.trainer import RuleTrainer, training_arguments
 
@@ -70,11 +70,11 @@ def test_best_is_the_lowest_validation_loss_and_last_is_the_last(tiny_run: Path)
 
 
 def test_the_same_seed_gives_the_same_weights_and_results(tiny_run: Path, tmp_path: Path) -> None:
-    run(recipe(tmp_path / "again"))
+    run_recipe(recipe(tmp_path / "again"))
     weights = [(folder / "model.safetensors").read_bytes() for folder in (tiny_run, tmp_path / "again")]
     assert weights[0] == weights[1]
     assert not differences(outcome(tiny_run), outcome(tmp_path / "again"))
-    run(recipe(tmp_path / "other", seed=1))
+    run_recipe(recipe(tmp_path / "other", seed=1))
     assert (tmp_path / "other" / "model.safetensors").read_bytes() != weights[0]
 
 
@@ -91,9 +91,9 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_the_same(
     with monkeypatch.context() as patch:
         patch.setattr(callbacks.JsonLog, "on_step_end", pull_the_plug)
         with pytest.raises(PowerCut):
-            run(recipe(tmp_path / "cut"))
+            run_recipe(recipe(tmp_path / "cut"))
     assert not (tmp_path / "cut" / "results.json").exists()
-    run(recipe(tmp_path / "cut"))
+    run_recipe(recipe(tmp_path / "cut"))
     for file in ("model.safetensors", "last/model.safetensors", "log.jsonl"):
         assert (tmp_path / "cut" / file).read_bytes() == (tiny_run / file).read_bytes(), file
     assert not differences(outcome(tmp_path / "cut"), outcome(tiny_run))
@@ -103,20 +103,20 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_the_same(
 @pytest.mark.parametrize("language", [*list_languages(tag="paper"), "flipflop", "markedcopy"])
 def test_a_language_runs_with_an_architecture(language: str, architecture: str, tmp_path: Path) -> None:
     values = {"language": language, "architecture": architecture, "max_length": 24, "max_steps": 2, "eval_steps": 2}
-    results = run(recipe(tmp_path / "run", **values))
+    results = run_recipe(recipe(tmp_path / "run", **values))
     assert results.best.kinds["ood"].report.headline.n > 0
     assert np.isfinite(results.test.loss)
 
 
 def test_any_causal_model_of_transformers_trains_by_name(tmp_path: Path) -> None:
     size = {"n_embd": 16, "n_layer": 1, "n_head": 2}
-    run(recipe(tmp_path / "run", architecture="gpt2", model=size, max_steps=2, eval_steps=2))
+    run_recipe(recipe(tmp_path / "run", architecture="gpt2", model=size, max_steps=2, eval_steps=2))
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "run").config.model_type == "gpt2"
 
 
 def test_early_stopping_stops_and_is_reported(tmp_path: Path) -> None:
     # So large a step that the loss only rises after the first check.
-    results = run(recipe(tmp_path / "run", patience=1, learning_rate=10.0, max_steps=100, eval_steps=5))
+    results = run_recipe(recipe(tmp_path / "run", patience=1, learning_rate=10.0, max_steps=100, eval_steps=5))
     assert results.training.stopped_early
     assert results.training.steps < 100
 
@@ -128,12 +128,12 @@ def test_loss_on_padding_counts_every_place(tmp_path: Path) -> None:
     from hf_ruleextrap.architectures import build_model
 
     lstm = build_model("lstm", language="anbn", seed=0).eval()
-    found = likelihood(lstm, rows, count_padding=True)
+    found = measure_likelihood(lstm, rows, count_padding=True)
     ids = torch.from_numpy(rows)
     expected = lstm(input_ids=ids, labels=ids).loss.item()
     assert found.tokens == rows.shape[0] * (rows.shape[1] - 1)
     assert found.loss == pytest.approx(expected, rel=1e-5)
-    assert likelihood(lstm, rows).tokens == int((with_padding.splits.train.lengths + 1).sum())
+    assert measure_likelihood(lstm, rows).tokens == int((with_padding.splits.train.lengths + 1).sum())
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_mistake_in_a_recipe_is_found_before_the_folder_is_made(
     values: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(RuleExtrapError, match=message) as caught:
-        run(recipe(tmp_path / "run", **values))
+        run_recipe(recipe(tmp_path / "run", **values))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 
@@ -158,24 +158,24 @@ def test_a_mistake_in_a_recipe_is_found_before_the_folder_is_made(
 def test_a_folder_that_holds_something_is_left_alone(tiny_run: Path, tmp_path: Path) -> None:
     before = (tiny_run / "results.json").read_bytes()
     with pytest.raises(RuleExtrapError, match="already holds a finished run"):
-        run(recipe(tiny_run))
+        run_recipe(recipe(tiny_run))
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "recipe.yaml").write_text(recipe(tmp_path / "cut", seed=7).to_yaml())
     with pytest.raises(RuleExtrapError, match=r"another run .*differs in seed"):
-        run(recipe(tmp_path / "cut"))
+        run_recipe(recipe(tmp_path / "cut"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     for overwrite in (False, True):
         with pytest.raises(RuleExtrapError, match="not empty and holds no run"):
-            run(recipe(tmp_path / "mine"), overwrite=overwrite)
+            run_recipe(recipe(tmp_path / "mine"), overwrite=overwrite)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
     assert (tiny_run / "results.json").read_bytes() == before
 
 
 def test_overwrite_replaces_a_run(tmp_path: Path) -> None:
     short = {"max_steps": 2, "eval_steps": 2}
-    run(recipe(tmp_path / "run", **short))
-    assert run(recipe(tmp_path / "run", **short, seed=1), overwrite=True).recipe.seed == 1
+    run_recipe(recipe(tmp_path / "run", **short))
+    assert run_recipe(recipe(tmp_path / "run", **short, seed=1), overwrite=True).recipe.seed == 1
 
 
 @pytest.mark.parametrize("architecture", ["lstm", "transformer", "mamba", "xlstm", "linear"])
@@ -201,10 +201,10 @@ def test_a_batch_in_groups_of_similar_length_has_the_very_same_loss_and_gradient
 
 
 def test_a_budget_of_parameters_is_met_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    results = run(recipe(tmp_path, architecture="transformer", parameters=12_000, max_steps=1, eval_steps=1))
+    results = run_recipe(recipe(tmp_path, architecture="transformer", parameters=12_000, max_steps=1, eval_steps=1))
     assert abs(results.training.parameters - 12_000) <= 600
     assert set(results.training.fitted) == {"hidden_size", "intermediate_size"}
-    show(results)
+    show_results(results)
     assert f"hidden_size {results.training.fitted['hidden_size']}" in capsys.readouterr().out
 
 
@@ -234,7 +234,7 @@ def test_a_schedule_counts_what_it_says(per: str, tmp_path: Path) -> None:
 def test_a_schedule_per_epoch_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"language": "ban", "train_size": 64, "batch_size": 16, "lr_scheduler": "inverse_sqrt"}
     values |= {"warmup_steps": 2, "schedule_per": "epoch"}
-    run(recipe(tmp_path / "whole", **values))
+    run_recipe(recipe(tmp_path / "whole", **values))
     cut = recipe(tmp_path / "cut", **values)
     original = callbacks.JsonLog.on_log
 
@@ -246,8 +246,8 @@ def test_a_schedule_per_epoch_goes_on_where_it_was(tmp_path: Path, monkeypatch: 
     with monkeypatch.context() as patched:
         patched.setattr(callbacks.JsonLog, "on_log", stop)
         with pytest.raises(KeyboardInterrupt):
-            run(cut)
-    run(cut)
+            run_recipe(cut)
+    run_recipe(cut)
     assert not differences(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
     assert (tmp_path / "cut" / "model.safetensors").read_bytes() == (
         tmp_path / "whole" / "model.safetensors"

@@ -47,7 +47,7 @@ def _source(settings: ProtocolSettings, prompt: str, n: int) -> Source:
     return formal.ngram(settings.the_language, words, n)
 
 
-def references(settings: ProtocolSettings) -> dict[str, Completer]:
+def text_references(settings: ProtocolSettings) -> dict[str, Completer]:
     """The reference completers by name: ``always-stop``, the n-grams (where there is a context), and ``oracle``."""
     language = settings.the_language
     completers: dict[str, Completer] = {"always-stop": FromSource(formal.always_stop(language))}

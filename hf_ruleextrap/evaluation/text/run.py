@@ -28,7 +28,7 @@ from hf_ruleextrap.versions import git_commit, package_versions
 
 from .cache import AnswerCache, as_record
 from .prompted import Prompted, counted, requests_of
-from .references import CEILING, CHANCE, references
+from .references import CEILING, CHANCE, text_references
 from .results import ID_PROMPTS, Condition, Decoded, TextEvaluation
 from .verdict import judge, success
 
@@ -275,7 +275,7 @@ def _references_of(settings: ProtocolSettings) -> tuple[dict[str, Clusters], dic
     prompts = settings.prompts()
     report, of_prompts = _chance(settings.language, tuple(prompts.texts), settings.max_new_symbols, settings.seed)
     rates, reports = {CHANCE: of_prompts}, {CHANCE: report}
-    for name, completer in references(settings).items():
+    for name, completer in text_references(settings).items():
         kinds = {", greedy": None, ", drawn": _REFERENCE_DRAWS} if name.endswith("gram") else {"": None}
         for label, samples in kinds.items():
             _, verdicts = _decode(settings, prompts, completer, samples)

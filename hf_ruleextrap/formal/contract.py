@@ -13,7 +13,7 @@ import numpy as np
 
 from .language import Language
 from .machine import Machine, State, distinct
-from .oracle import oracle
+from .optimal import oracle
 from .prompts import PromptSet
 from .words import BoolArray, IntArray, WordBatch, symbol_codes
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .language import Language
 from .machine import Machine, distinct
-from .oracle import shortest_completions
+from .optimal import shortest_completions
 from .prompts import PromptSet
 from .rules import Conjunction, NonEmpty
 from .scoring import Rate, Report, RuleReport, Split, group_rows
