@@ -184,6 +184,8 @@ def _scatter(panel: Axes, found: Sequence[Point], look: dict[Model, Look], model
     drawn = [max(point.loss, _LEAST_LOSS) for point in found]
     if max(drawn) > 10 * min(drawn):
         panel.set_xscale("log")
+        # Over little more than a decade, labels of minor ticks would lie over each other.
+        panel.tick_params(axis="x", which="minor", labelbottom=False)
     else:
         panel.locator_params(axis="x", nbins=4)
     panel.set_ylim(-0.05, 1.05)
