@@ -81,7 +81,7 @@ def test_a_file_that_is_no_store_is_one_line(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_old_run_folders_give_the_same_numbers(tmp_path: Path) -> None:
-    """Each number that the report of version 0.1.0 had for these runs."""
+    """Each number that the report of version 0.1.0 had for these runs, whose headline's ceiling was called oracle."""
     study = read_study([STORE])
     write_report(study, tmp_path)
     new, old = ([*csv.DictReader(file.open(encoding="utf-8"))] for file in (tmp_path / "runs.csv", STORE / "runs.csv"))
