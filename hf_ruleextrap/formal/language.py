@@ -262,6 +262,8 @@ class Language(Conjunction):
             state = self.step(tuple(part.repeat(len(codes), 0) for part in state), prefixes[:, -1])
             yield from (row.tobytes().decode("ascii") for row in prefixes[self.accepts(state)])
             alive = self.alive(state)
+            if not alive.any():
+                return
             prefixes, state = prefixes[alive], tuple(part[alive] for part in state)
             if project and length >= _LENGTH_OF_GROWTH:
                 growth = max(1.0, len(prefixes) / before)
