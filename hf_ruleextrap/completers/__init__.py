@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .base import Abilities, Answer, BackendConfig, Completer, Completions, Request, TextCompleter, Turn
-from .local import LocalModel, check_positions
+from .local import LocalModel
+from .positions import check_positions, most_tokens
 from .reference import FromSource, Oracle
 from .registry import BACKENDS, text_completer
 
@@ -21,5 +22,6 @@ __all__ = [
     "TextCompleter",
     "Turn",
     "check_positions",
+    "most_tokens",
     "text_completer",
 ]

@@ -15,6 +15,7 @@ from hf_ruleextrap.tokenization import writes_text
 from .base import Abilities, Answer, BackendConfig, Request
 from .generation import generate
 from .loading import load_causal_model, load_tokenizer
+from .positions import check_positions
 from .tokens import TextTokens
 
 if TYPE_CHECKING:
@@ -78,8 +79,18 @@ class HfCompleter:
         return self.texts.plain(text)
 
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
-        """See `TextCompleter.answers`."""
+        """See `TextCompleter.answers`.
+
+        Raises:
+            RuleExtrapError: A prompt and its completion are longer than the model can read.
+        """
         tokens = [self._tokens(request) for request in requests]
+        # The last new token is not read.
+        longest = max(
+            (len(ids) + request.max_new_tokens - 1 for ids, request in zip(tokens, requests, strict=True)), default=0
+        )
+        advice = "give fewer context words or new symbols, or take a model with more positions"
+        check_positions(self.model, longest, "the prompts and their completions", advice)
 
         def alike(row: int) -> tuple[int, int, str]:
             return len(tokens[row]), requests[row].max_new_tokens, requests[row].stop or ""
@@ -94,12 +105,15 @@ class HfCompleter:
         The texts are tokenized together; where their border is inside a token, each for itself.
 
         Raises:
-            RuleExtrapError: The tokenizer changes a text, or the border of a pair cannot be told.
+            RuleExtrapError: The tokenizer changes a text, the border of a pair cannot be told, or a pair is longer
+                than the model can read.
         """
         import torch
 
         sums = np.zeros(len(pairs))
         tokens_of = [self.texts.pair(before, after) for before, after in pairs]
+        longest = max((len(first) + len(second) for first, second in tokens_of), default=0)
+        check_positions(self.model, longest, "the pairs of texts", "give fewer context words or shorter words")
         for rows in _batches([(len(first) + len(second),) for first, second in tokens_of], self.batch_size):
             ids = torch.tensor([[*tokens_of[row][0], *tokens_of[row][1]] for row in rows], device=self.model.device)
             with torch.inference_mode():

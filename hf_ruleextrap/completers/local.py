@@ -16,37 +16,12 @@ from hf_ruleextrap.tokenization import BOS_ID, EOS_ID, PAD_ID, decode_completion
 from .base import Completions
 from .generation import generate
 from .loading import load_causal_model, load_tokenizer
+from .positions import check_positions, most_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _ROWS = 1024
-
-
-def check_positions(model: PreTrainedModel, tokens: int, what: str, advice: str) -> None:
-    """Refuse sequences that are longer than a model has positions for.
-
-    Args:
-        model: one of ours, or any other: of those, what a table of learned positions holds is known.
-        tokens: in the longest sequence, BOS included.
-        what: needs so many tokens.
-        advice: what to do.
-
-    Raises:
-        RuleExtrapError: the model has fewer positions.
-    """
-    limit = _most_tokens(model)
-    if limit is not None and tokens > limit:
-        raise RuleExtrapError(f"{what} take {tokens} tokens, and the model has {limit} positions: {advice}")
-
-
-def _most_tokens(model: PreTrainedModel) -> int | None:
-    if hasattr(model.config, "most_tokens"):
-        most: int | None = model.config.most_tokens
-        return most
-    tables = [name for name, module in model.named_modules() if type(module).__name__.endswith("Embedding")]
-    learned = any(name.endswith("wpe") or "position" in name for name in tables)
-    return getattr(model.config, "max_position_embeddings", None) if learned else None
 
 
 class LocalModel:
@@ -95,11 +70,9 @@ class LocalModel:
         return tokens - 1
 
     @property
-    def positions(self) -> int | None:
-        """How many tokens, BOS among them, the model can read; None where it has no such limit."""
-        config = self.model.config
-        fixed = config.model_type == "ruleextrap_linear" or getattr(config, "positions", None) == "learned"
-        return int(config.max_position_embeddings) if fixed else None
+    def most_tokens(self) -> int | None:
+        """The number of tokens, BOS included, that the model can read at once; None where there is no such limit."""
+        return most_tokens(self.model)
 
     @classmethod
     def from_pretrained(cls, path: str | Path, language: Language, *, trust_remote_code: bool = False) -> LocalModel:

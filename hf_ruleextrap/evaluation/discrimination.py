@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hf_ruleextrap import formal
-from hf_ruleextrap.completers import LocalModel, TextCompleter
+from hf_ruleextrap.completers import LocalModel, TextCompleter, check_positions
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import Clusters, Language, MinimalPair, RulePairs, Source, WordBatch
 from hf_ruleextrap.formal.words import FloatArray
@@ -218,10 +218,12 @@ def discriminate_symbols(
     if [*checkpoint.ids, checkpoint.bos_id, checkpoint.eos_id] != [*expected, BOS_ID, EOS_ID]:
         raise RuleExtrapError(f"{model} numbers its tokens otherwise than our checkpoints: it cannot be asked this way")
     # BOS, and one symbol more where the nearest broken word is longer.
-    if checkpoint.positions is not None and max_length + 2 > checkpoint.positions:
-        raise RuleExtrapError(
-            f"{model} reads {checkpoint.positions} tokens: give --max-length {checkpoint.positions - 2} or less"
-        )
+    check_positions(
+        checkpoint.model,
+        max_length + 2,
+        f"pairs of words of up to {max_length} symbols",
+        f"give --max-length {(checkpoint.most_tokens or 0) - 2} or less",
+    )
 
     def asked(pairs: Sequence[MinimalPair]) -> FloatArray:
         return word_log_probability(checkpoint.model, _words(pairs), language).reshape(-1, 2)

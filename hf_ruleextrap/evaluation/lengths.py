@@ -120,7 +120,7 @@ def measure_reach(
     status.
 
     Args:
-        completer: who continues the prompts. Its attribute ``positions``, where it has one, is the number of tokens,
+        completer: who continues the prompts. Its attribute ``most_tokens``, where it has one, is the number of tokens,
             the first (BOS) among them, that it can read.
         language: the language.
         train_length: symbols in the longest training word.
@@ -215,7 +215,7 @@ def _ask(completer: Completer, language: Language, kind: Asked, length: int, n: 
     except RuleExtrapError as error:
         return LengthRate(kind, length, 0, status=str(error))
     symbols = int(prompts.words.lengths.max())
-    limit, positions = 2 * symbols + 8, getattr(completer, "positions", None)
+    limit, positions = 2 * symbols + 8, getattr(completer, "most_tokens", None)
     if positions is not None:
         limit = min(limit, positions - 1 - symbols)
     if limit < 1:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from hf_ruleextrap.completers import check_positions
 from hf_ruleextrap.errors import RuleExtrapError, check_integer
 from hf_ruleextrap.formal import Language, Machine, PromptSet, Source, WordBatch
 from hf_ruleextrap.formal.machine import State
@@ -77,7 +78,7 @@ def exact_mass(model: PreTrainedModel | Source, language: str | Language, *, max
         max_length: longest word that is followed (anbn: 8 gives 510 words, 14 gives 32,766).
 
     Raises:
-        RuleExtrapError: there are more than 2^22 such words, or none.
+        RuleExtrapError: There are more than 2^22 words of these lengths, or none; or the model has too few positions.
 
     >>> from hf_ruleextrap.formal import uniform
     >>> mass = exact_mass(uniform(get_language("anbn")), "anbn", max_length=2)
@@ -86,6 +87,7 @@ def exact_mass(model: PreTrainedModel | Source, language: str | Language, *, max
     """
     language = get_language(language)
     check_size(language, 1, max_length)
+    _check_positions(model, max_length, f"words of up to {max_length} symbols")
     found: list[tuple[WordBatch, FloatArray, IntArray]] = []
     impossible, inside, kept, empty = 0.0, 0.0, 0.0, 0.0
     for layer in _walk(_steps_of(model, language), language, language, WordBatch.from_strings([""]), max_length):
@@ -136,12 +138,15 @@ def open_rules_probability(
         (N,) float64.
 
     Raises:
-        RuleExtrapError: more than 2^22 completions in all, or prompts of several lengths.
+        RuleExtrapError: There are more than 2^22 completions in all, or prompts of several lengths; or the model has
+            too few positions.
     """
     language = get_language(language)
     if len(np.unique(prompts.words.lengths)) > 1:
         raise RuleExtrapError("the prompts have several lengths: ask for each length in turn")
     check_size(language, len(prompts), max_new_symbols)
+    longest = int(prompts.words.lengths.max(initial=0)) + max_new_symbols
+    _check_positions(model, longest, f"prompts and completions of up to {longest} symbols")
     total = np.zeros(len(prompts))
     for is_open in np.unique(prompts.open, axis=0):
         rows = np.flatnonzero((prompts.open == is_open).all(axis=1))
@@ -151,6 +156,12 @@ def open_rules_probability(
             holds = machine.accepts(layer.state) if machine.rules else np.ones(len(layer.row), np.bool_)
             np.add.at(total, rows[layer.row], np.exp(layer.log_prefix + layer.log_next[:, -1]) * holds)
     return total
+
+
+def _check_positions(model: PreTrainedModel | Source, symbols: int, what: str) -> None:
+    """Refuse sequences of BOS and a number of symbols that are longer than a model can read."""
+    if not isinstance(model, Source):
+        check_positions(model, 1 + symbols, what, "give a smaller length, or take a model with more positions")
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,9 +32,9 @@ from hf_ruleextrap.train.run import run_recipe
 class Limited(Oracle):
     """Does what the oracle does for prompts of at most so many symbols, and stops at once on longer ones."""
 
-    def __init__(self, language: Language, longest: int, positions: int | None = None) -> None:
+    def __init__(self, language: Language, longest: int, most_tokens: int | None = None) -> None:
         super().__init__(language)
-        self.longest, self.positions = longest, positions
+        self.longest, self.most_tokens = longest, most_tokens
         self.limits: list[int] = []
 
     def complete(
@@ -131,7 +131,7 @@ def test_the_reach_ends_where_a_rate_first_falls(values: tuple[float | None, ...
 
 def test_what_a_model_cannot_read_is_a_status() -> None:
     language = get_language("anbn")
-    limited = Limited(language, 1000, positions=17)
+    limited = Limited(language, 1000, most_tokens=17)
     reach = measure_reach(limited, language, train_length=8, lengths=[8, 12, 16, 32], n=5)
     by_length = {at.length: at for at in reach.of_kind("id")}
     # 17 tokens: the first (BOS), the prompt, and what is added but for its last, which nothing reads.
@@ -154,7 +154,7 @@ def test_a_completer_that_refuses_is_a_status() -> None:
 
 def test_it_is_printed_and_drawn() -> None:
     language = get_language("ban")
-    reach = measure_reach(Limited(language, 8, positions=20), language, train_length=4, n=10)
+    reach = measure_reach(Limited(language, 8, most_tokens=20), language, train_length=4, n=10)
     text = "\n".join(table_lines(reach))
     assert "ID prompts that become words: reach 8 (trained on up to 4)" in text
     assert "chance 0." in text
@@ -196,7 +196,7 @@ def test_fixed_positions_and_an_unknown_training_length_are_one_line(
     assert main(command) == 0
     rows = json.loads(capsys.readouterr().out)["rates"]
     model = LocalModel.from_pretrained(tmp_path, get_language("anbn"))
-    assert model.positions is not None
+    assert model.most_tokens == 40
     for at in rows:
         assert (at["rate"] is None) == ("positions, too few" in at["status"])
     assert any(at["rate"] is None for at in rows)
