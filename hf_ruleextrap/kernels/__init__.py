@@ -39,15 +39,18 @@ _logger = logging.getLogger(__name__)
 
 
 def use_kernels(use: bool | None = None) -> bool:
-    """Let Mamba's selective scan and the mLSTM run by compiled kernels where there are any, or by plain torch.
+    """Compute Mamba's selective scan, and the mLSTM if that is wanted, by compiled kernels or by plain torch.
 
-    Mamba's is a compiled loop of ours on a CPU, mamba-ssm's own kernels on CUDA where they are installed, and chunks in
-    torch elsewhere; the mLSTM's are those of the package ``xlstm``, on CUDA. It is what `build_model`, the training and
-    the evaluation call; a model needs no change, before or after. Packages that are missing are one line in the log.
+    Mamba's scan is a compiled loop of this package on a CPU, the kernels of mamba-ssm on CUDA where these are
+    installed, and chunks in torch elsewhere. The mLSTM has a Triton kernel in the package ``mlstm_kernels``. That
+    kernel runs only where ``HF_RULEEXTRAP_KERNELS`` names it: it multiplies in TF32, so its results agree with torch's
+    only to about three digits, and at the paper's size it was not faster (docs/benchmarks.md).
+    `build_model`, training and evaluation call this function. A model needs no change before or after the call. The
+    log names missing packages in one line.
 
     Args:
-        use: on or off; None for what the environment says in ``HF_RULEEXTRAP_KERNELS``: 0 for off, 1 (the default)
-            for on, or the package that must be used (numba, mamba_ssm or mlstm_kernels).
+        use: on or off; None takes the setting from ``HF_RULEEXTRAP_KERNELS``: 0 for off, 1 (the default) for on, or
+            the package that must be used (numba, mamba_ssm or mlstm_kernels).
 
     Returns:
         Whether our scan is on. It stays off without numba, where transformers' own loop runs.
@@ -59,7 +62,7 @@ def use_kernels(use: bool | None = None) -> bool:
         use = _asked_for()
     if use:
         _say_once(tuple(package for package in _PACKAGES if find_spec(package) is None))
-    _replace_mlstm(use)
+    _replace_mlstm(use and os.environ.get(_SWITCH) == "mlstm_kernels")
     return _replace_scan(use)
 
 
@@ -76,7 +79,7 @@ def kernels_found() -> dict[str, str]:
         mamba = "compiled scan (CPU), else chunks in torch"
     else:
         mamba = "transformers' loop"
-    kernel = _mlstm_over() if _asked_for() else None
+    kernel = _mlstm_over() if os.environ.get(_SWITCH) == "mlstm_kernels" and _asked_for() else None
     return {"mamba": mamba, "xlstm": "mlstm_kernels (CUDA, fp32), else torch" if kernel else "torch"}
 
 
@@ -114,7 +117,8 @@ def _replace_scan(use: bool) -> bool:
     use = use and find_spec("numba") is not None
     for name in _FROM:
         original = _original.setdefault(name, getattr(mamba, name))
-        setattr(mamba, name, _by_device(name) if use else original)
+        # Around its own torch code, transformers' function calls the package wherever that is installed.
+        setattr(mamba, name, _by_device(name) if use else inspect.unwrap(original))
     return use
 
 
@@ -145,7 +149,9 @@ def _mamba_on_cuda() -> str | None:
     if find_spec("mamba_ssm") and find_spec("causal_conv1d"):
         return "mamba-ssm and causal-conv1d"
     # transformers takes the same kernels from the Hub through this package.
-    return "kernels of the Hub" if find_spec("kernels") else None
+    hub = find_spec("kernels")
+    # A folder of this name beside the user's script is no package.
+    return "kernels of the Hub" if hub is not None and hub.origin else None
 
 
 def _convolution_width(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:

@@ -79,7 +79,8 @@ def test_padded_rows_are_skipped_by_the_kernel_too(monkeypatch: pytest.MonkeyPat
 def test_the_triton_kernel_gives_what_ours_gives(columns: int) -> None:
     tensors = inputs(columns, device="cuda", seen=False, d=32)
     plain = xlstm.mlstm_chunks
-    assert_same(outcome(over(plain), tensors), outcome(plain, tensors), 1e-3)
+    # The kernel multiplies in TF32, which has about three digits.
+    assert_same(outcome(over(plain), tensors), outcome(plain, tensors), 5e-3)
 
 
 def test_without_a_gpu_it_is_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
