@@ -1,7 +1,8 @@
 """Rule extrapolation in language models, native to the Hugging Face ecosystem.
 
-The names below are loaded when they are first used, so that importing the package costs nothing. It makes transformers'
-Auto classes and ``pipeline`` know the architectures here.
+The names below are loaded when they are first used, so importing the package loads neither torch nor transformers.
+Import `hf_ruleextrap.models` to register the architectures of this package with transformers' Auto classes, or load a
+checkpoint with `load_model`, which does so.
 """
 
 from __future__ import annotations
@@ -9,47 +10,75 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .registration import register_on_use
-
 if TYPE_CHECKING:
     from hf_ruleextrap.architectures import build_model, list_architectures
+    from hf_ruleextrap.completers import LocalModel, load_model
+    from hf_ruleextrap.data import build_splits
     from hf_ruleextrap.errors import RuleExtrapError
-    from hf_ruleextrap.evaluation import chance, score
+    from hf_ruleextrap.evaluation import Evaluation, Evaluator, chance, score
     from hf_ruleextrap.evaluation.mass import exact_mass
+    from hf_ruleextrap.formal import Language, Rule
     from hf_ruleextrap.formal.generated import random_conjunction
     from hf_ruleextrap.languages import get_language, list_languages
+    from hf_ruleextrap.tokenization import build_tokenizer
+    from hf_ruleextrap.train.recipe import Recipe
+    from hf_ruleextrap.train.results import Results
+    from hf_ruleextrap.train.run import run_recipe
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "build_model": "architectures",
-    "list_architectures": "architectures",
-    "RuleExtrapError": "errors",
-    "chance": "evaluation",
-    "exact_mass": "evaluation.mass",
-    "random_conjunction": "formal.generated",
-    "score": "evaluation",
-    "get_language": "languages",
-    "list_languages": "languages",
-}
-
 __all__ = [
+    "Evaluation",
+    "Evaluator",
+    "Language",
+    "LocalModel",
+    "Recipe",
+    "Results",
+    "Rule",
     "RuleExtrapError",
     "build_model",
+    "build_splits",
+    "build_tokenizer",
     "chance",
     "exact_mass",
     "get_language",
     "list_architectures",
     "list_languages",
+    "load_model",
     "random_conjunction",
+    "run_recipe",
     "score",
 ]
 
-
-register_on_use()
+_HOMES = {
+    "Evaluation": "evaluation",
+    "Evaluator": "evaluation",
+    "Language": "formal",
+    "LocalModel": "completers",
+    "Recipe": "train.recipe",
+    "Results": "train.results",
+    "Rule": "formal",
+    "RuleExtrapError": "errors",
+    "build_model": "architectures",
+    "build_splits": "data",
+    "build_tokenizer": "tokenization",
+    "chance": "evaluation",
+    "exact_mass": "evaluation.mass",
+    "get_language": "languages",
+    "list_architectures": "architectures",
+    "list_languages": "languages",
+    "load_model": "completers",
+    "random_conjunction": "formal.generated",
+    "run_recipe": "train.run",
+    "score": "evaluation",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

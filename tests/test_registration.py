@@ -1,4 +1,4 @@
-"""Whoever has imported the package loads our checkpoints with transformers alone, without any flag."""
+"""Registration with transformers is explicit: `import hf_ruleextrap.models` does it, or `hf_ruleextrap.load_model`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,25 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+import hf_ruleextrap
+from hf_ruleextrap import RuleExtrapError, build_model
+
+
+def in_a_fresh_process(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+
 
 # Each way in is the first that its process takes: the child of a fork knows what was imported, and no more.
-CODE = """
+WAYS = """
 import os
 import sys
 
 {imports}
-import torch
-import transformers
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, pipeline
 
-assert not any(name.startswith("hf_ruleextrap.models") for name in sys.modules), "registered too soon"
 run = sys.argv[1]
 
 def tokenizer():
@@ -32,7 +39,7 @@ def generated():
 WAYS = {{
     "AutoConfig": lambda: AutoConfig.from_pretrained(run).model_type == "ruleextrap_lstm",
     "for_model": lambda: AutoConfig.for_model("ruleextrap_lstm", hidden_size=3).hidden_size == 3,
-    "AutoTokenizer": lambda: len(tokenizer()("aab")["input_ids"]) == 4,
+    "AutoTokenizer": lambda: type(tokenizer()).__name__ == "SymbolTokenizer",
     "AutoModel": lambda: type(AutoModel.from_pretrained(run)).__name__ == "RuleLSTMModel",
     "AutoModelForCausalLM": lambda: type(AutoModelForCausalLM.from_pretrained(run)).__module__
     == "hf_ruleextrap.models.lstm",
@@ -51,31 +58,61 @@ for name, way in WAYS.items():
             os._exit(1)
     print(name, os.waitpid(child, 0)[1], flush=True)
 """
-BEFORE, AFTER = "import hf_ruleextrap", "from transformers import AutoConfig\nimport hf_ruleextrap"
+BEFORE = "import hf_ruleextrap.models"
+AFTER = "from transformers import AutoConfig\nimport hf_ruleextrap.models"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="each way in needs a process that has taken no other")
 @pytest.mark.parametrize("imports", [BEFORE, AFTER], ids=["before-transformers", "after-transformers"])
 def test_every_auto_class_and_the_pipeline_know_our_models(imports: str, tiny_run: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", CODE.format(imports=imports), str(tiny_run)],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    done = in_a_fresh_process(WAYS.format(imports=imports), str(tiny_run))
     assert done.returncode == 0, done.stderr
     ways = ["AutoConfig", "for_model", "AutoTokenizer", "AutoModel", "AutoModelForCausalLM", "pipeline"]
     assert done.stdout.splitlines() == [f"{way} 0" for way in ways], done.stderr
 
 
-def test_the_auto_classes_keep_what_they_say_of_themselves() -> None:
-    from transformers import AutoConfig
+def test_importing_the_package_changes_neither_the_import_system_nor_transformers() -> None:
+    code = """
+import sys
+before = list(sys.meta_path), list(sys.path_hooks)
+import hf_ruleextrap
+hf_ruleextrap.get_language("anbn")
+assert before == (sys.meta_path, sys.path_hooks)
+from transformers import AutoConfig
+assert AutoConfig.from_pretrained.__func__.__module__ == AutoConfig.__module__
+assert not hasattr(AutoConfig.from_pretrained, "__wrapped__")
+try:
+    AutoConfig.for_model("ruleextrap_lstm")
+except ValueError:
+    import hf_ruleextrap.models
+    print(AutoConfig.for_model("ruleextrap_lstm").model_type)
+"""
+    done = in_a_fresh_process(code)
+    assert done.stdout == "ruleextrap_lstm\n", done.stderr
 
-    assert AutoConfig.from_pretrained.__name__ == "from_pretrained"
-    assert "pretrained_model_name_or_path" in (AutoConfig.from_pretrained.__doc__ or "")
-    with pytest.raises(ValueError, match="Unrecognized model identifier: no-such-model"):
-        AutoConfig.for_model("no-such-model")
+
+def test_load_model_registers_and_loads(tiny_run: Path) -> None:
+    code = "import sys, hf_ruleextrap; print(type(hf_ruleextrap.load_model(sys.argv[1])).__module__)"
+    done = in_a_fresh_process(code, str(tiny_run))
+    assert done.stdout == "hf_ruleextrap.models.lstm\n", done.stderr
+
+
+def test_load_model_never_runs_the_code_that_a_checkpoint_of_ours_brings(tmp_path: Path) -> None:
+    build_model("lstm", language="anbn", seed=0).save_pretrained(tmp_path)
+    for module in tmp_path.glob("*.py"):
+        module.write_text("raise SystemExit('the code of the checkpoint has run')")
+    assert type(hf_ruleextrap.load_model(tmp_path, trust_remote_code=True)).__module__ == "hf_ruleextrap.models.lstm"
+
+
+def test_load_model_reads_no_pickle_and_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
+    model = build_model("lstm", language="anbn", seed=0)
+    model.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(RuleExtrapError, match="no checkpoint can be loaded from") as caught:
+            hf_ruleextrap.load_model(folder)
+        assert "\n" not in str(caught.value)
 
 
 def test_the_line_that_publish_prints_works_in_a_fresh_process(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .base import Abilities, Answer, BackendConfig, Completer, Completions, Request, TextCompleter, Turn
+from .loading import load_model
 from .local import LocalModel
 from .positions import check_positions, most_tokens
 from .reference import FromSource, Oracle
@@ -22,6 +23,7 @@ __all__ = [
     "TextCompleter",
     "Turn",
     "check_positions",
+    "load_model",
     "most_tokens",
     "text_completer",
 ]

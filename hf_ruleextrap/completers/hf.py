@@ -14,7 +14,7 @@ from hf_ruleextrap.tokenization import writes_text
 
 from .base import Abilities, Answer, BackendConfig, Request
 from .generation import generate
-from .loading import load_causal_model, load_tokenizer
+from .loading import load_model, load_tokenizer
 from .positions import check_positions
 from .tokens import TextTokens
 
@@ -44,7 +44,7 @@ class HfCompleter:
         on_gpu = torch.cuda.is_available()
         self.tokenizer = load_tokenizer(name, trust_remote_code=backend.trust_remote_code)
         # Half precision on a CPU is slow, and rounds more.
-        model = load_causal_model(
+        model: Any = load_model(
             name, trust_remote_code=backend.trust_remote_code, dtype="auto" if on_gpu else torch.float32
         )
         if not writes_text(self.tokenizer):

@@ -4,46 +4,75 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hf_ruleextrap.errors import RuleExtrapError
 
 from .trust import may_run_code
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
-    """Load the tokenizer of a checkpoint: a folder, or a repository of the Hub.
+
+def load_model(path: str | Path, *, trust_remote_code: bool = False, **settings: Any) -> PreTrainedModel:
+    """Load a causal language model, of this package or any other, from a checkpoint.
+
+    The architectures of this package are registered with transformers' Auto classes first, so a checkpoint of one of
+    them needs no ``trust_remote_code``, and its own copy of the code never runs. Weights are read from safetensors
+    files alone, because a pickle can run code.
+
+    Args:
+        path: a folder, such as a run folder, or the name of a repository on the Hub.
+        trust_remote_code: whether to run the code that a checkpoint of another architecture brings.
+        **settings: further arguments of ``AutoModelForCausalLM.from_pretrained``, such as ``dtype``.
+
+    Returns:
+        The model, on the CPU unless the settings say otherwise, and in evaluation mode.
 
     Raises:
-        RuleExtrapError: there is no tokenizer of that name, or it cannot be loaded.
+        RuleExtrapError: There is no checkpoint of that name, or the checkpoint cannot be loaded.
+
+    >>> from hf_ruleextrap import build_model, load_model
+    >>> build_model("lstm", language="anbn", seed=0).save_pretrained("my-checkpoint")
+    >>> type(load_model("my-checkpoint")).__name__
+    'RuleLSTMForCausalLM'
+    """
+    from transformers import AutoModelForCausalLM
+
+    from hf_ruleextrap.kernels import use_kernels
+
+    _register_architectures()
+    use_kernels()
+    name = str(path)
+    with _named(name):
+        trusted = may_run_code(name, trust_remote_code=trust_remote_code)
+        load: Any = AutoModelForCausalLM.from_pretrained
+        model: PreTrainedModel = load(name, trust_remote_code=trusted, use_safetensors=True, **settings)
+    return model
+
+
+def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
+    """Load the tokenizer of a checkpoint.
+
+    Args:
+        name: a folder, or the name of a repository on the Hub.
+        trust_remote_code: whether to run the code that a checkpoint of another architecture brings.
+
+    Raises:
+        RuleExtrapError: There is no tokenizer of that name, or the tokenizer cannot be loaded.
     """
     from transformers import AutoTokenizer
 
+    _register_architectures()
     with _named(name):
         trusted = may_run_code(name, trust_remote_code=trust_remote_code)
         return AutoTokenizer.from_pretrained(name, trust_remote_code=trusted)
 
 
-def load_causal_model(name: str, *, trust_remote_code: bool = False, **settings: Any) -> Any:
-    """Load the weights of a causal language model, from safetensors files alone, because a pickle can run code.
-
-    Args:
-        name: a folder, or a repository of the Hub.
-        trust_remote_code: run code that the checkpoint brings.
-        **settings: of ``AutoModelForCausalLM.from_pretrained``.
-
-    Raises:
-        RuleExtrapError: there is no checkpoint of that name, or it cannot be loaded.
-    """
-    from transformers import AutoModelForCausalLM
-
-    import hf_ruleextrap.models  # noqa: F401  # registers our architectures
-    from hf_ruleextrap.kernels import use_kernels
-
-    use_kernels()
-    with _named(name):
-        trusted = may_run_code(name, trust_remote_code=trust_remote_code)
-        return AutoModelForCausalLM.from_pretrained(name, trust_remote_code=trusted, use_safetensors=True, **settings)
+def _register_architectures() -> None:
+    # transformers reads a checkpoint's configuration even to load its tokenizer.
+    import hf_ruleextrap.models  # noqa: F401
 
 
 @contextmanager

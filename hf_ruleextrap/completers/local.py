@@ -15,7 +15,7 @@ from hf_ruleextrap.tokenization import BOS_ID, EOS_ID, PAD_ID, decode_completion
 
 from .base import Completions
 from .generation import generate
-from .loading import load_causal_model, load_tokenizer
+from .loading import load_model, load_tokenizer
 from .positions import check_positions, most_tokens
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class LocalModel:
             RuleExtrapError: there is none, or its tokenizer does not fit the language.
         """
         tokenizer = load_tokenizer(str(path), trust_remote_code=trust_remote_code)
-        model = load_causal_model(str(path), trust_remote_code=trust_remote_code)
+        model = load_model(str(path), trust_remote_code=trust_remote_code)
         ids = symbol_ids(tokenizer, language)
         return cls(model, language, ids=ids, bos_id=tokenizer.bos_token_id, eos_id=tokenizer.eos_token_id)
 

@@ -1,9 +1,9 @@
 """The architectures that transformers lacks, one file each; a file in this folder is found by being there.
 
-Importing this package makes the Auto classes know them, and they import it when they are asked for something after
-``import hf_ruleextrap``. A checkpoint saved from one of them carries these files,
-so that ``AutoModelForCausalLM`` and ``AutoModel`` load it with ``trust_remote_code=True`` where the package is
-not installed.
+Importing this package registers the architectures with transformers' Auto classes, and with them the class of their
+tokenizers. A checkpoint of one of the architectures carries the architecture's files, so that
+``AutoModelForCausalLM`` and ``AutoModel`` load the checkpoint with ``trust_remote_code=True`` where this package is not
+installed or not imported.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+
+from hf_ruleextrap.symbol_tokenizer import SymbolTokenizer
 
 from .base import RuleConfig, RuleForCausalLM, RulePreTrainedModel
 from .recurrent import RecurrentCache
@@ -20,7 +22,7 @@ __all__ = ["RecurrentCache", "RuleConfig", "RuleForCausalLM", "RulePreTrainedMod
 
 
 def register(causal_lm: type[RuleForCausalLM]) -> None:
-    """Make the Auto classes know an architecture, and its checkpoints carry its code."""
+    """Register an architecture with the Auto classes, and have its checkpoints carry its code."""
     config, backbone = causal_lm.config_class, causal_lm.backbone
     AutoConfig.register(config.model_type, config, exist_ok=True)
     AutoModel.register(config, backbone, exist_ok=True)
@@ -34,3 +36,6 @@ for _module in pkgutil.iter_modules(__path__):
     for _value in vars(importlib.import_module(f"{__name__}.{_module.name}")).values():
         if isinstance(_value, type) and issubclass(_value, RuleForCausalLM) and _value is not RuleForCausalLM:
             register(_value)
+
+# A saved tokenizer names its class, which the Auto class looks up among those registered for any configuration.
+AutoTokenizer.register(RuleConfig, SymbolTokenizer, exist_ok=True)
