@@ -7,6 +7,7 @@ one, or a moment after it.
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import json
 import os
@@ -18,6 +19,8 @@ from pathlib import Path
 
 _STEPS = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.truncate"}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+# A process that is given less time than this is to be killed, and has nothing to explain.
+_PATIENCE = 60.0
 # What differs between two runs of the same command, by what it is: the clock, the commit, who runs.
 _OF_THE_MOMENT = ("timing", "git_commit")
 _IGNORED = ("logs", "locks", "answers")
@@ -58,6 +61,8 @@ def fork(command: Callable[[], int], *, log: Path, step: int = 0, delay: float |
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
+        # A process that does not end says where it stands before it is killed.
+        faulthandler.register(signal.SIGUSR1, file=2)
         if step:
             die_at(step, delay=delay)
         code = command()
@@ -74,16 +79,38 @@ def fork(command: Callable[[], int], *, log: Path, step: int = 0, delay: float |
 
 
 def wait(process: int, *, seconds: float) -> int | None:
-    """The exit code of a process, negative for a signal; None, and the process is killed, when the time is over."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    """The exit code of a process, negative for a signal; None, and the process is killed, when the time is over.
+
+    The time in which the process or one of its descendants waits for a processor does not count: on a busy machine a
+    process of the lowest priority may wait for minutes. Before the process is killed, the calls of its threads go to
+    its log.
+    """
+    counted, before, starved = 0.0, time.monotonic(), 0.0
+    while counted < seconds:
         done, status = os.waitpid(process, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.01)
+        # Reading the times of all processes is slow.
+        if (now := time.monotonic()) - before > min(1.0, seconds - counted):
+            starved_now = _starved(process)
+            counted += max(0.0, now - before - max(0.0, starved_now - starved))
+            before, starved = now, starved_now
+    if seconds >= _PATIENCE:
+        os.kill(process, signal.SIGUSR1)
+        time.sleep(1)
     os.kill(process, signal.SIGKILL)
     os.waitpid(process, 0)
     return None
+
+
+def _starved(process: int) -> float:
+    """Seconds for which a process and its descendants, as far as they live, have been ready and had no processor."""
+    try:
+        nanoseconds = int(Path(f"/proc/{process}/schedstat").read_text().split()[1])
+    except OSError:
+        return 0.0
+    return nanoseconds / 1e9 + sum(map(_starved, children(process)))
 
 
 def children(process: int) -> list[int]:

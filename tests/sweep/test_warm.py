@@ -1,0 +1,31 @@
+"""The process that workers are forked from holds nothing that the death of one worker could spoil for the others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+# A lock of multiprocessing is a semaphore that all forked processes share, and that nobody frees for a dead one.
+PROGRAM = """
+import io
+import hf_ruleextrap.sweep.warm
+from multiprocessing import synchronize
+from datasets.utils import tqdm as bar_of_datasets
+from huggingface_hub.utils import tqdm as bar_of_the_hub
+from tqdm.auto import tqdm
+
+def refuse(*_):
+    raise AssertionError("a lock that forked processes share")
+
+synchronize.SemLock.__init__ = refuse
+for bar in (tqdm, bar_of_datasets, bar_of_the_hub):
+    bar(total=1, file=io.StringIO()).close()
+"""
+
+
+@pytest.mark.timeout(180)
+def test_progress_bars_share_no_lock_between_processes() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
