@@ -77,7 +77,7 @@ class Preset:
 
 
 def list_architectures() -> list[str]:
-    """The names of the presets, sorted.
+    """Return the names of the presets, sorted.
 
     >>> "lstm" in list_architectures()
     True
@@ -155,7 +155,7 @@ def build_model(
     parameters: int | None = None,
     **overrides: Any,
 ) -> PreTrainedModel:
-    """A new causal LM for a language, on the CPU and in training mode.
+    """Build a new causal LM for a language, on the CPU and in training mode.
 
     Args:
         name: one of `list_architectures`, or a model type of transformers such as ``"gpt2"``.
@@ -174,6 +174,13 @@ def build_model(
     Raises:
         RuleExtrapError: an unknown name, size, language or field; a value from which no model can be built; or a model
             type that looks ahead, although transformers calls it causal.
+
+    >>> from hf_ruleextrap import build_model
+    >>> model = build_model("lstm", language="anbn", seed=0)
+    >>> type(model).__name__, model.config.vocab_size
+    ('RuleLSTMForCausalLM', 5)
+    >>> type(build_model("gpt2", language="anbn", n_embd=16, n_layer=1, n_head=2)).__name__
+    'GPT2LMHeadModel'
     """
     if (language is None) == (vocab_size is None):
         raise RuleExtrapError("give exactly one of language and vocab_size")

@@ -9,7 +9,13 @@ from collections.abc import Iterable
 
 
 class RuleExtrapError(ValueError):
-    """A mistake in what the user gave; its text is the whole message (the command line exits with 2)."""
+    """The error for a mistake of the user, whose text is the whole message; the command line then exits with 2.
+
+    >>> from hf_ruleextrap import get_language
+    >>> get_language("annbn")
+    Traceback (most recent call last):
+    hf_ruleextrap.errors.RuleExtrapError: unknown language 'annbn': did you mean 'anbn' or 'abn'? ...
+    """
 
 
 def check_integer(name: str, value: object, least: int = 0) -> int:

@@ -45,7 +45,18 @@ def alphabet_of(tokens: Mapping[str, int]) -> tuple[str, ...]:
 
 
 def build_tokenizer(language: Language) -> PreTrainedTokenizerBase:
-    """The tokenizer of a language; see `tokenizer_of`."""
+    """Build the tokenizer of a language, in which every symbol is one token; see `tokenizer_of`.
+
+    Args:
+        language: the language whose alphabet the tokenizer knows.
+
+    Returns:
+        A fast tokenizer whose ids 0, 1 and 2 are ``<pad>``, ``<bos>`` and ``<eos>``, followed by the alphabet.
+
+    >>> from hf_ruleextrap import build_tokenizer, get_language
+    >>> build_tokenizer(get_language("anbn"))("aab")["input_ids"]
+    [1, 3, 3, 4]
+    """
     return tokenizer_of(language.alphabet)
 
 

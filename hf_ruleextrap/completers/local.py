@@ -25,10 +25,19 @@ _ROWS = 1024
 
 
 class LocalModel:
-    """Completes with ``model.generate`` and the model's own cache.
+    """A completer that continues prompts with a causal language model in this process, one token per symbol.
+
+    It completes with ``model.generate`` and the model's own cache.
 
     Prompts of equal length go through together, so that there is never padding: a row's completion does not depend on
     the rows beside it, whatever the architecture.
+
+    >>> from hf_ruleextrap import LocalModel, build_model, get_language
+    >>> language = get_language("anbn")
+    >>> completer = LocalModel(build_model("lstm", language=language, seed=0), language)
+    >>> completions = completer.complete(language.prompts("ood", length=3), max_new_symbols=4)
+    >>> len(completions.words), completions.finished.shape
+    (6, (6,))
     """
 
     def __init__(

@@ -61,7 +61,7 @@ def build_splits(
     disjoint: bool = True,
     prompt_lengths: Sequence[int] | None = None,
 ) -> Splits:
-    """The data of a language; the same arguments give the same words.
+    """Draw the training, validation and test words of a language; the same arguments give the same words.
 
     Validation and test are independent draws of the language's own distribution (`Language.draw`), so that the entropy
     of what they are drawn from is `Language.entropy`, and no predictor's expected loss on them is less. A language with
@@ -87,6 +87,11 @@ def build_splits(
 
     Raises:
         RuleExtrapError: ``max_length`` is too small for any word.
+
+    >>> from hf_ruleextrap import build_splits, get_language
+    >>> splits = build_splits(get_language("ban"), max_length=12, train_size=100, held_out_size=10, seed=0)
+    >>> len(splits.train), len(splits.validation), len(splits.test)
+    (100, 10, 10)
     """
     language.check_length(max_length)
     rng = np.random.default_rng(seed)

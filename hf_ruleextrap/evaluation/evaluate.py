@@ -35,7 +35,7 @@ def score(
     *,
     samples: int = 1,
 ) -> Report:
-    """Do prompt + completion keep the rules? Counts, rates and 95 % intervals.
+    """Score completions: count how often prompt and completion keep the rules, with rates and 95 % intervals.
 
     Args:
         language: a name or a Language.
@@ -63,7 +63,7 @@ def chance(
     max_new_symbols: int | None = None,
     train_words: Words | None = None,
 ) -> Report:
-    """What a completer that has learned nothing achieves on the same prompts: exact where it can be computed.
+    """Compute the rates of a completer that has learned nothing, on a language's prompts: exactly where possible.
 
     Args:
         language: a name or a Language.
@@ -171,13 +171,20 @@ class KindEvaluation:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A completer on a language's prompts.
+    """The rates of one completer on the ID and OOD prompts of a language, as an `Evaluator` returns them.
 
     Attributes:
         language: its name.
         prompt_length: symbols in each prompt.
         max_new_symbols: the length limit of a completion.
         kinds: ``id`` and ``ood``.
+
+    >>> from hf_ruleextrap import Evaluator, get_language
+    >>> from hf_ruleextrap.completers import Oracle
+    >>> language = get_language("anbn")
+    >>> evaluation = Evaluator(language, max_new_symbols=16)(Oracle(language))
+    >>> evaluation.language, evaluation.prompt_length, round(evaluation.kinds["ood"].report.headline.rate, 2)
+    ('anbn', 8, 0.98)
     """
 
     language: str
@@ -205,7 +212,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """Evaluates completers on one language; what does not depend on the completer is made once.
+    """Evaluates completers on one language; the prompts and the references are made once, for all completers.
 
     Args:
         language: the language.
@@ -217,6 +224,13 @@ class Evaluator:
 
     Raises:
         RuleExtrapError: no such prompt exists, or the limit is negative.
+
+    >>> from hf_ruleextrap import Evaluator, LocalModel, build_model, get_language
+    >>> language = get_language("anbn")
+    >>> evaluator = Evaluator(language, prompt_length=4, max_new_symbols=8)
+    >>> evaluation = evaluator(LocalModel(build_model("lstm", language=language, seed=0), language))
+    >>> [(kind, each.report.n) for kind, each in evaluation.kinds.items()]
+    [('id', 3), ('ood', 13)]
     """
 
     def __init__(

@@ -70,7 +70,7 @@ class Mass:
 
 
 def exact_mass(model: PreTrainedModel | Source, language: str | Language, *, max_length: int) -> Mass:
-    """How a model's probability is spread over words that keep both rules, one, or none.
+    """Compute how a model's probability is spread over the words that keep both rules, one, or none.
 
     Args:
         model: a causal language model with the language's tokenizer, or a source.

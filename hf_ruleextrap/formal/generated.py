@@ -106,7 +106,7 @@ class GeneratedLanguage(Language):
 
 
 def random_conjunction(seed: int, level: str = "regular") -> GeneratedLanguage:
-    """A language of two random rules over a random alphabet of two to four letters.
+    """Generate a language of two random rules over a random alphabet of two to four letters.
 
     The same seed and level give the same language, in every process. Pairs of rules are drawn until, over all strings
     up to a length (12 symbols for two letters, 8 for three, 6 for four),

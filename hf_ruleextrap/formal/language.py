@@ -68,7 +68,18 @@ class Language(Conjunction):
             in how a rule reads a completion. Each language's docstring says what that changes.
 
     Raises:
-        RuleExtrapError: an attribute is missing, or not what it is to be.
+        RuleExtrapError: An attribute is missing, or has a value that it must not have.
+
+    >>> from hf_ruleextrap.formal import Language, equal_counts, ordered
+    >>> class EqualBlocksOfTwo(Language):
+    ...     name = "anbn-again"
+    ...     summary = "a^n b^n, n >= 1"
+    ...     level = "deterministic context-free"
+    ...     alphabet = ("a", "b")
+    ...     rules = (equal_counts("a", "b"), ordered("a", "b"))
+    >>> language = EqualBlocksOfTwo()
+    >>> language.contains(["aabb", "abab"]).tolist(), next(language.words(8))
+    ([True, False], 'ab')
     """
 
     name: ClassVar[str]

@@ -27,7 +27,9 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True)
 class Rule(Machine):
-    """A predicate on words, with its prefix viability.
+    """A predicate on words, which also says of every prefix whether some suffix can still make the predicate hold.
+
+    The functions of `hf_ruleextrap.formal`, such as ``equal_counts`` and ``ordered``, make rules.
 
     Attributes:
         name: identifier, e.g. ``"as_equal_bs"``; unique in its language.
@@ -36,6 +38,13 @@ class Rule(Machine):
         on_completion: how the rule reads a completion alone, where that is not as it reads a word.
         expression: the combinator that made the rule and its arguments, symbol by symbol; empty where none did.
         finite: the rule has finitely many states.
+
+    >>> from hf_ruleextrap.formal import Rule, ordered
+    >>> rule = ordered("a", "b")
+    >>> isinstance(rule, Rule), rule.summary
+    (True, 'every a before every b')
+    >>> rule.holds(["aab", "aba"]).tolist(), rule.viable(["aab", "aba"]).tolist()
+    ([True, False], [True, False])
     """
 
     finite: ClassVar[bool] = False

@@ -30,7 +30,7 @@ def built_in_languages() -> list[str]:
 
 
 def list_languages(*, level: str | None = None, tag: str | None = None) -> list[str]:
-    """The names of all languages, sorted: the built-in ones, and those of installed packages.
+    """Return the names of all languages, sorted: the built-in ones, and those of installed packages.
 
     Args:
         level: only those of one of `LEVELS`.
@@ -61,7 +61,7 @@ def list_languages(*, level: str | None = None, tag: str | None = None) -> list[
 
 
 def get_language(name: str | Language, *, paper: bool = False) -> Language:
-    """The language of a name.
+    """Return the language of a name.
 
     Args:
         name: one of `list_languages`; or a generated one, e.g. ``"random-regular-7"``; or a class in a file of your

@@ -35,10 +35,20 @@ Real = Annotated[float, BeforeValidator(_number)]
 
 
 class Recipe(BaseModel):
-    """What decides a run; each field is a key of a recipe file and a flag of the command line.
+    """The settings that decide a run; each field is a key of a recipe file and a flag of the command line.
 
     ``max_epochs``, ``eval_epochs`` and ``max_total_tokens`` are other ways to state ``max_steps``, ``eval_steps`` and
     ``max_new_symbols``: a recipe that is made with them holds the worked-out value, and None in their place.
+
+    A recipe is made from keys and values, or read with `Recipe.from_file`.
+
+    Raises:
+        ValidationError: A value has the wrong type or is out of range. `Recipe.of` raises a `RuleExtrapError` instead.
+
+    >>> from hf_ruleextrap import Recipe
+    >>> recipe = Recipe(language="dyck", architecture="lstm", max_steps=50)
+    >>> recipe.seed, recipe.batch_size, recipe.max_steps
+    (0, 128, 50)
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

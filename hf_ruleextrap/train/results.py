@@ -129,7 +129,9 @@ class Timing(BaseModel):
 
 
 class Results(BaseModel):
-    """``results.json``; the schema's version changes when a field changes its meaning.
+    """The results of a run, which stand in the run folder as ``results.json``.
+
+    The schema's version changes when a field changes its meaning.
 
     Attributes:
         schema_version: of this schema.
@@ -146,6 +148,12 @@ class Results(BaseModel):
         versions: of Python and the packages.
         git_commit: of the working directory's repository, or None.
         timing: seconds and the machine; all else is equal for equal recipe and seed.
+
+    >>> from hf_ruleextrap import Recipe, Results, run_recipe
+    >>> recipe = Recipe(train_size=8, held_out_size=8, max_length=16, max_steps=2, eval_steps=2, output_dir="my-run")
+    >>> results = run_recipe(recipe)
+    >>> Results.read(recipe.run_dir).best.kinds["ood"].report.n
+    251
     """
 
     # A diverged loss is NaN, and stays readable as that.

@@ -38,21 +38,30 @@ from .trainer import RuleTrainer, training_arguments
 
 
 def run_recipe(recipe: Recipe, *, overwrite: bool = False, wait: bool = False) -> Results:
-    """Train, evaluate, and leave a run folder behind.
+    """Train a model as a recipe says, evaluate the model, and leave a run folder behind.
 
-    The folder is itself the checkpoint with the lowest validation loss, ready for ``from_pretrained``; beside it stand
-    ``results.json``, ``log.jsonl``, ``recipe.yaml``, and the last checkpoint in ``last/``. A run that was cut off goes
-    on from its latest checkpoint when it is called again. A run whose loss is no longer finite ends there, and its
-    results say so.
+    The run folder is itself the checkpoint with the lowest validation loss, ready for ``from_pretrained``; it also
+    holds ``results.json``, ``log.jsonl``, ``recipe.yaml``, and the last checkpoint in ``last/``. A run that was cut off
+    goes on from its latest checkpoint when the function is called again. A run whose loss is no longer finite ends
+    there, and its results say so.
 
     Args:
-        recipe: what to do.
-        overwrite: remove what the run folder holds.
-        wait: wait for another process that works in the run folder.
+        recipe: the settings of the run; ``recipe.run_dir`` is the run folder.
+        overwrite: whether to remove the files of an earlier run from the run folder.
+        wait: whether to wait for another process that works in the run folder.
+
+    Returns:
+        The results, as in the run folder's ``results.json``. A run that is finished already is not trained again.
 
     Raises:
-        RuleExtrapError: anything in the recipe that cannot be had, a run folder that holds another run or that another
-            process works in (before any work is done); or no room on the disk.
+        RuleExtrapError: A value of the recipe is impossible, or the run folder holds another run or is in use by
+            another process (all of these before any work is done); or the disk is full.
+
+    >>> from hf_ruleextrap import Recipe, run_recipe
+    >>> recipe = Recipe(train_size=8, held_out_size=8, max_length=16, max_steps=2, eval_steps=2, output_dir="my-run")
+    >>> results = run_recipe(recipe)
+    >>> results.training.steps, (recipe.run_dir / "results.json").exists()
+    (2, True)
     """
     # Now, before somebody edits or commits the code that this process has loaded.
     git_commit()

@@ -56,7 +56,7 @@ for config in (None, "paper", "prompts"):
 print(next(iter(load_dataset("ruleextrap/anbn", "prompts", split="ood", streaming=True)))["prompt"])
 """
     default, paper, prompts, first = said(user, "-c", code).splitlines()
-    assert default == "{'train': 6, 'validation': 1, 'test': 1}"
+    assert default == "{'train': 8, 'validation': 8, 'test': 8}"
     assert paper == "{'train': 8, 'validation': 8, 'test': 8}"
     assert prompts == "{'id': 5, 'ood': 251}"
     assert first == "aaaaaaba"
