@@ -8,6 +8,7 @@ from .copying import Marked, copied
 from .counting import WordCounts
 from .equal_blocks import EqualBlocks
 from .expectation import chance, chance_by_prompt
+from .explanations import Explanation, explain
 from .finite import at_least, at_most, count_mod, has_factor, length_mod, no_factor
 from .graph import Graph, explore
 from .intervals import Clusters, difference_interval
@@ -17,7 +18,9 @@ from .measures import Complexity, complexity
 from .optimal import adversary, oracle
 from .pairs import MinimalPair, RulePairs, breaks_alone, minimal_pairs
 from .patterns import alternating, exactly_one, group_word, in_blocks, most_open
+from .posterior import HypothesisSpace, RationalSettings
 from .prompts import Kind, Prompt, PromptSet
+from .rational import RationalLearner, rational_learner
 from .regular import Regular
 from .rules import Conjunction, Rule, equal_counts, equal_sums, even_count, more, ordered, starts_with
 from .scoring import Rate, Report, Verdicts, aggregate, score
@@ -31,7 +34,9 @@ __all__ = [
     "Complexity",
     "Conjunction",
     "EqualBlocks",
+    "Explanation",
     "Graph",
+    "HypothesisSpace",
     "Kind",
     "Language",
     "Level",
@@ -41,6 +46,8 @@ __all__ = [
     "Prompt",
     "PromptSet",
     "Rate",
+    "RationalLearner",
+    "RationalSettings",
     "Regular",
     "Report",
     "Rule",
@@ -70,6 +77,7 @@ __all__ = [
     "equal_sums",
     "even_count",
     "exactly_one",
+    "explain",
     "explore",
     "finite_automaton",
     "group_word",
@@ -84,6 +92,7 @@ __all__ = [
     "no_factor",
     "oracle",
     "ordered",
+    "rational_learner",
     "score",
     "starts_with",
     "uniform",

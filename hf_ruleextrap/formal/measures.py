@@ -203,16 +203,17 @@ def description_length(language: Language) -> int | None:
     >>> [description_length(get_language(name)) for name in ("anbn", "a5", "anbnan")]
     [7, 16, None]
     """
-    expressions = [_expression(rule) for rule in language.rules]
-    if any(expression is None for expression in expressions):
+    lengths = [rule_length(rule) for rule in language.rules]
+    if any(length is None for length in lengths):
         return None
-    return sum(len(expression or ()) for expression in expressions) + len(language.rules) - 1
+    return sum(length or 0 for length in lengths) + len(language.rules) - 1
 
 
-def _expression(rule: Rule) -> tuple[str, ...] | None:
+def rule_length(rule: Rule) -> int | None:
+    """The number of tokens of one rule, as `description_length` counts them; None where it has no description."""
     if rule.expression:
-        return rule.expression
+        return len(rule.expression)
     # A class derived from it may decide otherwise than its table.
     if type(rule) is FiniteAutomaton:
-        return "automaton", *tokens((rule.symbols, rule.table, rule.accepting))
+        return 1 + len(tokens((rule.symbols, rule.table, rule.accepting)))
     return None

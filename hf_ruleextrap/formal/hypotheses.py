@@ -1,0 +1,99 @@
+"""The rules that a rational learner considers, and how long each takes to describe.
+
+A hypothesis is a conjunction of rules. Its description is a text in our combinators: a combinator is one token, so is
+each symbol and number that it takes, and so is each "and" between two rules (`measures.description_length`). The
+prefix code spends 1 bit on whether there is a rule at all and then 4 bits on each token:
+
+    bits(H) = 1 + 4 tokens(H),    so the conjunction of no rules takes 1 bit, and "as many a as b" takes 1 + 4 * 3 = 13.
+
+A prefix code with these lengths exists where Kraft's sum, of 2^(-bits) over all hypotheses, is at most 1; it is, for
+alphabets of up to six symbols, and a test adds it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations, permutations, product
+
+from .automata import ends_with
+from .brackets import balanced, closes_open
+from .finite import at_least, at_most, count_mod, has_factor, length_mod, no_factor
+from .language import Language
+from .measures import rule_length
+from .patterns import alternating, exactly_one
+from .rules import Rule, equal_counts, equal_sums, even_count, more, ordered, starts_with
+
+BITS_PER_TOKEN = 4.0
+"""Bits that the prefix code spends on one token."""
+
+_MOST_SYMBOLS = 3
+"""Symbols that a combinator with any number of them is given."""
+
+
+def candidate_rules(language: Language, most_tokens: float) -> list[Rule]:
+    """Return the rules from which hypotheses are made: the language's own, then every short rule over its alphabet.
+
+    Enumerated are all combinators with finitely many arguments: counts (`equal_counts` and `ordered` of two or three
+    symbols, `equal_sums` of one symbol and two, `more`, `even_count`, `count_mod`, `length_mod`, `at_most`,
+    `at_least`, `exactly_one`), places (`starts_with`, `ends_with`, `alternating`), factors of one or two symbols, and
+    brackets (`balanced`, `closes_open`). Moduli are 2 and 3, bounds 1 and 2. What is left (`nested`, `copied`,
+    `in_blocks`, `most_open`, `group_word`, tables) is among the candidates only as a rule of the language itself.
+
+    Args:
+        language: the language whose words are learned.
+        most_tokens: the length of the longest description; the language's own rules may be longer.
+
+    Returns:
+        Rules over the alphabet, each expression once; the language's own R rules are the first R.
+
+    >>> from hf_ruleextrap.languages import get_language
+    >>> rules = candidate_rules(get_language("anbn"), 3)
+    >>> len(rules), [rule.name for rule in rules[:4]]
+    (46, ['as_equal_bs', 'as_before_bs', 'starts_with_a', 'ends_with_a'])
+    """
+    rules = list(language.rules)
+    known = {rule.expression for rule in rules}
+    for rule in _enumerated(language.alphabet):
+        if rule.expression not in known and len(rule.expression) <= most_tokens:
+            known.add(rule.expression)
+            rules.append(rule.of_language(language.alphabet))
+    return rules
+
+
+def description_bits(rules: Sequence[Rule], *, bits_per_token: float = BITS_PER_TOKEN, unknown: float = 0.0) -> float:
+    """Return the length of a conjunction in the prefix code.
+
+    Args:
+        rules: the rules; none for the conjunction that every word keeps.
+        bits_per_token: bits for one token. Below 4 the lengths are those of no code, and the prior is merely flatter.
+        unknown: bits for a rule without a description, which a class of its own computes.
+
+    >>> description_bits([]), description_bits([equal_counts("a", "b"), ordered("a", "b")])
+    (1.0, 29.0)
+    """
+    lengths = [rule_length(rule) for rule in rules]
+    bits = sum(unknown if length is None else bits_per_token * length for length in lengths)
+    return 1.0 + bits + bits_per_token * max(len(rules) - 1, 0)
+
+
+def _enumerated(alphabet: tuple[str, ...]) -> Iterator[Rule]:
+    """Yield the combinators with all their arguments."""
+    for symbol in alphabet:
+        yield from (starts_with(symbol), ends_with(symbol), even_count(symbol), exactly_one(symbol))
+        yield count_mod(symbol, 2, 1)
+        yield from (count_mod(symbol, 3, remainder) for remainder in range(3))
+        yield from (bounded(symbol, n) for bounded in (at_most, at_least) for n in (1, 2))
+    yield from (length_mod(modulus, remainder) for modulus in (2, 3) for remainder in range(modulus))
+    for length in (1, 2):
+        for factor in map("".join, product(alphabet, repeat=length)):
+            yield from (no_factor(factor), has_factor(factor))
+    for first, second in permutations(alphabet, 2):
+        yield from (more(first, second), balanced(first, second), closes_open(first, second))
+        yield from (alternating(first, second), even_count(first, since=second))
+    for count in range(2, min(_MOST_SYMBOLS, len(alphabet)) + 1):
+        yield from (equal_counts(*symbols) for symbols in combinations(alphabet, count))
+        for symbols in permutations(alphabet, count):
+            yield from (ordered(*symbols), ordered(*symbols, leading=True))
+    for symbol in alphabet:
+        others = [other for other in alphabet if other != symbol]
+        yield from (equal_sums(symbol, "".join(pair)) for pair in combinations(others, 2))

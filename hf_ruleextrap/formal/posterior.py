@@ -1,0 +1,314 @@
+"""What the training words say about the rules behind them: the exact posterior over conjunctions of rules.
+
+With a probability of 1 - epsilon a training word comes from the conjunction H, else from the exceptions E_H:
+
+    P(word | H) = (1 - epsilon) p_H(word) + epsilon E_H(word),        P(H) proportional to 2^(-bits(H)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import combinations
+from math import log
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+
+from hf_ruleextrap.costs import check_cost
+from hf_ruleextrap.errors import RuleExtrapError, check_integer, unknown
+
+from .hypotheses import BITS_PER_TOKEN, candidate_rules, description_bits
+from .language import Language
+from .programs import Programs, RuleSet, subsets
+from .words import BoolArray, FloatArray, WordBatch, Words
+
+Exceptions: TypeAlias = Literal["uniform", "simple", "modular"]
+"""What a word is taken to be that its rules do not explain."""
+
+EXCEPTIONS: tuple[Exceptions, ...] = get_args(Exceptions)
+"""All of them."""
+
+NO_RULES: RuleSet = frozenset()
+"""The conjunction that every word keeps."""
+
+Track: TypeAlias = Callable[[list[RuleSet]], Iterable[RuleSet]]
+"""Iterates over conjunctions and shows how far it is."""
+
+_SECONDS_A_STEP, _SECONDS_A_STATE = 3e-5, 1.5e-8
+"""Time for one length of a conjunction's words, and for each state and symbol in it."""
+
+_NEGLIGIBLE = 1e-13
+
+
+@dataclass(frozen=True)
+class RationalSettings:
+    """What a rational learner assumes.
+
+    Attributes:
+        epsilon: the probability that a training word is an exception.
+        delta: the probability with which an exception of ``rational-modular`` drops each rule.
+        budget: the longest description of a hypothesis, in bits. The language's own conjunction is always considered.
+        exception_budget: the longest description of a program behind an exception of ``rational-simple``, in bits. The
+            language's own rules, in any number, are always considered.
+        bits_per_token: bits of the prefix code for one token of a description.
+
+    Raises:
+        RuleExtrapError: a probability is not between 0 and 1, or a budget is too small for any hypothesis.
+    """
+
+    epsilon: float = 0.01
+    delta: float = 0.1
+    budget: float = 29.0
+    exception_budget: float = 21.0
+    bits_per_token: float = BITS_PER_TOKEN
+
+    def __post_init__(self) -> None:
+        for name in ("epsilon", "delta"):
+            if not 0 < getattr(self, name) < 1:
+                raise RuleExtrapError(f"{name} is {getattr(self, name)}: give a probability between 0 and 1, e.g. 0.05")
+        for name in ("budget", "exception_budget"):
+            if not getattr(self, name) >= 1:
+                raise RuleExtrapError(
+                    f"{name} is {getattr(self, name)} bits, and no hypothesis is so short: give 1 or more, e.g. 29"
+                )
+        if not 0 < self.bits_per_token < np.inf:
+            raise RuleExtrapError(f"bits_per_token is {self.bits_per_token}: give a positive number, e.g. 4")
+
+
+class HypothesisSpace:
+    """The conjunctions that are considered for a language, with their descriptions and their programs.
+
+    They are the conjunctions of at most two of `hypotheses.candidate_rules` that the budget allows and that words of
+    the length keep, and the language's own. One space serves several learners, and counts each program once.
+
+    Args:
+        language: the language whose words are learned.
+        max_length: the largest length of a word.
+        settings: the budgets and the code.
+        track: shows the progress where the work takes more than ten seconds.
+
+    Raises:
+        RuleExtrapError: ``max_length`` is too small for any word of the language, or too large to count words.
+    """
+
+    def __init__(
+        self,
+        language: Language,
+        max_length: int,
+        settings: RationalSettings | None = None,
+        *,
+        track: Track | None = None,
+    ) -> None:
+        self.language, self.max_length = language, check_integer("max_length", max_length, least=1)
+        language.check_length(max_length)
+        self.settings = settings or RationalSettings()
+        longest = max(self.settings.budget, self.settings.exception_budget)
+        self.rules = candidate_rules(language, (longest - 1) / self.settings.bits_per_token)
+        self.programs = Programs(self.rules, language.alphabet, max_length)
+        self.own: RuleSet = frozenset(range(len(language.rules)))
+        if not np.isfinite(self.programs.log_word(self.own)).any():
+            raise RuleExtrapError(
+                f"no word of {language.name} has at most {max_length} symbols: give a larger max_length"
+            )
+        self._track = track
+        self._single_bits = np.array([self.bits(frozenset({i})) for i in range(len(self.rules))])
+
+    def bits(self, kept: RuleSet) -> float:
+        """Return the length of a conjunction's description; a rule that has none counts as the whole budget."""
+        settings = self.settings
+        rules = [self.rules[i] for i in sorted(kept)]
+        return description_bits(rules, bits_per_token=settings.bits_per_token, unknown=settings.budget)
+
+    def within(self, budget: float) -> list[RuleSet]:
+        """Return the conjunctions of at most two rules with a description of at most so many bits."""
+        bits = self._single_bits
+        singles = [frozenset({int(i)}) for i in np.flatnonzero(bits <= budget)]
+        # Two descriptions share the first bit, and have an "and" between them.
+        room = budget + 1 - self.settings.bits_per_token
+        order = np.argsort(bits, kind="stable")
+        short = [int(i) for i in order if bits[i] + bits[order[0]] <= room]
+        pairs = [frozenset(pair) for pair in combinations(sorted(short), 2) if bits[list(pair)].sum() <= room]
+        return [NO_RULES, *singles, *pairs]
+
+    def count(self, conjunctions: list[RuleSet]) -> list[RuleSet]:
+        """Count the words of conjunctions, and return those that have any.
+
+        Raises:
+            RuleExtrapError: it is estimated to take more than ten minutes.
+        """
+        symbols, length = len(self.language.alphabet), self.max_length
+        states = np.array([np.prod([len(self.programs.graph(frozenset({i}))) for i in c]) for c in conjunctions])
+        seconds = float((length * (_SECONDS_A_STEP + _SECONDS_A_STATE * symbols * states)).sum())
+        check_cost(
+            f"counting the words of {len(conjunctions):,} hypotheses for {self.language.name}",
+            f"give a smaller budget (it is {self.settings.budget:g} bits) or a smaller max_length (it is {length})",
+            seconds=seconds,
+        )
+        tracked = self._track(conjunctions) if self._track is not None and seconds > 10 else conjunctions
+        return [kept for kept in tracked if np.isfinite(self.programs.log_word(kept)).any()]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Training words, each different one once.
+
+    Attributes:
+        words: U words.
+        counts: (U,) float64, how often each occurs.
+        holds: (rules, U) bool, whether each candidate rule holds for it.
+    """
+
+    words: WordBatch
+    counts: FloatArray
+    holds: BoolArray
+
+    @classmethod
+    def of(cls, space: HypothesisSpace, words: Words) -> Evidence:
+        """Read training words.
+
+        Raises:
+            RuleExtrapError: a word is empty, longer than the space's words, or has a symbol outside the alphabet.
+        """
+        batch = WordBatch.of(words, space.language.alphabet)
+        for row in np.flatnonzero((batch.lengths == 0) | (batch.lengths > space.max_length))[:1]:
+            raise RuleExtrapError(
+                f"training word {row} has {batch.lengths[row]} symbols: give words of 1 to {space.max_length} symbols, "
+                "or another max_length"
+            )
+        texts, counts = np.unique(np.array(list(batch), dtype=str), return_counts=True)
+        distinct_words = WordBatch.from_strings(texts.tolist())
+        holds = np.stack([rule.holds(distinct_words) for rule in space.rules])
+        return cls(distinct_words, counts.astype(np.float64), holds)
+
+    def probability(self, space: HypothesisSpace, kept: RuleSet) -> FloatArray:
+        """(U,) float64: p_h(word) of a conjunction."""
+        probability = np.exp(space.programs.log_word(kept))[self.words.lengths]
+        return np.asarray(probability * self.holds[sorted(kept)].all(axis=0))
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """The posterior over conjunctions.
+
+    Attributes:
+        space: what was considered.
+        exceptions: what an exception was taken to be.
+        probabilities: the posterior probability of each conjunction.
+        lost: a bound on the posterior probability of all conjunctions that were left out uncounted.
+    """
+
+    space: HypothesisSpace
+    exceptions: Exceptions
+    probabilities: dict[RuleSet, float]
+    lost: float
+
+    @classmethod
+    def of(cls, space: HypothesisSpace, words: Words, exceptions: Exceptions) -> Posterior:
+        """Weigh the conjunctions by training words.
+
+        Args:
+            space: the conjunctions.
+            words: the training words, repeated as they were drawn; there may be none.
+            exceptions: one of `EXCEPTIONS`.
+
+        Raises:
+            RuleExtrapError: unknown exceptions, or unsuitable words.
+        """
+        if exceptions not in EXCEPTIONS:
+            raise unknown("kind of exceptions", exceptions, EXCEPTIONS)
+        evidence = Evidence.of(space, words)
+        candidates = list(dict.fromkeys([space.own, *space.within(space.settings.budget)]))
+        mixed = None
+        if exceptions == "simple":
+            parts = simple_exceptions(space)
+            mixed = np.sum([share * evidence.probability(space, kept) for kept, share in parts.items()], axis=0)
+        own = _log_joint(space, evidence, space.own, exceptions, mixed)
+        plausible, lost = _plausible(space, evidence, candidates, own)
+        fitting = space.count(plausible)
+        logs = np.array([_log_joint(space, evidence, kept, exceptions, mixed) for kept in fitting])
+        weights = np.exp(logs - logs.max())
+        probabilities = dict(zip(fitting, (weights / weights.sum()).tolist(), strict=True))
+        return cls(space, exceptions, probabilities, lost)
+
+    @property
+    def own_words(self) -> float:
+        """The probability of all conjunctions that have the very words of the language, up to the length."""
+        return sum(
+            probability
+            for kept, probability in self.probabilities.items()
+            if probability > _NEGLIGIBLE and self.space.programs.same_words(kept, self.space.own)
+        )
+
+    def most_probable(self, n: int = 10) -> list[tuple[RuleSet, float]]:
+        """Return the n most probable conjunctions with their probabilities, the most probable first."""
+        return sorted(self.probabilities.items(), key=lambda item: (-item[1], sorted(item[0])))[:n]
+
+
+def modular_exceptions(kept: RuleSet, delta: float) -> dict[RuleSet, float]:
+    """Return what remains of a conjunction when each rule is dropped with a probability, and at least one is.
+
+    Where there is no rule to drop, nothing is dropped.
+
+    >>> {tuple(rest): round(share, 3) for rest, share in modular_exceptions(frozenset({0, 1}), 0.1).items()}
+    {(): 0.053, (1,): 0.474, (0,): 0.474}
+    """
+    if not kept:
+        return {kept: 1.0}
+    size = len(kept)
+    some_dropped = 1 - (1 - delta) ** size
+    return {
+        rest: delta ** (size - len(rest)) * (1 - delta) ** len(rest) / some_dropped
+        for rest in subsets(kept)
+        if rest != kept
+    }
+
+
+def simple_exceptions(space: HypothesisSpace) -> dict[RuleSet, float]:
+    """Return the share of each program in the exceptions of ``rational-simple``: 2^(-bits), made to sum to 1."""
+    programs = dict.fromkeys([*space.within(space.settings.exception_budget), *subsets(space.own)])
+    fitting = space.count(list(programs))
+    shares = np.exp2([-space.bits(kept) for kept in fitting])
+    return dict(zip(fitting, (shares / shares.sum()).tolist(), strict=True))
+
+
+def _log_joint(
+    space: HypothesisSpace, evidence: Evidence, kept: RuleSet, exceptions: Exceptions, mixed: FloatArray | None
+) -> float:
+    """The logarithm of 2^(-bits) times the probability of the training words."""
+    epsilon = space.settings.epsilon
+    if mixed is None:
+        parts = {NO_RULES: 1.0} if exceptions == "uniform" else modular_exceptions(kept, space.settings.delta)
+        mixed = np.sum([share * evidence.probability(space, rest) for rest, share in parts.items()], axis=0)
+    likelihood = (1 - epsilon) * evidence.probability(space, kept) + epsilon * mixed
+    return -space.bits(kept) * log(2) + float(evidence.counts @ np.log(likelihood))
+
+
+def _plausible(
+    space: HypothesisSpace, evidence: Evidence, candidates: list[RuleSet], own: float
+) -> tuple[list[RuleSet], float]:
+    """The conjunctions that may matter, and a bound on the posterior probability of all others.
+
+    Let a conjunction allow F training words and refute R, and let n_u be the number of times that word u occurs. The
+    probabilities of the different words that it allows sum to at most 1, and those of the words that it refutes to at
+    most epsilon, so its log-likelihood is at most
+
+        sum over all words of n_u log n_u  -  F log F  -  R log R  +  R log epsilon.
+
+    Left out is what falls short of the language's own conjunction by so much that it could not matter even for the
+    longest prefix.
+    """
+    settings = space.settings
+    allowed = np.array([evidence.counts @ evidence.holds[sorted(kept)].all(axis=0) for kept in candidates])
+    refuted = evidence.counts.sum() - allowed
+    bounds = _x_log_x(evidence.counts).sum() - _x_log_x(allowed) - _x_log_x(refuted) + refuted * log(settings.epsilon)
+    bounds -= log(2) * np.array([space.bits(kept) for kept in candidates])
+    longest = space.max_length * log(len(space.language.alphabet))
+    slack = 40 + log(len(candidates)) + longest - log(settings.epsilon) - len(space.own) * log(settings.delta)
+    keep = bounds >= own - slack
+    lost = float(np.exp(bounds[~keep] - own).sum())
+    return [kept for kept, may_matter in zip(candidates, keep, strict=True) if may_matter], lost
+
+
+def _x_log_x(numbers: FloatArray) -> FloatArray:
+    return np.asarray(numbers * np.log(np.maximum(numbers, 1)))

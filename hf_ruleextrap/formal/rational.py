@@ -1,0 +1,355 @@
+"""Rational learners: what Bayes' rule makes of a prompt that breaks a rule, computed exactly.
+
+A learner has a posterior over conjunctions H of rules (`posterior`), and predicts the next word by its mean,
+
+    P(word) = sum over H of P(H | training words) ((1 - epsilon) p_H(word) + epsilon E_H(word)).
+
+After a prompt it completes by P(word | word begins with the prompt). Where the plausible H refute the prompt, only the
+exceptions E_H are left, so these are the theory:
+
+* ``rational-uniform``: words over the alphabet, uniform. An exception is noise.
+* ``rational-simple``: the programs of all conjunctions h with the shares 2^(-bits(h)). An exception is another simple
+  program, in the spirit of Solomonoff's prior.
+* ``rational-modular``: each rule of H is dropped with probability delta, at least one. Rules are modules.
+
+P is a mixture of programs, each a uniform distribution on a conjunction's words (`programs`), so all that is asked of
+it is a sum over programs of numbers that are counted on a graph of states. Nothing is sampled.
+
+Source: Mészáros et al., NeurIPS 2024, arXiv 2409.13728, on a normative theory of rule extrapolation; Solomonoff, A
+formal theory of inductive inference, 1964; Tenenbaum, A Bayesian framework for concept learning, 1999, for the size
+principle. The three readings of an exception are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from hf_ruleextrap.errors import RuleExtrapError, unknown
+
+from .graph import NOWHERE, Graph
+from .language import Language
+from .posterior import (
+    EXCEPTIONS,
+    NO_RULES,
+    Exceptions,
+    HypothesisSpace,
+    Posterior,
+    RationalSettings,
+    Track,
+    modular_exceptions,
+    simple_exceptions,
+)
+from .programs import Program, RuleSet
+from .prompts import PromptSet
+from .words import BoolArray, FloatArray, IntArray, WordBatch, Words, symbol_codes
+
+LEARNERS: dict[str, Exceptions] = {f"rational-{exceptions}": exceptions for exceptions in EXCEPTIONS}
+"""The learners by name, and what each takes an exception to be."""
+
+NEGLIGIBLE = 1e-13
+"""The share of a prompt's probability below which a program is left out."""
+
+_ERROR = 1e-12
+"""The largest relative error, after any prefix, for which programs of the smallest shares are left out."""
+
+_TIE = 1e-9
+"""Two probabilities are equal where they differ by less than this share."""
+
+
+def rational_learner(
+    language: Language,
+    words: Words,
+    name: str = "rational-modular",
+    *,
+    max_length: int | None = None,
+    settings: RationalSettings | None = None,
+    track: Track | None = None,
+) -> RationalLearner:
+    """Return a rational learner that has seen training words.
+
+    Args:
+        language: the language. The learner knows its alphabet and its rules, but not that these are the right ones.
+        words: the training words, repeated as they were drawn; there may be none.
+        name: one of `LEARNERS`, or ``"rational"`` for ``"rational-modular"``.
+        max_length: the largest length of a word; by default that of the longest training word.
+        settings: see `posterior.RationalSettings`.
+        track: shows the progress of work of more than ten seconds.
+
+    Raises:
+        RuleExtrapError: an unknown name, unsuitable words, or a language whose words cannot be counted to the length.
+
+    >>> from hf_ruleextrap.languages import get_language
+    >>> lang = get_language("anbn")
+    >>> learner = rational_learner(lang, ["ab", "aabb", "aaabbb", "aaaabbbb"] * 8, max_length=16)
+    >>> learner.headline(lang.label(["baa", "abb"])).round(2).tolist()
+    [0.86, 0.0]
+    >>> list(learner.complete(lang.label(["baa"]))[0])
+    ['babab']
+    """
+    batch = WordBatch.of(words, language.alphabet)
+    if max_length is None:
+        if not len(batch):
+            raise RuleExtrapError("there are no training words to tell the largest length: give max_length")
+        max_length = int(batch.lengths.max())
+    space = HypothesisSpace(language, max_length, settings, track=track)
+    return RationalLearner.of(space, batch, name)
+
+
+@dataclass(frozen=True, eq=False)
+class RationalLearner:
+    """A learner that has seen its training words.
+
+    Attributes:
+        name: one of `LEARNERS`.
+        posterior: its posterior over conjunctions.
+        shares: the share of each program in its predictions.
+        lost: a bound on the share of all programs that were left out.
+    """
+
+    name: str
+    posterior: Posterior
+    shares: dict[RuleSet, float]
+    lost: float
+
+    @classmethod
+    def of(cls, space: HypothesisSpace, words: Words, name: str = "rational-modular") -> RationalLearner:
+        """Learn from words, in a space of hypotheses that other learners may share.
+
+        Raises:
+            RuleExtrapError: as `rational_learner`.
+        """
+        name = "rational-modular" if name == "rational" else name
+        if name not in LEARNERS:
+            raise unknown("rational learner", name, LEARNERS)
+        posterior = Posterior.of(space, words, LEARNERS[name])
+        shares = _shares(posterior)
+        # A prefix that any word may begin with is given k^(-m) / L by the words over the alphabet, and no program gives
+        # a prefix more than 1: what falls short of this bound matters to no prompt.
+        length, ascending = space.max_length, sorted(shares.values())
+        least = _ERROR * shares[NO_RULES] / length * float(len(space.language.alphabet)) ** -length
+        threshold = ascending[int((np.cumsum(ascending) <= least).sum())]
+        kept = {rules: share for rules, share in shares.items() if share >= threshold}
+        lost = posterior.lost + sum(share for share in ascending if share < threshold)
+        return cls(name, posterior, kept, lost)
+
+    @property
+    def language(self) -> Language:
+        """The language whose words were learned."""
+        return self.posterior.space.language
+
+    @property
+    def max_length(self) -> int:
+        """The largest length of a word."""
+        return self.posterior.space.max_length
+
+    def error(self, length: int) -> float:
+        """Return a bound on the relative error of what is predicted after prefixes of a length."""
+        k = len(self.language.alphabet)
+        return self.lost * float(k) ** length * self.max_length / self.shares[NO_RULES]
+
+    def word_probability(self, words: Words) -> FloatArray:
+        """(N,) float64: the probability of each word; 0 for the empty word, and for words that are too long.
+
+        Raises:
+            RuleExtrapError: a symbol outside the alphabet.
+        """
+        batch = WordBatch.of(words, self.language.alphabet)
+        probability = np.zeros(len(batch))
+        for length, rows in self._by_length(batch, check=False):
+            if 0 < length <= self.max_length:
+                gains = self.gains(batch.take(rows), whole=True).values()
+                probability[rows] = sum(gains) * float(len(self.language.alphabet)) ** -length
+        return probability
+
+    def next_symbol(self, prefixes: Words) -> FloatArray:
+        """(N, k + 1) float64: the probability of each symbol, and last of the end, after each prefix.
+
+        Raises:
+            RuleExtrapError: a symbol outside the alphabet, or a prefix longer than any word.
+        """
+        batch = WordBatch.of(prefixes, self.language.alphabet)
+        table = np.zeros((len(batch), len(self.language.alphabet) + 1))
+        for length, rows in self._by_length(batch):
+            walk = _Walk.of(self, batch.take(rows))
+            table[rows] = walk.next_symbol(length)
+        return table
+
+    def complete(self, prompts: PromptSet, *, max_new_symbols: int | None = None) -> tuple[WordBatch, BoolArray]:
+        """Return the greedy completions: each time the most probable symbol, or the end.
+
+        Of equally probable symbols the alphabet's first is taken, and the end last.
+
+        Args:
+            prompts: N prompts.
+            max_new_symbols: the most symbols in a completion; None for no limit.
+
+        Returns:
+            The completions, and (N,) bool, whether each ended within the limit.
+
+        Raises:
+            RuleExtrapError: a prompt is longer than any word.
+        """
+        limit = self.max_length if max_new_symbols is None else max_new_symbols
+        n, end, symbols = len(prompts), len(self.language.alphabet), symbol_codes(self.language.alphabet)
+        codes, lengths = np.zeros((n, min(limit, self.max_length)), np.uint8), np.zeros(n, np.int64)
+        finished = np.zeros(n, np.bool_)
+        for length, rows in self._by_length(prompts.words):
+            walk = _Walk.of(self, prompts.words.take(rows))
+            for place in range(limit + 1):
+                table = walk.next_symbol(length + place)
+                choice = (table >= table.max(axis=1, keepdims=True) * (1 - _TIE)).argmax(axis=1)
+                finished[rows[choice == end]] = True
+                going = choice < end
+                rows, walk = rows[going], walk.take(going)
+                if not len(rows) or place == limit:
+                    break
+                codes[rows, place] = symbols[choice[going]]
+                lengths[rows] += 1
+                walk = walk.step(choice[going])
+        return WordBatch.from_codes(codes, lengths), finished
+
+    def headline(self, prompts: PromptSet, *, max_new_symbols: int | None = None) -> FloatArray:
+        """(N,) float64: the exact probability that the completed word keeps every rule that its prompt leaves open.
+
+        Args:
+            prompts: N prompts.
+            max_new_symbols: the most symbols in a completion, beyond which it counts as a failure; None for no limit.
+
+        Raises:
+            RuleExtrapError: a prompt is longer than any word.
+        """
+        rates = np.zeros(len(prompts))
+        for is_open in np.unique(prompts.open, axis=0):
+            rows = np.flatnonzero((prompts.open == is_open).all(axis=1))
+            target = frozenset(np.flatnonzero(is_open).tolist())
+            rates[rows] = self.holds(prompts.words.take(rows), target, max_new_symbols=max_new_symbols)
+        return rates
+
+    def holds(
+        self, prefixes: WordBatch, target: RuleSet, *, alone: Graph | None = None, max_new_symbols: int | None = None
+    ) -> FloatArray:
+        """(N,) float64: the exact probability that the completed word keeps some of the rules.
+
+        Args:
+            prefixes: N prefixes.
+            target: the places of the rules; none to ask only whether the completion ends within the limit.
+            alone: a graph that is to accept the completion alone, in place of a target for the whole word.
+            max_new_symbols: the most symbols in a completion; None for no limit.
+
+        Raises:
+            RuleExtrapError: a prefix is longer than any word.
+        """
+        programs, rates = self.posterior.space.programs, np.zeros(len(prefixes))
+        for length, rows in self._by_length(prefixes):
+            words = prefixes.take(rows)
+            gains = self.gains(words)
+            total, hits = sum(gains.values()), np.zeros(len(rows))
+            for kept, gain in gains.items():
+                program, missing = programs.program(kept), target - kept
+                matters = np.flatnonzero(gain > NEGLIGIBLE * total)
+                if not len(matters):
+                    continue
+                states = program.graph.read(words.take(matters))
+                if alone is None and not missing:
+                    limit = self.max_length if max_new_symbols is None else max_new_symbols
+                    within = program.gain_up_to(states, length, limit)
+                else:
+                    graph = programs.graph(missing) if alone is None else alone
+                    at = graph.read(words.take(matters)) if alone is None else np.zeros(len(matters), np.int64)
+                    within = program.gain_within(states, length, graph, at, max_new_symbols)
+                hits[matters] += self.shares[kept] * within
+            rates[rows] = np.minimum(hits / total, 1.0)
+        return rates
+
+    def gains(self, words: WordBatch, *, whole: bool = False) -> dict[RuleSet, FloatArray]:
+        """For each program, (N,) its share of the gain of N prefixes of one length, or of these as whole words."""
+        programs, length = self.posterior.space.programs, words.codes.shape[1]
+        gains = {}
+        for kept, share in self.shares.items():
+            program = programs.program(kept)
+            table = program.end_gain if whole else program.gain
+            gains[kept] = share * table[length, program.graph.read(words)]
+        return gains
+
+    def _by_length(self, words: WordBatch, *, check: bool = True) -> list[tuple[int, IntArray]]:
+        """The rows of each length."""
+        for row in np.flatnonzero(words.lengths > self.max_length)[: int(check)]:
+            raise RuleExtrapError(
+                f"the prompt {words[row]:.40} has {words.lengths[row]} symbols, and no word that the learner knows has "
+                f"more than {self.max_length}: give a shorter prompt or a larger max_length"
+            )
+        return [(int(length), np.flatnonzero(words.lengths == length)) for length in np.unique(words.lengths)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Walk:
+    """N prefixes of one length, followed through all programs.
+
+    Attributes:
+        parts: the programs and their shares.
+        states: for each program, (N,) the state of each prefix.
+    """
+
+    parts: list[tuple[Program, float]]
+    states: list[IntArray]
+
+    @classmethod
+    def of(cls, learner: RationalLearner, words: WordBatch) -> _Walk:
+        programs = learner.posterior.space.programs
+        parts = [(programs.program(kept), share) for kept, share in learner.shares.items()]
+        return cls(parts, [program.graph.read(words) for program, _ in parts]).take(np.ones(len(words), np.bool_))
+
+    def next_symbol(self, length: int) -> FloatArray:
+        """(N, k + 1): the probability of each symbol, and of the end, after prefixes of a length."""
+        table = sum(share * gain for share, gain in self._gains(length))
+        assert isinstance(table, np.ndarray)
+        return np.asarray(table / table.sum(axis=1, keepdims=True))
+
+    def _gains(self, length: int) -> Iterator[tuple[float, FloatArray]]:
+        for (program, share), states in zip(self.parts, self.states, strict=True):
+            k, longest = len(program.graph.alphabet), program.max_length
+            gain = np.zeros((len(states), k + 1))
+            if length < longest:
+                # Each symbol is one of k, hence the factor.
+                gain[:, :k] = program.gain[length + 1][_after(program, states)] / k
+            gain[:, k] = program.end_gain[length][states]
+            yield share, gain
+
+    def step(self, choice: IntArray) -> _Walk:
+        """Add a symbol, by its place in the alphabet, to each prefix."""
+        rows = np.arange(len(choice))
+        after = [
+            _after(program, states)[rows, choice] for (program, _), states in zip(self.parts, self.states, strict=True)
+        ]
+        return _Walk(self.parts, after)
+
+    def take(self, rows: BoolArray) -> _Walk:
+        """Some of the prefixes, without the programs that refute them all."""
+        pairs = [(part, states[rows]) for part, states in zip(self.parts, self.states, strict=True)]
+        alive = [(part, states) for part, states in pairs if (states != NOWHERE).any()]
+        return _Walk([part for part, _ in alive], [states for _, states in alive])
+
+
+def _after(program: Program, states: IntArray) -> IntArray:
+    """(N, k): the state after each symbol."""
+    return np.where(states[:, None] == NOWHERE, NOWHERE, program.graph.following[states])
+
+
+def _shares(posterior: Posterior) -> dict[RuleSet, float]:
+    """The share of each program in the mean prediction."""
+    settings = posterior.space.settings
+    epsilon, shares = settings.epsilon, dict.fromkeys([NO_RULES], 0.0)
+    for kept, probability in posterior.probabilities.items():
+        shares[kept] = shares.get(kept, 0.0) + (1 - epsilon) * probability
+        if posterior.exceptions == "modular":
+            for rest, share in modular_exceptions(kept, settings.delta).items():
+                shares[rest] = shares.get(rest, 0.0) + epsilon * probability * share
+    if posterior.exceptions == "uniform":
+        shares[NO_RULES] += epsilon
+    if posterior.exceptions == "simple":
+        for kept, share in simple_exceptions(posterior.space).items():
+            shares[kept] = shares.get(kept, 0.0) + epsilon * share
+    return shares
