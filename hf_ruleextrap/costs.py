@@ -1,4 +1,4 @@
-"""What work costs is estimated before it starts; work beyond the limits is refused unless it was allowed."""
+"""Refuse work whose estimated cost is above the limits, unless the user allows it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from contextvars import ContextVar
 from .errors import RuleExtrapError
 
 MOST_BYTES = 4 << 30
-"""Memory that one piece of work may take without leave: 4 GiB."""
+"""The largest amount of memory that work may take without ``--yes``: 4 GiB."""
 
 MOST_SECONDS = 600.0
-"""Time that one piece of work may take without leave: ten minutes."""
+"""The longest time that work may take without ``--yes``: ten minutes."""
 
 _allowed: ContextVar[bool] = ContextVar("allowed", default=False)
 
 
 @contextmanager
 def any_cost(allowed: bool = True) -> Iterator[None]:
-    """Let the work inside cost what it costs; ``--yes`` on the command line does the same."""
+    """Allow any cost inside the context, as ``--yes`` does on the command line."""
     token = _allowed.set(allowed)
     try:
         yield
@@ -28,27 +28,27 @@ def any_cost(allowed: bool = True) -> Iterator[None]:
 
 
 def check_cost(work: str, advice: str, *, size: float = 0, seconds: float = 0) -> None:
-    """Refuse work that is estimated to cost more than the limits.
+    """Refuse work whose estimated cost is above the limits.
 
     Args:
-        work: the work, as the subject of the message.
-        advice: what to give instead, with the nearest value that works.
-        size: estimated bytes of memory.
-        seconds: estimated time on one core.
+        work: a phrase for the work, which is the subject of the message.
+        advice: a phrase that says what to do instead, with the nearest value that is allowed.
+        size: the estimated memory in bytes.
+        seconds: the estimated time in seconds on one core.
 
     Raises:
-        RuleExtrapError: the estimate is above `MOST_BYTES` or `MOST_SECONDS`, and no `any_cost` allows it.
+        RuleExtrapError: the estimate is above `MOST_BYTES` or `MOST_SECONDS`, outside the context of `any_cost`.
 
     >>> check_cost("reading 9 books", "read 2", seconds=9e9)
     Traceback (most recent call last):
-    hf_ruleextrap.errors.RuleExtrapError: reading 9 books would take about 285 years: read 2, or allow it with --yes
+    hf_ruleextrap.errors.RuleExtrapError: reading 9 books would take about 285 years: read 2, or allow this with --yes
     """
     if _allowed.get():
         return
     if size > MOST_BYTES:
-        raise RuleExtrapError(f"{work} would take {_bytes(size)} of memory: {advice}, or allow it with --yes")
+        raise RuleExtrapError(f"{work} would take {_bytes(size)} of memory: {advice}, or allow this with --yes")
     if seconds > MOST_SECONDS:
-        raise RuleExtrapError(f"{work} would take about {_time(seconds)}: {advice}, or allow it with --yes")
+        raise RuleExtrapError(f"{work} would take about {_time(seconds)}: {advice}, or allow this with --yes")
 
 
 def _bytes(size: float) -> str:

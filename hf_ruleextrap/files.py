@@ -1,4 +1,4 @@
-"""Names that stay in their folder, files that appear whole or not at all, held folders, and failed writes as a line."""
+"""Safe file names, files that are written completely or not at all, locked folders, and one line for a failed write."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from pathlib import Path
 from .errors import RuleExtrapError
 
 LOCK = ".lock"
-"""The file in a folder that is locked while a process works there; its text says which process that is."""
+"""The lock file of a folder. A process locks it while the process works there; its text names the process."""
 
-# The ending of the real name stays at the end, because libraries choose the format by it.
+# A draft keeps the ending of the file's name, because libraries choose the format by the ending.
 _DRAFT = ".part-"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_FOLDER = {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
-# Libraries in Rust and C++ report a failed write as an error of their own.
+# Libraries in Rust and C++ raise their own exceptions for a failed write.
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 _TORCH_ERROR = re.compile(r"PytorchStreamWriter|inline_container|iostream error")
-# Bytes of a name from data; file systems take 255.
-_MOST = 120
+# The largest number of bytes in a name that comes from data; file systems allow 255.
+_MOST_NAME_BYTES = 120
 _logger = logging.getLogger(__name__)
 
 
 def safe_name(text: str) -> str:
-    """The name of a file or folder for a text that may come from a stranger; it never leaves the folder it is put in.
+    """Return a name for a file or folder from a text that may come from a stranger.
 
-    Letters, digits, ``_``, ``-`` and single dots inside stay; anything else becomes ``-``. A text of more than 120
-    characters is cut, and ends with a digest of the whole.
+    The name never leads out of the folder in which the file or folder is created. Letters, digits, ``_``, ``-`` and
+    single dots inside the text stay; all other characters become ``-``. A name of more than 120 bytes is cut and ends
+    with a digest of the text.
 
     >>> safe_name("anbn-lstm"), safe_name("org/model"), safe_name("x/../../../target")
     ('anbn-lstm', 'org-model', 'x-target')
@@ -46,25 +47,26 @@ def safe_name(text: str) -> str:
     name = re.sub(r"[^\w.-]+|\.{2,}", "-", text)
     name = re.sub(r"-*\.?-+", "-", name) if name != text else name
     name = name.strip("-.") or "unnamed"
-    if len(name.encode()) <= _MOST:
+    if len(name.encode()) <= _MOST_NAME_BYTES:
         return name
     digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8]
-    return f"{name.encode()[:_MOST].decode(errors='ignore')}-{digest}"
+    return f"{name.encode()[:_MOST_NAME_BYTES].decode(errors='ignore')}-{digest}"
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Write a file under a draft name; the file gets its own name when it is whole.
+    """Write a file under a draft name, and rename the draft when the file is complete.
 
     Args:
         path: the file. Its folder is created.
 
     Yields:
-        The draft, in the same folder and with the same ending. What is there when the context ends normally replaces
-        the file; after an exception the draft is removed. The draft of a killed process stays: see `remove_drafts`.
+        The path of the draft, in the same folder and with the same ending. When the context ends normally, the draft
+        replaces the file; after an exception the draft is removed. A killed process leaves its draft behind: see
+        `remove_drafts`.
 
     Raises:
-        RuleExtrapError: there is no room, or no permission to write.
+        RuleExtrapError: the disk is full, or the process may not write there.
     """
     path = Path(path)
     draft = path.with_name(f"{_DRAFT}{secrets.token_hex(4)}-{path.name}")
@@ -81,29 +83,29 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all; see `replacing`."""
+    """Write a text file in UTF-8, completely or not at all; see `replacing`."""
     with replacing(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         file.write(text)
 
 
 def copy_file(source: str | Path, path: str | Path) -> None:
-    """Copy a file's contents, whole or not at all; see `replacing`."""
+    """Copy a file's contents, completely or not at all; see `replacing`."""
     with replacing(path) as draft:
         shutil.copyfile(source, draft)
 
 
 @contextmanager
 def replacing_in(folder: str | Path) -> Iterator[Path]:
-    """Write several files into a draft folder; each of them moves to the folder when all are whole.
+    """Write several files into a draft folder, and move them to their folder when all files are complete.
 
     Args:
-        folder: where the files go. The folder is created; its other files stay.
+        folder: the folder for the files. It is created if needed; its other files stay.
 
     Yields:
-        The draft folder, which is empty.
+        The path of the empty draft folder.
 
     Raises:
-        RuleExtrapError: there is no room, or no permission to write.
+        RuleExtrapError: the disk is full, or the process may not write there.
     """
     folder = Path(folder)
     draft = folder / f"{_DRAFT}{secrets.token_hex(4)}"
@@ -118,35 +120,35 @@ def replacing_in(folder: str | Path) -> Iterator[Path]:
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a path is a draft of a killed process, or a lock: nothing that a user would miss."""
+    """Return whether a path is a lock file or the draft of a killed process."""
     return path.name == LOCK or path.name.startswith(_DRAFT)
 
 
 def remove_drafts(folder: Path) -> None:
-    """Remove the drafts that killed processes left in a folder and below it, and not where another process works."""
-    for place, folders, files in os.walk(folder):
-        here = Path(place)
-        if here != folder and LOCK in files:
-            folders.clear()
+    """Remove the drafts of killed processes in a folder and its subfolders, except where another process works."""
+    for parent_name, folder_names, file_names in os.walk(folder):
+        parent = Path(parent_name)
+        if parent != folder and LOCK in file_names:
+            folder_names.clear()
             continue
-        for name in folders:
+        for name in folder_names:
             if name.startswith(_DRAFT):
-                shutil.rmtree(here / name)
-        folders[:] = [name for name in folders if not name.startswith(_DRAFT)]
-        for name in files:
+                shutil.rmtree(parent / name)
+        folder_names[:] = [name for name in folder_names if not name.startswith(_DRAFT)]
+        for name in file_names:
             if name.startswith(_DRAFT):
-                (here / name).unlink(missing_ok=True)
+                (parent / name).unlink(missing_ok=True)
 
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Turn the failure of a write into one line that says which path, how much room is left, and what to do.
+    """Turn a failed write into one line with the path, the free space on the disk, and the next step.
 
     Args:
-        path: what is being written, for failures that do not name a path.
+        path: the file or folder that the context writes, for exceptions that name no path.
 
     Raises:
-        RuleExtrapError: there is no room, or no permission to write. Other exceptions pass.
+        RuleExtrapError: the disk is full, or the process may not write there. Other exceptions pass unchanged.
     """
     try:
         yield
@@ -159,55 +161,55 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 def _write_failure(error: Exception, path: Path) -> str | None:
-    """The line for a failed write; None for any other exception."""
+    """Return the line for a failed write, or None for any other exception."""
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, OSError):
-        # A copy names its source, too.
-        named = [
+        # The error of a failed copy names the source as well as the target.
+        error_paths = [
             Path(os.fsdecode(name)) for name in (error.filename2, error.filename) if isinstance(name, (str, bytes))
         ]
-        path = next((name for name in named if name.is_relative_to(path)), path)
+        path = next((error_path for error_path in error_paths if error_path.is_relative_to(path)), path)
     elif match := _RUST_ERROR.search(str(error)):
         number = int(match[1])
     elif isinstance(error, RuntimeError) and _TORCH_ERROR.search(str(error)):
         number = errno.ENOSPC
     if number in _NOT_ALLOWED:
-        reason, advice = os.strerror(number), "allow writing there, or give another folder"
+        reason, advice = os.strerror(number), "allow writing there, or choose another folder"
     elif number in _NO_FOLDER:
-        reason, advice = os.strerror(number), "give another folder"
+        reason, advice = os.strerror(number), "choose another folder"
     elif number in _NO_ROOM:
-        reason, advice = f"{os.strerror(number)}; {room(path)}", "make room, or give another folder"
+        reason, advice = f"{os.strerror(number)}; {room(path)}", "free some space, or choose another folder"
     else:
         return None
-    return f"cannot write {_named(path)} ({reason}): {advice}, and give the same command again"
+    return f"cannot write {_final_path(path)} ({reason}): {advice}, and run the same command again"
 
 
-def _named(path: Path) -> Path:
-    """The path that a draft would get."""
+def _final_path(path: Path) -> Path:
+    """Return the path of the file to which a draft belongs."""
     parts = (re.sub(rf"^{re.escape(_DRAFT)}[0-9a-f]{{8}}-?", "", part) for part in path.parts)
     return Path(*(part for part in parts if part))
 
 
 def room(path: str | Path) -> str:
-    """How much room the disk of a path has left, in words."""
+    """Return a phrase with the free space on the disk of a path."""
     path = Path(path)
     for parent in (path, *path.absolute().parents):
         with suppress(OSError):
             return f"{shutil.disk_usage(parent).free / 1e6:,.1f} MB are free"
-    return "how much is free is not known"
+    return "the free space is unknown"
 
 
 @contextmanager
 def hold(folder: str | Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold a folder, so that no other process works in it, for as long as this process lives or the context lasts.
+    """Lock a folder against other processes until the context or this process ends.
 
     Args:
-        folder: is created. Drafts that a killed process left there are removed.
-        wait: wait for a process that holds the folder.
+        folder: the folder, which is created if needed. The drafts of killed processes in it are removed.
+        wait: wait until no other process holds the folder.
 
     Raises:
-        RuleExtrapError: another process holds the folder, and ``wait`` is False; or there is no room, or no permission
-            to write.
+        RuleExtrapError: another process holds the folder and ``wait`` is False, the disk is full, or the process may
+            not write there.
     """
     from filelock import FileLock, Timeout
 
@@ -223,11 +225,11 @@ def hold(folder: str | Path, *, wait: bool = False) -> Iterator[None]:
                 line = f"{folder} is in use by {_holder(path)}"
                 if not wait:
                     raise RuleExtrapError(
-                        f"{line}: wait until that process ends, give --wait, or give another folder"
+                        f"{line}: wait until that process ends, pass --wait, or choose another folder"
                     ) from None
-                _logger.warning("%s; waiting", line)
+                _logger.warning("%s; waiting until that process ends", line)
                 lock.acquire()
-            # The file goes first: whoever opened it in the meantime notices that it is gone, and opens another.
+            # The file is removed before it is unlocked: a process that opened it meanwhile sees that it is gone.
             stack.callback(lock.release)
             stack.callback(_remove, path)
             note = {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
@@ -242,7 +244,7 @@ def _remove(path: Path) -> None:
 
 
 def _holder(path: Path) -> str:
-    """Who holds a lock."""
+    """Return a phrase that names the process that holds a lock."""
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
         return f"process {int(note['process'])} on {note['host']} since {note['since']}"

@@ -1,4 +1,4 @@
-"""Reading what people give: text, JSON and YAML. Every fault is one line that names the file."""
+"""Read the text, JSON and YAML of users. Every fault is one line that names the file."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import yaml
 from .errors import RuleExtrapError
 
 FILE_MODULE = "hf_ruleextrap_file_"
-"""What the modules of files that people give as FILE.py:CLASS are called by, with the file's name behind it."""
+"""The beginning of a module's name for a file that the user names as FILE.py:CLASS; the file's name follows."""
 
 MOST_DEPTH = 32
-"""Levels of lists and mappings that a YAML text may nest."""
+"""The largest number of nested levels of lists and mappings in a YAML text."""
 
 _MOST_YAML = 1 << 20
 _MOST_VALUES = 100_000
 
 
 def read_text(path: str | Path, what: str, *, most_bytes: int | None = None) -> str:
-    """Return the text of a UTF-8 file; a byte order mark at its beginning is passed over.
+    """Return the text of a UTF-8 file, without a byte order mark at its beginning.
 
     Args:
         path: the file.
-        what: the noun for the file in an error, e.g. ``"recipe"``.
-        most_bytes: the largest file that is read; None for no limit.
+        what: the noun for the file in an error message, for example ``"recipe"``.
+        most_bytes: the largest allowed size of the file; None for no limit.
 
     Raises:
         RuleExtrapError: the file cannot be opened, is too large, or is not UTF-8.
@@ -37,18 +37,18 @@ def read_text(path: str | Path, what: str, *, most_bytes: int | None = None) -> 
         with Path(path).open("rb") as file:
             data = file.read(-1 if most_bytes is None else most_bytes + 1)
     except OSError as error:
-        raise RuleExtrapError(f"cannot read the {what} {shown(path)}: {error.strerror}; give a file") from None
+        raise RuleExtrapError(f"cannot read the {what} {shown(path)}: {error.strerror}; name a readable file") from None
     except ValueError as error:
-        raise RuleExtrapError(f"cannot read the {what} {shown(path)}: {error}; give a file") from None
+        raise RuleExtrapError(f"cannot read the {what} {shown(path)}: {error}; name a readable file") from None
     if most_bytes is not None and len(data) > most_bytes:
-        raise RuleExtrapError(f"the {what} {shown(path)} is larger than {most_bytes:,} bytes: give another file")
+        raise RuleExtrapError(f"the {what} {shown(path)} is larger than {most_bytes:,} bytes: name a smaller file")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise RuleExtrapError(
-            f"the {what} {shown(path)} is not UTF-8: line {line} holds the byte 0x{data[error.start]:02x}; "
-            "save it as UTF-8"
+            f"the {what} {shown(path)} is not UTF-8: line {line} contains the byte 0x{data[error.start]:02x}; "
+            "save the file as UTF-8"
         ) from None
 
 
@@ -57,7 +57,7 @@ def parse_json(text: str, where: str) -> Any:
 
     Args:
         text: the JSON.
-        where: its source, as an error names it.
+        where: the name of its source in an error message.
 
     Raises:
         RuleExtrapError: the text is not JSON, or nests too deeply.
@@ -73,21 +73,23 @@ def parse_json(text: str, where: str) -> Any:
             f"{where} is not JSON: {error.msg.partition(':')[0]}, line {error.lineno}, column {error.colno}"
         ) from None
     except RecursionError:
-        raise RuleExtrapError(f"{where} nests too deeply: give plain lists and objects") from None
+        raise RuleExtrapError(f"{where} nests too deeply: write plain lists and objects") from None
     except ValueError as error:
-        raise RuleExtrapError(f"{where} is not JSON that can be read: {error}") from None
+        raise RuleExtrapError(f"{where} is JSON that cannot be read: {error}") from None
 
 
 def parse_json_lines(text: str, where: str, example: str = '{"key": value, …}') -> list[tuple[int, dict[str, Any]]]:
-    r"""Return the objects of a text with one JSON object a line, each with its line's number; a line feed ends a line.
+    r"""Return the objects of a text that has one JSON object in each line, with their line numbers.
+
+    Only a line feed ends a line.
 
     Args:
         text: the lines.
-        where: their source, as an error names it.
-        example: a line as it should be, for an error.
+        where: the name of their source in an error message.
+        example: a correct line, for an error message.
 
     Raises:
-        RuleExtrapError: a line that is not empty holds something other than an object.
+        RuleExtrapError: a line is neither empty nor a JSON object.
 
     >>> parse_json_lines('{"a": 1}\n\n{"a": 2}', "log.jsonl")
     [(1, {'a': 1}), (3, {'a': 2})]
@@ -98,19 +100,19 @@ def parse_json_lines(text: str, where: str, example: str = '{"key": value, …}'
             try:
                 row = parse_json(line, f"{where}, line {number},")
             except RuleExtrapError as error:
-                raise RuleExtrapError(f"{error}; give {example}") from None
+                raise RuleExtrapError(f"{error}; write {example}") from None
             if not isinstance(row, dict):
-                raise RuleExtrapError(f"{where}, line {number}, holds no object: give {example}")
+                raise RuleExtrapError(f"{where}, line {number}, contains no object: write {example}")
             rows.append((number, row))
     return rows
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Return the value of a YAML text, with numbers such as ``1e-3`` as numbers (YAML 1.1 reads them as strings).
+    """Return the value of a YAML text. ``1e-3`` is a number, as in YAML 1.2 (YAML 1.1 reads a string).
 
     Args:
         text: the YAML.
-        where: its source, as an error names it.
+        where: the name of its source in an error message.
 
     Raises:
         RuleExtrapError: the text is not YAML, names a key twice, nests too deeply, or expands to too many values.
@@ -129,7 +131,7 @@ def parse_yaml(text: str, where: str) -> Any:
         problem = (error.problem or "unreadable").partition(", but found")[0]
         raise RuleExtrapError(f"{where} is not YAML: {problem}{place}") from None
     except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
-        raise RuleExtrapError(f"{where} is not YAML that can be read: {' '.join(str(error).split())}") from None
+        raise RuleExtrapError(f"{where} is YAML that cannot be read: {' '.join(str(error).split())}") from None
     if _count(value, {}) > _MOST_VALUES:
         raise RuleExtrapError(f"{where} expands to more than {_MOST_VALUES:,} values: remove the aliases")
     return value
@@ -139,16 +141,16 @@ def read_yaml(path: str | Path, what: str = "recipe") -> dict[str, Any]:
     """Return the keys and values of a YAML file.
 
     Raises:
-        RuleExtrapError: the file cannot be read, is not YAML, or holds something other than a mapping with text keys.
+        RuleExtrapError: the file cannot be read, is not YAML, or is not a mapping with text keys.
     """
     value = parse_yaml(read_text(path, what, most_bytes=_MOST_YAML), str(path))
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise RuleExtrapError(f"{path} holds a {type(value).__name__}: a {what} is lines of `key: value`")
+        raise RuleExtrapError(f"{path} contains a {type(value).__name__}: write the {what} as lines of `key: value`")
     for key in value:
         if not isinstance(key, str):
-            raise RuleExtrapError(f"{path}: the key {key!r:.40} is not text: write it in quotation marks")
+            raise RuleExtrapError(f"{path}: the key {key!r:.40} is not text: write the key in quotation marks")
     return value
 
 
@@ -159,16 +161,16 @@ def shown(path: str | Path, most: int = 120) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's plain values, with exponents as YAML 1.2 has them and without keys that are given twice."""
+    """A loader of plain YAML values that reads exponents as YAML 1.2 does and refuses a repeated key."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise yaml.MarkedYAMLError(problem=f"the key {twice[0]!r} is given twice", problem_mark=node.start_mark)
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise yaml.MarkedYAMLError(problem=f"the key {repeated[0]!r} is given twice", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
 
-# The resolvers are a class attribute: without the copy, SafeLoader itself would change.
+# The resolvers are an attribute of the class. Without this copy, SafeLoader itself would change.
 _Loader.yaml_implicit_resolvers = {key: list(value) for key, value in yaml.SafeLoader.yaml_implicit_resolvers.items()}
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
@@ -176,21 +178,21 @@ _Loader.add_implicit_resolver(
 
 
 def _check_nesting(text: str, where: str) -> None:
-    """Refuse deep nesting before anything recursive reads the text."""
+    """Refuse deep nesting before a recursive function reads the text."""
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MOST_DEPTH:
-            raise RuleExtrapError(f"{where} nests more than {MOST_DEPTH} levels: give plain lists and keys")
+            raise RuleExtrapError(f"{where} nests more than {MOST_DEPTH} levels: write plain lists and keys")
 
 
-def _count(value: Any, known: dict[int, int]) -> int:
-    """Return the number of values that a value expands to, where an alias counts each time."""
+def _count(value: Any, counts: dict[int, int]) -> int:
+    """Return the number of values after all aliases are replaced by their values."""
     if not isinstance(value, (dict, list)):
         return 1
-    if id(value) not in known:
-        # An alias to a list inside that list never ends.
-        known[id(value)] = _MOST_VALUES + 1
+    if id(value) not in counts:
+        # A list that contains an alias to itself has no end.
+        counts[id(value)] = _MOST_VALUES + 1
         parts = value.values() if isinstance(value, dict) else value
-        known[id(value)] = 1 + sum(_count(part, known) for part in parts)
-    return known[id(value)]
+        counts[id(value)] = 1 + sum(_count(part, counts) for part in parts)
+    return counts[id(value)]

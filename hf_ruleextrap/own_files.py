@@ -1,4 +1,4 @@
-"""Running a file that the user gives as FILE.py:CLASS."""
+"""Run a file that the user names as FILE.py:CLASS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def run_file(path: str | Path) -> ModuleType:
     """Run a Python file and return its module.
 
     Raises:
-        RuleExtrapError: there is no such file, or its code raises.
+        RuleExtrapError: the file does not exist, or its code raises an exception.
     """
     path = Path(path)
     try:
@@ -23,12 +23,12 @@ def run_file(path: str | Path) -> ModuleType:
     except (OSError, ValueError):
         exists = False
     if not exists:
-        raise RuleExtrapError(f"there is no file {shown(path)}: give FILE.py:CLASS, from the folder you are in")
-    # Under a name of its own, which dataclasses and pickles look up.
+        raise RuleExtrapError(f"there is no file {shown(path)}: name an existing file as FILE.py:CLASS")
+    # The module is in sys.modules under a name of its own, because dataclasses and pickle look modules up there.
     name = f"{FILE_MODULE}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise RuleExtrapError(f"{shown(path)} is no Python file: give FILE.py:CLASS")
+        raise RuleExtrapError(f"{shown(path)} is not a Python file: name one as FILE.py:CLASS")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

@@ -51,7 +51,7 @@ def test_check(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["check", reference]) == 1
     lines = capsys.readouterr().out.strip().splitlines()
     assert any(line.startswith("FAIL  viability of the language: 'b' is said to be viable") for line in lines)
-    assert lines[-1] == "mine: 4 of 8 checks failed; mend 'viability of the language' first"
+    assert lines[-1] == "mine: 4 of 8 checks failed; correct 'viability of the language' first"
     assert main(["check", reference, "--json"]) == 1
     assert not json.loads(capsys.readouterr().out)["holds"]
 
@@ -168,7 +168,7 @@ def test_a_bad_line_of_completions_is_named(line: str, capsys: pytest.CaptureFix
     assert main(["score", str(path), "--language", "anbn"]) == 2
     error = capsys.readouterr().err
     assert "made.jsonl, line 2, " in error
-    assert 'give {"prompt": "…"' in error
+    assert 'write {"prompt": "…"' in error
 
 
 @pytest.mark.parametrize("words", [["nonsense"], ["train", "--max_step", "3"], ["evaluate"], ["sample"]])

@@ -1,4 +1,4 @@
-"""The command line ``hf-ruleextrap``: a file a command, nothing heavy imported before it is needed."""
+"""The command line ``hf-ruleextrap``: one file for each command. Large libraries are imported when they are needed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .training import train
 
 __all__ = ["build_parser", "main", "train"]
 
-# In the order of `--help`: the mathematics, a model, many models.
+# The order of the commands in `--help`: the mathematics, one model, many models.
 _COMMANDS = [
     languages,
     check,
@@ -58,7 +58,7 @@ _COMMANDS = [
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; a user's mistake is one line on stderr and exit code 2."""
+    """Run one command and return its exit code. A mistake of the user is one line on stderr and exit code 2."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] == "train":
         return train(words[1:], prog="hf-ruleextrap train")
@@ -78,12 +78,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> Parser:
-    """The parser of all commands."""
+    """Return the parser of all commands."""
     parser = Parser(prog="hf-ruleextrap", description="Rule extrapolation in language models.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for command in _COMMANDS:
         command.add(commands)
-    for parser_of_command in commands.choices.values():
-        add_yes(parser_of_command)
+    for command_parser in commands.choices.values():
+        add_yes(command_parser)
     return parser

@@ -16,7 +16,7 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print them."""
+    """Print the architectures."""
     quiet()
     from hf_ruleextrap.architectures import architecture_config, count_parameters, get_preset, list_architectures
     from hf_ruleextrap.kernels import kernels_found
@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
     kernels = kernels_found()
     rows: list[dict[str, Any]] = []
     for preset in map(get_preset, list_architectures()):
-        # The smallest vocabulary of the languages here: two symbols and three special tokens.
+        # The smallest vocabulary of a language in this package: two symbols and three special tokens.
         counts = {
             size: count_parameters(architecture_config(preset.name, size=size, vocab_size=5)) for size in preset.sizes
         }
@@ -44,4 +44,4 @@ def run(arguments: argparse.Namespace) -> None:
         counted = ", ".join(f"{size} {count:,}" for size, count in row["parameters"].items())
         print(f"{row['name']:12} {row['summary']}")
         print(f"{'':12} model_type {row['model_type']}; parameters for two symbols: {counted}; {row['computed_by']}")
-    print("Any causal model type of transformers works by name, too, with its sizes as overrides.")
+    print("Every causal model type of transformers is also an architecture; set its sizes with --set.")

@@ -10,21 +10,25 @@ from .common import Commands, add_json, add_paper, add_prompt_set, print_json, p
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
-        "chance", help="what random symbols, or other references, achieve on a language's prompts"
+        "chance", help="print the rates of random symbols, or of another reference, on a language's prompts"
     )
     parser.add_argument("language")
     add_prompt_set(parser)
     parser.add_argument(
-        "--completer", default="uniform", help="uniform, always-stop, unigram, bigram, trigram or oracle"
+        "--completer",
+        default="uniform",
+        help="the reference: uniform, always-stop, unigram, bigram, trigram or oracle (default uniform)",
     )
-    parser.add_argument("--max-new-symbols", type=int, help="length limit of a completion (default: none)")
+    parser.add_argument(
+        "--max-new-symbols", type=int, help="largest number of symbols in a completion (default: no limit)"
+    )
     add_paper(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print a report."""
+    """Print the rates of a reference."""
     from hf_ruleextrap.evaluation import chance
     from hf_ruleextrap.languages import get_language
 

@@ -10,15 +10,17 @@ from .common import Commands, add_json, add_paper, print_json
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser("check", help="does a language keep the contract? each failure with its smallest case")
-    parser.add_argument("language", help="a name, or FILE.py:CLASS")
+    parser = commands.add_parser(
+        "check", help="check a language against its contract; each failure shows its smallest case"
+    )
+    parser.add_argument("language", help="the name of a language, or FILE.py:CLASS")
     add_paper(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check and print; 1 if something does not hold."""
+    """Print all findings. Return 1 if a check fails, else 0."""
     from hf_ruleextrap.formal.contract import check
     from hf_ruleextrap.languages import get_language
 
@@ -32,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     for finding in findings:
         print(f"{'ok  ' if finding.holds else 'FAIL'}  {finding.check}: {finding.detail}")
     if failed:
-        print(f"{language.name}: {len(failed)} of {len(findings)} checks failed; mend {failed[0].check!r} first")
+        print(f"{language.name}: {len(failed)} of {len(findings)} checks failed; correct {failed[0].check!r} first")
     else:
         print(f"{language.name}: all {len(findings)} checks hold")
     return int(bool(failed))

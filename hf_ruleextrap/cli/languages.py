@@ -11,22 +11,22 @@ from .common import Commands, add_json, print_json
 if TYPE_CHECKING:
     from hf_ruleextrap.formal import Language
 
-# Of the words whose entropy rate is given.
-_LENGTH = 64
+# The largest length of the words whose entropy rate is printed.
+_MAX_LENGTH = 64
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser("languages", help="list the languages and their rules, by level")
-    parser.add_argument("--level", help="only this one, e.g. regular")
-    parser.add_argument("--tag", help="only languages with this tag, e.g. paper")
-    parser.add_argument("--markdown", action="store_true", help="print a table, as in docs/languages.md")
+    parser = commands.add_parser("languages", help="list the languages and their rules, ordered by level")
+    parser.add_argument("--level", help="list only languages of this level, for example regular")
+    parser.add_argument("--tag", help="list only languages with this tag, for example paper")
+    parser.add_argument("--markdown", action="store_true", help="print the table of docs/languages.md")
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print them."""
+    """Print the languages."""
     from hf_ruleextrap.formal import LEVELS, complexity
     from hf_ruleextrap.languages import get_language, list_languages
 
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
                 "alphabet": language.alphabet,
                 "rules": [{"name": rule.name, "summary": rule.summary} for rule in language.rules],
                 "prompt_length": language.prompt_length,
-                "complexity": complexity(language, max_length=max(_LENGTH, language.shortest)).to_dict(),
+                "complexity": complexity(language, max_length=max(_MAX_LENGTH, language.shortest)).to_dict(),
             }
             for language in languages
         )
@@ -52,10 +52,10 @@ def run(arguments: argparse.Namespace) -> None:
         return
     width = max((len(language.name) for language in languages), default=0)
     for level in LEVELS:
-        of_level = [language for language in languages if language.level == level]
-        if of_level:
-            print(f"{level} ({len(of_level)})")
-        for language in of_level:
+        level_languages = [language for language in languages if language.level == level]
+        if level_languages:
+            print(f"{level} ({len(level_languages)})")
+        for language in level_languages:
             tags = f"  [{', '.join(language.tags)}]" if language.tags else ""
             print(f"  {language.name:{width}}  {language.summary}{tags}")
             for i, rule in enumerate(language.rules, start=1):
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _table(languages: Sequence[Language]) -> Iterator[str]:
-    """A line a language, in the order given."""
+    """Yield the lines of a Markdown table with one line for each language."""
     yield "| name | words | level | rules, R1 first | tags |"
     yield "|---|---|---|---|---|"
     for language in languages:

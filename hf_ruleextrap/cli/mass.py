@@ -9,16 +9,16 @@ from .common import Commands, add_checkpoint, add_json, print_json, quiet
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser("mass", help="the exact probability that a checkpoint gives to all short words")
+    parser = commands.add_parser("mass", help="compute the exact probability of all short words under a checkpoint")
     add_checkpoint(parser)
-    parser.add_argument("--max-length", type=int, default=8, help="longest word (default 8)")
-    parser.add_argument("--out", help="draw every word (.png, .svg, .pdf)")
+    parser.add_argument("--max-length", type=int, default=8, help="largest number of symbols in a word (default 8)")
+    parser.add_argument("--out", help="draw the probability of every word into this file (.png, .svg, .pdf)")
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the masses, and draw them."""
+    """Print the probabilities, and draw them if ``--out`` names a file."""
     from hf_ruleextrap.languages import get_language
 
     language = get_language(arguments.language)
@@ -40,8 +40,8 @@ def run(arguments: argparse.Namespace) -> None:
         names = {"both": "R1 and R2", "only_r1": "only R1", "only_r2": "only R2", "neither": "neither"}
         for cell, probability in mass.cells.items():
             print(f"  {probability:.6f}  {names[cell]}")
-        print(f"  {mass.longer:.6f}  longer words, or a special token")
-        print(f"  {mass.impossible:.6f}  taking a symbol after which no word of {language.name} can follow")
+        print(f"  {mass.longer:.6f}  longer words, or words with a special token")
+        print(f"  {mass.impossible:.6f}  a symbol after which no word of {language.name} is possible")
     if arguments.out is not None:
         from hf_ruleextrap.evaluation.figures import new_figure, save_figure
         from hf_ruleextrap.evaluation.mass_plot import draw_words

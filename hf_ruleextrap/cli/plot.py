@@ -10,9 +10,11 @@ from .common import Commands
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser("plot", help="draw a run: its loss beside its rates")
-    parser.add_argument("run_folder", metavar="run", help="a run folder")
-    parser.add_argument("--out", help="the picture: .png, .svg or .pdf (default: plot.png in the run folder)")
+    parser = commands.add_parser("plot", help="draw the loss and the rates of a run")
+    parser.add_argument("run_folder", metavar="run", help="the run folder")
+    parser.add_argument(
+        "--out", help="the file of the figure: .png, .svg or .pdf (default: plot.png in the run folder)"
+    )
     parser.set_defaults(run=run)
 
 

@@ -10,10 +10,10 @@ from .common import Commands, add_json, add_paper, add_prompt_set, natural, prin
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser("prompts", help="list the prompts of a language, with broken and open rules")
+    parser = commands.add_parser("prompts", help="list the prompts of a language with their kinds and broken rules")
     parser.add_argument("language")
-    parser.add_argument("--limit", type=int, help="at most so many of each kind, chosen at random")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=int, help="largest number of prompts of each kind; they are chosen at random")
+    parser.add_argument("--seed", type=int, default=0, help="random seed for choosing prompts (default 0)")
     add_prompt_set(parser)
     add_paper(parser)
     add_json(parser)
@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print them."""
+    """Print the prompts."""
     import numpy as np
 
     from hf_ruleextrap.languages import get_language
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(asdict(prompt) for prompt in prompts)
         return
-    sentence = {rule.name: f"R{i}" for i, rule in enumerate(language.rules, start=1)}
+    labels = {rule.name: f"R{i}" for i, rule in enumerate(language.rules, start=1)}
     for prompt in prompts:
-        broken = ", ".join(sentence[name] for name in prompt.broken) or "none alone"
+        broken = ", ".join(labels[name] for name in prompt.broken) or "none alone"
         print(f"{prompt.text}  {prompt.kind}" + (f"  broken: {broken}" if prompt.kind == "ood" else ""))

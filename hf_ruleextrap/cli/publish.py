@@ -22,63 +22,67 @@ if TYPE_CHECKING:
     from hf_ruleextrap.hub.push import Kind
     from hf_ruleextrap.hub.releases import Release
 
-# Words that `publish dataset` holds out for validation, and for test, however many there are to train on.
+# The largest number of words in the validation split, and in the test split, of `publish dataset`.
 _MOST_HELD_OUT = 20_000
 
-# What `publish dataset` calls the suite of generated problems.
+# The name of the suite of generated problems in `publish dataset`.
 _SUITE = "random"
 
-# What the Hub allows.
+# The pattern of the owners' names that the Hub allows.
 _OWNER = r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*"
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser("publish", help="write a repository as a folder, and upload it if asked to")
+    parser = commands.add_parser("publish", help="write a repository as a folder, and upload it with --push-to-hub")
     parser.add_argument(
-        "what", choices=("dataset", "checkpoint", "metric", "space", "all"), help="a space is the metric's"
+        "what",
+        choices=("dataset", "checkpoint", "metric", "space", "all"),
+        help="the kind of repository; metric and space are the same repository",
     )
     parser.add_argument(
         "names",
         nargs="*",
         metavar="name",
-        help="of a dataset, languages (random: the suite of generated problems); of a checkpoint, run folders; of all, "
-        "folders of runs (default: runs) and more languages",
+        help="for dataset: languages (random is the suite of generated problems); for checkpoint: run folders; for "
+        "all: folders that contain run folders (default: runs), and languages beside those of the paper",
     )
-    parser.add_argument("--to", default=".", help="the folder that gets ORG/NAME (default: this one)")
-    parser.add_argument("--org", default="ruleextrap", help="whose repository it is (default ruleextrap)")
-    parser.add_argument("--push-to-hub", action="store_true", help="also upload it, in one commit")
-    parser.add_argument("--dry-run", action="store_true", help="only list the files and their sizes")
-    add_wait(parser)
-    parser.add_argument("--private", action="store_true", help="a repository that is made is private")
     parser.add_argument(
-        "--revision", help="upload to this branch (default: main; seed-N for a checkpoint of another seed than 0)"
+        "--to", default=".", help="the folder in which ORG/NAME is written (default: the current folder)"
     )
-    parser.add_argument("--max-length", type=int, default=256, help="most symbols in a word (default 256)")
-    parser.add_argument("--train-size", type=int, default=15_000, help="words to train on (default 15,000)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--org", default="ruleextrap", help="the owner of the repository (default ruleextrap)")
+    parser.add_argument("--push-to-hub", action="store_true", help="also upload the folder, in one commit")
+    parser.add_argument("--dry-run", action="store_true", help="list the files and their sizes, and write nothing")
+    add_wait(parser)
+    parser.add_argument("--private", action="store_true", help="create a new repository as private")
+    parser.add_argument(
+        "--revision", help="the branch for the upload (default: main; seed-N for a checkpoint whose seed N is not 0)"
+    )
+    parser.add_argument("--max-length", type=int, default=256, help="largest number of symbols in a word (default 256)")
+    parser.add_argument("--train-size", type=int, default=15_000, help="number of training words (default 15,000)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed for drawing words (default 0)")
     parser.add_argument(
         "--language",
         metavar="FILE.py:CLASS",
         action="append",
         default=[],
-        help="run this file, so that a checkpoint's card can describe the language in it (repeat)",
+        help="allow this file to run, so that a checkpoint's card can describe its language (may be repeated)",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write and upload."""
+    """Write the repositories, and upload them with ``--push-to-hub``."""
     from hf_ruleextrap.languages import get_language
 
     if not re.fullmatch(_OWNER, arguments.org):
-        allowed = "letters, digits and, inside, single . _ or -, such as ruleextrap"
-        raise RuleExtrapError(f"{arguments.org!r} cannot own repositories: give a name of {allowed}")
+        allowed = "letters, digits, and single . _ or - between them, such as ruleextrap"
+        raise RuleExtrapError(f"{arguments.org!r} cannot own repositories: choose a name of {allowed}")
     if arguments.push_to_hub and not arguments.dry_run:
         from hf_ruleextrap.hub.push import publisher
 
         quiet_hub()
-        # Who may not publish is told so before anything is written.
+        # Missing permission is reported before anything is written.
         publisher(arguments.org)
     for name in arguments.language:
         get_language(name)
@@ -88,12 +92,15 @@ def run(arguments: argparse.Namespace) -> None:
 
 @dataclass(frozen=True)
 class _Job:
-    """One repository: its name, what it is to the Hub, the branch, and how it is written and opened.
+    """One repository to write and to upload.
 
     Attributes:
-        folder: of the owner's, on disk.
-        write: makes the files in a folder.
-        opened: the line of code, with the place of ``OWNER/FOLDER`` in it.
+        name: the name of the repository, without its owner.
+        kind: the kind of repository on the Hub.
+        folder: the name of its folder on disk, inside the owner's folder.
+        write: the function that writes the files into a folder and returns their paths.
+        opened: the line of code that opens the repository, with ``{}`` for ``OWNER/FOLDER``.
+        branch: the branch for the upload; None for ``--revision`` or main.
     """
 
     name: str
@@ -105,7 +112,7 @@ class _Job:
 
 
 def _jobs(arguments: argparse.Namespace) -> Iterator[_Job]:
-    """What is asked for; a mistake is found before anything is written."""
+    """Yield the repositories that the arguments name. All mistakes are raised before anything is written."""
     from hf_ruleextrap.languages import list_languages
 
     what, names = arguments.what, arguments.names
@@ -121,10 +128,10 @@ def _jobs(arguments: argparse.Namespace) -> Iterator[_Job]:
         if not names:
             raise RuleExtrapError("publish checkpoint needs a run folder, such as runs/quickstart")
         for release in map(Release.of, names):
-            # A branch that is named is taken instead of the seed's.
+            # `--revision` takes precedence over the branch of the seed.
             yield _checkpoint(replace(release, branch=None) if arguments.revision else release, arguments)
     else:
-        languages, folders = _sorted_out(names)
+        languages, folders = _languages_and_folders(names)
         paper = [*list_languages(tag="paper"), _SUITE]
         yield from (_dataset(name, arguments) for name in dict.fromkeys([*paper, *languages]))
         yield _metric(arguments)
@@ -132,13 +139,15 @@ def _jobs(arguments: argparse.Namespace) -> Iterator[_Job]:
             yield from _checkpoints(folder, arguments)
 
 
-def _sorted_out(names: Sequence[str]) -> tuple[list[str], list[Path]]:
-    """Which names are languages, and which are folders of runs; by default ``runs``."""
+def _languages_and_folders(names: Sequence[str]) -> tuple[list[str], list[Path]]:
+    """Return the names that are languages, and the others as folders of runs (``runs`` if there are none)."""
     languages = [name for name in names if _is_language(name)]
     folders = [Path(name) for name in names if name not in languages]
     for folder in folders:
         if not folder.is_dir():
-            raise RuleExtrapError(f"{str(folder)!r} is neither a language nor a folder of runs: give one that exists")
+            raise RuleExtrapError(
+                f"{str(folder)!r} is neither a language nor a folder: name an existing folder of runs"
+            )
     return languages, folders or [Path("runs")]
 
 
@@ -155,12 +164,12 @@ def _is_language(name: str) -> bool:
 def _checkpoints(folder: Path, arguments: argparse.Namespace) -> Iterator[_Job]:
     from hf_ruleextrap.hub.releases import find_releases
 
-    found, skipped = find_releases(folder)
+    releases, skipped = find_releases(folder)
     for line in skipped:
         print(f"skipped: {line}", file=sys.stderr)
-    if not found:
-        print(f"{folder} holds no finished run, so no checkpoint is published", file=sys.stderr)
-    yield from (_checkpoint(release, arguments) for release in found)
+    if not releases:
+        print(f"{folder} contains no finished run, so no checkpoint is published", file=sys.stderr)
+    yield from (_checkpoint(release, arguments) for release in releases)
 
 
 def _metric(arguments: argparse.Namespace) -> _Job:
@@ -177,7 +186,7 @@ def _checkpoint(release: Release, arguments: argparse.Namespace) -> _Job:
     from hf_ruleextrap.hub.run_files import brings_code
 
     write = partial(write_checkpoint, release.run, organization=arguments.org)
-    # Without this package installed and imported, the code that the repository brings has to be trusted.
+    # Without this package, a user has to trust the code in the repository.
     recipe = read_run(release.run).recipe
     print_not_run([recipe.language])
     trust = ", trust_remote_code=True" if brings_code(recipe.architecture) else ""
@@ -224,12 +233,12 @@ def _publish_one(job: _Job, arguments: argparse.Namespace) -> None:
 
 
 def _write(job: _Job, arguments: argparse.Namespace) -> dict[Path, int]:
-    """Write the job's folder, and in a dry run remove it again; its files, as they lie there, and their sizes."""
+    """Write the folder of a repository and return its files with their sizes; a dry run removes the folder again."""
     flag = "TMPDIR" if arguments.dry_run else "--to"
-    place = None
+    parent = None
     try:
-        with TemporaryDirectory() if arguments.dry_run else nullcontext(arguments.to) as place:
-            folder = Path(place, arguments.org, job.folder)
+        with TemporaryDirectory() if arguments.dry_run else nullcontext(arguments.to) as parent:
+            folder = Path(parent, arguments.org, job.folder)
             with hold(folder, wait=arguments.wait):
                 files = [path for path in job.write(folder) if not is_leftover(path)]
             return {path.relative_to(folder): path.stat().st_size for path in files}
@@ -237,8 +246,8 @@ def _write(job: _Job, arguments: argparse.Namespace) -> dict[Path, int]:
         cause = error if isinstance(error, OSError) else error.__cause__
         if not isinstance(cause, OSError):
             raise
-        free = f"{room(place)}: " if place else ""
+        free_space = f"{room(parent)}: " if parent else ""
         raise RuleExtrapError(
-            f"cannot write to {place or 'a folder for drafts'}: {free}{cause.strerror or cause}; "
-            f"make room or give another {flag}, and give the same command again"
+            f"cannot write to {parent or 'a temporary folder'}: {free_space}{cause.strerror or cause}; "
+            f"free some space or choose another {flag}, and run the same command again"
         ) from None

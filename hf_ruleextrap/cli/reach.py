@@ -13,26 +13,30 @@ from .evaluate import training_words
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser("reach", help="how far beyond its training lengths a checkpoint's rates hold")
+    parser = commands.add_parser("reach", help="measure up to which length a checkpoint's rates hold")
     add_checkpoint(parser)
     parser.add_argument(
-        "--train-length", type=int, help="symbols in the longest training word (default: read from the run folder)"
+        "--train-length",
+        type=int,
+        help="number of symbols in the longest training word (default: read from the run folder)",
     )
     parser.add_argument(
         "--lengths",
         type=int,
         nargs="+",
-        help="lengths to ask (default: from a quarter of that length to 4 times it)",
+        help="lengths of the prompts (default: from a quarter of the training length to 4 times that length)",
     )
-    parser.add_argument("--prompts", type=int, default=100, help="prompts of each kind and length (default 100)")
-    parser.add_argument("--seed", type=int, default=0, help="of the prompts")
-    parser.add_argument("--out", help="draw the rates against the length (.png, .svg, .pdf)")
+    parser.add_argument(
+        "--prompts", type=int, default=100, help="number of prompts of each kind and length (default 100)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed for drawing prompts (default 0)")
+    parser.add_argument("--out", help="draw the rates against the length into this file (.png, .svg, .pdf)")
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure, print, draw."""
+    """Print the rates by length, and draw them if ``--out`` names a file."""
     from hf_ruleextrap.languages import get_language
 
     language = get_language(arguments.language)
@@ -49,8 +53,8 @@ def run(arguments: argparse.Namespace) -> None:
         words = training_words(Path(arguments.model), language)
         if words is None:
             raise RuleExtrapError(
-                f"{arguments.model} does not say what it was trained on: give --train-length, the number of symbols in "
-                "its longest training word"
+                f"the training words of {arguments.model} are not known: pass --train-length, the number of symbols in "
+                "the longest training word"
             )
         train_length = int(words.lengths.max())
     model = LocalModel.from_pretrained(arguments.model, language, trust_remote_code=arguments.trust_remote_code)

@@ -10,11 +10,11 @@ from .common import Commands, add_json, print_json
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser("recipes", help="list the recipes, or show one with everything that it inherits")
+    parser = commands.add_parser("recipes", help="list the recipes, or show all values of one recipe")
     parser.set_defaults(run=list_recipes)
     add_json(parser)
     actions = parser.add_subparsers(metavar="show", parser_class=type(parser))
-    show = actions.add_parser("show", help="print a recipe resolved: every key, nothing left to inherit or work out")
+    show = actions.add_parser("show", help="print every key of a recipe, with the values that it inherits or computes")
     show.add_argument("recipe", help="a name that `hf-ruleextrap recipes` lists, or a recipe file (YAML)")
     show.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
     show.set_defaults(run=show_recipe)
@@ -34,7 +34,7 @@ def list_recipes(arguments: argparse.Namespace) -> None:
 
 
 def show_recipe(arguments: argparse.Namespace) -> None:
-    """Print a recipe's values, which are a recipe file again."""
+    """Print all values of a recipe, in the form of a recipe file."""
     from hf_ruleextrap.train.recipe import Recipe
     from hf_ruleextrap.train.recipe_files import find_recipe, read_recipe
 
@@ -48,7 +48,7 @@ def show_recipe(arguments: argparse.Namespace) -> None:
 
 
 def _summary(path: Path) -> str:
-    """The first sentence of the comment at the beginning of a file."""
+    """Return the first sentence of the comment at the beginning of a file."""
     lines = path.read_text(encoding="utf-8").splitlines()
     comment = " ".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
     return comment.partition(". ")[0].partition(" Run it:")[0].rstrip(".")

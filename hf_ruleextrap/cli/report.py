@@ -14,26 +14,26 @@ def add(commands: Commands) -> None:
         "stores",
         nargs="+",
         metavar="STORE",
-        help="the folder of a sweep, of several runs, or of evaluations; or the runs.parquet of a report",
+        help="a folder of a sweep, of run folders or of evaluations, or the runs.parquet of a report",
     )
     parser.add_argument(
         "--out",
         required=True,
-        help="a folder: report.md, report.csv, report.tex, index.html, figures/, runs.csv, runs.parquet",
+        help="the folder for report.md, report.csv, report.tex, index.html, figures/, runs.csv and runs.parquet",
     )
     parser.add_argument(
         "--language",
         metavar="FILE.py:CLASS",
         action="append",
         default=[],
-        help="run this file, so that the report can say the rules of the language in it (repeat)",
+        help="allow this file to run, so that the report can state the rules of its language (may be repeated)",
     )
     add_wait(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the files."""
+    """Write the report."""
     quiet()
     from hf_ruleextrap.languages import get_language
     from hf_ruleextrap.report import read_study, write_report
@@ -45,6 +45,8 @@ def run(arguments: argparse.Namespace) -> None:
     names = {run.recipe.language for run in study.runs} | {row.language for row in study.rows}
     print_not_run(names)
     if study.missing:
-        print(f"{len(study.missing)} runs have no results; the report names them")
-    more = f" and {len(models)} language models" if (models := {row.name for row in study.rows if row.name}) else ""
-    print(f"{len(study.runs)} runs{more} in {len(files)} files: open {arguments.out}/index.html")
+        print(f"{len(study.missing)} runs have no results; the report lists them")
+    language_models = (
+        f" and {len(models)} language models" if (models := {row.name for row in study.rows if row.name}) else ""
+    )
+    print(f"{len(study.runs)} runs{language_models} in {len(files)} files: open {arguments.out}/index.html")

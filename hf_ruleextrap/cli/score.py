@@ -22,16 +22,16 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "file",
         help='lines of {"prompt": …, "completion": …, "finished": true}, or a .csv file with these columns; '
-        "- for standard input",
+        "- reads standard input",
     )
-    parser.add_argument("--language", required=True)
+    parser.add_argument("--language", required=True, help="the name of a language, or FILE.py:CLASS")
     add_paper(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Read, score, print."""
+    """Print the rates of the completions."""
     from hf_ruleextrap.evaluation import score
     from hf_ruleextrap.languages import get_language
 
@@ -46,26 +46,26 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _read_rows(name: str) -> list[dict[str, Any]]:
-    """Return the rows of a file of completions; ``finished`` is true where a row does not say so."""
+    """Return the rows of a file of completions. A row without ``finished`` counts as finished."""
     from hf_ruleextrap.formal.scoring import finished_flags
 
     text = sys.stdin.read().removeprefix("\ufeff") if name == "-" else read_text(name, "file of completions")
     rows = []
     for number, row in _parse_csv(text) if name.lower().endswith(".csv") else parse_json_lines(text, name, _EXAMPLE):
         if not {"prompt", "completion"} <= row.keys():
-            raise RuleExtrapError(f"{name}, line {number}, lacks a prompt or a completion: give {_EXAMPLE}")
+            raise RuleExtrapError(f"{name}, line {number}, lacks a prompt or a completion: write {_EXAMPLE}")
         try:
             finished = bool(finished_flags([row.get("finished", True)])[0])
         except RuleExtrapError:
             value = f"{row['finished']!r:.40}"
             raise RuleExtrapError(
-                f"{name}, line {number}: finished is {value}, give true or false (or 1 or 0)"
+                f"{name}, line {number}: finished is {value}: write true or false (or 1 or 0)"
             ) from None
         rows.append({**row, "finished": finished})
     return rows
 
 
 def _parse_csv(text: str) -> list[tuple[int, dict[str, Any]]]:
-    """Return the rows of a CSV text with a line of headings, each with the number of its last line."""
+    """Return the rows of a CSV text with a line of headings, with the number of each row's last line."""
     table = csv.DictReader(io.StringIO(text, newline=""))
     return [(table.line_num, row) for row in table]

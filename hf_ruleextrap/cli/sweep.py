@@ -15,21 +15,25 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser("sweep", help="run all cells of a grid that have no results yet")
-    parser.add_argument("grid", help="a grid file (YAML): recipes, and axes to cross them with")
-    parser.add_argument("--out", required=True, help="the store: a folder that gets a run folder for each cell")
-    parser.add_argument("--workers", type=int, help="processes of one thread (default: this machine's cores)")
-    parser.add_argument("--address", help="run on a Ray cluster instead: HOST:PORT, auto, or local")
-    parser.add_argument("--cpus-per-run", type=float, help="with --address: CPUs for each run (default 1)")
-    parser.add_argument("--gpus-per-run", type=float, help="with --address: GPUs for each run, e.g. 0.1 (default 0)")
+    parser = commands.add_parser("sweep", help="run all cells of a grid that have no results")
+    parser.add_argument("grid", help="a grid file (YAML) with recipes, and axes of values for their keys")
+    parser.add_argument("--out", required=True, help="the store: the folder for the run folders of all cells")
+    parser.add_argument(
+        "--workers", type=int, help="number of processes with one thread each (default: number of cores)"
+    )
+    parser.add_argument("--address", help="run on a Ray cluster: HOST:PORT, auto or local")
+    parser.add_argument("--cpus-per-run", type=float, help="number of CPUs for each run, with --address (default 1)")
+    parser.add_argument(
+        "--gpus-per-run", type=float, help="number of GPUs for each run, such as 0.1, with --address (default 0)"
+    )
     parser.add_argument(
         "--language",
         metavar="FILE.py:CLASS",
         action="append",
         default=[],
-        help="allow the grid to name the language in this file, whose code then runs (repeat)",
+        help="allow this file to run, so that the grid can name its language (may be repeated)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only list the cells")
+    parser.add_argument("--dry-run", action="store_true", help="list the cells, and run nothing")
     parser.set_defaults(run=run)
 
 
@@ -49,28 +53,28 @@ def run(arguments: argparse.Namespace) -> None:
     from hf_ruleextrap.sweep.sweep import run_sweep
 
     outcome = run_sweep(cells, arguments.out, workers)
-    ran = f"{len(outcome.done)} ran, {len(outcome.skipped)} had been done, {len(outcome.failed)} failed"
-    print(f"{len(cells)} cells: {ran}; results in {arguments.out}")
+    counts = f"{len(outcome.done)} ran, {len(outcome.skipped)} had been done, {len(outcome.failed)} failed"
+    print(f"{len(cells)} cells: {counts}; results in {arguments.out}")
     if outcome.failed:
         raise RuleExtrapError(
-            f"no results for {', '.join(outcome.failed)}: see {arguments.out}/failures, and give the same command again"
+            f"no results for {', '.join(outcome.failed)}: see {arguments.out}/failures, and run the same command again"
         )
 
 
 def backend(arguments: argparse.Namespace) -> Backend:
-    """The workers that the flags ask for.
+    """Return the workers that the flags describe.
 
     Raises:
-        RuleExtrapError: flags that contradict each other, or numbers out of range.
+        RuleExtrapError: flags contradict each other, or a number is out of range.
     """
     from hf_ruleextrap.sweep.workers import Local, OnRay
 
     if arguments.address is None:
         for flag in ("cpus_per_run", "gpus_per_run"):
             if getattr(arguments, flag) is not None:
-                raise RuleExtrapError(f"--{flag.replace('_', '-')} is for a Ray cluster: give --address, too")
+                raise RuleExtrapError(f"--{flag.replace('_', '-')} is for a Ray cluster: pass --address, too")
         return Local(arguments.workers)
     if arguments.workers is not None:
-        raise RuleExtrapError("--workers is for this machine, --address for a Ray cluster: give one of them")
+        raise RuleExtrapError("--workers is for this machine, --address for a Ray cluster: pass one of the two")
     cpus, gpus = arguments.cpus_per_run, arguments.gpus_per_run
     return OnRay(arguments.address, cpus=1 if cpus is None else cpus, gpus=0 if gpus is None else gpus)

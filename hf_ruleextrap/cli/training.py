@@ -18,17 +18,23 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
-    """Add the command; its flags are the recipe's keys, and `train` parses them itself."""
-    commands.add_parser("train", help="train on a language, complete its prompts, score them", add_help=False)
+    """Add the command. Its flags are the keys of a recipe, and `train` parses them."""
+    commands.add_parser(
+        "train", help="train a model on a language, complete its prompts, and score the completions", add_help=False
+    )
 
 
 def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
-    """``hf-ruleextrap train`` and ``training/train.py``: a recipe and flags, then a run."""
+    """Run ``hf-ruleextrap train`` or ``training/train.py``: a recipe and flags describe the run."""
     from hf_ruleextrap.train.recipe import add_arguments, from_arguments
 
-    parser = Parser(prog=prog, description="Train on a language, complete its prompts, score them.", allow_abbrev=False)
+    parser = Parser(
+        prog=prog,
+        description="Train a model on a language, complete its prompts, and score the completions.",
+        allow_abbrev=False,
+    )
     add_arguments(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace what the run folder holds")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in the run folder")
     add_wait(parser)
     parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
     add_yes(parser)
@@ -40,7 +46,7 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
         quiet()
         owner = None
         if recipe.push_to_hub:
-            # Who may not publish is told so before hours of training.
+            # Missing permission is reported before hours of training.
             from hf_ruleextrap.hub.push import publisher
 
             quiet_hub()
@@ -51,16 +57,18 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
         from hf_ruleextrap.train.run import run_recipe
         from hf_ruleextrap.train.sharing import leave
 
-        # The same command ends in the same way, however often it is given: it may have been killed at its very end, or
-        # have failed to publish.
+        # Repeating the command has the same outcome: an earlier call may have been killed at its very end, or may have
+        # failed to publish.
         folder = RunFolder(recipe.run_dir)
-        done = None if arguments.overwrite else folder.finished(recipe)
-        if done is not None and PartialState().is_main_process:
+        finished_results = None if arguments.overwrite else folder.finished(recipe)
+        if finished_results is not None and PartialState().is_main_process:
             folder.settle(wait=arguments.wait)
-            print(f"{folder.path} holds this run finished; --overwrite trains it again", file=sys.stderr)
-        # Trackers print, too; stdout is for the results.
+            print(
+                f"{folder.path} already contains the results of this run; --overwrite trains it again", file=sys.stderr
+            )
+        # Trackers print on stdout, too, which is reserved for the results.
         with any_cost(arguments.yes), redirect_stdout(sys.stderr):
-            results = done or run_recipe(recipe, overwrite=arguments.overwrite, wait=arguments.wait)
+            results = finished_results or run_recipe(recipe, overwrite=arguments.overwrite, wait=arguments.wait)
 
         is_main = PartialState().is_main_process
         leave()
@@ -79,7 +87,7 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
 
 
 def _publish(recipe: Recipe, owner: str) -> str:
-    """Publish the finished run; a failure says how to go on without another training."""
+    """Publish the finished run. A failure says how to publish the run without training it again."""
     from hf_ruleextrap.hub.push import push_run
 
     try:
@@ -87,5 +95,5 @@ def _publish(recipe: Recipe, owner: str) -> str:
     except RuleExtrapError as error:
         command = f"hf-ruleextrap publish checkpoint {recipe.run_dir} --org {owner} --push-to-hub"
         raise RuleExtrapError(
-            f"{error}; the run is finished: the same command, or `{command}`, only publishes it"
+            f"{error}; the run is finished, and the same command, or `{command}`, publishes it without training"
         ) from None

@@ -203,4 +203,4 @@ def test_fixed_positions_and_an_unknown_training_length_are_one_line(
     assert any(at["rate"] is not None for at in rows)
     (tmp_path / "recipe.yaml").unlink()
     assert main(command) == 2
-    assert "give --train-length" in capsys.readouterr().err
+    assert "pass --train-length" in capsys.readouterr().err

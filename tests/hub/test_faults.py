@@ -169,7 +169,7 @@ def test_a_training_that_could_not_publish_goes_on_with_publishing(
     (line,) = printed.err.strip().splitlines()[-1:]
     again = "hf-ruleextrap publish checkpoint made --org ruleextrap --push-to-hub"
     assert line.startswith("error: the Hub refuses (403)")
-    assert line.endswith(f"the run is finished: the same command, or `{again}`, only publishes it")
+    assert line.endswith(f"the run is finished, and the same command, or `{again}`, publishes it without training")
     assert hub.files("models", "ruleextrap/anbn-lstm") == {}
     assert WRITER not in printed.out + printed.err
     for path in filter(Path.is_file, tmp_path.rglob("*")):

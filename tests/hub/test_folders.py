@@ -159,8 +159,8 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (["dataset", "annbn"], "did you mean 'anbn'"),
         (["dataset", "anbn", "--max-length", "1"], "max_length 1 is too small"),
         (["dataset", "anbn", "--train-size", "0"], "train_size is 0: give 1 or more"),
-        (["metric", "--org", "a b/c"], "'a b/c' cannot own repositories: give a name of "),
-        (["metric", "--org", ""], "'' cannot own repositories: give a name of "),
+        (["metric", "--org", "a b/c"], "'a b/c' cannot own repositories: choose a name of "),
+        (["metric", "--org", ""], "'' cannot own repositories: choose a name of "),
     ):
         assert main(["publish", *words, "--to", str(tmp_path)]) == 2
         assert said in capsys.readouterr().err
@@ -221,12 +221,12 @@ def test_all_writes_a_folder_for_each_seed(runs: Path, capsys: pytest.CaptureFix
 
 def test_all_says_where_there_is_no_run(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["publish", "all", "nowhere"]) == 2
-    line = "error: 'nowhere' is neither a language nor a folder of runs: give one that exists\n"
+    line = "error: 'nowhere' is neither a language nor a folder: name an existing folder of runs\n"
     assert capsys.readouterr().err == line
     runs.rename("elsewhere")
     few = ["--max-length", "32", "--train-size", "20", "--dry-run"]
     assert main(["publish", "all", *few]) == 0
-    assert capsys.readouterr().err == "runs holds no finished run, so no checkpoint is published\n"
+    assert capsys.readouterr().err == "runs contains no finished run, so no checkpoint is published\n"
 
 
 @pytest.mark.parametrize("what", ["dataset", "checkpoint", "metric"])
@@ -257,7 +257,7 @@ def test_a_full_disk_is_one_line(
 
     monkeypatch.setattr("hf_ruleextrap.hub.metric.build_metric", full)
     assert main(["publish", "metric", "--to", str(tmp_path), *words]) == 2
-    line = f": No space left on device; make room or give another {flag}, and give the same command again\n"
+    line = f": No space left on device; free some space or choose another {flag}, and run the same command again\n"
     assert capsys.readouterr().err.endswith(line)
     monkeypatch.setattr("tempfile.mkdtemp", full)
     assert main(["publish", "metric", "--to", str(tmp_path), *words]) == 2

@@ -86,7 +86,7 @@ def test_a_run_and_its_checkpoint_keep_it(mine: str, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("reference", "said"),
     [
-        ("nowhere.py:Mine", "there is no file 'nowhere.py': give FILE.py:CLASS"),
+        ("nowhere.py:Mine", "there is no file 'nowhere.py': name an existing file as FILE.py:CLASS"),
         ("my_language.py", "'my_language.py' lacks the class: give my_language.py:Mine"),
         ("my_language.py:Mein", "unknown class of my_language.py 'Mein': did you mean 'Mine'"),
         ("my_language.py:even_count", "no Language: derive it from hf_ruleextrap.formal.Language"),

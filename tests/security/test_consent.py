@@ -52,7 +52,7 @@ def test_reach_without_a_length_says_what_to_give(stranger: Stranger, capsys: py
     assert main(["reach", *MODEL]) == 2
     said = capsys.readouterr().err
     assert FLAG.format(stranger.language) in said
-    assert "give --train-length" in said
+    assert "pass --train-length" in said
     assert not stranger.ran
 
 

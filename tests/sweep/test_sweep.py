@@ -287,9 +287,9 @@ def test_the_screen_names_what_runs_where_and_fits(tmp_path: Path) -> None:
     ("flags", "line"),
     [
         ("--workers 0", "workers is 0: give 1 or more"),
-        ("--workers 2 --address auto", "give one of them"),
-        ("--gpus-per-run 0.1", "--gpus-per-run is for a Ray cluster: give --address, too"),
-        ("--cpus-per-run 1", "--cpus-per-run is for a Ray cluster: give --address, too"),
+        ("--workers 2 --address auto", "pass one of the two"),
+        ("--gpus-per-run 0.1", "--gpus-per-run is for a Ray cluster: pass --address, too"),
+        ("--cpus-per-run 1", "--cpus-per-run is for a Ray cluster: pass --address, too"),
         ("--address auto --cpus-per-run 0", "cpus-per-run is 0: give more than 0"),
         ("--address auto --gpus-per-run 1.5", "gpus-per-run is 1.5: give a fraction"),
         ("--address 127.0.0.1:1", "nothing listens at 127.0.0.1:1"),

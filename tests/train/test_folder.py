@@ -61,7 +61,7 @@ def test_the_same_command_on_a_finished_run_prints_it_again(
     assert main(words(finished_run, "--json")) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out) == json.loads((finished_run / "results.json").read_text())
-    assert "holds this run finished; --overwrite trains it again" in printed.err
+    assert "already contains the results of this run; --overwrite trains it again" in printed.err
     assert main(words(finished_run, "--seed=1")) == 2
     assert {path: path.read_bytes() for path in finished_run.rglob("*") if path.is_file()} == before
 
@@ -87,7 +87,7 @@ def test_a_second_process_says_who_works_in_the_folder(tmp_path: Path, capsys: p
         assert main(words(tmp_path)) == 2
         line = capsys.readouterr().err.splitlines()[-1]
         assert line.startswith(f"error: {tmp_path} is in use by process {other.pid} on {os.uname().nodename} since 20")
-        assert "give --wait" in line
+        assert "pass --wait" in line
         killer = threading.Timer(1, other.kill)
         killer.start()
         assert main(words(tmp_path, "--wait")) == 0
@@ -112,7 +112,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_draft(tmp_path: Path) -> 
         with pytest.raises(RuleExtrapError, match=advice) as caught:
             fail_to_write(tmp_path / "file.txt", number)
         assert f"cannot write {tmp_path / 'file.txt'} ({os.strerror(number)}" in str(caught.value)
-        assert "give the same command again" in str(caught.value)
+        assert "run the same command again" in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
     assert (tmp_path / "file.txt").read_text() == "old"
 
@@ -136,7 +136,7 @@ def test_a_training_on_a_full_disk_is_one_line_and_a_repeat_completes_it(
     assert "Traceback" not in done.stderr
     line = done.stderr.strip().splitlines()[-1]
     assert line.startswith(f"error: cannot write {tmp_path / 'run'}")
-    assert "MB are free): make room" in line
+    assert "MB are free): free some space" in line
     left = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert not [path for path in left if is_leftover(path) or path.stat().st_size == size]
     assert main(words(tmp_path / "run")) == 0
