@@ -1,4 +1,4 @@
-"""A name of the package has one meaning: a module is named otherwise than the functions and classes beside it."""
+"""A name has one meaning: no module is named like a function or class beside it; a private name stays in its room."""
 
 from __future__ import annotations
 
@@ -44,3 +44,50 @@ def test_the_reader_of_names_reads_them() -> None:
     assert "random_conjunction" in defined(PACKAGE / "formal" / "generated.py")
     assert {"chance", "Language"} <= set(taken_from_modules(PACKAGE / "formal"))
     assert "chance" in set(taken_from_modules(PACKAGE / "evaluation"))
+
+
+def private_parts_of_others(path: Path) -> list[str]:
+    """What a file imports, or looks up in a module that it imports, by a private name of a room other than its own."""
+    inside = PACKAGE in path.parents
+    here = ["hf_ruleextrap", *path.relative_to(PACKAGE).parts[:-1]] if inside else []
+    modules: dict[str, str] = {}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + 1] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            modules |= {alias.asname or alias.name: f"{source}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            modules |= {alias.asname or alias.name: alias.name for alias in node.names}
+    names = [
+        f"{modules[ast.unparse(node.value)]}.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in modules
+    ]
+    return [
+        name
+        for name in [*modules.values(), *names]
+        if name.startswith("hf_ruleextrap.")
+        and any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
+        and name.split(".")[1] != (here[1] if len(here) > 1 else None)
+    ]
+
+
+@pytest.mark.parametrize("module", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_room_uses_what_is_private_to_another(module: Path) -> None:
+    assert private_parts_of_others(module) == []
+
+
+def test_the_reader_of_private_names_reads_them(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text(
+        "from hf_ruleextrap.formal import words\n"
+        "from hf_ruleextrap.completers._local import LocalModel\n"
+        "import hf_ruleextrap.languages\n"
+        "print(words._CODES, words.WordBatch, hf_ruleextrap.languages._LOADED, hf_ruleextrap.__version__)\n"
+    )
+    assert private_parts_of_others(module) == [
+        "hf_ruleextrap.completers._local.LocalModel",
+        "hf_ruleextrap.formal.words._CODES",
+        "hf_ruleextrap.languages._LOADED",
+    ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from ._local import LocalModel
+from ._positions import check_positions, most_tokens
+from ._reference import FromSource, Oracle
+from ._registry import BACKENDS, text_completer
 from .base import Abilities, Answer, BackendConfig, Completer, Completions, Request, TextCompleter, Turn
 from .loading import load_model
-from .local import LocalModel
-from .positions import check_positions, most_tokens
-from .reference import FromSource, Oracle
-from .registry import BACKENDS, text_completer
 
 __all__ = [
     "BACKENDS",

@@ -12,10 +12,10 @@ from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal.words import FloatArray
 from hf_ruleextrap.tokenization import writes_text
 
+from ._positions import check_positions
 from .base import Abilities, Answer, BackendConfig, Request
 from .generation import generate
 from .loading import load_model, load_tokenizer
-from .positions import check_positions
 from .tokens import TextTokens
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_ruleextrap.errors import RuleExtrapError
 
-from .trust import may_run_code
+from ._trust import may_run_code
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -17,8 +17,8 @@ from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import Results
 from hf_ruleextrap.train.run import save
 
+from ._citation import CITATION
 from .cards import ORGANIZATION, render
-from .citation import CITATION
 from .releases import read_run, repository_name
 from .run_files import brings_code, read_alphabet, read_model
 

@@ -17,8 +17,8 @@ from hf_ruleextrap.files import write_text
 from hf_ruleextrap.formal import Language, PromptSet, WordBatch
 from hf_ruleextrap.languages import get_language
 
+from ._citation import CITATION
 from .cards import ORGANIZATION, render
-from .citation import CITATION
 from .contents import ConfigContents
 from .shards import SHARD_WORDS, is_table, text_column, write_shards, write_table
 

@@ -9,8 +9,8 @@ from hf_ruleextrap.files import write_text
 from hf_ruleextrap.languages import built_in_languages, get_language
 from hf_ruleextrap.metrics.build import build_metric
 
+from ._citation import CITATION
 from .cards import ORGANIZATION, render
-from .citation import CITATION
 
 
 def write_metric(folder: str | Path, *, organization: str = ORGANIZATION) -> list[Path]:

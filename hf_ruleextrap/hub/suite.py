@@ -11,8 +11,8 @@ from hf_ruleextrap.files import write_text
 from hf_ruleextrap.formal.generated import GeneratedLanguage
 from hf_ruleextrap.formal.problems import suite
 
+from ._citation import CITATION
 from .cards import ORGANIZATION, render
-from .citation import CITATION
 from .contents import ConfigContents
 from .shards import write_table
 

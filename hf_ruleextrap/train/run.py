@@ -74,7 +74,7 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, wait: bool = False) -
         return build_model(recipe.architecture, language=language, size=size, seed=seed, **fields)
 
     model = build()
-    _check_positions(model, task)
+    check_task_positions(model, task)
     arguments = training_arguments(recipe)
     folder = RunFolder(recipe.run_dir)
     with ExitStack() as held:
@@ -148,7 +148,7 @@ def _run(
     return results
 
 
-def _check_positions(model: PreTrainedModel, task: Task) -> None:
+def check_task_positions(model: PreTrainedModel, task: Task) -> None:
     """Refuse a model without positions for the longest word, or for the longest prompt and its completion."""
     recipe, advice = task.recipe, "or give the model more positions, such as --set max_position_embeddings="
     longest = max(recipe.max_length, recipe.mass_length or 0)

@@ -14,7 +14,7 @@ from hf_ruleextrap import build_model, get_language, list_architectures
 from hf_ruleextrap.tokenization import build_tokenizer
 from hf_ruleextrap.train.batches import TokenRows
 from hf_ruleextrap.train.recipe import Recipe, splits_of
-from hf_ruleextrap.train.run import _check_positions
+from hf_ruleextrap.train.run import check_task_positions
 from hf_ruleextrap.train.task import Task
 from hf_ruleextrap.train.trainer import RuleTrainer, training_arguments
 
@@ -49,7 +49,7 @@ def test_two_steps_of_every_recipe_with_every_architecture(task: Task, architect
     fields = recipe.network
     model = build_model(architecture, language=task.language, size=recipe.size, seed=0, **fields)
     # The prompts, their completions and the longest word find their positions.
-    _check_positions(model, task)
+    check_task_positions(model, task)
     arguments = training_arguments(recipe)
     # Completing the prompts and saving take most of a run's time, and other tests do both.
     arguments.eval_strategy = arguments.save_strategy = IntervalStrategy.NO

@@ -13,10 +13,10 @@ from hf_ruleextrap.formal import Language, PromptSet
 from hf_ruleextrap.formal.words import WordBatch, concatenate
 from hf_ruleextrap.tokenization import BOS_ID, EOS_ID, PAD_ID, decode_completions, encode, symbol_ids
 
+from ._positions import check_positions, most_tokens
 from .base import Completions
 from .generation import generate
 from .loading import load_model, load_tokenizer
-from .positions import check_positions, most_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
