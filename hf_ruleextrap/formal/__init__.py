@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .automata import ends_with, finite_automaton
 from .brackets import balanced, closes_open, nested
+from .conjunction import Conjunction
 from .copying import Marked, copied
 from .counting import WordCounts
 from .equal_blocks import EqualBlocks
@@ -22,7 +23,7 @@ from .posterior import HypothesisSpace, RationalSettings
 from .prompts import Kind, Prompt, PromptSet
 from .rational import RationalLearner, rational_learner
 from .regular import Regular
-from .rules import Conjunction, Rule, equal_counts, equal_sums, even_count, more, ordered, starts_with
+from .rules import Rule, equal_counts, equal_sums, even_count, more, ordered, starts_with
 from .scoring import Rate, Report, Verdicts, aggregate, score
 from .sources import Source, always_stop, ngram, uniform
 from .upper_bounds import ceiling

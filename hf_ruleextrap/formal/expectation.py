@@ -16,12 +16,13 @@ import numpy as np
 from hf_ruleextrap.costs import MOST_SECONDS, check_cost
 from hf_ruleextrap.errors import RuleExtrapError, check_integer
 
+from .conjunction import Conjunction
 from .graph import explore
 from .intervals import Clusters
 from .language import Language
 from .machine import Machine, State, distinct
 from .prompts import PromptSet
-from .rules import Conjunction, Rule
+from .rules import Rule
 from .scoring import Rate, Report, RuleReport, Split, Verdicts, aggregate, group_rows, score
 from .sources import Source
 from .words import FloatArray, WordBatch

@@ -19,6 +19,7 @@ from hf_ruleextrap.errors import RuleExtrapError, unknown
 
 from .automata import ends_with
 from .brackets import Balanced, balanced
+from .conjunction import Conjunction
 from .expectation import headline_chance
 from .finite import at_least, at_most, count_mod, has_factor, length_mod, no_factor
 from .graph import explore
@@ -26,7 +27,7 @@ from .language import Language
 from .machine import State
 from .optimal import oracle
 from .prompts import PromptSet
-from .rules import Conjunction, EqualCounts, Rule, equal_counts, even_count, ordered, starts_with
+from .rules import EqualCounts, Rule, equal_counts, even_count, ordered, starts_with
 from .sources import uniform
 from .viability import Finite, OneCounter, leaves_counts_free
 from .words import BoolArray, WordBatch

@@ -13,12 +13,13 @@ import numpy as np
 from hf_ruleextrap.costs import MOST_BYTES, MOST_SECONDS, check_cost
 from hf_ruleextrap.errors import RuleExtrapError, check_integer
 
+from .conjunction import Conjunction
 from .counting import WordCounts
 from .entropy import Entropy, uniform_entropy
 from .graph import explore, shortest_length
 from .machine import ask
 from .prompts import Kind, PromptSet
-from .rules import Conjunction, Rule
+from .rules import Rule
 from .words import BoolArray, FloatArray, IntArray, WordBatch, Words, pieces, symbol_codes
 
 _MOST_PROMPTS = 1 << 20

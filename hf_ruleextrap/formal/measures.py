@@ -14,10 +14,11 @@ import numpy as np
 from hf_ruleextrap.errors import RuleExtrapError
 
 from .automata import FiniteAutomaton
+from .conjunction import NonEmpty
 from .graph import explore
 from .language import Language
 from .machine import distinct
-from .rules import NonEmpty, Rule, tokens
+from .rules import Rule, tokens
 from .words import IntArray
 
 _WORDS = 20_000

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from .conjunction import Conjunction, NonEmpty
 from .language import Language
 from .machine import Machine, State, distinct
 from .prompts import PromptSet
-from .rules import Conjunction, NonEmpty
 from .words import BoolArray, ByteArray, IntArray, WordBatch, symbol_codes
 
 _MOST_NODES, _MOST_NODES_EACH = 1 << 16, 1 << 10

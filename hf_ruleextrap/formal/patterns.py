@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .automata import finite_automaton
-from .rules import Rule, combinator, plural
+from .rules import Rule, combinator
+from .symbol_names import plural
 
 
 @combinator

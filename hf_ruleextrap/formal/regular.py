@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from .conjunction import Conjunction
 from .language import Language
 from .machine import State
-from .rules import Conjunction
 from .viability import Finite
 from .words import BoolArray
 

@@ -1,12 +1,13 @@
-"""Rules: predicates on words that are read one symbol at a time, with prefix viability.
+"""Rules: predicates on words, each defined by a machine that reads one symbol at a time.
 
-A rule is a small machine. It holds a few registers (a counter, a phase, a stack), one array entry a word;
-``step`` reads one symbol of every word at once. Whether a whole word keeps the rule (``holds``), whether a prefix
-still can (``viable``), and the exact chance that random symbols do (``formal.chance``) all follow from the machine, so
-each rule is written once.
+The machine of a rule holds a few registers (a counter, a phase, a stack) with one array entry for each word, and
+``step`` reads one symbol of every word at once. The machine decides whether a whole word keeps the rule (``holds``),
+whether a prefix is viable (``viable``), and with what probability random symbols keep the rule (``formal.chance``).
+So each rule is written once.
 
-The combinators: `equal_counts`, `equal_sums`, `more`, `ordered`, `even_count`, `starts_with`; in `brackets`:
-`balanced`, `closes_open`, `nested`; and in `automata`, `finite` and `patterns` what finitely many states can tell.
+This module has the combinators `equal_counts`, `equal_sums`, `more`, `ordered`, `even_count` and `starts_with`. The
+module `brackets` has `balanced`, `closes_open` and `nested`. The modules `automata`, `finite` and `patterns` have the
+rules with finitely many states.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import ClassVar, ParamSpec
 import numpy as np
 
 from .machine import Machine, State, ask
+from .symbol_names import plural
 from .words import PAD_CODE, BoolArray, ByteArray, IntArray, WordBatch, Words
 
 P = ParamSpec("P")
@@ -27,17 +29,18 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True)
 class Rule(Machine):
-    """A predicate on words, which also says of every prefix whether some suffix can still make the predicate hold.
+    """A predicate on words that also decides which prefixes are viable.
 
-    The functions of `hf_ruleextrap.formal`, such as ``equal_counts`` and ``ordered``, make rules.
+    The functions of `hf_ruleextrap.formal`, such as ``equal_counts`` and ``ordered``, build rules.
 
     Attributes:
-        name: identifier, e.g. ``"as_equal_bs"``; unique in its language.
-        summary: the rule as a sentence, e.g. ``"as many a as b"``.
-        alphabet: the symbols of the language that the rule belongs to; None for a rule on its own.
-        on_completion: how the rule reads a completion alone, where that is not as it reads a word.
-        expression: the combinator that made the rule and its arguments, symbol by symbol; empty where none did.
-        finite: the rule has finitely many states.
+        name: The identifier, e.g. ``"as_equal_bs"``; unique within a language.
+        summary: The rule as a sentence, e.g. ``"as many a as b"``.
+        alphabet: The symbols of the language that the rule belongs to; None for a rule without a language.
+        on_completion: The rule that reads a completion alone, where it differs from the rule that reads a word.
+        expression: The name of the combinator and its arguments, token by token; empty where no combinator built the
+            rule.
+        finite: Whether the rule has finitely many states.
 
     >>> from hf_ruleextrap.formal import Rule, ordered
     >>> rule = ordered("a", "b")
@@ -57,10 +60,10 @@ class Rule(Machine):
     expression: tuple[str, ...] = field(default=(), compare=False)
 
     def holds(self, words: Words) -> BoolArray:
-        """(N,) bool: does the rule hold for each whole word?
+        """Return (N,) bool: whether each whole word keeps the rule.
 
         Raises:
-            RuleExtrapError: a symbol outside the alphabet (where the rule belongs to a language).
+            RuleExtrapError: The rule belongs to a language, and a word holds a symbol outside its alphabet.
 
         >>> equal_counts("a", "b").holds(["ab", "aab", ""]).tolist()
         [True, False, True]
@@ -68,10 +71,10 @@ class Rule(Machine):
         return ask(self, WordBatch.of(words, self.alphabet), "accepts")
 
     def viable(self, prefixes: Words) -> BoolArray:
-        """(N,) bool: can some suffix make the rule hold?
+        """Return (N,) bool: whether some suffix extends each prefix to a word that keeps the rule.
 
         Raises:
-            RuleExtrapError: a symbol outside the alphabet (where the rule belongs to a language).
+            RuleExtrapError: The rule belongs to a language, and a prefix holds a symbol outside its alphabet.
 
         >>> ordered("a", "b").viable(["aab", "ba"]).tolist()
         [True, False]
@@ -79,86 +82,93 @@ class Rule(Machine):
         return ask(self, WordBatch.of(prefixes, self.alphabet), "alive")
 
     def depth(self, state: State) -> IntArray | None:
-        """(N,) int64: how large the rule's counter is, how high its stack; 0 for a rule with finitely many states.
+        """Return (N,) int64: the value of the rule's counter, or the height of its stack.
 
-        None where the rule's class does not say.
+        The depth of a rule with finitely many states is 0. The result is None where the class of the rule does not
+        define a depth.
         """
         return np.zeros(len(state[0]), np.int64) if self.finite else None
 
     def of_language(self, alphabet: tuple[str, ...]) -> Rule:
-        """The same rule, as part of a language over this alphabet."""
+        """Return the same rule as part of a language over this alphabet."""
         return replace(self, alphabet=alphabet)
 
     @property
     def for_completion(self) -> Rule:
-        """The rule by which a completion alone is read."""
+        """The rule that reads a completion alone."""
         return self.on_completion or self
 
 
 @dataclass(frozen=True)
 class EqualCounts(Rule):
-    """As many of each symbol. Registers: the count of the first symbol less that of each other one."""
+    """Every symbol occurs equally often.
+
+    Each register holds the count of the first symbol minus the count of another symbol.
+    """
 
     symbols: tuple[str, ...]
 
     def start(self, n: int) -> State:
-        """All differences are 0."""
+        """Return the state in which all differences are 0."""
         return tuple(np.zeros(n, np.int32) for _ in self.symbols[1:])
 
     def step(self, state: State, codes: ByteArray) -> State:
-        """Count."""
+        """Update the differences with one symbol."""
         first = codes == ord(self.symbols[0])
         pairs = zip(state, self.symbols[1:], strict=True)
         return tuple(d + first - (codes == ord(symbol)) for d, symbol in pairs)
 
     def accepts(self, state: State) -> BoolArray:
-        """Every difference is 0."""
+        """Return (N,) bool: whether every difference is 0."""
         return np.asarray(np.logical_and.reduce([d == 0 for d in state]))
 
     def alive(self, state: State) -> BoolArray:
-        """Always: the symbols that lack can be added."""
+        """Return True for every state: the missing symbols can be added."""
         return np.ones(len(state[0]), np.bool_)
 
     def depth(self, state: State) -> IntArray:
-        """The largest difference."""
+        """Return the largest difference."""
         return np.asarray(np.max([np.abs(d) for d in state], axis=0), np.int64)
 
 
 @dataclass(frozen=True)
 class Tally(Rule):
-    """Some symbols add one to a sum, others take one from it. Register: the sum."""
+    """Some symbols add 1 to a sum and others subtract 1 from it. The register holds the sum."""
 
     plus: tuple[str, ...]
     minus: tuple[str, ...]
     positive: bool = False
 
     def start(self, n: int) -> State:
-        """The sum is 0."""
+        """Return the state in which the sum is 0."""
         return (np.zeros(n, np.int32),)
 
     def step(self, state: State, codes: ByteArray) -> State:
-        """Add and take."""
+        """Add the symbol's contribution to the sum."""
         change = np.zeros(256, np.int32)
         change[[ord(symbol) for symbol in self.plus]] += 1
         change[[ord(symbol) for symbol in self.minus]] -= 1
         return (state[0] + change[codes],)
 
     def accepts(self, state: State) -> BoolArray:
-        """The sum is 0, or where it is to be positive, it is."""
+        """Return (N,) bool: whether the sum is 0, or above 0 if ``positive``."""
         return np.asarray(state[0] > 0 if self.positive else state[0] == 0)
 
     def alive(self, state: State) -> BoolArray:
-        """Always: the symbols that lack can be added."""
+        """Return True for every state: the missing symbols can be added."""
         return np.ones(len(state[0]), np.bool_)
 
     def depth(self, state: State) -> IntArray:
-        """The size of the sum."""
+        """Return the absolute value of the sum."""
         return np.abs(state[0]).astype(np.int64)
 
 
 @dataclass(frozen=True)
 class Ordered(Rule):
-    """Every symbol before all of the later ones. Register: the phase (index of the latest kind of symbol)."""
+    """Every symbol stands before all of the later symbols.
+
+    The register holds the phase: the index, from 1, of the latest symbol of ``symbols`` that was read.
+    """
 
     symbols: tuple[str, ...]
     leading: bool = False
@@ -167,11 +177,11 @@ class Ordered(Rule):
     _DEAD = 127
 
     def start(self, n: int) -> State:
-        """The first phase, 1; or 0 where its symbol must occur."""
+        """Return phase 1, or phase 0 where the first symbol must occur."""
         return (np.full(n, 0 if self.leading else 1, np.uint8),)
 
     def step(self, state: State, codes: ByteArray) -> State:
-        """A symbol moves the phase on; one of an earlier phase, or one that skips the leading symbol, is fatal."""
+        """Advance the phase; a symbol of an earlier phase, or a symbol before the leading one, breaks the rule."""
         (phase,) = state
         following = phase
         for i, symbol in enumerate(self.symbols, start=1):
@@ -179,23 +189,23 @@ class Ordered(Rule):
             fatal = phase > i
             if self.leading and i > 1:
                 fatal |= phase == 0
-            # Arithmetic in place of a choice: np.where would take several times as long.
+            # Arithmetic replaces np.where, which takes several times as long.
             following = np.maximum(following, here * np.uint8(i))
             following = np.maximum(following, (here & fatal) * np.uint8(self._DEAD))
         return (following,)
 
     def accepts(self, state: State) -> BoolArray:
-        """Nothing fatal was seen and, where the first symbol must occur, it did."""
+        """Return (N,) bool: whether the symbols are in order and a required first symbol has occurred."""
         return np.asarray((state[0] != self._DEAD) & (state[0] > 0))
 
     def alive(self, state: State) -> BoolArray:
-        """Nothing fatal was seen."""
+        """Return (N,) bool: whether the symbols are in order so far."""
         return np.asarray(state[0] != self._DEAD)
 
 
 @dataclass(frozen=True)
 class EvenCount(Rule):
-    """An even number of a symbol, counted anew after each ``since``. Register: the parity."""
+    """A symbol occurs an even number of times, counted from the last ``since``. The register holds the parity."""
 
     symbol: str
     since: str | None = None
@@ -203,156 +213,79 @@ class EvenCount(Rule):
     finite = True
 
     def start(self, n: int) -> State:
-        """None is even."""
+        """Return the state of even parity."""
         return (np.zeros(n, np.bool_),)
 
     def step(self, state: State, codes: ByteArray) -> State:
-        """The symbol flips the parity, ``since`` clears it."""
+        """Flip the parity at the symbol, and reset it at ``since``."""
         odd = state[0] ^ (codes == ord(self.symbol))
         return (odd if self.since is None else odd & (codes != ord(self.since)),)
 
     def accepts(self, state: State) -> BoolArray:
-        """The parity is even."""
+        """Return (N,) bool: whether the parity is even."""
         return ~state[0]
 
     def alive(self, state: State) -> BoolArray:
-        """Always: one more symbol mends it."""
+        """Return True for every state: one more symbol makes an odd count even."""
         return np.ones(len(state[0]), np.bool_)
 
 
 @dataclass(frozen=True)
 class StartsWith(Rule):
-    """The first symbol is this one. Register: 0 nothing read, 1 it was, 2 it was another."""
+    """The first symbol is ``symbol``.
+
+    The register is 0 before the first symbol, 1 where the first symbol is ``symbol``, and 2 where it is another symbol.
+    """
 
     symbol: str
 
     finite = True
 
     def start(self, n: int) -> State:
-        """Nothing read."""
+        """Return the state before the first symbol."""
         return (np.zeros(n, np.int8),)
 
     def step(self, state: State, codes: ByteArray) -> State:
-        """Only the first symbol counts."""
+        """Compare the first symbol, and ignore the others."""
         first = (state[0] == 0) & (codes != PAD_CODE)
         return (np.where(first, np.where(codes == ord(self.symbol), np.int8(1), np.int8(2)), state[0]),)
 
     def accepts(self, state: State) -> BoolArray:
-        """The first symbol was the right one."""
+        """Return (N,) bool: whether the first symbol is ``symbol``."""
         return np.asarray(state[0] == 1)
 
     def alive(self, state: State) -> BoolArray:
-        """The first symbol was not another one."""
+        """Return (N,) bool: whether no symbol was read, or the first symbol is ``symbol``."""
         return np.asarray(state[0] != 2)
 
 
-class Conjunction(Machine):
-    """Several rules side by side; its registers are theirs, one rule after the other."""
-
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self.rules = tuple(rules)
-
-    def start(self, n: int) -> State:
-        """Every rule's start."""
-        return tuple(register for rule in self.rules for register in rule.start(n))
-
-    def step(self, state: State, codes: ByteArray) -> State:
-        """Every rule reads the symbol."""
-        parts = zip(self.rules, self.split(state), strict=True)
-        return tuple(register for rule, part in parts for register in rule.step(part, codes))
-
-    def accepts(self, state: State) -> BoolArray:
-        """(N,) bool: does every rule hold?"""
-        parts = zip(self.rules, self.split(state), strict=True)
-        return np.asarray(np.logical_and.reduce([rule.accepts(part) for rule, part in parts]))
-
-    def alive(self, state: State) -> BoolArray:
-        """(N,) bool: is each rule viable on its own? A language knows whether that suffices."""
-        parts = zip(self.rules, self.split(state), strict=True)
-        return np.asarray(np.logical_and.reduce([rule.alive(part) for rule, part in parts]))
-
-    def split(self, state: State) -> list[State]:
-        """The state of each rule, in order."""
-        parts, first = [], 0
-        for rule in self.rules:
-            size = len(rule.start(0))
-            parts.append(state[first : first + size])
-            first += size
-        return parts
-
-
-class NonEmpty(Machine):
-    """Rules that the empty word does not keep; the first register says whether there is a symbol."""
-
-    def __init__(self, rules: Conjunction) -> None:
-        self.rules = rules
-
-    def start(self, n: int) -> State:
-        """Nothing read."""
-        return (np.zeros(n, np.bool_), *self.rules.start(n))
-
-    def step(self, state: State, codes: ByteArray) -> State:
-        """Any symbol counts."""
-        return (state[0] | (codes != PAD_CODE), *self.rules.step(state[1:], codes))
-
-    def accepts(self, state: State) -> BoolArray:
-        """Not empty, and the rules hold."""
-        return np.asarray(state[0] & self.rules.accepts(state[1:]))
-
-    def alive(self, state: State) -> BoolArray:
-        """The rules are viable."""
-        return self.rules.alive(state[1:])
-
-
-_WORDS = {
-    "(": ("opening_parenthesis", "opening_parentheses"),
-    ")": ("closing_parenthesis", "closing_parentheses"),
-    "[": ("opening_bracket", "opening_brackets"),
-    "]": ("closing_bracket", "closing_brackets"),
-    "()": ("parenthesis", "parentheses"),
-    "[]": ("bracket", "brackets"),
-    "0": ("zero", "zeros"),
-    "1": ("one", "ones"),
-    "#": ("mark", "marks"),
-}
-
-
-def plural(symbols: str, count: int = 2) -> str:
-    """What a symbol, or a few, are called in the name of a rule.
-
-    >>> plural("a"), plural("a", 1), plural("0")
-    ('as', 'a', 'zeros')
-    """
-    one, several = _WORDS.get(symbols, (symbols, f"{symbols}s"))
-    return one if count == 1 else several
-
-
 _LABELS = ("name", "summary")
-"""Arguments of a combinator that say what its rule is called, and not which words keep it."""
+"""The arguments of a combinator that label its rule and do not change which words keep it."""
 
 
-def combinator(make: Callable[P, Rule]) -> Callable[P, Rule]:
-    """Let a rule remember the expression that made it: the combinator's name, and each argument that is no default.
+def combinator(build: Callable[P, Rule]) -> Callable[P, Rule]:
+    """Decorate a combinator so that its rules store their expression.
 
-    What a rule is called (``name``, ``summary``) is no part of the expression.
+    The expression is the name of the combinator and each argument that differs from its default. The labels ``name``
+    and ``summary`` are not part of the expression.
     """
-    parameters = signature(make)
+    parameters = signature(build)
 
-    @wraps(make)
-    def make_with_expression(*args: P.args, **kwargs: P.kwargs) -> Rule:
-        rule = make(*args, **kwargs)
+    @wraps(build)
+    def build_with_expression(*args: P.args, **kwargs: P.kwargs) -> Rule:
+        rule = build(*args, **kwargs)
         values = {
             name: value
             for name, value in parameters.bind(*args, **kwargs).arguments.items()
             if name not in _LABELS and value != parameters.parameters[name].default
         }
-        return replace(rule, expression=(make.__name__, *tokens(values.values())))
+        return replace(rule, expression=(build.__name__, *tokens(values.values())))
 
-    return make_with_expression
+    return build_with_expression
 
 
 def tokens(value: object) -> list[str]:
-    """A value as the fewest tokens that say it: a symbol, or a number, is one; nothing is none.
+    """Return a value as a list of tokens: one for each symbol and each number, and none for None.
 
     >>> tokens(("ab", 12, None, ("c",)))
     ['a', 'b', '12', 'c']
@@ -368,7 +301,7 @@ def tokens(value: object) -> list[str]:
 
 @combinator
 def equal_counts(*symbols: str) -> Rule:
-    """As many of each symbol as of every other.
+    """Return the rule that all symbols occur equally often.
 
     >>> equal_counts("a", "b", "c").holds(["abc", "aabcc"]).tolist()
     [True, False]
@@ -379,7 +312,7 @@ def equal_counts(*symbols: str) -> Rule:
 
 @combinator
 def equal_sums(symbols: Sequence[str], others: Sequence[str]) -> Rule:
-    """As many of some symbols together as of others together.
+    """Return the rule that the symbols of one group occur as often, in total, as those of another group.
 
     >>> equal_sums("c", "ab").holds(["abcc", "abc"]).tolist()
     [True, False]
@@ -391,7 +324,7 @@ def equal_sums(symbols: Sequence[str], others: Sequence[str]) -> Rule:
 
 @combinator
 def more(symbol: str, other: str) -> Rule:
-    """More of one symbol than of another.
+    """Return the rule that one symbol occurs more often than another.
 
     >>> more("a", "b").holds(["aab", "ab", "b"]).tolist()
     [True, False, False]
@@ -402,11 +335,13 @@ def more(symbol: str, other: str) -> Rule:
 
 @combinator
 def ordered(*symbols: str, leading: bool = False) -> Rule:
-    """Every ``symbols[0]`` before every ``symbols[1]``, and so on; what does not occur is in order.
+    """Return the rule that every ``symbols[0]`` stands before every ``symbols[1]``, and so on.
+
+    A symbol that does not occur is in order.
 
     Args:
-        symbols: the symbols in their order.
-        leading: the first symbol must occur, too.
+        symbols: The symbols in their order.
+        leading: Whether the first symbol must also occur.
 
     >>> ordered("b", "a").holds(["bba", "ab", "aa"]).tolist()
     [True, False, True]
@@ -422,7 +357,7 @@ def ordered(*symbols: str, leading: bool = False) -> Rule:
 
 @combinator
 def even_count(symbol: str, *, since: str | None = None) -> Rule:
-    """An even number of a symbol, in the whole word or after the last ``since``.
+    """Return the rule that a symbol occurs an even number of times, in the whole word or after the last ``since``.
 
     >>> even_count("a").holds(["baba", "a"]).tolist()
     [True, False]
@@ -441,7 +376,7 @@ def even_count(symbol: str, *, since: str | None = None) -> Rule:
 
 @combinator
 def starts_with(symbol: str) -> Rule:
-    """The word starts with a symbol.
+    """Return the rule that the word starts with a symbol.
 
     >>> starts_with("b").holds(["ba", "ab", ""]).tolist(), starts_with("b").viable([""]).tolist()
     ([True, False, False], [True])

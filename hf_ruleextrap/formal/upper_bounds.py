@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from .conjunction import Conjunction, NonEmpty
 from .language import Language
 from .machine import Machine, distinct
 from .optimal import shortest_completions
 from .prompts import PromptSet
-from .rules import Conjunction, NonEmpty
 from .scoring import Rate, Report, RuleReport, Split, group_rows
 from .words import BoolArray, WordBatch
 

@@ -29,8 +29,9 @@ _MOST_CELLS = 1 << 16
 class Finite:
     """The joint viability of rules whose product has finitely many states.
 
+    >>> from hf_ruleextrap.formal.conjunction import Conjunction
     >>> from hf_ruleextrap.formal.finite import at_most
-    >>> from hf_ruleextrap.formal.rules import Conjunction, even_count
+    >>> from hf_ruleextrap.formal.rules import even_count
     >>> from hf_ruleextrap.formal.words import WordBatch
     >>> machine = Conjunction([even_count("a"), at_most("a", 1)])
     >>> Finite(machine, "ab").alive(machine.read(WordBatch.from_strings(["b", "ab"]))).tolist()
