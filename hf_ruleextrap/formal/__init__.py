@@ -1,4 +1,4 @@
-"""The mathematics: words, rules, languages, prompts, scoring and chance. NumPy only."""
+"""The mathematics of rule extrapolation: words, rules, languages, prompts, scoring and chance. It needs only NumPy."""
 
 from __future__ import annotations
 

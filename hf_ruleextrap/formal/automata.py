@@ -23,12 +23,12 @@ Node = TypeVar("Node", bound=Hashable)
 
 @dataclass(frozen=True)
 class FiniteAutomaton(Rule):
-    """A deterministic finite automaton. Register: the number of its state, 0 at the start.
+    """A rule that a deterministic finite automaton decides. The register holds the number of the state, 0 at the start.
 
     Attributes:
-        symbols: the k symbols that it tells apart.
-        table: for each state, the state after each symbol, and last after any other symbol.
-        accepting: the states in which a word may end.
+        symbols: The k symbols that the automaton distinguishes.
+        table: For each state, the next state for each of the k symbols, and last the next state for any other symbol.
+        accepting: The states in which a word may end.
     """
 
     symbols: tuple[str, ...]
@@ -39,7 +39,7 @@ class FiniteAutomaton(Rule):
 
     @cached_property
     def _following(self) -> npt.NDArray[np.uint16]:
-        """(S, 256) the state after each code; padding leaves it as it is."""
+        """(S, 256) uint16: the next state for each state and code. Padding does not change the state."""
         table = np.array(self.table, np.uint16)
         following = table[:, -1:].repeat(256, axis=1)
         following[:, [ord(symbol) for symbol in self.symbols]] = table[:, :-1]
@@ -52,9 +52,10 @@ class FiniteAutomaton(Rule):
 
     @cached_property
     def _alive(self) -> BoolArray:
-        """(S,) bool: backwards from the accepting states until there is nothing new.
+        """(S,) bool: whether an accepting state can be reached from each state.
 
-        Over the symbols of the alphabet; of a rule on its own, over any.
+        The symbols are those of the alphabet, or, for a rule without a language, all symbols. The search goes
+        backwards from the accepting states until it reaches no further state.
         """
         codes = [ord(symbol) for symbol in self.alphabet] if self.alphabet else list(range(256))
         table, alive = self._following[:, codes], self._accepting
@@ -63,19 +64,19 @@ class FiniteAutomaton(Rule):
         return alive
 
     def start(self, n: int) -> State:
-        """State 0."""
+        """Return state 0 for each word."""
         return (np.zeros(n, np.uint16),)
 
     def step(self, state: State, codes: ByteArray) -> State:
-        """Look the next state up."""
+        """Look up the next state."""
         return (self._following[state[0], codes],)
 
     def accepts(self, state: State) -> BoolArray:
-        """The state is an accepting one."""
+        """Return (N,) bool: whether the state is accepting."""
         return self._accepting[state[0]]
 
     def alive(self, state: State) -> BoolArray:
-        """An accepting state can be reached."""
+        """Return (N,) bool: whether an accepting state can be reached."""
         return self._alive[state[0]]
 
 
@@ -88,19 +89,19 @@ def finite_automaton(
     name: str,
     summary: str,
 ) -> Rule:
-    """The rule of a finite automaton that is given as a function; its states are found by following it.
+    """Return the rule of a finite automaton whose transitions are a function; the states are enumerated from the start.
 
     Args:
-        symbols: those that ``step`` tells apart.
-        start: the first state, anything hashable.
-        step: the state after a state and a symbol (or ``""``, which stands for any other symbol); None once the rule
-            is broken for good.
-        accepts: whether a word may end in a state; by default in any.
-        name: of the rule.
-        summary: the rule as a sentence.
+        symbols: The symbols that ``step`` distinguishes.
+        start: The first state, a hashable object.
+        step: The function from a state and a symbol to the next state. The symbol ``""`` stands for any other symbol.
+            The function returns None where the word is not viable.
+        accepts: Whether a word may end in a state; by default, a word may end in every state.
+        name: The name of the rule.
+        summary: The rule as a sentence.
 
     Raises:
-        RuleExtrapError: more than 10,000 states.
+        RuleExtrapError: The automaton has more than 10,000 states.
 
     >>> rule = finite_automaton("a", 0, lambda n, s: (n + (s == "a")) % 3, lambda n: n == 0, name="n", summary="3 | a")
     >>> rule.holds(["aaab", "aa"]).tolist()
@@ -117,14 +118,17 @@ def finite_automaton(
                 nodes.append(target)
         table.append(tuple(number[target] for target in following))
         if len(nodes) > _MOST_STATES:
-            raise RuleExtrapError(f"{name} has more than {_MOST_STATES} states: a finite automaton needs fewer")
+            raise RuleExtrapError(
+                f"the automaton of {name} has more than {_MOST_STATES:,} states: "
+                "give a step function that reaches fewer states"
+            )
     accepting = tuple(i for i, node in enumerate(nodes) if node is not None and accepts(node))
     return FiniteAutomaton(tuple(symbols), tuple(table), accepting, name=name, summary=summary)
 
 
 @combinator
 def ends_with(symbol: str) -> Rule:
-    """The word ends with a symbol.
+    """Return the rule that the word ends with a symbol.
 
     >>> ends_with("b").holds(["ab", "ba", ""]).tolist()
     [True, False, False]

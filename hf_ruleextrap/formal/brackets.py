@@ -12,16 +12,19 @@ from .symbol_names import plural
 from .words import BoolArray, ByteArray, IntArray, WordBatch
 
 _LONG = 4096
-"""Symbols above which a word is read on its own by a rule whose state grows."""
+"""The length above which a rule whose state grows reads each word separately."""
 
 
 @dataclass(frozen=True)
 class Balanced(Rule):
-    """One kind of bracket is balanced, all else ignored. Register: the depth, -1 once a bracket closed nothing.
+    """One kind of bracket is balanced; all other symbols are ignored.
+
+    The register holds the depth: the number of open brackets, or -1 after a closing bracket without an open one.
 
     Attributes:
-        opening, closing: the two symbols.
-        to_the_end: each must be closed by the end of the word; otherwise no bracket may close nothing, and that is all.
+        opening, closing: The two symbols.
+        to_the_end: Whether every bracket must be closed by the end of the word. If not, the rule only demands that
+            every closing bracket closes an open one.
     """
 
     opening: str
@@ -29,25 +32,25 @@ class Balanced(Rule):
     to_the_end: bool = True
 
     def start(self, n: int) -> State:
-        """Depth 0."""
+        """Return depth 0."""
         return (np.zeros(n, np.int32),)
 
     def step(self, state: State, codes: ByteArray) -> State:
-        """Up, down, and once below zero never again."""
+        """Raise or lower the depth; a negative depth stays negative."""
         (depth,) = state
         change = (codes == ord(self.opening)).astype(np.int32) - (codes == ord(self.closing))
         return (depth + change * (depth >= 0),)
 
     def accepts(self, state: State) -> BoolArray:
-        """Depth 0, or, where brackets may stay open, any that is not negative."""
+        """Return (N,) bool: whether the depth is 0, or not negative where brackets may stay open."""
         return np.asarray(state[0] == 0 if self.to_the_end else state[0] >= 0)
 
     def alive(self, state: State) -> BoolArray:
-        """No bracket closed nothing."""
+        """Return (N,) bool: whether every closing bracket has closed an open one."""
         return np.asarray(state[0] >= 0)
 
     def depth(self, state: State) -> IntArray:
-        """How many are open."""
+        """Return the number of open brackets."""
         return np.maximum(state[0], 0).astype(np.int64)
 
 
@@ -55,19 +58,19 @@ class Balanced(Rule):
 class Nested(Rule):
     """Brackets of several kinds, properly nested.
 
-    Registers: the depth, -1 once fatal; and the stack of kinds as a number of 64-bit digits, (N, W) uint64, the top in
-    the lowest bits of the first.
+    The first register holds the depth, or -1 after a bracket that breaks the rule. The second register holds the stack
+    of kinds as a number with 64-bit digits, (N, W) uint64; the top of the stack is in the lowest bits of the first one.
     """
 
     pairs: tuple[tuple[str, str], ...]
 
     @property
     def _bits(self) -> int:
-        """Bits of the stack that hold one kind."""
+        """The number of bits of the stack that hold one kind."""
         return max(1, (len(self.pairs) - 1).bit_length())
 
     def start(self, n: int) -> State:
-        """Depth 0 and an empty stack."""
+        """Return depth 0 and an empty stack."""
         return np.zeros(n, np.int32), np.zeros((n, 1), np.uint64)
 
     def step(self, state: State, codes: ByteArray) -> State:
@@ -88,7 +91,10 @@ class Nested(Rule):
         return depth, self._moved(stack, kind, opens, closes)
 
     def read(self, words: WordBatch, state: State | None = None, *, to_the_end: bool = False) -> State:
-        """As for any machine; long words one by one, or the time would grow with the square of their length."""
+        """Read words as `Machine.read` does, but long words one by one.
+
+        In a batch, the time for long words would grow with the square of their length.
+        """
         if words.codes.shape[1] <= _LONG:
             return super().read(words, state, to_the_end=to_the_end)
         depth, stack = self.start(len(words)) if state is None else state
@@ -102,7 +108,7 @@ class Nested(Rule):
         return np.array([end for end, _ in ends], np.int32), numbers.reshape(len(words), digits)
 
     def _read_one(self, word: str, depth: int, stack: int) -> tuple[int, int]:
-        """The depth and the stack, as one number, after a word."""
+        """Return the depth, and the stack as one number, after a word."""
         if depth < 0:
             return -1, 0
         bits = self._bits
@@ -114,14 +120,14 @@ class Nested(Rule):
                 open_kinds.append(opens[symbol])
             elif symbol in closes and (not open_kinds or open_kinds.pop() != closes[symbol]):
                 return -1, 0
-        written = "".join(format(kind, f"0{bits}b") for kind in open_kinds)
-        return len(open_kinds), int(written or "0", 2)
+        digits = "".join(format(kind, f"0{bits}b") for kind in open_kinds)
+        return len(open_kinds), int(digits or "0", 2)
 
     def _moved(self, stack: Register, kind: ByteArray, opens: BoolArray, closes: BoolArray) -> Register:
-        """The stack with the kind pushed where one opens, and the top dropped where one closes."""
+        """Push the kind where a bracket opens, and pop the stack where a bracket closes."""
         bits, rest = np.uint64(self._bits), np.uint64(64 - self._bits)
         if stack.shape[1] == 1:
-            # One digit, as almost always: shift by nothing where nothing is to be done, which no choice can beat.
+            # The common case is one digit. A shift by 0 bits where nothing opens or closes is faster than np.where.
             up, down = opens.astype(np.uint64) * bits, closes.astype(np.uint64) * bits
             return np.asarray((((stack[:, 0] << up) | (kind * opens)) >> down)[:, None])
         pushed, dropped = stack << bits, stack >> bits
@@ -131,21 +137,21 @@ class Nested(Rule):
         return np.where(opens[:, None], pushed, np.where(closes[:, None], dropped, stack))
 
     def accepts(self, state: State) -> BoolArray:
-        """Nothing fatal was seen and the stack is empty."""
+        """Return (N,) bool: whether the brackets are nested and all of them are closed."""
         return np.asarray(state[0] == 0)
 
     def alive(self, state: State) -> BoolArray:
-        """Nothing fatal was seen."""
+        """Return (N,) bool: whether the brackets are nested so far."""
         return np.asarray(state[0] >= 0)
 
     def depth(self, state: State) -> IntArray:
-        """How many are open."""
+        """Return the number of open brackets."""
         return np.maximum(state[0], 0).astype(np.int64)
 
 
 @combinator
 def balanced(opening: str, closing: str) -> Rule:
-    """One kind of bracket is balanced; all other symbols are ignored.
+    """Return the rule that one kind of bracket is balanced; all other symbols are ignored.
 
     >>> balanced("[", "]").holds(["[(]", "][", "[["]).tolist()
     [True, False, False]
@@ -158,7 +164,9 @@ def balanced(opening: str, closing: str) -> Rule:
 
 @combinator
 def closes_open(opening: str, closing: str) -> Rule:
-    """No bracket closes nothing; some may stay open. With as many of both, the word is balanced.
+    """Return the rule that every closing bracket closes an open one; brackets may stay open at the end.
+
+    A word that keeps this rule and has as many opening as closing brackets is balanced.
 
     >>> closes_open("(", ")").holds(["(()", "())("]).tolist()
     [True, False]
@@ -169,10 +177,10 @@ def closes_open(opening: str, closing: str) -> Rule:
 
 @combinator
 def nested(*pairs: str) -> Rule:
-    """Brackets of all the kinds are closed in the reverse order of their opening (a Dyck word).
+    """Return the rule that brackets of several kinds are closed in the reverse order of their opening (a Dyck word).
 
     Args:
-        pairs: each an opening and its closing symbol, e.g. ``"()"``.
+        pairs: For each kind, the opening and the closing symbol, e.g. ``"()"``.
 
     >>> nested("()", "[]").holds(["([])", "([)]"]).tolist()
     [True, False]

@@ -11,12 +11,12 @@ from .words import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class Entropy:
-    """How uncertain a word is that a language's sampler draws.
+    """The entropy of the distribution from which a language draws its words.
 
     Attributes:
-        nats: of a word, in nats: the sum of -P log P over all words.
-        mean_length: the mean number of symbols in a word.
-        exact: whether both are computed; else they are means over drawn words.
+        nats: The entropy of a word in nats: the sum of -P log P over all words.
+        mean_length: The mean number of symbols in a word.
+        exact: Whether both numbers are computed from probabilities; otherwise they are means over drawn words.
     """
 
     nats: float
@@ -25,7 +25,9 @@ class Entropy:
 
     @property
     def per_token(self) -> float:
-        """Nats over the mean number of tokens: the symbols of a word and its end. No predictor's expected loss is less.
+        """The entropy divided by the mean number of tokens, which are the symbols of a word and its end.
+
+        No predictor has a lower expected loss per token.
 
         >>> round(Entropy(nats=2.0, mean_length=3.0).per_token, 3)
         0.5
@@ -34,12 +36,12 @@ class Entropy:
 
 
 def uniform_entropy(lengths: IntArray, log_numbers: FloatArray) -> Entropy:
-    """The entropy where each length is as likely as any other, and so is each word of a length.
+    """Return the entropy of a distribution in which all lengths, and all words of a length, are equally likely.
 
     Args:
-        lengths: (N,), the lengths that words have.
-        log_numbers: (N,) float64, the logarithm of the number of words of each length; or the entropy of a word of each
-            length, in nats.
+        lengths: (N,), the lengths of the words.
+        log_numbers: (N,) float64, the logarithm of the number of words of each length; or, for words that are not
+            equally likely, the entropy of a word of each length in nats.
 
     >>> round(uniform_entropy(np.array([1, 2]), np.log([2, 2])).nats, 3)
     1.386
@@ -48,15 +50,17 @@ def uniform_entropy(lengths: IntArray, log_numbers: FloatArray) -> Entropy:
 
 
 def bracket_entropies(max_length: int, *, kinds: int, interleaved: bool) -> FloatArray:
-    """The entropy of a word of each even length that `sampling.bracket_words` grows, without ``prime``.
+    """Return the entropy of a word of each even length that `sampling.bracket_words` draws without ``prime``.
 
-    The expected entropy of the symbols to come depends on the number of open brackets and of symbols to come alone
-    (where kinds interleave, on the open brackets of each kind), so it is followed backwards from the end of the word.
+    The expected entropy of the remaining symbols depends only on their number and on the number of open brackets
+    (where kinds interleave, on the number of open brackets of each kind). So it is computed backwards from the end of
+    the word.
 
     Args:
-        max_length: the largest length.
-        kinds: the number of kinds of brackets.
-        interleaved: each kind closes whatever is open of the others; else only the bracket opened last can be closed.
+        max_length: The largest length.
+        kinds: The number of kinds of brackets.
+        interleaved: Whether each kind closes independently of the others; otherwise, only the bracket that was opened
+            last can be closed.
 
     Returns:
         (max_length // 2,) float64, for the lengths 2, 4, …, in nats.
@@ -65,13 +69,13 @@ def bracket_entropies(max_length: int, *, kinds: int, interleaved: bool) -> Floa
     [0.0, 0.6931]
     """
     axes = kinds if interleaved else 1
-    # Two places beyond the largest number of open brackets, so that an opening bracket has a state to lead to.
+    # Two more places than the largest number of open brackets, so that every opening bracket leads to a state.
     shape = (max_length // 2 + 2,) * axes
     still_open = np.indices(shape)
     depth = still_open.sum(axis=0)
     to_come, entropies = np.zeros(shape), []
     for room in range(1, max_length + 1):
-        # Where one stack holds all kinds, each of them can open, and leads to the same number of open brackets.
+        # With one stack for all kinds, a bracket of each kind can open, and each leads to the same number of open ones.
         may_open = np.where(depth < room, 1 if interleaved else kinds, 0)
         choices = np.zeros(shape)
         total = np.zeros(shape)

@@ -8,7 +8,7 @@ from .rules import Rule, combinator
 
 @combinator
 def count_mod(symbol: str, modulus: int, remainder: int) -> Rule:
-    """The number of a symbol leaves a remainder.
+    """Return the rule that the count of a symbol has a given remainder modulo a number.
 
     >>> count_mod("a", 3, 1).holds(["ab", "baaaa", "aa"]).tolist()
     [True, True, False]
@@ -25,7 +25,7 @@ def count_mod(symbol: str, modulus: int, remainder: int) -> Rule:
 
 @combinator
 def length_mod(modulus: int, remainder: int) -> Rule:
-    """The number of symbols leaves a remainder.
+    """Return the rule that the length of the word has a given remainder modulo a number.
 
     >>> length_mod(2, 1).holds(["aba", "ab"]).tolist()
     [True, False]
@@ -42,7 +42,7 @@ def length_mod(modulus: int, remainder: int) -> Rule:
 
 @combinator
 def at_most(symbol: str, n: int) -> Rule:
-    """No more than n of a symbol.
+    """Return the rule that a symbol occurs at most n times.
 
     >>> at_most("a", 1).holds(["bab", "aa"]).tolist(), at_most("a", 1).viable(["aa"]).tolist()
     ([True, False], [False])
@@ -58,7 +58,7 @@ def at_most(symbol: str, n: int) -> Rule:
 
 @combinator
 def at_least(symbol: str, n: int) -> Rule:
-    """n or more of a symbol.
+    """Return the rule that a symbol occurs at least n times.
 
     >>> at_least("a", 2).holds(["bab", "aa"]).tolist()
     [False, True]
@@ -75,7 +75,7 @@ def at_least(symbol: str, n: int) -> Rule:
 
 @combinator
 def no_factor(factor: str) -> Rule:
-    """Some symbols never follow each other directly: ``no_factor("aa")`` forbids two neighbouring a.
+    """Return the rule that a string does not occur in the word: ``no_factor("aa")`` forbids two neighbouring a.
 
     >>> no_factor("ab").holds(["bba", "aab"]).tolist(), no_factor("ab").viable(["aab"]).tolist()
     ([True, False], [False])
@@ -91,7 +91,7 @@ def no_factor(factor: str) -> Rule:
 
 @combinator
 def has_factor(factor: str) -> Rule:
-    """Some symbols follow each other directly somewhere.
+    """Return the rule that a string occurs in the word.
 
     >>> has_factor("ab").holds(["bba", "aab"]).tolist()
     [False, True]
@@ -107,7 +107,7 @@ def has_factor(factor: str) -> Rule:
 
 
 def _suffix_seen(seen: str, symbol: str, factor: str) -> str:
-    """The longest beginning of the factor that what was read ends with; the whole factor once it was read."""
+    """Return the longest prefix of the factor that is a suffix of the symbols read, or the factor once it occurred."""
     if seen == factor or not symbol:
         return factor if seen == factor else ""
     text = seen + symbol

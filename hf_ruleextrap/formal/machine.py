@@ -1,4 +1,4 @@
-"""What reads words one symbol at a time, many words at once."""
+"""Machines: they read words one symbol at a time, and many words at once."""
 
 from __future__ import annotations
 
@@ -12,43 +12,47 @@ from .words import BoolArray, ByteArray, IntArray, WordBatch, pieces
 
 Register: TypeAlias = npt.NDArray[Any]
 State: TypeAlias = tuple[Register, ...]
-"""A machine's registers; the first axis of each runs over the words."""
+"""The registers of a machine; the first axis of each register runs over the words."""
 
 
 class Machine(ABC):
-    """What reads words symbol by symbol: a rule, or a language (all its rules side by side)."""
+    """A rule, or a language (all its rules side by side), as a machine that reads words symbol by symbol."""
 
     @abstractmethod
     def start(self, n: int) -> State:
-        """The state of n empty words."""
+        """Return the state of n empty words."""
 
     @abstractmethod
     def step(self, state: State, codes: ByteArray) -> State:
-        """The state after one more symbol of each word.
+        """Return the state after one more symbol of each word.
 
         Args:
-            state: registers of N words; not changed.
-            codes: (N,) uint8 symbol codes. ``PAD_CODE`` leaves a word's state as it is.
+            state: The registers of N words; the method must not change them.
+            codes: (N,) uint8 symbol codes. ``PAD_CODE`` does not change the state of a word.
         """
 
     @abstractmethod
     def accepts(self, state: State) -> BoolArray:
-        """(N,) bool: does the word, if it ends here, keep the rule?"""
+        """Return (N,) bool: whether the word keeps the rule if it ends here."""
 
     @abstractmethod
     def alive(self, state: State) -> BoolArray:
-        """(N,) bool: can some suffix make it keep the rule?"""
+        """Return (N,) bool: whether the prefix is viable, that is, whether some suffix makes the rule hold."""
 
     def read(self, words: WordBatch, state: State | None = None, *, to_the_end: bool = False) -> State:
-        """The state after whole words, from the start or from a given state.
+        """Return the state after whole words, read from the start or from another state.
 
-        Once no word is viable any more, the rest is not read, unless it is to be: for this machine such a state is as
-        good as any other, since it neither accepts nor is alive whatever follows. (For a part of it, it is not.)
+        Args:
+            words: N words.
+            state: The state before the words; by default, the start.
+            to_the_end: Whether to read all symbols. By default, reading stops once no word is viable: whatever follows,
+                this machine then neither accepts a word nor finds it viable. A part of the machine, such as one rule of
+                a language, may still do so, and needs the whole word.
         """
         columns = np.ascontiguousarray(words.codes.T)
         state = self.start(len(words)) if state is None else state
         for place, codes in enumerate(columns):
-            # Now and then, because to ask costs about as much as a step.
+            # Only at every eighth symbol, because the check costs about as much as a step.
             if place % 8 == 0 and not to_the_end and not self.alive(state).any():
                 break
             state = self.step(state, codes)
@@ -56,14 +60,14 @@ class Machine(ABC):
 
 
 def distinct(registers: State) -> tuple[IntArray, IntArray]:
-    """Which rows of some registers are alike.
+    """Return the distinct rows of some registers, and which of them each row equals.
 
     Args:
-        registers: each (N,) or (N, W) integers or booleans.
+        registers: Arrays of integers or booleans, each (N,) or (N, W).
 
     Returns:
-        For each of the D distinct rows, in ascending order (the first register counts most), where it first stands,
-        (D,); and which of these each row is, (N,).
+        (D,) the index of the first occurrence of each distinct row, with the rows in ascending order (the first
+        register is the most significant); and (N,) the position of each row in that order.
 
     >>> first, place = distinct((np.array([1, 0, 1]), np.array([5, 7, 5])))
     >>> first.tolist(), place.tolist()
@@ -85,7 +89,7 @@ def distinct(registers: State) -> tuple[IntArray, IntArray]:
 
 
 def ask(machine: Machine, words: WordBatch, question: str) -> BoolArray:
-    """Read the words and put a question (``"accepts"`` or ``"alive"``) to the final states."""
+    """Return (N,) bool: the value of a method, ``"accepts"`` or ``"alive"``, for the state after each word."""
     answer = np.zeros(len(words), np.bool_)
     for rows, piece in pieces(words):
         answer[rows] = getattr(machine, question)(machine.read(piece))

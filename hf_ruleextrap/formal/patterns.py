@@ -11,7 +11,7 @@ from .symbol_names import plural
 
 @combinator
 def alternating(first: str, second: str) -> Rule:
-    """Two symbols take turns, the first one first; others are ignored.
+    """Return the rule that two symbols alternate, beginning with ``first``; other symbols are ignored.
 
     >>> alternating("a", "b").holds(["aba", "ba", "aab"]).tolist()
     [True, False, False]
@@ -29,10 +29,12 @@ def alternating(first: str, second: str) -> Rule:
 
 @combinator
 def in_blocks(*blocks: str) -> Rule:
-    """One run of symbols after the other, any of them empty; what stands in no block is ignored.
+    """Return the rule that the word is a sequence of blocks, each over given symbols and possibly empty.
+
+    A symbol that belongs to no block is ignored.
 
     Args:
-        blocks: the symbols of each run; two that follow each other share none.
+        blocks: The symbols of each block; two neighbouring blocks share no symbol.
 
     >>> in_blocks("a", "b", "a").holds(["aba", "baa", "abab"]).tolist()
     [True, True, False]
@@ -53,7 +55,7 @@ def in_blocks(*blocks: str) -> Rule:
 
 @combinator
 def exactly_one(symbol: str) -> Rule:
-    """A symbol occurs once.
+    """Return the rule that a symbol occurs exactly once.
 
     >>> exactly_one("#").holds(["a#", "a", "##"]).tolist(), exactly_one("#").viable(["a", "##"]).tolist()
     ([True, False, False], [True, False])
@@ -69,11 +71,11 @@ def exactly_one(symbol: str) -> Rule:
 
 @combinator
 def most_open(limit: int, *pairs: str) -> Rule:
-    """So many brackets at most are open at once; one that closes nothing changes nothing.
+    """Return the rule that at most ``limit`` brackets are open at once; unmatched closing brackets are ignored.
 
     Args:
-        limit: how many.
-        pairs: each an opening and its closing symbol, whose kinds are not told apart.
+        limit: The largest number of open brackets.
+        pairs: For each kind, the opening and the closing symbol. All kinds count alike.
 
     >>> most_open(2, "()").holds(["(())", "((("]).tolist(), most_open(2, "()").viable([")(((", "))(("]).tolist()
     ([True, False], [False, True])
@@ -91,12 +93,15 @@ def most_open(limit: int, *pairs: str) -> Rule:
 
 @combinator
 def group_word(generators: Mapping[str, tuple[int, ...]], *, name: str, summary: str) -> Rule:
-    """The product of the symbols, read from left to right, is the identity: the word problem of a group.
+    """Return the rule that the product of the symbols is the identity: the word problem of a group.
+
+    The product is taken from left to right.
 
     Args:
-        generators: each symbol's permutation of 0 … n - 1, as the tuple of images; other symbols are the identity.
-        name: of the rule.
-        summary: the rule as a sentence.
+        generators: For each symbol, a permutation of 0 … n - 1 as the tuple of images. Any other symbol stands for the
+            identity.
+        name: The name of the rule.
+        summary: The rule as a sentence.
 
     >>> swap = group_word({"a": (1, 0, 2), "b": (1, 2, 0)}, name="identity", summary="the product is the identity")
     >>> swap.holds(["aa", "bbb", "abab", "ab"]).tolist()

@@ -1,4 +1,4 @@
-"""A hundred generated problems with fixed seeds, no two of them the same but for the names of their letters."""
+"""A hundred generated languages with fixed seeds; no two of them differ only in the names of their letters."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _READ = 5
 
 
 def suite() -> list[GeneratedLanguage]:
-    """The hundred languages: 34 regular, 33 context-free, 33 context-sensitive; for each level the first seeds.
+    """Return the hundred languages: 34 regular, 33 context-free and 33 context-sensitive ones.
 
-    A seed is left out whose rules agree, on all strings of up to five symbols and up to a renaming of the letters,
-    with those of a smaller one.
+    Each level has its first seeds. A seed is left out if its rules agree with the rules of a smaller seed on all
+    strings of up to five symbols, up to a renaming of the letters.
 
     >>> len([language for language in suite() if language.level == "regular"])
     34
@@ -33,14 +33,14 @@ def suite() -> list[GeneratedLanguage]:
 
 
 def signature(language: Language) -> bytes:
-    """What R1 and R2 say of all strings of up to five symbols, the same however the letters are called.
+    """Return which strings of up to five symbols keep R1 and R2, as bytes that do not depend on the names of letters.
 
     >>> signature(random_conjunction(0)) == signature(random_conjunction(1))
     False
     """
     k = len(language.alphabet)
-    found = []
+    tables = []
     for order in permutations(language.alphabet):
         strings = ["".join(word) for n in range(_READ + 1) for word in product(order, repeat=n)]
-        found.append(np.stack([rule.holds(strings) for rule in language.rules[:2]]))
-    return min(bytes([k]) + np.packbits(held).tobytes() for held in found)
+        tables.append(np.stack([rule.holds(strings) for rule in language.rules[:2]]))
+    return min(bytes([k]) + np.packbits(table).tobytes() for table in tables)

@@ -1,4 +1,4 @@
-"""Languages of finitely many states."""
+"""Languages with finitely many states."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from .words import BoolArray
 
 
 class Regular(Language):
-    """A language with finitely many states in which each rule is viable, so that its own viability is computed.
+    """A language whose viability is computed from its finitely many states.
 
-    Its rules may have more states than that: one may hold the counter of another in check.
+    Only the states in which each rule is viable count. A single rule may have infinitely many states, such as a counter
+    that another rule bounds.
     """
 
     level = "regular"
@@ -24,5 +25,5 @@ class Regular(Language):
         return Finite(Conjunction(self.rules), self.alphabet)
 
     def alive(self, state: State) -> BoolArray:
-        """A word of the language can be reached."""
+        """Return (N,) bool: whether some suffix leads to a word of the language."""
         return self._viability.alive(state)
