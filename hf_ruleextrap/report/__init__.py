@@ -1,4 +1,4 @@
-"""All runs of a study in one report: tables, figures, a page."""
+"""Report all runs of a study as tables, figures and one page."""
 
 from __future__ import annotations
 

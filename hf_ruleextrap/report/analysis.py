@@ -1,4 +1,4 @@
-"""The statistics of a study, each computed once: comparisons with chance, and what goes with the OOD rate."""
+"""The statistics of a study, each computed once: comparisons with chance, and correlations with the OOD rate."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ FEWEST_LANGUAGES = 3
 
 @dataclass(frozen=True)
 class Point:
-    """One run as a point.
+    """One run as a point of the correlations.
 
     Attributes:
-        language: its name.
-        model: architecture and variant.
-        max_length: the largest number of symbols in a word of its data.
-        loss: test loss without PAD, less the floor where the floor is known, in nats per token.
+        language: the name of the language.
+        model: the architecture and the variant.
+        max_length: the largest number of symbols in a training word.
+        loss: the test loss without PAD in nats per token, minus the floor if the floor is known.
         floor: whether the floor is known.
         rate: the share of OOD prompts on which every open rule holds.
     """
@@ -51,7 +51,7 @@ class Verdict:
     """A mean rate compared with chance.
 
     Attributes:
-        difference: the mean rate less chance.
+        difference: the mean rate minus chance.
         p: the p-value of this comparison alone.
         corrected: the smallest false discovery rate at which this comparison is a discovery, among all pairs of a
             language and a model.
@@ -79,14 +79,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Relation:
-    """A correlation of the OOD rate with something else.
+    """A correlation of the OOD rate with a possible cause.
 
     Attributes:
         cause: ``level``, ``loss`` or ``complexity``.
-        over: the runs or rates that it is taken over, in words.
-        correlation: with the p-value of this correlation alone.
+        over: a phrase for the runs or rates of this correlation.
+        correlation: the correlation, with its own p-value.
         corrected: the p-value after Holm's correction for all correlations of the report.
-        main: whether the report's conclusions follow from it; the others are shown for orientation.
+        main: whether the report draws its conclusions from this correlation; the others are shown for orientation.
     """
 
     cause: Literal["level", "loss", "complexity"]
@@ -97,7 +97,7 @@ class Relation:
 
 
 Measured = list[tuple[Point, float]]
-"""Runs, each with a measure of its language."""
+"""Runs, each with the value of one complexity measure for its language."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ class Analysis:
     Attributes:
         rows: all rows of the tables.
         points: the runs of corrected recipes that have a loss and an OOD rate.
-        relations: all correlations, by cause and by ``over``.
-        measures: for each measure of complexity the runs whose language has it; empty for too few languages.
-        verdicts: by language, label of the row, and column.
+        relations: all correlations, by ``cause`` and ``over``.
+        measures: for each complexity measure, the runs whose language has a value; empty for too few languages.
+        verdicts: the comparisons with chance, by language, label of the row, and column.
     """
 
     rows: Sequence[Row]
@@ -120,15 +120,15 @@ class Analysis:
 
     @property
     def ours(self) -> list[Row]:
-        """The rows of corrected recipes, trained on words of the language alone."""
+        """The rows of corrected recipes that train only on words of the language."""
         return [row for row in self.rows if row.source == "ours"]
 
     def correlation(self, cause: str, over: str) -> Correlation:
-        """One of the correlations."""
+        """Return one correlation."""
         return self.relations[cause, over].correlation
 
     def main(self, cause: str) -> list[Relation]:
-        """The correlations from which the conclusion on a cause follows."""
+        """Return the correlations from which the report draws its conclusion on a cause."""
         return [relation for relation in self.relations.values() if relation.main and relation.cause == cause]
 
 
@@ -156,7 +156,7 @@ def analyze(runs: Sequence[Run], rows: Sequence[Row]) -> Analysis:
 
 
 def points(runs: Sequence[Run]) -> list[Point]:
-    """Return the runs of corrected recipes that have both numbers, without those that were trained on OOD prompts."""
+    """Return the runs of corrected recipes with a loss and a rate, except those that trained on OOD prompts."""
     run_points = []
     for language in in_chomsky_order(run.recipe.language for run in runs):
         plain = [run for run in runs if run.recipe.language == language and source_of(run.recipe) == "ours"]
@@ -171,10 +171,10 @@ def points(runs: Sequence[Run]) -> list[Point]:
 
 
 def _loss_relations(run_points: Sequence[Point]) -> list[Relation]:
-    """Loss and rate within languages, and pooled over the languages whose floor is known.
+    """Correlate loss and rate within languages, and pooled over the languages whose floor is known.
 
-    Losses above the floor can be compared between languages; but pooled, a difference between languages looks like one
-    between models (Simpson's paradox), so both are shown.
+    Losses above the floor are comparable between languages. In the pooled correlation, however, a difference between
+    languages looks like a difference between models (Simpson's paradox). Therefore the report shows both.
     """
     names = list(dict.fromkeys(point.language for point in run_points))
     groups = {name: [point for point in run_points if point.language == name] for name in names}
@@ -191,16 +191,16 @@ def _loss_relations(run_points: Sequence[Point]) -> list[Relation]:
 
 
 def _over_runs(run_points: Sequence[Point], x: Sequence[float], *, within: bool = False) -> Correlation:
-    """Correlate x with the rate over runs; languages and models are crossed, and seeds are replicates."""
+    """Correlate x with the rate over runs. Languages and models are crossed factors, and seeds are replicates."""
     languages, models = [point.language for point in run_points], [point.model for point in run_points]
     rates = [point.rate for point in run_points]
     return rank_correlation(x, rates, factors=(languages, models), strata=languages if within else None)
 
 
 def _level_relations(rows: Sequence[Row]) -> list[Relation]:
-    """For each model, over languages: the level against the rate's share of the way from chance to the ceiling.
+    """Correlate the level with the rate over languages, for each model.
 
-    The plain rate is shown beside.
+    The rate is rescaled so that chance is 0 and the ceiling is 1. The correlation of the plain rate is shown, too.
     """
     ours = [row for row in rows if row.source == "ours" and level_of(row.language) in LEVELS]
     relations = []
@@ -215,6 +215,7 @@ def _level_relations(rows: Sequence[Row]) -> list[Relation]:
 
 
 def _share(rows: Sequence[Row], language: str, rate: float | None) -> float | None:
+    """Return the rate on a scale from chance (0) to the ceiling (1); None where one of the numbers is missing."""
     chance, ceiling = (reference(rows, language, source, "ood_headline") for source in ("uniform", "ceiling"))
     if rate is None or chance is None or ceiling is None or ceiling <= chance:
         return None
@@ -227,19 +228,19 @@ def _with_level(rates: Sequence[tuple[str, float | None]]) -> Correlation:
 
 
 def measures_of(run_points: Sequence[Point]) -> dict[str, Measured]:
-    """Return for each measure of complexity the runs whose language has it.
+    """Return for each complexity measure the runs whose language has a value for that measure.
 
-    The entropy rate is that of words of the run's ``max_length``.
+    The entropy rate is computed for words of at most the run's ``max_length`` symbols.
     """
     if len({point.language for point in run_points}) < FEWEST_LANGUAGES:
         return {}
-    measured = {}
+    measured_runs = {}
     for measure in MEASURES:
         values = [
             (point, getattr(_complexity(point.language, point.max_length), measure, None)) for point in run_points
         ]
-        measured[measure] = [(point, float(value)) for point, value in values if value is not None]
-    return measured
+        measured_runs[measure] = [(point, float(value)) for point, value in values if value is not None]
+    return measured_runs
 
 
 def _complexity(name: str, max_length: int) -> Complexity | None:
@@ -248,7 +249,7 @@ def _complexity(name: str, max_length: int) -> Complexity | None:
 
 
 def complexity_relations(measures: dict[str, Measured]) -> list[Relation]:
-    """Correlate each measure with the OOD rate over runs."""
+    """Correlate each complexity measure with the OOD rate over runs."""
     return [
         Relation(
             "complexity",
@@ -261,19 +262,19 @@ def complexity_relations(measures: dict[str, Measured]) -> list[Relation]:
 
 
 def labels(rows: Sequence[Row]) -> list[str]:
-    """The labels of some rows, the paper's architectures first."""
+    """Return the labels of the rows, the paper's architectures first."""
     by_name = [row.label for name in architectures(row.name for row in rows) for row in rows if row.name == name]
     return list(dict.fromkeys(by_name))
 
 
 def reference(rows: Sequence[Row], language: str, source: str, column: str) -> float | None:
-    """A reference's mean on the prompts of the corrected runs."""
+    """Return the mean of a reference on the prompts of the corrected runs."""
     key = (language, source, "corrected")
     return next((mean(row, column) for row in rows if (row.language, row.source, row.way) == key), None)
 
 
 def mean(row: Row, column: str) -> float | None:
-    """The mean of one column of a row; None where the row has none."""
+    """Return the mean of one column of a row; None where the row does not have the column."""
     spread = row.values.get(column)
     return None if spread is None else spread.mean
 
@@ -281,10 +282,10 @@ def mean(row: Row, column: str) -> float | None:
 def verdicts(rows: Sequence[Row]) -> dict[tuple[str, str, str], Verdict]:
     """Compare each rate of the corrected recipes with chance.
 
-    Many pairs of a language and a model are compared, so each column's p-values are corrected for all of them together
-    (Benjamini and Hochberg): of the pairs that are called above or below chance, an expected 5 % at most are not.
+    Each column's p-values are corrected for the number of pairs of a language and a model (Benjamini and Hochberg). Of
+    the pairs that are called above or below chance, at most 5 % are expected to be neither.
     """
-    found = {}
+    comparisons = {}
     for column in COMPARED:
         keys, differences, p_values = [], [], []
         for row in (row for row in rows if row.source == "ours"):
@@ -298,15 +299,16 @@ def verdicts(rows: Sequence[Row]) -> dict[tuple[str, str, str], Verdict]:
         for key, difference, p, corrected in zip(
             keys, differences, p_values, benjamini_hochberg(p_values), strict=True
         ):
-            found[key] = Verdict(difference, p, corrected or 0.0)
-    return found
+            comparisons[key] = Verdict(difference, p, corrected or 0.0)
+    return comparisons
 
 
 def against_chance(row: Row, column: str, chance: float) -> float | None:
-    """The p-value of a mean rate against chance; None where there is no interval.
+    """Return the p-value of a mean rate against chance; None for a rate without an interval.
 
-    The larger of two: that of Student's t over runs, where there are two runs or more, and that of the mean of the
-    runs' own intervals over their prompts. The first alone is 0 where all runs agree, even on three prompts.
+    The value is the larger of two p-values. The first is that of Student's t over runs, for two or more runs. The
+    second is that of the mean of the runs' own intervals over their prompts. The first p-value alone would be 0
+    wherever all runs agree, even on three prompts.
     """
     spread, rates = row.values[column], row.rates.get(column, ())
     if spread.mean is None:

@@ -1,4 +1,4 @@
-"""The study's question, answered in words from its statistics: who keeps which rule, and does level or loss tell?"""
+"""Answer the question of a study in words: which model keeps which rule, and do level or loss explain the rates?"""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ _CAUSES = {"level": "Chomsky level", "loss": "test loss", "complexity": "complex
 
 
 def answer_section(analysis: Analysis) -> Section:
-    """The text at the top of the report. All of it is computed."""
+    """Return the text at the top of the report, all of which is computed from the statistics."""
     title = "Which architecture keeps which rule?"
     if not analysis.ours:
-        return Section(title, ["No run of a corrected recipe is here, and in the authors' way it cannot be answered."])
+        return Section(
+            title,
+            ["No run of a corrected recipe is in this study, and the authors' recipes cannot answer it."],
+        )
     paragraphs = [_who(analysis), _from_level(analysis), _from_loss(analysis)]
     return Section(title, paragraphs, [_matrix(analysis), _correlations(analysis)])
 
@@ -42,15 +45,15 @@ def _who(analysis: Analysis) -> str:
     least, most = min(row.n for row in ours), max(row.n for row in ours)
     seeds = f"{least}" if least == most else f"{least} to {most}"
     text = (
-        f"Pairs of a language and a model: {len(ours)}, with {seeds} runs each. The rate at which every open rule "
-        f"holds on OOD prompts is above chance in {counts['above']} of them, below chance in {counts['below']}, and "
-        f"unclear in {counts['unclear']}, at a false discovery rate of 5 % over these pairs (each pair by itself, "
-        f"without a correction: {alone['above']}, {alone['below']} and {alone['unclear']})"
+        f"The study has {len(ours)} pairs of a language and a model, with {seeds} runs each. The rate at which every "
+        f"open rule holds on OOD prompts is above chance in {counts['above']} pairs, below chance in "
+        f"{counts['below']}, and unclear in {counts['unclear']}, at a false discovery rate of 5 % over these pairs "
+        f"(without this correction: {alone['above']}, {alone['below']} and {alone['unclear']})"
     )
     missing = len(ours) - len(known)
-    text += f"; {missing} have no such rate." if missing else "."
+    text += f"; {missing} pairs have no rate." if missing else "."
     best = [_best(ours, language) for language in in_chomsky_order(row.language for row in ours)]
-    return f"{text} Highest mean: {'; '.join(filter(None, best))}."
+    return f"{text} The highest means are: {'; '.join(filter(None, best))}."
 
 
 def _best(ours: Sequence[Row], language: str) -> str:
@@ -63,16 +66,16 @@ def _best(ours: Sequence[Row], language: str) -> str:
 
 
 def _from_level(analysis: Analysis) -> str:
-    head = "Does it follow from the Chomsky level?"
+    head = "Does the rate follow from the Chomsky level?"
     languages = {row.language for row in analysis.ours}
     levels = {level_of(name) for name in languages} & set(LEVELS)
     if len(languages) < 3 or len(levels) < 2:
-        return f"{head} It takes three languages on two levels to ask; here are {len(languages)} on {len(levels)}."
+        return f"{head} The test needs three languages on two levels; this study has {len(languages)} on {len(levels)}."
     relations = analysis.main("level")
     listed = "; ".join(f"{_model(relation)} {relation.correlation}" for relation in relations)
     return (
-        f"{head} Chance and ceiling differ between languages, so the rate is taken as the share of the way from one to "
-        f"the other. Its rank correlation with the level, over {len(languages)} languages: {listed}. "
+        f"{head} Chance and ceiling differ between languages, so the rate is rescaled: chance is 0, the ceiling "
+        f"is 1. The rank correlations of that rate with the level, over {len(languages)} languages, are: {listed}. "
         + _conclusion(analysis, relations, "level", "falls as the level rises", "rises with the level")
     )
 
@@ -84,17 +87,18 @@ def _model(relation: Relation) -> str:
 def _from_loss(analysis: Analysis) -> str:
     within, pooled = (analysis.correlation("loss", over) for over in (WITHIN, POOLED))
     return (
-        f"Or from the test loss? The rank correlation of loss and rate over runs, within languages: {within}; "
-        f"pooled over languages, where a difference between languages looks like one between models: {pooled}. "
+        f"Does the rate follow from the test loss? The rank correlation of loss and rate over runs is {within} within "
+        f"languages. Pooled over languages, where a difference between languages looks like a difference between "
+        f"models, the correlation is {pooled}. "
         + _conclusion(analysis, analysis.main("loss"), "test loss", "falls as the loss rises", "rises with the loss")
     )
 
 
 def _conclusion(analysis: Analysis, relations: Sequence[Relation], cause: str, falls: str, rises: str) -> str:
-    """What the p-values say, and no more."""
+    """Return a sentence that says what the p-values show."""
     number = sum(relation.correlation.p is not None for relation in analysis.relations.values())
     if all(relation.correlation.p is None for relation in relations):
-        return f"No such correlation is defined here, so nothing can be said of the {cause}."
+        return f"No correlation is defined, so the study says nothing about the {cause}."
     corrected = _directions(relations, [relation.corrected for relation in relations], falls, rises)
     alone = _directions(relations, [relation.correlation.p for relation in relations], falls, rises)
     if corrected:
@@ -102,13 +106,13 @@ def _conclusion(analysis: Analysis, relations: Sequence[Relation], cause: str, f
     if alone:
         return (
             f"Without a correction {alone}; after Holm's correction for the {number} correlations of this report, "
-            f"these runs do not show that it follows from the {cause}."
+            f"these runs do not show that the rate follows from the {cause}."
         )
-    return f"No p-value is at most 0.05: these runs do not show that it follows from the {cause}."
+    return f"No p-value is at most 0.05: these runs do not show that the rate follows from the {cause}."
 
 
 def _directions(relations: Sequence[Relation], p_values: Sequence[float | None], falls: str, rises: str) -> str:
-    """Which of some correlations are significant, by their sign; empty for none."""
+    """Return a phrase that lists the significant correlations by their sign; empty if there are none."""
     parts = []
     for sign, direction in ((-1, falls), (1, rises)):
         names = [
@@ -124,27 +128,28 @@ def _correlations(analysis: Analysis) -> Table:
     relations = sorted(analysis.relations.values(), key=lambda relation: list(_CAUSES).index(relation.cause))
     lines: list[Line] = []
     for place, relation in enumerate(relations):
-        found = relation.correlation
+        correlation = relation.correlation
         first = place == 0 or relations[place - 1].cause != relation.cause
         texts = [
             _CAUSES[relation.cause] if first else "",
             MEASURES[relation.over] if relation.cause == "complexity" else relation.over,
-            str(found.n),
-            "-" if found.value is None else f"{found.value:.2f}",
-            "-" if found.low is None else f"[{found.low:.2f}, {found.high:.2f}]",
-            "-" if found.p is None else f"{found.p:.4f}",
+            str(correlation.n),
+            "-" if correlation.value is None else f"{correlation.value:.2f}",
+            "-" if correlation.low is None else f"[{correlation.low:.2f}, {correlation.high:.2f}]",
+            "-" if correlation.p is None else f"{correlation.p:.4f}",
             "-" if relation.corrected is None else f"{relation.corrected:.4f}",
         ]
         lines.append(Line("ours" if first else "", [Cell(text) for text in texts]))
     caption = (
-        "Spearman's rank correlation with the rate at which every open rule holds on OOD prompts: of the level, over "
-        "languages (n), with the mean rate; of the test loss above the entropy of the language's distribution and of "
-        "the language's complexity, over runs (n). Intervals (95 %) and p are of each correlation by itself, from "
-        "permutations of the languages and of the models, in which seeds are replicates. Corrected p: Holm's "
-        "correction for all correlations in this table. A dash: too few languages or models for an interval."
+        "Spearman's rank correlations with the rate at which every open rule holds on OOD prompts. The level is "
+        "correlated with the mean rate over n languages. The test loss above the entropy of the language's "
+        "distribution, and the language's complexity, are correlated with the rate over n runs. The interval (95 %) "
+        "and p belong to each correlation by itself and come from permutations of the languages and of the models, "
+        "with seeds as replicates. The corrected p has Holm's correction for all correlations in this table. A dash "
+        "stands where the study has too few languages or models for an interval."
     )
     headings = ["against", "of", "n", "correlation", "95 % interval", "p", "corrected p"]
-    return Table("correlations", "What goes with the rate", caption, headings, lines, text_columns=2)
+    return Table("correlations", "Correlations with the rate", caption, headings, lines, text_columns=2)
 
 
 def _matrix(analysis: Analysis) -> Table:
@@ -153,23 +158,23 @@ def _matrix(analysis: Analysis) -> Table:
     lines = []
     for language in in_chomsky_order(row.language for row in ours):
         known = language_of(language)
-        for column, what in _RULES.items():
+        for column, label in _RULES.items():
             references = (
                 reference(analysis.rows, language, source, column) for source in ("uniform", "always-stop", "ceiling")
             )
-            cells = [_judged(analysis, language, label, column) for label in names]
-            sentence = f"{what}: {known.rules[0].summary}" if known and column == "ood_r1" else what
+            cells = [_judged(analysis, language, name, column) for name in names]
+            sentence = f"{label}: {known.rules[0].summary}" if known and column == "ood_r1" else label
             first = column == "ood_headline"
             others = [Cell("-" if value is None else f"{value:.2f}") for value in references]
             head = [Cell(language if first else ""), Cell(sentence)]
             lines.append(Line("ours" if first else "", [*head, *cells, *others]))
     caption = (
-        "OOD prompts: mean ± standard deviation over runs (n). ↑ above chance, ↓ below, · unclear, at a false "
-        "discovery rate of 5 % over the pairs of a language and a model; an arrow in brackets is clear for that pair "
-        "by itself, and unclear after the correction. Both the variation over runs and the one over prompts must leave "
-        "out chance. A model that stops at once keeps R2 on the completion wherever the rule holds of nothing, so read "
-        "that line beside its column. The ceiling of a row is the highest rate that completions can reach in that row, "
-        "by itself."
+        "Rates on OOD prompts: mean ± standard deviation over runs (n). The signs mean: ↑ above chance, ↓ below "
+        "chance, · unclear, at a false discovery rate of 5 % over the pairs of a language and a model. A sign in "
+        "brackets marks a pair that is clear by itself and unclear after the correction. A pair is clear if both the "
+        "interval over runs and the interval over prompts exclude chance. A model that stops at once keeps R2 on the "
+        "completion wherever the empty completion keeps R2, so compare that row with the column for stopping at once. "
+        "The ceiling of a row is the highest rate that completions can reach in that row alone."
     )
     headings = ["language", "holds", *names, "chance", "stop at once", "row ceiling"]
     return Table("rules", "Rules kept on OOD prompts", caption, headings, lines, text_columns=2)

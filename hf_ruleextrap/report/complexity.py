@@ -13,17 +13,17 @@ from .style import Look, Model, Picture, looks, ordered, panels, rho, save, titl
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Above this ratio of the largest to the smallest, the axis is logarithmic.
+# The axis is logarithmic if the ratio of the largest value to the smallest is larger than this number.
 _WIDE = 30
 
 
 def complexities(analysis: Analysis, folder: Path) -> Picture | str:
-    """Draw a panel for each measure: the OOD headline rate of each run against its language's complexity.
+    """Draw the OOD headline rate of each run against the complexity of its language, with a panel for each measure.
 
-    A run whose measure is undefined is not in that panel.
+    A panel leaves out the runs whose language has no value for its measure.
     """
     if not analysis.measures:
-        return f"No figure of rate against complexity: it takes runs of {FEWEST_LANGUAGES} languages."
+        return f"No figure of rate against complexity: the figure needs runs of {FEWEST_LANGUAGES} languages."
     models = ordered(point.model for point in analysis.points)
     look = looks(models)
     title = "Complexity of the language against rule extrapolation"
@@ -36,16 +36,16 @@ def complexities(analysis: Analysis, folder: Path) -> Picture | str:
         axes[0].plot([], [], look[model].marker, color=look[model].colour, label=title_of(model))
     figure.legend(loc="outside lower center", frameon=False, ncols=5)
     caption = (
-        f"Each point is one of {len(analysis.points)} runs. In the titles: Spearman's rank correlation of measure and "
-        "rate over runs, with its 95 % interval from permutations of languages and models."
+        f"Each point is one of {len(analysis.points)} runs. The titles give Spearman's rank correlation of the measure "
+        "and the rate over runs, with its 95 % interval from permutations of languages and models."
     )
     return save(figure, Picture(folder, "complexity", title, caption))
 
 
 def _draw(panel: Axes, measured: Measured, look: dict[Model, Look]) -> None:
     for model, style in look.items():
-        mine = [(value, point.rate) for point, value in measured if point.model == model]
-        panel.plot(*zip(*mine, strict=True) if mine else ([], []), style.marker, color=style.colour, ms=5, alpha=0.7)
+        pairs = [(value, point.rate) for point, value in measured if point.model == model]
+        panel.plot(*zip(*pairs, strict=True) if pairs else ([], []), style.marker, color=style.colour, ms=5, alpha=0.7)
     values = [value for _, value in measured]
     if values and min(values) > 0 and max(values) > _WIDE * min(values):
         panel.set_xscale("log")

@@ -13,7 +13,7 @@ from hf_ruleextrap.formal.words import FloatArray, IntArray
 
 PERMUTATIONS = 5_000
 LEVEL = 0.05
-# Two correlations that differ by less are equal.
+# Two correlations count as equal if their difference is smaller than this number.
 _TOLERANCE = 1e-9
 
 
@@ -22,11 +22,11 @@ class Correlation:
     """Spearman's rank correlation.
 
     Attributes:
-        value: None where either number is constant, or for fewer than 3 pairs.
-        low: of the 95 % interval; None where the design has too few levels for one, and for a perfect correlation.
-        high: as low.
-        n: pairs.
-        p: the p-value of the permutation test; None where there is no value.
+        value: the correlation; None if either number is constant, or for fewer than 3 pairs.
+        low: the lower end of the 95 % interval; None if the design has too few levels, or for a perfect correlation.
+        high: the upper end of the interval; None where ``low`` is None.
+        n: the number of pairs.
+        p: the p-value of the permutation test; None where ``value`` is None.
     """
 
     value: float | None
@@ -36,7 +36,7 @@ class Correlation:
     p: float | None = None
 
     def __str__(self) -> str:
-        """As it stands in a title."""
+        """Return the correlation as it is written in a title."""
         if self.value is None:
             return f"undefined (n = {self.n})"
         interval = "no interval" if self.low is None else f"[{self.low:.2f}, {self.high:.2f}]"
@@ -66,7 +66,7 @@ def rank_correlation(
     Args:
         x: N numbers.
         y: N numbers.
-        factors: for each factor N labels. Runs with equal labels in all factors are replicates, as seeds are. By
+        factors: N labels for each factor. Runs with equal labels in all factors are replicates, as seeds are. By
             default, each pair is the only level of one factor.
         strata: N labels; ranks are taken within each stratum and scaled to be alike, so that differences between
             strata have no influence.
@@ -89,7 +89,7 @@ def rank_correlation(
     p = float(np.mean(absolute >= abs(value) - _TOLERANCE))
     # The largest correlation that is not significant.
     critical = float(np.sort(absolute)[-1 - int(LEVEL * permutations + _TOLERANCE)])
-    # Rounding must not leave out 0 where the two are equal.
+    # Where the two are equal, rounding must not exclude 0 from the interval.
     critical = max(critical, abs(value)) if p > LEVEL else critical
     if max(critical, abs(value)) > 1 - _TOLERANCE:
         return Correlation(value, None, None, n, p)
@@ -104,7 +104,7 @@ def _codes(labels: Sequence[Hashable]) -> tuple[int, ...]:
 
 
 def _ranks(values: FloatArray, layers: IntArray) -> FloatArray:
-    """Mean ranks; within each layer between -1/2 and 1/2."""
+    """Return mean ranks, scaled to lie between -1/2 and 1/2 within each layer."""
     ranks = np.zeros(len(values))
     for layer in np.unique(layers):
         members = layers == layer
@@ -115,18 +115,18 @@ def _ranks(values: FloatArray, layers: IntArray) -> FloatArray:
 
 @lru_cache(maxsize=64)
 def _sources(design: tuple[tuple[int, ...], ...], permutations: int) -> IntArray:
-    """The run that each run takes x from, in each permutation of the levels of all factors and of the replicates.
+    """Return for each run the run whose x it takes, in each permutation of all factors' levels and of the replicates.
 
     Args:
-        design: for each factor the level of each of N runs.
-        permutations: B, of which the first is the identity.
+        design: the level of each of N runs, for each factor.
+        permutations: the number B of permutations, of which the first is the identity.
 
     Returns:
-        (B, N) int64; -1 where an incomplete design has no such run.
+        (B, N) int64; -1 where an incomplete design lacks that run.
     """
     rng = np.random.default_rng(0)
     cells = np.array(_codes(list(zip(*design, strict=True))))
-    # The place of each run among the runs of its cell.
+    # The index of each run among the runs of its cell.
     replicate = np.array([int((cells[:i] == cell).sum()) for i, cell in enumerate(cells)])
     sizes = [max(levels) + 1 for levels in design]
     runs = np.full((*sizes, replicate.max() + 1), -1)
@@ -140,14 +140,14 @@ def _sources(design: tuple[tuple[int, ...], ...], permutations: int) -> IntArray
 
 
 def _shuffles(rng: np.random.Generator, draws: int, groups: int, size: int) -> IntArray:
-    """Permutations of a range, (draws, groups, size); those of the first draw are the identity."""
+    """Return permutations of a range, (draws, groups, size); the first draw is the identity."""
     shuffles = np.tile(np.arange(size), (draws, groups, 1))
     shuffles[1:] = rng.permuted(shuffles[1:], axis=2)
     return shuffles
 
 
 def _correlations(ranks: FloatArray, sources: IntArray) -> FloatArray:
-    """Pearson's correlation of permuted x ranks and y ranks, (B,), over the pairs that both have; else 1."""
+    """Return Pearson's correlations (B,) of permuted x ranks and y ranks over the common pairs; 1 if undefined."""
     present = sources >= 0
     x, y = np.where(present, ranks[0][sources], 0.0), ranks[1]
     count = present.sum(axis=1)
@@ -155,6 +155,6 @@ def _correlations(ranks: FloatArray, sources: IntArray) -> FloatArray:
     xx = (x * x).sum(axis=1) - x_sum**2 / np.maximum(count, 1)
     yy = present @ (y * y) - y_sum**2 / np.maximum(count, 1)
     xy = x @ y - x_sum * y_sum / np.maximum(count, 1)
-    # Without variance there is no correlation, and the test must not gain from that.
+    # A correlation without variance is undefined; counting it as 1 keeps the test conservative.
     defined = (xx > _TOLERANCE) & (yy > _TOLERANCE)
     return np.where(defined, xy / np.sqrt(np.where(defined, xx * yy, 1.0)), 1.0)

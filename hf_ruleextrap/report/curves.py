@@ -1,4 +1,4 @@
-"""The report's pictures over steps and over lengths."""
+"""The figures of a report over training steps and over prompt lengths."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from .rows import in_chomsky_order, variants
 from .style import Model, Picture, looks, ordered, panels, plain, save, title_of, with_level
 
 _KINDS = {"ood": "OOD", "id": "ID"}
-_ASKED = {"ood": "every open rule holds", "id": "a word of the language"}
-# So many strings are listed for the optimum and no more.
+_MEASURED = {"ood": "every open rule holds", "id": "a word of the language"}
+# The largest number of strings that are listed to compute the optimum.
 _MOST_STRINGS = 1 << 18
 _FAINTEST = 1e-5
 
 
 def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
-    """A panel for each language and model: the mass of the four cells over the training, the mean over seeds."""
-    found = {key: group for key, group in _cells(runs).items() if all(run.recipe.mass_length for run in group)}
-    if not found:
-        return "No figure of cell masses: no corrected recipe here has mass_length."
-    languages = in_chomsky_order(language for language, _ in found)
-    models = ordered([model for _, model in found])
+    """Draw the probability of the four cells over the training, as the mean over seeds, for each language and model."""
+    groups = {key: group for key, group in _cells(runs).items() if all(run.recipe.mass_length for run in group)}
+    if not groups:
+        return "No figure of cell masses: no corrected recipe of this study has mass_length."
+    languages = in_chomsky_order(language for language, _ in groups)
+    models = ordered([model for _, model in groups])
     title = "Probability of all short words along the training"
     n = len(models)
     figure, axes = panels(len(languages) * n, title, x="optimizer step", width=2.1, height=1.75, columns=n)
-    masses = {key: mean_masses(group) for key, group in found.items()}
+    masses = {key: mean_masses(group) for key, group in groups.items()}
     least = max(_FAINTEST, min(float(values.min()) for _, cells in masses.values() for values in cells.values()))
     for i, panel in enumerate(axes):
         language, model = languages[i // len(models)], models[i % len(models)]
@@ -43,7 +43,7 @@ def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
             panel.set_title(title_of(model))
         if i % len(models) == 0:
             panel.set_ylabel(plain(language))
-        group = found.get((language, model))
+        group = groups.get((language, model))
         if group is None:
             panel.set_axis_off()
             continue
@@ -67,17 +67,18 @@ def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
         panel.set_title(f"n = {len(group)}", loc="right", fontsize=7)
     axes[0].plot([], [], color="black", ls=(0, (1, 2)), lw=1, label="optimum of R1 and R2")
     figure.legend(loc="outside lower center", frameon=False, ncols=5)
-    sizes = sorted({run.recipe.mass_length for group in found.values() for run in group if run.recipe.mass_length})
+    sizes = sorted({run.recipe.mass_length for group in groups.values() for run in group if run.recipe.mass_length})
     caption = (
-        f"Exact probability of all words of up to {' or '.join(map(str, sizes))} symbols, by the rules they keep: the "
-        "mean over n runs, at the steps that all of them have. Dotted: what the data give to the words of the "
-        f"language; to all other words they give nothing. Less than {_FAINTEST:g} is drawn there."
+        f"Exact probability of all words of up to {' or '.join(map(str, sizes))} symbols, by the rules that the words "
+        "keep: the mean over n runs, at the steps that all runs have. The dotted line is the probability of the words "
+        "of the language in the data; all other words have probability 0 there. Values below "
+        f"{_FAINTEST:g} are drawn at {_FAINTEST:g}."
     )
     return save(figure, Picture(folder, "dynamics", title, caption))
 
 
 def mean_masses(group: Sequence[Run]) -> tuple[list[int], dict[str, FloatArray]]:
-    """Steps, and the mean of each cell there."""
+    """Return the steps that all runs have, and the mean of each cell at these steps."""
     logs = [{masses.step: masses for masses in run.masses} for run in group]
     steps = sorted(set.intersection(*(set(log) for log in logs)))
     means = {cell: np.array([np.mean([getattr(log[step], cell) for log in logs]) for step in steps]) for cell in CELLS}
@@ -85,7 +86,7 @@ def mean_masses(group: Sequence[Run]) -> tuple[list[int], dict[str, FloatArray]]
 
 
 def optimum(recipe: Recipe) -> float | None:
-    """What the data's distribution gives to all words of up to ``mass_length`` symbols; None where it is not known."""
+    """Return the data's probability of all words of at most ``mass_length`` symbols; None where it is unknown."""
     language = recorded_language(recipe.language, paper=recipe.paper)
     assert recipe.mass_length is not None
     if language is None:
@@ -98,18 +99,18 @@ def optimum(recipe: Recipe) -> float | None:
 
 
 def lengths(runs: Sequence[Run], kind: Kind, folder: Path) -> Picture | str:
-    """A panel a language: the headline rate over the length of the prompt, a line for each model."""
-    found = {key: group for key, group in _cells(runs).items() if any(_by_length(run, kind) for run in group)}
-    if not found:
-        return f"No figure of {_KINDS[kind]} rate against length: no run here was asked for other lengths."
-    languages = in_chomsky_order(language for language, _ in found)
-    models = ordered([model for _, model in found])
+    """Draw the headline rate over the length of the prompt, a panel for each language and a line for each model."""
+    groups = {key: group for key, group in _cells(runs).items() if any(_by_length(run, kind) for run in group)}
+    if not groups:
+        return f"No figure of {_KINDS[kind]} rate against length: no recipe of this study has by_length."
+    languages = in_chomsky_order(language for language, _ in groups)
+    models = ordered([model for _, model in groups])
     look = looks(models)
     title = f"{_KINDS[kind]} rate against the length of the prompt"
-    figure, axes = panels(len(languages), title, x="symbols in the prompt", y=_ASKED[kind])
+    figure, axes = panels(len(languages), title, x="symbols in the prompt", y=_MEASURED[kind])
     for panel, language in zip(axes, languages, strict=True):
         for model in models:
-            group = found.get((language, model))
+            group = groups.get((language, model))
             if group is None:
                 continue
             rates = [{at.length: at.headline.rate for at in _by_length(run, kind)} for run in group]
@@ -119,12 +120,12 @@ def lengths(runs: Sequence[Run], kind: Kind, folder: Path) -> Picture | str:
             panel.plot(x, mean, marker=style.marker, ls=style.line, color=style.colour, ms=4, lw=1.4)
         chance = [
             {at.length: at.chance.rate for at in _by_length(group[0], kind)}
-            for (name, _), group in found.items()
+            for (name, _), group in groups.items()
             if name == language
         ]
         x, mean, _, _ = _band(chance)
         panel.plot(x, mean, color="black", ls=":", lw=1)
-        counts = sorted({len(group) for (name, _), group in found.items() if name == language})
+        counts = sorted({len(group) for (name, _), group in groups.items() if name == language})
         panel.set_title(f"{with_level(language)}, n = {' or '.join(map(str, counts))}")
         panel.set_ylim(-0.03, 1.05)
     for model in models:
@@ -133,14 +134,14 @@ def lengths(runs: Sequence[Run], kind: Kind, folder: Path) -> Picture | str:
     axes[0].plot([], [], color="black", ls=":", lw=1, label="chance")
     figure.legend(loc="outside lower center", frameon=False, ncols=6)
     caption = (
-        f"{_KINDS[kind]} prompts of each length, over all of them: {_ASKED[kind]}. Lines: mean over n runs; bands: "
-        "from the lowest run to the highest. Dotted: chance."
+        f"Rates over all {_KINDS[kind]} prompts of each length ({_MEASURED[kind]}). "
+        "Lines are means over n runs; bands reach from the lowest run to the highest. The dotted line is chance."
     )
     return save(figure, Picture(folder, f"length_{kind}", title, caption))
 
 
 def _band(runs: Sequence[dict[int, float | None]]) -> tuple[list[int], FloatArray, FloatArray, FloatArray]:
-    """Lengths, and mean, least and most over the runs that have a rate there."""
+    """Return the lengths, and the mean, the minimum and the maximum over the runs that have a rate at each length."""
     known = {
         length: values
         for length in sorted(set().union(*runs))
@@ -155,7 +156,7 @@ def _by_length(run: Run, kind: Kind) -> list[LengthRates]:
 
 
 def _cells(runs: Sequence[Run]) -> dict[tuple[str, Model], list[Run]]:
-    """The corrected runs by language and model."""
+    """Return the corrected runs by language and model."""
     cells: dict[tuple[str, Model], list[Run]] = {}
     for language in in_chomsky_order(run.recipe.language for run in runs):
         plain = [run for run in runs if run.recipe.language == language and not run.recipe.paper]

@@ -1,4 +1,4 @@
-"""The report's pictures: rates, and loss against rate; `curves` has those over steps and lengths."""
+"""The figures of a report: rates, and loss against rate. `curves` draws those over steps and lengths."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .style import Look, Model, Picture, drawing, looks, ordered, panels, rho, s
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# A loss at the floor, or below it by the luck of the test words, has no logarithm.
+# A loss at the floor, or below the floor because of the choice of test words, has no logarithm.
 _LEAST_LOSS = 1e-4
 
 
 def draw_all(study: Study, analysis: Analysis, folder: Path) -> tuple[list[Picture], list[str]]:
-    """Draw what there is to show, each figure as SVG, PDF and PNG.
+    """Draw all figures for which the study has data, each as SVG, PDF and PNG.
 
     Returns:
-        The pictures, and a line for each that has nothing to show.
+        The figures, and a line for each figure without data.
     """
     with drawing():
         drawn = [
@@ -41,10 +41,10 @@ def draw_all(study: Study, analysis: Analysis, folder: Path) -> tuple[list[Pictu
 
 
 def rates(rows: Sequence[Row], folder: Path) -> Picture | str:
-    """A panel a language: each model's headline rate over all prompts."""
+    """Draw each model's headline rate over all prompts, with a panel for each language."""
     shown = [row for row in rows if row.way == "corrected" and row.name and "ood_headline" in row.values]
     if not shown:
-        return "No figure of rates over all prompts: no run of a corrected recipe is here."
+        return "No figure of rates over all prompts: no run of a corrected recipe is in this study."
     languages = in_chomsky_order(row.language for row in shown)
     models = ordered((row.name, row.variant) for row in shown)
     look = looks(models)
@@ -52,8 +52,7 @@ def rates(rows: Sequence[Row], folder: Path) -> Picture | str:
     figure, axes = panels(len(languages), title, width=max(2.4, 0.5 * len(models) + 0.6))
     for panel, language in zip(axes, languages, strict=True):
         for place, model in enumerate(models):
-            found = [row for row in shown if (row.language, row.name, row.variant) == (language, *model)]
-            for row in found:
+            for row in (row for row in shown if (row.language, row.name, row.variant) == (language, *model)):
                 _bar(panel, place, row, look[model])
         for source, line, label in (("uniform", ":", "chance"), ("ceiling", "--", "ceiling")):
             known = reference(rows, language, source, "ood_headline")
@@ -66,15 +65,16 @@ def rates(rows: Sequence[Row], folder: Path) -> Picture | str:
     if axes[0].get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", frameon=False, ncols=2)
     caption = (
-        "Share of OOD prompts on which every open rule holds, over all prompts. Bars: mean over runs, with its 95 % "
-        "interval (Student's t over runs, none for one run, and no width where all runs agree). Dots: the runs, each "
-        "with its 95 % Wilson interval over prompts. Dotted: chance; dashed: the ceiling. A cross: no such rate."
+        "Share of all OOD prompts on which every open rule holds. A bar is the mean over runs, with its 95 % interval "
+        "(Student's t over runs; a single run has no interval, and runs that agree give an interval without width). "
+        "Each dot is a run, with its 95 % Wilson interval over prompts. The dotted line is chance, and the dashed line "
+        "is the ceiling. A cross marks a model without a rate."
     )
     return save(figure, Picture(folder, "rates", title, caption))
 
 
 def _bar(panel: Axes, place: int, row: Row, look: Look) -> None:
-    spread, found = row.values["ood_headline"], row.rates.get("ood_headline", ())
+    spread, run_rates = row.values["ood_headline"], row.rates.get("ood_headline", ())
     if spread.mean is None:
         panel.plot(place, 0.03, "x", color="black", ms=5)
         return
@@ -86,8 +86,8 @@ def _bar(panel: Axes, place: int, row: Row, look: Look) -> None:
         panel.errorbar(
             place + 0.26, spread.mean, size, fmt="none", ecolor="black", lw=1.6, capsize=5, capthick=1.6, zorder=4
         )
-    offsets = np.linspace(-0.28, 0.1, len(found)) if len(found) != 1 else [-0.1]
-    for offset, rate in zip(offsets, found, strict=True):
+    offsets = np.linspace(-0.28, 0.1, len(run_rates)) if len(run_rates) != 1 else [-0.1]
+    for offset, rate in zip(offsets, run_rates, strict=True):
         assert rate.rate is not None
         assert rate.low is not None
         assert rate.high is not None
@@ -97,12 +97,12 @@ def _bar(panel: Axes, place: int, row: Row, look: Look) -> None:
 
 
 def authors(rows: Sequence[Row], folder: Path) -> Picture | str:
-    """A panel a language: OOD R1 among finished completions, the authors' and ours of their recipes."""
+    """Draw OOD R1 among finished completions: the authors' rates beside those of the reproduced recipes."""
     sources = {"authors": ("authors", "D", "white"), "best_check": ("ours, best check", "o", "black")}
     shown = [row for row in rows if row.way == "reproduced" and row.source in sources and "ood_r1" in row.values]
     languages = in_chomsky_order(row.language for row in shown if row.source == "best_check")
     if not languages:
-        return "No figure of the reproduction: no run of an authors' recipe is here."
+        return "No figure of the reproduction: no run of an authors' recipe is in this study."
     names = architectures(row.name for row in shown)
     title = "OOD R1 in the authors' way: among finished completions, best check"
     figure, axes = panels(len(languages), title, width=max(2.4, 0.55 * len(names) + 0.6))
@@ -127,24 +127,25 @@ def authors(rows: Sequence[Row], folder: Path) -> Picture | str:
         axes[0].plot([], [], marker, color="black", mfc=fill, ms=5.5, label=label)
     figure.legend(loc="outside lower center", frameon=False, ncols=2)
     caption = (
-        "Mean and standard deviation over runs, their number beside it. White diamonds: the authors' published runs; "
-        "black dots: ours of their recipes. Only completions that ended count, and of each run its best check."
+        "Mean and standard deviation over runs, with the number of runs beside each mean. White diamonds are the "
+        "authors' published runs, and black dots are our runs of their recipes. Only completions that finished count, "
+        "and each run counts with its best check."
     )
     return save(figure, Picture(folder, "authors", title, caption))
 
 
 def loss(analysis: Analysis, folder: Path) -> Picture | str:
-    """All runs: test loss above the entropy against the headline rate; pooled, and a panel for each language."""
-    found = analysis.points
-    if not found:
+    """Draw the test loss above the entropy against the headline rate, pooled and for each language."""
+    points = analysis.points
+    if not points:
         return "No figure of loss against rate: no run of a corrected recipe has both."
-    models = ordered(point.model for point in found)
+    models = ordered(point.model for point in points)
     look = looks(models)
     groups = {
-        name: [point for point in found if point.language == name]
-        for name in in_chomsky_order(p.language for p in found)
+        name: [point for point in points if point.language == name]
+        for name in in_chomsky_order(p.language for p in points)
     }
-    pooled = [point for point in found if point.floor]
+    pooled = [point for point in points if point.floor]
     several = len(groups) > 1 and pooled
     title = "Test loss against rule extrapolation"
     x, y = "loss above the entropy [nats per token]", "OOD, every open rule holds"
@@ -164,27 +165,29 @@ def loss(analysis: Analysis, folder: Path) -> Picture | str:
     figure.legend(loc="outside lower center", frameon=False, ncols=5)
     without = [name for name, group in groups.items() if not group[0].floor]
     caption = (
-        f"Each point is one of {len(found)} runs. In the titles: Spearman's rank correlation with its 95 % interval, "
-        "from permutations of languages and models, and the number of runs. Within languages, together: "
-        f"{analysis.correlation('loss', WITHIN)}. "
-        "Pooled over languages, a difference between languages looks like one between models. "
-        f"Losses less than {_LEAST_LOSS:g} above the entropy are drawn there."
+        f"Each point is one of {len(points)} runs. The titles give Spearman's rank correlation with its 95 % interval "
+        "from permutations of languages and models, and the number of runs. The correlation within all languages "
+        f"together is {analysis.correlation('loss', WITHIN)}. Pooled over languages, a difference between languages "
+        "looks like a difference between models. "
+        f"Losses less than {_LEAST_LOSS:g} above the entropy are drawn at {_LEAST_LOSS:g}."
     )
     if without:
-        caption += f" Entropy not known, the plain loss drawn, and not pooled: {', '.join(without)}."
+        caption += (
+            f" The entropy of {', '.join(without)} is unknown; these panels show the plain loss, which is not pooled."
+        )
     return save(figure, Picture(folder, "loss", title, caption))
 
 
-def _scatter(panel: Axes, found: Sequence[Point], look: dict[Model, Look], models: Sequence[Model]) -> None:
+def _scatter(panel: Axes, points: Sequence[Point], look: dict[Model, Look], models: Sequence[Model]) -> None:
     for model in models:
-        style, mine = look[model], [point for point in found if point.model == model]
-        x = [max(point.loss, _LEAST_LOSS) for point in mine]
-        y = [point.rate for point in mine]
+        style, model_points = look[model], [point for point in points if point.model == model]
+        x = [max(point.loss, _LEAST_LOSS) for point in model_points]
+        y = [point.rate for point in model_points]
         panel.plot(x, y, style.marker, color=style.colour, mec="black", mew=0.5, ms=6, alpha=0.85)
-    drawn = [max(point.loss, _LEAST_LOSS) for point in found]
-    if max(drawn) > 10 * min(drawn):
+    losses = [max(point.loss, _LEAST_LOSS) for point in points]
+    if max(losses) > 10 * min(losses):
         panel.set_xscale("log")
-        # Over little more than a decade, labels of minor ticks would lie over each other.
+        # Without this line the labels of minor ticks overlap on an axis of little more than a decade.
         panel.tick_params(axis="x", which="minor", labelbottom=False)
     else:
         panel.locator_params(axis="x", nbins=4)

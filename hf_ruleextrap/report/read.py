@@ -1,4 +1,4 @@
-"""What a report is made of: the runs of some stores, and what has no results and why."""
+"""Read the runs of stores, and the names of runs without results."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .text import text_rows
 
 @dataclass(frozen=True)
 class Study:
-    """All that a report shows.
+    """The data of a report.
 
     Attributes:
-        runs: the finished ones.
-        missing: what has no results, by its name, and why.
-        rows: results of any other source, for the same tables and figures.
+        runs: the finished runs.
+        missing: the reason for each run without results, by the name of the run.
+        rows: results of other sources, for the same tables and figures.
     """
 
     runs: Sequence[Run]
@@ -43,8 +43,8 @@ def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = ()) -> Study:
         rows: the rows of other sources.
 
     Raises:
-        RuleExtrapError: a folder without results; results that are torn, or of another version; a run that stands in
-            two places, which would count twice.
+        RuleExtrapError: a folder has no results, a file of results is incomplete or of another version, or two folders
+            hold the same run, which would count twice.
     """
     runs: dict[str, tuple[Path, Run]] = {}
     missing: dict[str, str] = {}
@@ -65,7 +65,7 @@ def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = ()) -> Study:
             store_missing, store_rows = _missing(store) | diverged, text_rows(read_evaluations(store))
         if not placed and not store_rows and not diverged:
             raise RuleExtrapError(
-                f"{store} holds no results: give the folder of a sweep, or of several runs, or a report's runs.parquet"
+                f"{store} holds no results: name the folder of a sweep or of several runs, or a report's runs.parquet"
             )
         for place, run in placed:
             if run.key in runs:
@@ -77,7 +77,7 @@ def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = ()) -> Study:
 
 
 def _without_checkpoint(finished: dict[Path, Results]) -> dict[str, str]:
-    """The runs that diverged before their first checkpoint, by the name of their folder, and what happened."""
+    """Return a reason for each run that diverged before its first checkpoint, by the name of its folder."""
     steps = {path.parent.name: results.training for path, results in finished.items()}
     return {
         name: f"diverged at step {training.diverged_at}, before its first checkpoint"
@@ -91,48 +91,48 @@ def _run_of(path: Path, results: Results) -> Run:
 
 
 def _log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log; none where there is no such file.
+    """Return the lines of a log; an absent file has none.
 
     Raises:
-        RuleExtrapError: a line that is not JSON.
+        RuleExtrapError: a line is not JSON.
     """
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     try:
         return [json.loads(line) for line in lines]
     except ValueError:
-        raise RuleExtrapError(f"{path} is torn: remove it, or run that recipe again") from None
+        raise RuleExtrapError(f"{path} is torn: remove the file, or run its recipe again") from None
 
 
 def read_results(path: Path) -> Results:
-    """One ``results.json``.
+    """Return the results in one ``results.json``.
 
     Raises:
-        RuleExtrapError: it is torn, or of another version.
+        RuleExtrapError: the file is incomplete, or of another version.
     """
-    again = "remove it and run that recipe again"
+    advice = "remove the file and run its recipe again"
     try:
         text = path.read_text(encoding="utf-8")
         version = json.loads(text)["schema_version"]
     except (ValueError, KeyError, TypeError):
-        raise RuleExtrapError(f"{path} is torn, or no results: {again}") from None
+        raise RuleExtrapError(f"{path} is torn, or holds no results: {advice}") from None
     if version != SCHEMA_VERSION:
         raise RuleExtrapError(
-            f"{path} was written by another version (schema {version}, here {SCHEMA_VERSION}): {again}"
+            f"{path} was written by another version (schema {version}, here {SCHEMA_VERSION}): {advice}"
         )
     try:
         return Results.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise RuleExtrapError(f"{path} does not fit schema {version} ({where}: {first['msg']}): {again}") from None
+        raise RuleExtrapError(f"{path} does not fit schema {version} ({where}: {first['msg']}): {advice}") from None
 
 
 def _missing(store: Path) -> dict[str, str]:
-    """Run folders that were begun and have no results, and what a sweep noted as failed."""
-    begun = [path.parent for path in store.glob("*/recipe.yaml") if not (path.parent / "results.json").exists()]
-    found = {folder.name: "not finished" for folder in sorted(begun)}
+    """Return a reason for each run folder without results, and for each cell that a sweep recorded as failed."""
+    unfinished = [path.parent for path in store.glob("*/recipe.yaml") if not (path.parent / "results.json").exists()]
+    reasons = {folder.name: "not finished" for folder in sorted(unfinished)}
     for note in sorted(store.glob("failures/*.txt")):
         if not (store / note.stem / "results.json").exists():
             lines = note.read_text(encoding="utf-8").strip().splitlines()
-            found[note.stem] = f"failed: {lines[-1] if lines else 'no reason was noted'}"
-    return found
+            reasons[note.stem] = f"failed: {lines[-1] if lines else 'no reason was recorded'}"
+    return reasons

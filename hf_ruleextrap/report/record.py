@@ -1,4 +1,4 @@
-"""What a report reads of one run, whatever form the run lies in."""
+"""The data that a report reads from one run, in a run folder or in a Parquet file."""
 
 from __future__ import annotations
 
@@ -50,28 +50,28 @@ class Masses(BaseModel):
 
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> Masses:
-        """Take them from a line of a log."""
+        """Return the probabilities in a line of a log."""
         cells = {name: line[f"{_MASS}{name}"] for name in cls.model_fields if name != "step"}
         return cls(step=line["step"], **cells)
 
 
 class Run(BaseModel):
-    """What a report reads of one run.
+    """The data that a report reads from one run.
 
     Attributes:
         recipe: the whole recipe.
-        parameters, steps, best_step: how the training went.
-        validation_loss, validation_floor: of the best checkpoint, counted as the recipe says.
-        test_loss, test_floor: of the best checkpoint, without PAD, in nats per token; the floor is None where it is not
-            known.
+        parameters, steps, best_step: the size of the model, the number of steps, and the step of the best checkpoint.
+        validation_loss, validation_floor: the loss of the best checkpoint and its floor, as the recipe counts PAD.
+        test_loss, test_floor: the loss of the best checkpoint without PAD, in nats per token, and its floor; None if
+            the floor is unknown.
         test_loss_with_padding, test_floor_with_padding: the same with PAD.
-        rates: at the lowest validation loss, over all prompts.
-        references: the same rates of each of `REFERENCES` that was computed.
-        chance_among_finished: of uniformly random symbols, among completions that ended.
+        rates: the rates of the best checkpoint over all prompts.
+        references: the same rates for each computed reference of `REFERENCES`.
+        chance_among_finished: the rates of uniformly random symbols among finished completions.
         best_check, minimum_loss: the authors' columns, in the authors' way.
-        by_length: rates at other prompt lengths.
-        masses: over the training, where the recipe asks for them.
-        train_seconds, evaluate_seconds, device, torch, git_commit: where and how long it ran.
+        by_length: the rates at other prompt lengths.
+        masses: the probabilities of short words over the training, if the recipe has ``mass_length``.
+        train_seconds, evaluate_seconds, device, torch, git_commit: the duration and the place of the run.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -101,12 +101,12 @@ class Run(BaseModel):
 
     @property
     def key(self) -> str:
-        """The name of the run."""
+        """The name of the run, which its recipe determines."""
         return key_of(self.recipe)
 
     @classmethod
     def of(cls, results: Results, log: Iterable[Mapping[str, Any]] = ()) -> Run:
-        """Take what a report reads from a run's results and the lines of its log."""
+        """Build the record from a run's results and the lines of its log."""
         best, kinds = results.best, results.best.kinds
         plain, padded = results.test_without_padding, results.test_with_padding
         return cls(
@@ -140,12 +140,12 @@ class Run(BaseModel):
 
 
 def rates_of(evaluation: Evaluation) -> Rates:
-    """Return the columns of one evaluation, each over all prompts.
+    """Return the columns of one evaluation over all prompts.
 
-    A completion that did not end, or that holds something other than symbols, is a failure.
+    A completion that did not finish, or that contains a token that is not a symbol, is a failure.
 
     Args:
-        evaluation: of any completer.
+        evaluation: the evaluation of any completer.
     """
     return _over_all(evaluation.kinds["id"].report, evaluation.kinds["ood"].report)
 
@@ -158,9 +158,9 @@ def columns(inside: Report, outside: Report, among: Literal["all", "finished"]) 
     """Return the columns of the authors' tables.
 
     Args:
-        inside: on ID prompts.
-        outside: on OOD prompts.
-        among: all prompts, or the completions that finished.
+        inside: the report on ID prompts.
+        outside: the report on OOD prompts.
+        among: whether the rates are over all prompts, or among finished completions.
     """
     id_rules, ood_rules = (list(report.rules.values()) for report in (inside, outside))
     return {
@@ -174,10 +174,10 @@ def columns(inside: Report, outside: Report, among: Literal["all", "finished"]) 
 
 
 def _reference_reports(results: Results, name: str) -> tuple[Report, Report] | None:
-    """A reference's reports on ID and on OOD prompts; None where they are not known.
+    """Return the reports of a reference on ID and on OOD prompts; None where they are unknown.
 
-    Results that were stored before each rate had its own ceiling hold none. The ceiling depends on the language, the
-    prompts and the limit alone, and is computed here.
+    Older results have no ceiling for each rate. The ceiling depends only on the language, the prompts and the limit, so
+    this function computes it.
     """
     kinds = results.best.kinds
     if all(name in kinds[kind].references for kind in kinds):
@@ -188,7 +188,7 @@ def _reference_reports(results: Results, name: str) -> tuple[Report, Report] | N
     inside, outside = _ceilings(recipe.language, recipe.paper, best.prompt_length, best.max_new_symbols, recipe.seed)
     if inside is None or outside is None:
         return None
-    # A language that has changed since has other prompts.
+    # A language that has changed since the run has other prompts.
     same = inside.n == kinds["id"].report.n and outside.n == kinds["ood"].report.n
     return (inside, outside) if same else None
 

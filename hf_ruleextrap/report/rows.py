@@ -1,4 +1,4 @@
-"""Runs as the rows of tables: one for each language and model over its seeds; references and the paper beside."""
+"""The rows of the tables: one for each language and model over its seeds, and rows for references and the paper."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from .spread import Spread
 _PRESETS = ("linear", "lstm", "transformer", "mamba", "xlstm")
 
 PAPER = json.loads((Path(__file__).parent / "paper.json").read_text(encoding="utf-8"))
-"""The authors' figures, with their source: ``results[language][architecture][column]``."""
+"""The authors' numbers and their source: ``results[language][architecture][column]``."""
 
 Way = Literal["corrected", "reproduced"]
-"""Which table: rates over all prompts, or the authors' way with the runs of their recipes. They are never mixed."""
+"""The kind of table: rates over all prompts, or the authors' way of counting. Tables never mix the two."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A number that a table shows.
+    """A column of a table.
 
     Attributes:
-        heading: how.
-        digits: behind the point.
-        rate: it lies in [0, 1].
+        heading: the heading of the column.
+        digits: the number of digits after the decimal point.
+        rate: whether the numbers lie in [0, 1].
     """
 
     heading: str
@@ -64,7 +64,7 @@ SOURCES = {
     "ceiling": "ceiling of each rate",
     "floor": "entropy per token of the language's distribution",
 }
-"""Where a row's numbers are from, and what the tables call it. Another source calls itself what it likes."""
+"""The sources of rows and their names in tables. A row of another source shows the name of its source."""
 
 _AUTHORS_COLUMNS = [column for column in COLUMNS if column not in ("test_loss", "ood_headline")]
 
@@ -73,16 +73,17 @@ Number = float | Rate | None
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table, whatever its source.
+    """One row of a table, from any source.
 
     Attributes:
-        language: its name.
-        name: the model's; empty for a reference.
-        source: one of `SOURCES`, or a word of another source's own.
-        way: the table.
-        values: the columns it has, over its runs.
-        rates: of each column, the runs' own rates with their intervals over prompts, where they were counted.
-        variant: tells apart runs of the same language and architecture that differ in more than the seed; else empty.
+        language: the name of the language.
+        name: the name of the model; empty for a reference.
+        source: one of `SOURCES`, or the name of another source.
+        way: the kind of table.
+        values: the mean and its spread over runs, by column.
+        rates: the rates of the runs with their intervals over prompts, by column, where completions were counted.
+        variant: a label that distinguishes runs of one language and architecture whose recipes differ in more than the
+            seed; else empty.
     """
 
     language: str
@@ -97,102 +98,103 @@ class Row:
     def over(
         cls, language: str, name: str, source: str, way: Way, runs: Sequence[Mapping[str, Number]], variant: str = ""
     ) -> Row:
-        """Of several runs of one model; for a model that was evaluated once, of one.
+        """Return the row of one model over its runs; a model that was evaluated once has one run.
 
         Args:
-            language: its name.
-            name: the model's.
-            source: one of `SOURCES`, or a word of another source's own.
-            way: the table.
-            variant: as above.
-            runs: of each its numbers by column, as of `rates_of`.
+            language: the name of the language.
+            name: the name of the model.
+            source: one of `SOURCES`, or the name of another source.
+            way: the kind of table.
+            variant: a label for runs that differ in more than the seed.
+            runs: the numbers of each run by column, such as those of `rates_of`.
         """
         columns = [column for column in COLUMNS if any(column in run for run in runs)]
-        found = {column: [run.get(column) for run in runs] for column in columns}
+        by_column = {column: [run.get(column) for run in runs] for column in columns}
         values = {
-            column: Spread.over(map(_value, numbers), rate=COLUMNS[column].rate) for column, numbers in found.items()
+            column: Spread.over(map(_value, numbers), rate=COLUMNS[column].rate)
+            for column, numbers in by_column.items()
         }
         rates = {
             column: tuple(number for number in numbers if isinstance(number, Rate) and number.rate is not None)
-            for column, numbers in found.items()
+            for column, numbers in by_column.items()
         }
         return cls(language, name, source, way, values, {key: known for key, known in rates.items() if known}, variant)
 
     @property
     def label(self) -> str:
-        """The model and what tells it from its like; of a reference, its source."""
+        """The name of the model with its variant, or the source of a reference."""
         return f"{self.name} ({self.variant})" if self.variant else self.name or SOURCES.get(self.source, self.source)
 
     @property
     def n(self) -> int:
-        """How many runs."""
+        """The number of runs."""
         return max((spread.n for spread in self.values.values()), default=0)
 
 
 def summarize(runs: Sequence[Run]) -> list[Row]:
-    """The rows of some runs, by language in Chomsky order, way, architecture and source.
+    """Return the rows of runs, ordered by language (in Chomsky order), way, architecture and source.
 
-    Seeds of the same recipe make one row. Runs of the authors' recipes are shown in their way beside their numbers,
-    which stand there even without; all other runs are shown over all prompts.
+    Seeds of the same recipe make one row. Runs of the authors' recipes are counted in the authors' way and stand beside
+    the authors' numbers, which are shown even without a run. All other runs are counted over all prompts.
     """
     rows: list[Row] = []
     for language in in_chomsky_order(run.recipe.language for run in runs):
-        of_language = [run for run in runs if run.recipe.language == language]
-        plain = [run for run in of_language if not run.recipe.paper]
-        paper = [run for run in of_language if run.recipe.paper]
+        language_runs = [run for run in runs if run.recipe.language == language]
+        plain = [run for run in language_runs if not run.recipe.paper]
+        paper = [run for run in language_runs if run.recipe.paper]
         rows += _corrected(language, plain) + _reproduced(language, paper)
     return rows
 
 
 def in_chomsky_order(languages: Iterable[str]) -> list[str]:
-    """Each language once, and by name within a level; one whose level is not known comes last."""
+    """Return each language once, by level and by name. Languages of unknown level come last."""
     levels = {name: level_of(name) for name in set(languages)}
     return sorted(levels, key=lambda name: ((*LEVELS, "").index(levels[name]), name))
 
 
 def level_of(language: str) -> str:
-    """Its place in the Chomsky hierarchy; empty where the language is not here."""
-    found = language_of(language)
-    return found.level if found else ""
+    """Return the level of a language in the Chomsky hierarchy; empty if the language is unknown."""
+    known = language_of(language)
+    return known.level if known else ""
 
 
 def language_of(name: str) -> Language | None:
-    """The language, or None where it is not here, or is a class in a file that the user has not named."""
+    """Return a language; None if it is unknown, or is a class in a file that the user has not named."""
     return recorded_language(name)
 
 
 def architectures(names: Iterable[str]) -> list[str]:
-    """Each name once, the paper's architectures first."""
+    """Return each name once, the paper's architectures first."""
     return sorted(set(names), key=lambda name: (_PRESETS.index(name) if name in _PRESETS else len(_PRESETS), name))
 
 
 def variants(runs: Sequence[Run]) -> dict[tuple[str, str], list[Run]]:
-    """Runs that differ in the seed alone, by architecture and by what else tells them apart."""
+    """Return groups of runs that differ only in the seed, by architecture and by a label for their other keys."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(key_of(run.recipe.model_copy(update={"seed": 0})), []).append(run)
-    found = {}
+    labelled = {}
     for name in architectures(run.recipe.architecture for run in runs):
         alike = [group for group in groups.values() if group[0].recipe.architecture == name]
         recipes = [group[0].recipe for group in alike]
-        # Such a run answers another question, and says so even where it is alone.
-        named = {"objective"} if any(source_of(recipe) == "on_prompts" for recipe in recipes) else set()
-        keys = [key for key in Recipe.model_fields if key != "seed" and (_decides(key, recipes) or key in named)]
+        # A run that trained on OOD prompts answers another question, so its label always names the objective.
+        always_named = {"objective"} if any(source_of(recipe) == "on_prompts" for recipe in recipes) else set()
+        keys = [key for key in Recipe.model_fields if key != "seed" and (_decides(key, recipes) or key in always_named)]
         for group in alike:
             label = ", ".join(f"{key} {getattr(group[0].recipe, key)}" for key in keys)
-            found[name, label] = group
-    return found
+            labelled[name, label] = group
+    return labelled
 
 
 def source_of(recipe: Recipe) -> str:
-    """Of `SOURCES`; a model that was trained on the OOD prompts, too, cannot tell what its architecture does there."""
+    """Return the source of a run's row. Runs that trained on OOD prompts say nothing about extrapolation."""
     if recipe.objective != "likelihood":
         return "on_prompts"
     return "best_check" if recipe.paper else "ours"
 
 
 def _decides(key: str, recipes: Sequence[Recipe]) -> bool:
-    """Whether recipes differ in a key that results depend on."""
+    """Return whether recipes differ in a key that determines the results."""
     first = recipes[0]
     values = [{key: getattr(recipe, key)} for recipe in recipes]
     return any(key_of(first.model_copy(update=value)) != key_of(first) for value in values)
@@ -220,16 +222,16 @@ def _reproduced(language: str, runs: Sequence[Run]) -> list[Row]:
         for (name, variant), group in groups.items():
             if name == architecture:
                 for source in ("best_check", "minimum_loss"):
-                    found = [
+                    run_columns = [
                         {
-                            # Their test loss is the smallest validation loss of a run.
+                            # The authors' test loss is the smallest validation loss of a run.
                             "test_loss": run.validation_loss,
                             **dict.fromkeys(_AUTHORS_COLUMNS),
                             **(run.best_check if source == "best_check" else run.minimum_loss),
                         }
                         for run in group
                     ]
-                    rows.append(Row.over(language, name, source, "reproduced", found, variant))
+                    rows.append(Row.over(language, name, source, "reproduced", run_columns, variant))
         if architecture in theirs:
             values = {
                 column: Spread.of(**spread, rate=COLUMNS[column].rate)
@@ -243,12 +245,12 @@ def _reproduced(language: str, runs: Sequence[Run]) -> list[Row]:
 
 
 def numbers(run: Run) -> dict[str, Number]:
-    """The columns of one run, over all prompts, at its lowest validation loss."""
+    """Return the columns of one run over all prompts, at its lowest validation loss."""
     return {"test_loss": run.test_loss, **run.rates}
 
 
 def _floor(language: str, way: Way, floors: Sequence[float | None]) -> list[Row]:
-    """What no model can be below on average: a loss and nothing else; no row where it is not known."""
+    """Return a row with the smallest expected loss, or no row where this loss is unknown."""
     if all(floor is None for floor in floors):
         return []
     return [Row.over(language, "", "floor", way, [{"test_loss": floor} for floor in floors])]

@@ -19,9 +19,9 @@ class Spread:
     """A number over the runs that have it.
 
     Attributes:
-        mean: over runs; None where no run has the number.
-        std: with n - 1 in the denominator, as in the paper's tables; None for fewer than two runs.
-        n: how many runs.
+        mean: the mean over runs; None where no run has the number.
+        std: the standard deviation with denominator n - 1, as in the paper's tables; None for fewer than two runs.
+        n: the number of runs that have the number.
         low, high: the 95 % interval of the mean over runs (Student's t), within [0, 1] for a rate; None for fewer than
             two runs. It has no width where all runs agree.
     """
@@ -34,7 +34,7 @@ class Spread:
 
     @classmethod
     def of(cls, mean: float | None, std: float | None, n: int, *, rate: bool = True) -> Spread:
-        """With its interval.
+        """Return the spread of a mean, with its interval.
 
         >>> Spread.of(0.5, 0.1, 4).high.__round__(4)
         0.6591
@@ -47,7 +47,7 @@ class Spread:
 
     @classmethod
     def over(cls, values: Iterable[float | None], *, rate: bool = True) -> Spread:
-        """Of what is there and finite.
+        """Return the spread of the values that are present and finite.
 
         >>> Spread.over([1.0, None, 3.0], rate=False).std
         1.4142135623730951
@@ -58,7 +58,7 @@ class Spread:
 
 
 def t_tail(t: float, df: int) -> float:
-    """The two-sided tail probability of Student's t.
+    """Return the two-sided tail probability of Student's t.
 
     >>> [round(t_tail(12.7062, 1), 4), round(t_tail(-2.2281, 10), 4), t_tail(math.inf, 3)]
     [0.05, 0.05, 0.0]
@@ -80,7 +80,7 @@ def t_quantile(df: int) -> float:
 
 @cache
 def _t_shares(df: int) -> tuple[FloatArray, FloatArray]:
-    """Angles x, and the probability that |t| is at most sqrt(df) tan(x).
+    """Return angles x, and the probabilities that |t| is at most sqrt(df) tan(x).
 
     With t = sqrt(df) tan(x), the density becomes cos(x)^(df - 1), which is summed here.
     """
@@ -91,10 +91,10 @@ def _t_shares(df: int) -> tuple[FloatArray, FloatArray]:
 
 
 def interval_tail(rate: float, low: float, high: float, value: float) -> float:
-    """The two-sided p-value of a value against a rate with a 95 % interval.
+    """Return the two-sided p-value of a value against a rate with a 95 % interval.
 
     The distance to the value is counted in standard errors of the interval's side that faces the value (Altman and
-    Bland, BMJ 343, 2011). It is below 0.05 if and only if the interval leaves the value out.
+    Bland, BMJ 343, 2011). The p-value is below 0.05 if and only if the interval excludes the value.
 
     >>> round(interval_tail(0.5, 0.4, 0.6, 0.6), 3)
     0.05
@@ -111,7 +111,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     With a threshold of 0.05, the probability that any true null hypothesis is rejected is at most 5 %.
 
     Args:
-        p_values: N p-values; None for a comparison that was not possible, which does not count as one.
+        p_values: N p-values; None for an impossible comparison, which is not counted.
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
@@ -128,7 +128,7 @@ def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
     """Correct p-values so that a threshold is a false discovery rate (Benjamini and Hochberg, JRSS B 57, 1995).
 
     Args:
-        p_values: N p-values; None for a comparison that was not possible, which does not count as one.
+        p_values: N p-values; None for an impossible comparison, which is not counted.
 
     >>> [round(p, 3) for p in benjamini_hochberg([0.01, 0.04, 0.03])]
     [0.03, 0.04, 0.04]

@@ -1,4 +1,4 @@
-"""The runs of a study as one small Parquet file, from which the same report is made as from the run folders."""
+"""The runs of a study as one small Parquet file, which gives the same report as the run folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .record import Masses, Run
 from .rows import Row
 
 SCHEMA_VERSION = 1
-"""Of the file; a field that changes its meaning changes it."""
+"""The version of the file's schema. A change in the meaning of a field changes the version."""
 
 _VERSION, _MISSING, _ROWS = b"hf_ruleextrap.schema_version", b"hf_ruleextrap.missing", b"hf_ruleextrap.rows"
 _RATE = [
@@ -78,17 +78,17 @@ _SCHEMA = pa.schema(
     ]
 )
 _ROWS_TYPE = TypeAdapter(list[Row])
-# Columns that are there for a reader; a run has them in its recipe.
+# Columns for people who open the file; the recipe of a run contains the same values.
 _SHOWN = ("run", "language", "architecture", "seed")
 
 
 def write_store(path: Path, runs: Sequence[Run], missing: Mapping[str, str], rows: Sequence[Row]) -> Path:
-    """Write a study as a Parquet file, a row for each run; it appears whole or not at all.
+    """Write a study as a Parquet file with a row for each run, completely or not at all.
 
     Args:
         path: the file.
-        runs: all runs, in their order.
-        missing: the names of runs without results, and the reasons.
+        runs: the runs, in their order.
+        missing: the reason for each run without results, by the name of the run.
         rows: the results of other sources.
     """
     metadata = {
@@ -104,23 +104,23 @@ def write_store(path: Path, runs: Sequence[Run], missing: Mapping[str, str], row
 
 
 def read_store(path: Path) -> tuple[list[Run], dict[str, str], list[Row]]:
-    """Read what `write_store` wrote.
+    """Read a file that `write_store` wrote.
 
     Returns:
         The runs, the names of runs without results with their reasons, and the rows of other sources.
 
     Raises:
-        RuleExtrapError: the file is no Parquet file, is none of a study, or is of another version.
+        RuleExtrapError: the file is not a Parquet file, not the file of a study, or of another version.
     """
-    again = "give the folder of run folders, or make the file again with `hf-ruleextrap report`"
+    advice = "name the folder of the run folders, or write the file again with `hf-ruleextrap report`"
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise RuleExtrapError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}): {again}") from None
+        raise RuleExtrapError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}): {advice}") from None
     metadata = table.schema.metadata or {}
     version = metadata.get(_VERSION, b"none").decode(errors="replace")
     if version != str(SCHEMA_VERSION):
-        raise RuleExtrapError(f"{path} has schema version {version}, and here it is {SCHEMA_VERSION}: {again}")
+        raise RuleExtrapError(f"{path} has schema version {version}, but this version reads {SCHEMA_VERSION}: {advice}")
     try:
         runs = [_from_row(row) for row in table.to_pylist()]
         missing = TypeAdapter(dict[str, str]).validate_json(metadata[_MISSING])
@@ -128,14 +128,14 @@ def read_store(path: Path) -> tuple[list[Run], dict[str, str], list[Row]]:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise RuleExtrapError(f"{path} does not fit schema {version} ({where}: {first['msg']}): {again}") from None
+        raise RuleExtrapError(f"{path} does not fit schema {version} ({where}: {first['msg']}): {advice}") from None
     except (KeyError, TypeError) as error:
-        raise RuleExtrapError(f"{path} does not fit schema {version} ({error}): {again}") from None
+        raise RuleExtrapError(f"{path} does not fit schema {version} ({error}): {advice}") from None
 
 
 def _to_row(run: Run) -> dict[str, Any]:
     row = run.model_dump()
-    # Where a run lay is of no interest elsewhere.
+    # The folder of a run means nothing on another machine.
     recipe = run.recipe.model_dump_json(exclude={"output_dir"})
     references = [
         {"reference": reference, **entry} for reference, rates in row["references"].items() for entry in _entries(rates)

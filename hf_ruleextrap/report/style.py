@@ -1,4 +1,4 @@
-"""What the report's pictures share: a model looks the same in all of them, in colour and without."""
+"""The common style of a report's figures: a model looks the same in all figures, in colour and in grey."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart by colour-blind people; hatch, marker and line tell them apart in grey.
+# Okabe and Ito's colours suit colour-blind readers; hatch, marker and line distinguish the models in grey.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
 _HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "++++")
 _MARKERS = "os^DvPX"
@@ -29,12 +29,12 @@ _PRESETS = ("linear", "lstm", "transformer", "mamba", "xlstm")
 
 
 Model = tuple[str, str]
-"""Architecture and variant."""
+"""An architecture and a variant."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a model is drawn."""
+    """The colour, hatch, marker and line of a model."""
 
     colour: str
     hatch: str
@@ -44,13 +44,13 @@ class Look:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure that was drawn.
+    """A figure on the disk.
 
     Attributes:
-        folder: where ``name`` is, as SVG, PDF and PNG.
-        name: of the files.
-        title: what it shows, in a few words.
-        caption: what is to be known to read it.
+        folder: the folder of the files.
+        name: the name of the SVG, PDF and PNG file, without the ending.
+        title: the title of the figure.
+        caption: the explanation below the figure.
     """
 
     folder: Path
@@ -60,26 +60,26 @@ class Picture:
 
     @property
     def svg(self) -> Path:
-        """The SVG."""
+        """The path of the SVG file."""
         return self.folder / f"{self.name}.svg"
 
     @property
     def files(self) -> list[Path]:
-        """All its files."""
+        """The paths of all files."""
         return [self.svg.with_suffix(suffix) for suffix in FORMATS]
 
 
 def ordered(models: Iterable[Model]) -> list[Model]:
-    """Each once, the paper's architectures first."""
-    found = set(models)
-    order = architectures(name for name, _ in found)
-    return sorted(found, key=lambda model: (order.index(model[0]), model[1]))
+    """Return each model once, the paper's architectures first."""
+    unique = set(models)
+    order = architectures(name for name, _ in unique)
+    return sorted(unique, key=lambda model: (order.index(model[0]), model[1]))
 
 
 def looks(models: Sequence[Model]) -> dict[Model, Look]:
-    """A look for each model; those of the paper's architectures never change."""
+    """Return a look for each model; the paper's architectures look the same in every report."""
     names = architectures([*_PRESETS, *(name for name, _ in models)])
-    # Variants of an architecture take what the presets leave, in turn.
+    # Variants of an architecture take the remaining styles in turn.
     order = [(name, "") for name in names]
     order += [model for model in dict.fromkeys(models) if model not in order]
     return {
@@ -89,29 +89,29 @@ def looks(models: Sequence[Model]) -> dict[Model, Look]:
 
 
 def title_of(model: Model) -> str:
-    """A model's label."""
+    """Return the label of a model."""
     name, variant = model
     return plain(f"{name} ({variant})" if variant else name)
 
 
 def with_level(language: str) -> str:
-    """A language's label."""
+    """Return the label of a language."""
     return plain(f"{language} ({level_of(language) or 'level unknown'})")
 
 
 def rho(correlation: Correlation) -> str:
-    """A correlation in a title."""
+    """Return a correlation as part of a title."""
     return rf"$\rho$ = {correlation}"
 
 
 def plain(text: str) -> str:
-    """A text without formulas, which dollars would make."""
+    """Return a text with escaped dollar signs, which would otherwise begin a formula."""
     return text.replace("$", r"\$")
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """The settings of all figures: what is drawn twice has the same bytes, and text is text."""
+    """Apply the settings of all figures: drawing twice gives the same bytes, and text stays text."""
     import matplotlib as mpl
 
     settings: dict[Any, Any] = {
@@ -129,12 +129,12 @@ def drawing() -> Iterator[None]:
 
 
 def save(figure: Figure, picture: Picture) -> Picture:
-    """Write all formats."""
-    # Lay it out once for all formats.
+    """Write a figure in all formats."""
+    # The layout is computed once for all formats.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for path in picture.files:
-        # A date would make each file another one.
+        # A date in the metadata would change the bytes of every file.
         dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
         with replacing(path) as draft:
             figure.savefig(draft, dpi=150, bbox_inches="tight", metadata=dates[path.suffix])
@@ -144,18 +144,18 @@ def save(figure: Figure, picture: Picture) -> Picture:
 def panels(
     n: int, title: str, *, x: str = "", y: str = "", width: float = 3.3, height: float = 2.5, columns: int = 3
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with n panels; x and y stand at its edges."""
+    """Return a figure with n panels, and x and y as labels at its edges."""
     columns = min(columns, n)
     lines = -(-n // columns)
     figure = new_figure(max(width * columns, 4.2), height * lines + 0.6, title)
     grid = figure.subplots(lines, columns, squeeze=False)
     for axes in grid.flat[n:]:
         axes.set_visible(False)
-    found: list[Axes] = list(np.ravel(grid))[:n]
-    for i, axes in enumerate(found):
+    visible: list[Axes] = list(np.ravel(grid))[:n]
+    for i, axes in enumerate(visible):
         if i % columns == 0:
             axes.set_ylabel(y)
-        # What has no panel below it.
+        # Panels without a panel below them show the label of the x axis.
         if i + columns >= n:
             axes.set_xlabel(x)
-    return figure, found
+    return figure, visible

@@ -1,4 +1,4 @@
-"""Tables once, and as Markdown, LaTeX and cells of a page."""
+"""Tables, and their text in Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hf_ruleextrap.errors import one_line
 
 from .spread import Spread
 
-# What LaTeX reads as its own, and signs that its fonts may lack.
+# The special characters of LaTeX, and signs that its fonts may lack.
 _TEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -25,7 +25,7 @@ _TEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    # At the beginning of a row these would belong to the end of the row before.
+    # At the beginning of a row, LaTeX reads these as arguments of the line break before the row.
     "[": "{[}",
     "]": "{]}",
     "*": "{*}",
@@ -36,17 +36,17 @@ _TEX = {
     "≥": r"$\geq$",
     "≤": r"$\leq$",
 }
-# A line of these kinds after one of another begins a group.
+# A line of one of these kinds begins a group after a line of another kind.
 _GROUPS = ("ours", "reference")
-# Where the letters end that pdfLaTeX sets without packages.
+# The end of the code points that pdfLaTeX sets without packages.
 _LATIN = 0x180
-# An ampersand is markup where it begins the name of a character.
+# An ampersand is markup only at the beginning of a character reference.
 _MARKDOWN = re.compile(r"([\\|*_<>`\[\]$~]|&(?=#?\w+;))")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a cell; the interval where there is room for it."""
+    """The text of a cell, and an interval for formats that have room for it."""
 
     text: str
     interval: str = ""
@@ -54,7 +54,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a table, and of what kind it is."""
+    """A line of a table and its kind, which determines its style."""
 
     kind: str
     cells: Sequence[Cell]
@@ -65,12 +65,12 @@ class Table:
     """A table.
 
     Attributes:
-        name: its LaTeX label.
-        title: above it.
-        caption: below it.
-        headings: one a column.
+        name: the LaTeX label.
+        title: the title above the table.
+        caption: the explanation below the table.
+        headings: one heading for each column.
         lines: the rows.
-        text_columns: how many columns, from the left, hold words.
+        text_columns: the number of columns, from the left, that contain words.
     """
 
     name: str
@@ -82,13 +82,13 @@ class Table:
 
     @property
     def intervals(self) -> bool:
-        """Whether any cell has one."""
+        """Whether any cell has an interval."""
         return any(cell.interval for line in self.lines for cell in line.cells)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A title, a text, and tables."""
+    """A section of the report: a title, paragraphs, and tables."""
 
     title: str
     paragraphs: Sequence[str]
@@ -96,12 +96,12 @@ class Section:
 
 
 def cell(spread: Spread | None, *, digits: int, n: int | None) -> Cell:
-    """A number as it stands in a table.
+    """Return the cell for a number.
 
     Args:
         spread: the number.
-        digits: behind the point.
-        n: how many runs the line says it has; where the number has it of fewer, or the line says nothing, n is shown.
+        digits: the number of digits after the decimal point.
+        n: the number of runs of the line; a cell shows its own number of runs where the two differ.
 
     >>> cell(Spread(0.5, 0.25, 3), digits=2, n=3).text, cell(Spread(0.5, None, 1), digits=2, n=3).text
     ('0.50 ± 0.25', '0.50 (1)')
@@ -116,7 +116,7 @@ def cell(spread: Spread | None, *, digits: int, n: int | None) -> Cell:
 
 
 def markdown(table: Table) -> str:
-    """A table as GitHub's Markdown has it."""
+    """Return a table in GitHub's Markdown."""
     rule = [":--"] * table.text_columns + ["--:"] * (len(table.headings) - table.text_columns)
     lines = [[escape_markdown(cell.text) for cell in line.cells] for line in table.lines]
     every = [[escape_markdown(heading) for heading in table.headings], rule, *lines]
@@ -125,7 +125,7 @@ def markdown(table: Table) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    r"""A text that is not to be read as markup, in one line: neither as Markdown nor as HTML.
+    r"""Return a text in one line that neither Markdown nor HTML reads as markup.
 
     >>> print(escape_markdown("a|b*"))
     a\|b\*
@@ -134,7 +134,7 @@ def escape_markdown(text: str) -> str:
 
 
 def latex(table: Table) -> str:
-    """A table as LaTeX has it, with booktabs, shrunk to the width of the text where it is wider."""
+    """Return a table in LaTeX with booktabs; a table that is wider than the text is shrunk."""
     columns = "l" * table.text_columns + "r" * (len(table.headings) - table.text_columns)
     lines = []
     for place, line in enumerate(table.lines):
@@ -163,7 +163,7 @@ def latex(table: Table) -> str:
 
 
 def escape_latex(text: str) -> str:
-    r"""A text that is not to be read as commands, in one line; a sign that pdfLaTeX lacks is a question mark.
+    r"""Return a text in one line that LaTeX does not read as commands; signs that pdfLaTeX lacks become question marks.
 
     >>> print(escape_latex("a_b ± 5 %"))
     a\_b $\pm$ 5 \%

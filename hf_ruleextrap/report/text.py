@@ -1,4 +1,4 @@
-"""Evaluations of language models by the text protocol, as rows beside those of trained models."""
+"""Rows for evaluations of language models by the text protocol, beside the rows of trained models."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .rows import Row
 
 
 def text_rows(evaluations: Sequence[TextEvaluation]) -> list[Row]:
-    """For each evaluation its main condition, greedy, over all prompts; and what needs no model, on the same prompts.
+    """Return a row for the greedy main condition of each evaluation over all prompts, and rows for its references.
 
     Args:
-        evaluations: of `hf_ruleextrap.evaluation.text.read_evaluations`.
+        evaluations: the evaluations that `hf_ruleextrap.evaluation.text.read_evaluations` returns.
     """
     return [row for evaluation in evaluations for row in _rows_of(evaluation)]
 
@@ -24,7 +24,7 @@ def _rows_of(evaluation: TextEvaluation) -> list[Row]:
     language, source = settings.language, f"text protocol v{settings.version}"
     rows = [Row.over(language, evaluation.model, source, "corrected", [evaluation.columns()], _variant(evaluation))]
     for name, report in evaluation.main.references.items():
-        # The rates are those of greedy completions, and so are the references beside them.
+        # The rates are those of greedy completions, so only greedy references are comparable.
         if not name.endswith(", drawn"):
             columns = [columns_of(settings.kind, report)]
             rows.append(Row.over(language, "", f"{name}, prompts of {evaluation.model}", "corrected", columns))

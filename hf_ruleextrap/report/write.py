@@ -1,4 +1,4 @@
-"""The report of a study as files: Markdown, CSV, LaTeX, and one page of HTML that needs no other file."""
+"""Write the report of a study as Markdown, CSV, LaTeX, and one HTML page that needs no other file."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ if TYPE_CHECKING:
 
 _NOTES = {
     "corrected": (
-        "Over all prompts: a completion that did not end, or holds something that is no symbol, is a failure. Mean ± "
-        "standard deviation over runs, n of them; a number that fewer runs have says so in brackets. The loss is per "
-        "token, in nats, without PAD. Chance: uniformly random symbols and an end. A reference is the mean over the "
-        "prompts, or the test words, of n runs."
+        "Rates are over all prompts: a completion that did not finish, or that contains a token that is not a symbol, "
+        "is a failure. Each number is the mean ± standard deviation over n runs; a number in brackets is the number of "
+        "runs where it is smaller than n. The loss is in nats per token, without PAD. Chance draws symbols and the end "
+        "uniformly. A reference is the mean over the prompts, or the test words, of n runs."
     ),
     "reproduced": (
-        "The authors' recipes, read in the authors' way: among completions that ended; loss with PAD. Best check: of "
-        "each rate its largest value over a run's evaluations, as in the authors' tables, which flatters. Lowest loss: "
-        "all at the evaluation with the lowest validation loss. Where nothing ended a rate is not defined here, and 0 "
-        "in the authors' tables. Mean ± standard deviation over runs, n of them."
+        "The authors' recipes, counted in the authors' way: rates among finished completions, and the loss with PAD. "
+        "Best check is the largest value of each rate over a run's evaluations, as in the authors' tables; this value "
+        "is biased upwards. Lowest loss takes all rates at the evaluation with the lowest validation loss. Where no "
+        "completion finished, a rate is undefined here and 0 in the authors' tables. Each number is the mean ± "
+        "standard deviation over n runs."
     ),
 }
 _TITLES = {"corrected": "corrected, over all prompts", "reproduced": "reproduced, the authors' way"}
@@ -54,15 +55,15 @@ def write_report(study: Study, out: str | Path, *, wait: bool = False) -> list[P
     (``runs.parquet``), from which `read_study` gives the same report.
 
     Args:
-        study: of `read_study`.
-        out: a folder; files of the same name are replaced.
-        wait: wait for another process that writes a report there.
+        study: the study that `read_study` returns.
+        out: the folder for the files; files of the same name are replaced.
+        wait: wait until no other process writes a report into the folder.
 
     Returns:
-        The files.
+        The paths of the files.
 
     Raises:
-        RuleExtrapError: nothing to report, ``out`` cannot be a folder, or matplotlib is not installed.
+        RuleExtrapError: the study is empty, ``out`` cannot be a folder, or matplotlib is not installed.
     """
     if not study.runs and not study.rows:
         raise RuleExtrapError("there are no results to report: run a sweep first")
@@ -72,7 +73,7 @@ def write_report(study: Study, out: str | Path, *, wait: bool = False) -> list[P
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RuleExtrapError(f"cannot write to {folder}: {error.strerror}; give a folder as --out") from None
+        raise RuleExtrapError(f"cannot write to {folder}: {error.strerror}; choose another folder for --out") from None
     with hold(folder, wait=wait):
         return _write_files(study, folder)
 
@@ -99,7 +100,7 @@ def _write_files(study: Study, folder: Path) -> list[Path]:
 
 
 def all_rows(study: Study) -> list[Row]:
-    """The rows of the runs and of other sources: by language, way, and references last."""
+    """Return the rows of runs and of other sources, by language and way, with references last."""
     rows = [*summarize(study.runs), *study.rows]
     order = in_chomsky_order(row.language for row in rows)
 
@@ -111,12 +112,13 @@ def all_rows(study: Study) -> list[Row]:
 
 
 def _languages(rows: Sequence[Row]) -> list[Section]:
-    """A section a language, with a table for each way."""
+    """Return a section for each language, with a table for each way."""
     sections = []
     for name in in_chomsky_order(row.language for row in rows):
-        of_language = [row for row in rows if row.language == name]
+        language_rows = [row for row in rows if row.language == name]
         ways: list[Way] = ["corrected", "reproduced"]
-        tables = [_table(name, way, found) for way in ways if (found := [row for row in of_language if row.way == way])]
+        by_way = {way: [row for row in language_rows if row.way == way] for way in ways}
+        tables = [_table(name, way, way_rows) for way, way_rows in by_way.items() if way_rows]
         sections.append(Section(name, [_about(name)], tables))
     return sections
 
@@ -132,7 +134,7 @@ def _about(name: str) -> str:
 def _unnamed(name: str) -> str:
     if is_file(name):
         return not_run(name)
-    return "This language is not here any more; its rules cannot be named."
+    return "This version of the package does not have the language, so the rules are unknown."
 
 
 def _table(name: str, way: Way, rows: Sequence[Row]) -> Table:
@@ -140,7 +142,7 @@ def _table(name: str, way: Way, rows: Sequence[Row]) -> Table:
     lines = [_line(row, columns) for row in rows]
     caption = _NOTES[way]
     if way == "reproduced" and not any(row.source == "best_check" for row in rows):
-        caption += " No run of an authors' recipe is here."
+        caption += " No run of an authors' recipe is in this study."
     headings = ["model", *(["numbers"] if way == "reproduced" else []), "n", *(COLUMNS[c].heading for c in columns)]
     return Table(
         re.sub(r"\W+", "-", f"{name}-{way}"),
@@ -159,31 +161,31 @@ def _line(row: Row, columns: Sequence[str]) -> Line:
         head = [Cell(row.label if row.name else ""), Cell(SOURCES.get(row.source, row.source))]
     cells = [cell(row.values.get(column), digits=COLUMNS[column].digits, n=row.n) for column in columns]
     if kind == "reference":
-        # It differs between runs by their prompts alone, and an interval would say nothing.
+        # References differ between runs only by the prompts, so an interval over runs would be meaningless.
         cells = [Cell(shown.text) for shown in cells]
     return Line(kind, [*head, Cell(str(row.n)), *cells])
 
 
 def _origin(study: Study) -> list[str]:
-    """What was run, on what; and what has no results."""
+    """Return paragraphs on the runs, their machines, and the runs without results."""
     runs = study.runs
-    said = []
+    paragraphs = []
     if runs:
         devices = ", ".join(sorted({run.device for run in runs}))
         torch = ", ".join(sorted({str(run.torch) for run in runs}))
         hours = sum(run.train_seconds + run.evaluate_seconds for run in runs) / 3600
         paper = sum(run.recipe.paper for run in runs)
-        said.append(
-            f"{len(runs)} runs, {paper} of them of the authors' recipes; {hours:.2f} hours of one worker in all, on "
-            f"{devices}; hf-ruleextrap {__version__}, torch {torch}."
+        paragraphs.append(
+            f"The study has {len(runs)} runs, of which {paper} are of the authors' recipes. They took {hours:.2f} "
+            f"hours of one worker on {devices}, with hf-ruleextrap {__version__} and torch {torch}."
         )
     others = sorted({f"{row.name} ({row.source})" for row in study.rows if row.name})
     if others:
-        said.append(f"From other sources: {', '.join(others)}.")
+        paragraphs.append(f"Results of other sources: {', '.join(others)}.")
     if study.missing:
         listed = "; ".join(f"{name}: {reason}" for name, reason in study.missing.items())
-        said.append(f"Without results, and in no number here: {len(study.missing)} ({listed}).")
-    return said
+        paragraphs.append(f"{len(study.missing)} runs have no results and are in no number of this report ({listed}).")
+    return paragraphs
 
 
 def _markdown(study: Study, sections: Sequence[Section], pictures: Sequence[Picture], absent: Sequence[str]) -> str:
@@ -229,7 +231,7 @@ def _page(study: Study, sections: Sequence[Section], pictures: Sequence[Picture]
 
 
 def _inline(picture: Picture) -> str:
-    """An SVG as an element of a page: its ids are its own, its title is read to those who cannot see it."""
+    """Return an SVG as an element of a page, with unique ids and a title for screen readers."""
     text = picture.svg.read_text(encoding="utf-8")
     text = text[text.index("<svg") :]
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{picture.name}-", text)
@@ -239,14 +241,14 @@ def _inline(picture: Picture) -> str:
 def _write_csv(path: Path, groups: Iterable[Sequence[dict[str, object]]]) -> None:
     lines = [line for group in groups for line in group]
     with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        # The first line has all keys: every line of a file is made alike.
+        # All lines of a file have the same keys.
         writer = csv.DictWriter(file, list(lines[0]) if lines else [])
         writer.writeheader()
         writer.writerows(lines)
 
 
 def _tidy(row: Row) -> list[dict[str, object]]:
-    """A line for each number."""
+    """Return a line for each number of a row."""
     return [
         {
             "language": row.language,
@@ -267,7 +269,7 @@ def _tidy(row: Row) -> list[dict[str, object]]:
 
 
 def _run_line(run: Run) -> dict[str, object]:
-    """A run, its numbers over all prompts, and what they are compared with."""
+    """Return the line of a run: its numbers over all prompts, and its references."""
     recipe = run.recipe
     line: dict[str, object] = {
         "run": run.key,

@@ -90,7 +90,7 @@ class TestAnswer:
         corrected = "After Holm's correction for the 20 correlations of this report, the rate "
         assert f"{corrected}falls as the loss rises (within languages" in last_paragraph(0.9, 0.8, 0.6, 0.7, 0.5)
         assert f"{corrected}rises with the loss (within languages" in last_paragraph(0.5, 0.7, 0.6, 0.8, 0.9)
-        assert "do not show that it follows from the test loss" in last_paragraph(0.7, 0.9, 0.5, 0.8, 0.6)
+        assert "do not show that the rate follows from the test loss" in last_paragraph(0.7, 0.9, 0.5, 0.8, 0.6)
         # One order of five models in all languages is one order of five: 10 of 120 are at least as clear.
         assert "No p-value is at most 0.05" in last_paragraph(0.9, 0.8, 0.6, 0.7, 0.5, alike=True)
         # And a perfect one, 2 of 120, is clear by itself.
@@ -106,9 +106,9 @@ class TestAnswer:
         assert "(n = 6)" in level
         # Clear by itself (p = 16 / 720), and not among the correlations of the whole report.
         assert "Without a correction the rate falls as the level rises (lstm, p = 0.02" in level
-        assert "these runs do not show that it follows from the level" in level
+        assert "these runs do not show that the rate follows from the level" in level
         few = answer_section(analysis(runs[:2])).paragraphs[1]
-        assert "here are 2 on 1" in few
+        assert "this study has 2 on 1" in few
 
     def test_pooling_alone_would_deceive(self) -> None:
         runs = [
@@ -130,7 +130,7 @@ class TestAnswer:
         assert [row.label for row in rows if row.source == "on_prompts"] == ["lstm (objective oracle)"]
         assert len(points([*map(Run.of, runs)])) == 1
         assert (
-            "Pairs of a language and a model: 1," in answer_section(analyze([*map(Run.of, runs)], rows)).paragraphs[0]
+            "has 1 pairs of a language and a model" in answer_section(analyze([*map(Run.of, runs)], rows)).paragraphs[0]
         )
 
     def test_without_corrected_runs_it_says_so(self) -> None:

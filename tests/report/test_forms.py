@@ -21,13 +21,13 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "report.md"
 
 class TestForms:
     def test_markdown_is_the_golden_one(self, report: Path) -> None:
-        """To renew it, copy the report.md of this test over it and read what changed."""
-        found = (
+        """To renew the golden file, copy the report.md of this test over that file and read the differences."""
+        text = (
             (report / "report.md")
             .read_text(encoding="utf-8")
             .replace(f"hf-ruleextrap {__version__}", "hf-ruleextrap VERSION")
         )
-        assert found == GOLDEN.read_text(encoding="utf-8")
+        assert text == GOLDEN.read_text(encoding="utf-8")
 
     def test_markdown_tables_have_as_many_cells_as_headings(self, report: Path) -> None:
         text = (report / "report.md").read_text(encoding="utf-8")
@@ -99,7 +99,7 @@ class TestForms:
 
     def test_what_has_no_results_is_named(self, report: Path) -> None:
         text = (report / "index.html").read_text(encoding="utf-8")
-        assert "in no number here: 2 (" in text
+        assert "2 runs have no results and are in no number of this report (" in text
         assert "cut: not finished" in text
         assert "anbn-gpt2-seed0-00000000: failed: MemoryError: no | memory" in text
 
