@@ -107,7 +107,7 @@ class LocalModel:
         check_positions(
             self.model,
             1 + longest + max_new_symbols,
-            f"prompts of up to {longest} symbols with up to {max_new_symbols} new ones",
+            f"prompts of up to {longest} symbols with up to {max_new_symbols} new symbols",
             "allow fewer new symbols, or take a model with more positions",
         )
         rows = np.arange(len(prompts)).repeat(samples or 1)

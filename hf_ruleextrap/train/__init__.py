@@ -1,1 +1,1 @@
-"""Training: a recipe, the Hugging Face Trainer, and a run folder with a scored checkpoint."""
+"""Training: the Hugging Face Trainer runs a recipe and leaves a run folder with a scored checkpoint."""

@@ -1,4 +1,4 @@
-"""All words as one tensor, and the same batches whatever the number of processes."""
+"""Token rows in one tensor, and batches that do not depend on the number of processes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from hf_ruleextrap.formal.words import IntArray
 from hf_ruleextrap.tokenization import PAD_ID
 
-# A group of rows is worth its own pass from so many tokens and pads on; and no more groups than these.
-_GROUP_CELLS, _MOST_GROUPS = 4096, 8
-# A row that is only there so that each process has as many.
+# The smallest number of cells (tokens and pads) for which a separate pass pays off.
+_GROUP_CELLS = 4096
+# The largest number of groups of one batch.
+_MAX_GROUPS = 8
+# A placeholder row, which gives every process the same number of rows.
 _NO_ROW = -1
 
 
 class TokenRows(Dataset[dict[str, torch.Tensor]]):
-    """All words as one tensor; a batch is one indexing, cut to its longest word.
+    """The words of a split as one tensor. A batch is one indexing operation, cut to the longest word of the batch.
 
-    A batch holds ``input_ids`` and ``labels``, (B, T - 1) each: the label at a place is the token that follows the
-    input there. The last token of a row is therefore a label and never an input, for nobody reads its output.
+    A batch holds ``input_ids`` and ``labels``, (B, T - 1) each. The label at a position is the token that follows the
+    input at that position. The last token of a row is therefore a label and never an input, because no loss reads the
+    output after it.
 
     Args:
         rows: (N, T) token ids.
-        keep_padding: PAD is a target and nothing is cut.
-        keep_width: nothing is cut.
+        keep_padding: Treat PAD as a target and keep the full width.
+        keep_width: Keep the full width.
     """
 
     def __init__(self, rows: IntArray, *, keep_padding: bool, keep_width: bool = False) -> None:
@@ -42,7 +45,7 @@ class TokenRows(Dataset[dict[str, torch.Tensor]]):
         return self.__getitems__([row])
 
     def __getitems__(self, rows: list[int]) -> dict[str, torch.Tensor]:
-        """The batch of some rows; a row -1 is any word, of which nothing is a target."""
+        """Return the batch of the given row numbers; -1 stands for a word without targets."""
         width = self.rows.shape[1] if self.keep_width else int(self.widths[rows].max())
         ids = self.rows[rows, :width]
         targets = ids[:, 1:]
@@ -53,16 +56,16 @@ class TokenRows(Dataset[dict[str, torch.Tensor]]):
 
 
 class Batches(Sampler[list[int]]):
-    """The rows of each batch: every epoch in a new order, and each process has its share of every batch.
+    """The row numbers of each batch, in a new order in every epoch; each process gets a share of every batch.
 
-    The order depends on the seed and the epoch alone, so that two processes train on the very batches of one.
+    The order depends only on the seed and the epoch, so that two processes train on the same batches as one process.
 
     Args:
-        n: how many rows there are.
-        batch_size: rows of a whole batch; the last of an epoch may have fewer.
-        seed: of the order.
-        process: which of the processes this is.
-        processes: how many there are.
+        n: The number of rows.
+        batch_size: The number of rows of a whole batch. The last batch of an epoch may have fewer rows.
+        seed: The random seed for the order of the rows.
+        process: The index of this process.
+        processes: The number of processes.
     """
 
     def __init__(self, n: int, batch_size: int, *, seed: int, process: int = 0, processes: int = 1) -> None:
@@ -71,15 +74,15 @@ class Batches(Sampler[list[int]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to an epoch."""
+        """Set the epoch, which decides the order of the rows."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Return the number of batches in an epoch."""
         return -(-self.n // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        """The shares of this process, all processes' shares of a batch equally long.
+        """Yield this process's share of each batch; the shares of all processes are equally long.
 
         >>> [list(Batches(5, 4, seed=0, process=i, processes=2)) for i in range(2)]
         [[[2, 3], [1]], [[4, 0], [-1]]]
@@ -92,42 +95,43 @@ class Batches(Sampler[list[int]]):
 
 
 class BatchLoader(DataLoader[dict[str, torch.Tensor]]):
-    """A loader over `Batches`, with the epoch as the Trainer sets it."""
+    """A data loader over `Batches` that passes on the epoch that the Trainer sets."""
 
     def __init__(self, data: TokenRows, batches: Batches) -> None:
-        super().__init__(data, batch_sampler=batches, collate_fn=_as_it_is)  # type: ignore[arg-type]  # the dataset has made the batch
+        super().__init__(data, batch_sampler=batches, collate_fn=_unchanged)  # type: ignore[arg-type]  # `TokenRows` returns a whole batch
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to an epoch."""
+        """Set the epoch of the batches."""
         batches = self.batch_sampler
         assert isinstance(batches, Batches)
         batches.set_epoch(epoch)
 
 
-def _as_it_is(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _unchanged(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return batch
 
 
 def by_length(batch: dict[str, torch.Tensor], width: int) -> list[dict[str, torch.Tensor]]:
-    """A batch as groups of rows of similar length, each as wide as its longest row.
+    """Divide a batch into groups of rows of similar length; each group is as wide as its longest row.
 
     Args:
-        batch: ``input_ids`` and ``labels`` as of `TokenRows`, (B, T) int64, -100 behind each word.
-        width: the inputs of the longest row that there is. It and B alone decide how many groups there are, so that
-            all processes run the model equally often.
+        batch: ``input_ids`` and ``labels`` of `TokenRows`, (B, T) int64, with labels -100 after each word.
+        width: The number of inputs of the longest row of the whole split. Only ``width`` and B decide the number of
+            groups, so that all processes run the model equally often.
 
     >>> ids, labels = torch.tensor([[1, 3, 4], [1, 2, 0]]), torch.tensor([[3, 4, 2], [2, -100, -100]])
     >>> [part["labels"].tolist() for part in by_length({"input_ids": ids, "labels": labels}, 20_000)]
     [[[2]], [[3, 4, 2]]]
     """
     labels = batch["labels"]
-    groups = min(_MOST_GROUPS, len(labels), len(labels) * width // _GROUP_CELLS)
+    groups = min(_MAX_GROUPS, len(labels), len(labels) * width // _GROUP_CELLS)
     if groups <= 1:
         return [batch]
     lengths = (labels != -100).sum(dim=1)
     parts = lengths.argsort(stable=True).tensor_split(groups)
-    # A row without targets has no length; a model wants something to read.
+    # A row without targets has length 0, but a model needs at least one input.
     widths = [max(1, int(lengths[rows].max())) for rows in parts]
     return [
-        {name: value[rows, :wide] for name, value in batch.items()} for rows, wide in zip(parts, widths, strict=True)
+        {name: value[rows, :group_width] for name, value in batch.items()}
+        for rows, group_width in zip(parts, widths, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""What happens beside a training: a progress line, and a log that survives a kill."""
+"""Trainer callbacks: a progress bar, a log that survives a killed process, and Ctrl-C with a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hf_ruleextrap.files import write_text
 
 
 class Progress(TrainerCallback):
-    """A bar over the steps, and one readable line for each evaluation; on the main process only."""
+    """Show a progress bar over the steps and one readable line for each evaluation, on the main process only."""
 
     def __init__(self) -> None:
         self.bar: tqdm[Any] | None = None
@@ -27,15 +27,15 @@ class Progress(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Open the bar."""
+        """Open the progress bar."""
         if state.is_world_process_zero:
-            # No bar where nobody watches it (disable=None): a log file or a pipe gets the lines alone.
+            # disable=None shows the bar on a terminal only; a log file or a pipe gets only the lines.
             self.bar = tqdm(
                 total=state.max_steps, initial=state.global_step, unit="step", dynamic_ncols=True, disable=None
             )
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Move the bar."""
+        """Move the progress bar to the current step."""
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)
 
@@ -47,7 +47,7 @@ class Progress(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Write the line."""
+        """Write the line of an evaluation, or of a run that diverged."""
         if self.bar is not None and logs and "diverged_at" in logs:
             self.bar.write(
                 f"step {state.global_step:>6}  the validation loss is not finite: the run ends", file=sys.stderr
@@ -58,13 +58,13 @@ class Progress(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Close the bar."""
+        """Close the progress bar."""
         if self.bar is not None:
             self.bar.close()
 
 
 class JsonLog(TrainerCallback):
-    """``log.jsonl``: a line for each log of the Trainer. A resumed run drops the lines after its checkpoint."""
+    """Write ``log.jsonl``, one line for each log of the Trainer. A resumed run drops the lines after its checkpoint."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -72,7 +72,7 @@ class JsonLog(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Keep what was logged up to the step that the run starts from."""
+        """Keep the lines up to the step from which the run starts."""
         if state.is_world_process_zero:
             lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
             kept = [line for line in lines if _step(line) <= state.global_step]
@@ -86,61 +86,64 @@ class JsonLog(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Append, timings left out."""
-        # The Trainer's closing log holds nothing but timings and means of what was logged before.
+        """Append a line, unless the log holds timings."""
+        # The Trainer's closing log holds only timings and the means of values that were logged before.
         if state.is_world_process_zero and logs and "train_runtime" not in logs:
             with self.path.open("a", encoding="utf-8") as log:
                 log.write(json.dumps({"step": state.global_step, **logs}) + "\n")
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, after a checkpoint was saved.
+    """The exception of a Ctrl-C after which a checkpoint was saved.
 
     Args:
-        step: of the checkpoint.
-        folder: the run's.
+        step: The step of the checkpoint.
+        folder: The run folder.
     """
 
     def __init__(self, step: int, folder: Path) -> None:
-        super().__init__(f"stopped at step {step}, which is saved in {folder}; the same command goes on from there")
+        super().__init__(
+            f"stopped at step {step}; the checkpoint is saved in {folder}, and the same command resumes the run"
+        )
 
 
 class Interrupt(TrainerCallback):
-    """The first Ctrl-C ends the step, saves a checkpoint and stops; the second stops at once.
+    """Handle Ctrl-C: the first finishes the step, saves a checkpoint and stops; the second stops immediately.
 
-    Several processes are left alone: each would end at a step of its own. They go on from the latest checkpoint.
+    A run of several processes stops without a new checkpoint, because each process would stop at a different step. Such
+    a run resumes from its latest checkpoint.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Catch the signal meanwhile; only a process's main thread can."""
+        """Catch SIGINT within the context. Only the main thread of a process can catch the signal."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGINT, self._ask)
+        previous_handler = signal.signal(signal.SIGINT, self._request)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, previous_handler)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Stop, where it was asked for."""
-        if self.asked and args.world_size > 1:
+        """Stop the training after a Ctrl-C."""
+        if self.requested and args.world_size > 1:
             raise KeyboardInterrupt
-        if self.asked:
+        if self.requested:
             control.should_save = control.should_training_stop = True
 
 
 def summary(logs: dict[str, float]) -> str:
-    """The numbers of an evaluation that tell most, in one line."""
+    """Format the most informative numbers of an evaluation as one line."""
     names = {
         "eval_loss": "validation loss {:.4f}",
         "eval_id_r1": "ID R1 {:.2f}",
@@ -153,7 +156,7 @@ def summary(logs: dict[str, float]) -> str:
 
 
 def _step(line: str) -> int:
-    """The step of a log line; of a torn one, a step after any other, so that it is dropped."""
+    """Return the step of a log line. An incomplete line gets a step after all others, so that the line is dropped."""
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError):

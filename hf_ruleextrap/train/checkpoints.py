@@ -1,4 +1,4 @@
-"""Checkpoints of a run that may be killed at any moment: which are whole, and whether the training is over."""
+"""Checkpoints of a run that may be killed at any moment: which are complete, and whether the training is over."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ logger = logging.get_logger("hf_ruleextrap")
 
 
 class Seal(TrainerCallback):
-    """Closes each checkpoint with the digests of its files, so that one that was torn is known."""
+    """Seal each checkpoint with the digests of its files, so that an incomplete checkpoint is recognized."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Once all processes have written what is theirs."""
+        """Seal the checkpoint after all processes have written their files."""
         if args.world_size > 1:
             import torch.distributed
 
@@ -34,44 +34,48 @@ class Seal(TrainerCallback):
         if state.is_world_process_zero:
             run = Path(str(args.output_dir))
             seal(run / f"{CHECKPOINT}{state.global_step}")
-            # Only now: at any moment there is a whole checkpoint whose best one is whole, too.
+            # Old checkpoints are removed last: at any moment the folder holds a complete checkpoint, and the best
+            # checkpoint that it names is complete as well.
             _remove_all_but(run, {state.global_step, state.best_global_step})
 
 
 def seal(folder: Path) -> None:
-    """Note the digest of each file of a checkpoint; the note appears whole or not at all."""
+    """Write the digest of each file of a checkpoint. The seal is written completely or not at all."""
     write_text(folder / _SEAL, json.dumps(_digests(folder)))
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a checkpoint is sealed and every file is what it was then."""
+    """Return whether a checkpoint is sealed and none of its files has changed since."""
     try:
-        noted = json.loads((folder / _SEAL).read_text(encoding="utf-8"))
+        sealed_digests = json.loads((folder / _SEAL).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    found = _digests(folder)
-    return all(found.get(name) == digest for name, digest in noted.items())
+    digests = _digests(folder)
+    return all(digests.get(name) == digest for name, digest in sealed_digests.items())
 
 
 def latest_whole(run: Path) -> Path | None:
-    """The latest checkpoint that is whole, as is the best one that it names; what is torn, or later, is removed."""
+    """Return the latest complete checkpoint whose best checkpoint is complete too, and remove all unusable checkpoints.
+
+    Incomplete checkpoints and checkpoints after the returned one are removed.
+    """
     whole: dict[int, Path] = {}
     for path in checkpoints(run):
         if is_whole(path):
             whole[step_of(path)] = path
         else:
-            logger.warning(f"{path} was cut off while it was written; it is not used")
+            logger.warning(f"{path} is incomplete, because the process ended while writing it; it is not used")
     for step in sorted(whole, reverse=True):
         best = TrainerState.load_from_json(str(whole[step] / TRAINER_STATE_NAME)).best_global_step
         if best is None or best in whole:
-            _remove_all_but(run, {known for known in whole if known <= step})
+            _remove_all_but(run, {earlier for earlier in whole if earlier <= step})
             return whole[step]
     _remove_all_but(run, set())
     return None
 
 
 def remove_torn(run: Path) -> None:
-    """Remove the checkpoints that are not whole."""
+    """Remove the incomplete checkpoints of a run folder."""
     for path in checkpoints(run):
         if not is_whole(path):
             shutil.rmtree(path, ignore_errors=True)
@@ -84,10 +88,10 @@ def _remove_all_but(run: Path, steps: Collection[int | None]) -> None:
 
 
 def is_over(state: TrainerState, max_steps: int, patience: int | None) -> bool:
-    """Whether a training whose state this is has nothing left to do: all its steps, or its patience, are used up."""
+    """Return whether a training with this state is over, because it has used all its steps or its patience."""
     if state.global_step >= max_steps:
         return True
-    # By their classes' names, whatever the annotation says.
+    # The keys are the names of the callbacks' classes, although the annotation says otherwise.
     saved: dict[str, Any] = state.stateful_callbacks or {}  # type: ignore[assignment]
     waited = (
         saved.get(EarlyStoppingCallback.__name__, {}).get("attributes", {}).get("early_stopping_patience_counter", 0)

@@ -1,4 +1,4 @@
-"""The run folder: who holds it, which run it is of, where to go on, and whether the run is finished."""
+"""The run folder: the process that holds the folder, the run in it, its checkpoint, and whether it is finished."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 RECIPE = "recipe.yaml"
 LOG = "log.jsonl"
-# Keys of a recipe that say where a run lies and who sees it, and not what it is.
+# The recipe keys that say where a run is stored and published. They do not affect its results.
 _PLACE = {"output_dir", "push_to_hub", "hub_organization"}
 
 
 class RunFolder:
-    """The one owner of a run folder.
+    """A run folder. All code that reads or writes a run folder uses this class.
 
     Args:
-        path: the folder. It need not exist.
+        path: The folder, which need not exist.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -40,25 +40,28 @@ class RunFolder:
 
     @property
     def holds_results(self) -> bool:
-        """Whether the folder has a ``results.json``."""
+        """Whether the folder contains a ``results.json``."""
         return (self.path / RESULTS).exists()
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run is finished, and nothing is left to be cleaned up; see `settle`."""
+        """Whether the run is finished and its checkpoints have been removed; see `settle`."""
         return self.holds_results and not self._leftovers() and not any(map(is_leftover, self.path.iterdir()))
 
     def recipe(self) -> Recipe | None:
-        """The recipe of the run; None where the folder holds no run.
+        """Return the recipe of the run, or None if the folder holds no run.
 
         Raises:
-            RuleExtrapError: the recipe cannot be read.
+            RuleExtrapError: If the recipe cannot be read.
         """
         note = self.path / RECIPE
         return Recipe.from_file(note) if note.exists() else None
 
     def finished(self, recipe: Recipe) -> Results | None:
-        """The results of a recipe whose run the folder holds finished, wherever it is to be published; else None."""
+        """Return the results if the folder holds the finished run of this recipe, and None otherwise.
+
+        The keys that say where a run is stored and published are not compared.
+        """
         if not self.holds_results or (held := self.recipe()) is None or _differing(held, recipe, _PLACE):
             return None
         return Results.read(self.path)
@@ -72,25 +75,26 @@ class RunFolder:
             yield
 
     def claim(self, recipe: Recipe, *, overwrite: bool = False) -> Path | None:
-        """Make a held folder the recipe's own.
+        """Claim a held folder for the run of a recipe.
 
         Args:
-            recipe: of the run.
-            overwrite: remove the files of the run that the folder holds; see `written.remove_run`.
+            recipe: The recipe of the run.
+            overwrite: Remove the files of the run that the folder holds; see `written.remove_run`.
 
         Returns:
-            The checkpoint to go on from, where this very run was cut off there. A run that was killed after it wrote
-            its results, and before it removed its checkpoints, is cleaned up: see `finished`.
+            The checkpoint from which an interrupted run of this recipe resumes; None for a new run. The checkpoints of
+            a run that was killed after it wrote its results are removed; see `finished`.
 
         Raises:
-            RuleExtrapError: the folder holds a finished run, another run, or other files; or it is not to be removed.
+            RuleExtrapError: If the folder holds a finished run, another run or other files, or if its files must not be
+                removed.
         """
         advice = "give another --output_dir, or --overwrite to replace it"
         try:
             held = self.recipe()
         except RuleExtrapError as error:
             raise RuleExtrapError(
-                f"{self.path} holds a {RECIPE} that is no run's of this version ({error}): give another --output_dir"
+                f"{self.path} holds a {RECIPE} that this version cannot read ({error}): give another --output_dir"
             ) from None
         if overwrite and held is not None:
             remove_run(self.path, self.path / RECIPE)
@@ -113,31 +117,31 @@ class RunFolder:
         return None
 
     def checkpoint(self) -> Path | None:
-        """The latest checkpoint that is whole, as is the best one that it names; all others of no use are removed."""
+        """Return the latest usable checkpoint and remove the unusable ones; see `latest_whole`."""
         from .checkpoints import latest_whole
 
         return latest_whole(self.path)
 
     def settle(self, *, wait: bool = False) -> None:
-        """Clean up a finished run whose process was killed before it could do so; see `hold`."""
+        """Remove the checkpoints of a finished run whose process was killed before it removed them; see `hold`."""
         if not self.is_finished:
             with self.hold(wait=wait):
                 self.clean_up()
 
     def last_step(self) -> int:
-        """The step of the latest checkpoint; 0 where there is none."""
+        """Return the step of the latest checkpoint, or 0 if the folder has no checkpoint."""
         return max(map(step_of, self._leftovers()), default=0)
 
     def clean_up(self) -> None:
-        """Remove the checkpoints that a finished run needs no more."""
+        """Remove the checkpoints that a finished run no longer needs."""
         for folder in self._leftovers():
             shutil.rmtree(folder)
 
     def training_words(self, language: Language) -> WordBatch | None:
-        """The words that the run trains on, where it is one of this language; else None.
+        """Return the training words of the run, or None if the run's language is not the given language.
 
-        The recipe may name a class in a file. That file is not run: the words are known only where the user has named
-        the language, too.
+        A recipe may name a class in a file. That file is not executed unless the user has named the language too, so
+        the result is None without the user's consent.
         """
         recipe = self.recipe()
         recorded = None if recipe is None else recorded_language(recipe.language)
@@ -150,6 +154,6 @@ class RunFolder:
 
 
 def _differing(held: Recipe, recipe: Recipe, excluded: set[str]) -> list[str]:
-    """The keys in which two recipes differ; the same folder may be named in several ways."""
+    """Return the keys in which two recipes differ, without the excluded keys."""
     names = set(Recipe.model_fields) - excluded
     return sorted(name for name in names if getattr(held, name) != getattr(recipe, name))

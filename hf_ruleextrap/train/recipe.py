@@ -1,4 +1,4 @@
-"""A recipe: everything that decides a run, as commented YAML or as flags."""
+"""A recipe holds every setting that decides a run. Users write it as commented YAML or as command-line flags."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .recipe_files import ALTERNATIVES, RecipeValues, find_recipe, merged, read_
 
 
 def _number(value: object) -> object:
-    """YAML 1.1 reads ``1e-3`` as a string; it is meant as a number."""
+    """Convert a string such as ``1e-3``, which YAML 1.1 does not read as a number, to a float."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -35,15 +35,16 @@ Real = Annotated[float, BeforeValidator(_number)]
 
 
 class Recipe(BaseModel):
-    """The settings that decide a run; each field is a key of a recipe file and a flag of the command line.
+    """The settings of a run. Each field is a key of a recipe file and a flag of the command line.
 
-    ``max_epochs``, ``eval_epochs`` and ``max_total_tokens`` are other ways to state ``max_steps``, ``eval_steps`` and
-    ``max_new_symbols``: a recipe that is made with them holds the worked-out value, and None in their place.
+    ``max_epochs``, ``eval_epochs`` and ``max_total_tokens`` are alternatives to ``max_steps``, ``eval_steps`` and
+    ``max_new_symbols``. A recipe that is created with an alternative stores the derived value under the plain key and
+    None under the alternative.
 
-    A recipe is made from keys and values, or read with `Recipe.from_file`.
+    Create a recipe from keys and values, or read one with `Recipe.from_file`.
 
     Raises:
-        ValidationError: A value has the wrong type or is out of range. `Recipe.of` raises a `RuleExtrapError` instead.
+        ValidationError: If a value has the wrong type or is out of range. `Recipe.of` raises a `RuleExtrapError` instead.
 
     >>> from hf_ruleextrap import Recipe
     >>> recipe = Recipe(language="dyck", architecture="lstm", max_steps=50)
@@ -53,116 +54,139 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    language: str = Field("anbn", description="the language to train on: a name, or FILE.py:CLASS")
+    language: str = Field("anbn", description="language to train on: a name, or FILE.py:CLASS")
     paper: bool = Field(
         False,
-        description="the authors' data and prompts, and with size paper what their code does with the network",
+        description="use the authors' data and prompts; with size=paper, also build the network as their code does",
     )
-    max_length: int = Field(64, ge=1, description="most symbols in a training word")
-    train_size: int = Field(512, ge=1, description="words to train on; a language with few words gives all of them")
-    held_out_size: int = Field(128, ge=1, description="words in the validation set, and in the test set")
-    # What it costs: training misses the words held out, at most a tenth of the language's probability. A model that
-    # learns its training words to the letter takes these for no words, and its loss on them is large.
+    max_length: int = Field(64, ge=1, description="largest number of symbols in a word of the splits")
+    train_size: int = Field(
+        512, ge=1, description="number of training words; a language with fewer words uses each of its words"
+    )
+    held_out_size: int = Field(
+        128, ge=1, description="number of words in the validation set, and again in the test set"
+    )
+    # The price of disjoint splits: training misses the held-out words, which have at most a tenth of the language's
+    # probability. A model that memorizes its training words assigns the held-out words almost no probability, and its
+    # loss on them is large.
     disjoint: bool = Field(
         True,
-        description="rare words of validation and test are not trained on, which keeps a tenth of the language's draws "
-        "at most from training; without it, three independent draws",
+        description="hold rare validation and test words out of training, with at most a tenth of the language's "
+        "probability; false draws the three splits independently",
     )
 
-    architecture: str = Field("lstm", description="a preset's name, or a model type of transformers")
-    size: str = Field("mini", description="the preset's size")
-    parameters: int | None = Field(None, ge=1, description="about so many parameters; the preset's width is found")
+    architecture: str = Field("lstm", description="name of a preset, or a model type of transformers")
+    size: str = Field("mini", description="size of the preset: mini or paper")
+    parameters: int | None = Field(
+        None, ge=1, description="parameter budget; the width of the preset is fitted to the budget"
+    )
     model: dict[str, Any] = Field({}, description="config keys that override the preset (on the command line: --set)")
 
-    seed: int = Field(0, ge=0, lt=2**32, description="of the data, the weights and the batches")
-    max_steps: int = Field(1000, ge=1, description="optimizer steps")
+    seed: int = Field(0, ge=0, lt=2**32, description="random seed for the data, the weights and the batches")
+    max_steps: int = Field(1000, ge=1, description="number of optimizer steps")
     max_epochs: int | None = Field(
-        None, ge=1, exclude=True, description="passes over the training words, instead of max_steps"
+        None, ge=1, exclude=True, description="number of passes over the training words; replaces max_steps"
     )
-    batch_size: int = Field(128, ge=1, description="words in a batch, of all processes together")
+    batch_size: int = Field(128, ge=1, description="number of words in a batch, summed over all processes")
     objective: Literal["likelihood", "adversarial", "oracle"] = Field(
         "likelihood",
-        description="adversarial and oracle also train on OOD prompts, completed so that open rules break, or hold",
+        description="training objective; adversarial and oracle also train on OOD prompts with completions that break "
+        "the open rules (adversarial) or satisfy them (oracle)",
     )
     optimizer: Literal["adamw", "muon", "sgd", "adafactor", "adagrad", "rmsprop"] = Field(
-        "adamw", description="the optimizer; sgd is without momentum, muon has AdamW for all but the inner matrices"
+        "adamw", description="optimizer; sgd has no momentum, muon uses AdamW for all but the inner matrices"
     )
     learning_rate: Real = Field(0.002, gt=0, description="peak learning rate")
     lr_scheduler: Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt"] = Field(
-        "cosine", description="schedule of the learning rate"
+        "cosine", description="learning-rate schedule"
     )
     schedule_per: Literal["step", "epoch"] = Field(
-        "step", description="what the schedule and its warm-up count; epochs in the authors' code"
+        "step", description="unit of the schedule and its warm-up; the authors' code counts epochs"
     )
-    warmup_steps: int = Field(0, ge=0, description="steps (or epochs, see schedule_per) until the peak")
-    weight_decay: Real = Field(0.01, ge=0, description="of the optimizer")
-    decay_all: bool = Field(False, description="biases and gains decay, too, as in the authors' code")
-    max_grad_norm: Real = Field(1.0, ge=0, description="gradients are clipped to this norm; 0 for never")
-    loss_on_padding: bool = Field(False, description="PAD is a target, too, as in the authors' code")
+    warmup_steps: int = Field(
+        0, ge=0, description="number of steps (or epochs, see schedule_per) until the peak learning rate"
+    )
+    weight_decay: Real = Field(0.01, ge=0, description="weight decay of the optimizer")
+    decay_all: bool = Field(False, description="apply weight decay to biases and gains too, as the authors' code does")
+    max_grad_norm: Real = Field(1.0, ge=0, description="norm to which gradients are clipped; 0 disables clipping")
+    loss_on_padding: bool = Field(
+        False, description="train on PAD as a target like any other token, as the authors' code does"
+    )
     validate_on_padding: bool | None = Field(
-        None, description="PAD counts in the validation loss; by default where it counts in training"
+        None, description="count PAD in the validation loss; the default follows loss_on_padding"
     )
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 is automatic mixed precision")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="numeric precision; bf16 is mixed precision")
     compile: bool = Field(False, description="compile the model with torch.compile")
 
-    eval_steps: int = Field(100, ge=1, description="steps between evaluations")
+    eval_steps: int = Field(100, ge=1, description="number of steps between evaluations")
     eval_epochs: int | None = Field(
         None,
         ge=1,
         exclude=True,
-        description="passes over the words between evaluations, instead of eval_steps",
+        description="number of passes over the training words between evaluations; replaces eval_steps",
     )
-    patience: int | None = Field(None, ge=1, description="stop after so many evaluations without a better loss")
-    prompt_length: int | None = Field(None, ge=1, description="symbols in a prompt; by default the language's")
-    max_new_symbols: int | None = Field(None, ge=0, description="most symbols in a completion; default max_length")
+    patience: int | None = Field(
+        None, ge=1, description="number of evaluations without a lower validation loss after which training stops"
+    )
+    prompt_length: int | None = Field(
+        None, ge=1, description="number of symbols in a prompt; the default depends on the language"
+    )
+    max_new_symbols: int | None = Field(
+        None, ge=0, description="largest number of symbols in a completion; the default is max_length"
+    )
     max_total_tokens: int | None = Field(
         None,
         ge=1,
         exclude=True,
-        description="most tokens in BOS, prompt, completion and EOS together, instead of max_new_symbols",
+        description="largest number of tokens in BOS, prompt, completion and EOS together; replaces max_new_symbols",
     )
 
-    by_length: list[int] = Field([], description="prompt lengths at which rates are also taken, at the end")
+    by_length: list[int] = Field([], description="prompt lengths whose rates are also measured at the end of the run")
     mass_length: int | None = Field(
-        None, ge=1, description="at each evaluation, the exact probability of all words up to this length"
+        None,
+        ge=1,
+        description="longest word for the exact mass: each evaluation sums the model's probability of all words up to "
+        "this length",
     )
 
-    output_dir: str = Field("", description="the run folder; by default runs/LANGUAGE-ARCHITECTURE-seedN")
-    use_cpu: bool = Field(False, description="stay on the CPU where there is a GPU")
-    push_to_hub: bool = Field(False, description="publish the best checkpoint at the end")
-    hub_organization: str | None = Field(None, description="whose repository it becomes; by default yours")
-    report_to: Literal["none", "tensorboard", "trackio", "wandb"] = Field("none", description="an experiment tracker")
+    output_dir: str = Field("", description="run folder; the default is runs/LANGUAGE-ARCHITECTURE-seedN")
+    use_cpu: bool = Field(False, description="train on the CPU even if the machine has a GPU")
+    push_to_hub: bool = Field(False, description="publish the best checkpoint at the end of the run")
+    hub_organization: str | None = Field(
+        None, description="organization that owns the published repository; the default is your own account"
+    )
+    report_to: Literal["none", "tensorboard", "trackio", "wandb"] = Field("none", description="experiment tracker")
 
     @model_validator(mode="after")
     def _work_out(self) -> Recipe:
-        """Put steps and symbols where epochs and tokens are given."""
+        """Replace epochs by steps, and total tokens by symbols of a completion."""
         for key, plain in ALTERNATIVES.items():
             value = getattr(self, key)
             if value is None:
                 continue
             if plain in self.model_fields_set:
-                raise RuleExtrapError(f"{key} and {plain} are both given, and each decides the other: remove one")
-            worked_out = self._symbols_within(value) if key == "max_total_tokens" else value * self.steps_per_epoch
-            # The model is frozen for everyone else.
-            object.__setattr__(self, plain, worked_out)
+                raise RuleExtrapError(f"{key} and {plain} are both set, and each decides the other: remove one")
+            derived = self._symbols_within(value) if key == "max_total_tokens" else value * self.steps_per_epoch
+            # `object.__setattr__` bypasses the frozen model, and only this validator may do so.
+            object.__setattr__(self, plain, derived)
             object.__setattr__(self, key, None)
         return self
 
     def _symbols_within(self, tokens: int) -> int:
-        """How many symbols a completion may have where BOS, prompt, completion and EOS share so many tokens."""
+        """Return the largest completion for which BOS, prompt, completion and EOS together have at most ``tokens``."""
         prompt = self.prompt_length
         if prompt is None:
             prompt = loaded_language(self.language, paper=self.paper).prompt_length
         if tokens < prompt + 2:
             raise RuleExtrapError(
-                f"max_total_tokens is {tokens}, and BOS, a prompt of {prompt} symbols and EOS take {prompt + 2}: "
-                "give more, or a smaller prompt_length"
+                f"max_total_tokens is {tokens}, but BOS, a prompt of {prompt} symbols and EOS take {prompt + 2}: "
+                "use a larger max_total_tokens or a smaller prompt_length"
             )
         return tokens - prompt - 2
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps in a pass over the training words."""
+        """The number of optimizer steps in one pass over the training words."""
         words = count_train_words(
             loaded_language(self.language, paper=self.paper),
             max_length=self.max_length,
@@ -172,7 +196,7 @@ class Recipe(BaseModel):
 
     @property
     def language_name(self) -> str:
-        """What the language is called in names of folders and repositories: of ``FILE.py:CLASS``, the class."""
+        """The language's name in folder and repository names; for ``FILE.py:CLASS``, the name of the class."""
         return self.language.rpartition(":")[2]
 
     @property
@@ -182,35 +206,35 @@ class Recipe(BaseModel):
 
     @property
     def completion_limit(self) -> int:
-        """Most symbols in a completion."""
+        """The largest number of symbols in a completion."""
         return self.max_length if self.max_new_symbols is None else self.max_new_symbols
 
     @property
     def network(self) -> dict[str, Any]:
-        """The fields of the model's config that differ from the preset's size.
+        """The fields of the model's config that override the preset's size.
 
-        With ``paper: true`` and ``size: paper`` the network follows the authors' released code (`Preset.released`);
-        what ``model`` says comes before that.
+        With ``paper: true`` and ``size: paper`` the network follows the authors' released code (`Preset.released`).
+        The values under ``model`` take precedence.
         """
         released = self.paper and self.size == "paper" and self.architecture in list_architectures()
         return {**(get_preset(self.architecture).released if released else {}), **self.model}
 
     def to_yaml(self) -> str:
-        """The recipe as a file that gives it back."""
+        """Return the recipe as YAML, from which `from_file` restores the same recipe."""
         return yaml.safe_dump(self.model_dump(), sort_keys=False)
 
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str, places: Mapping[str, str] | None = None) -> Recipe:
-        """A recipe from keys and values.
+        """Create a recipe from keys and values.
 
         Args:
-            values: what differs from the defaults.
-            where: what to call their source in an error.
-            places: for keys that come from elsewhere, what to call that.
+            values: The values that differ from the defaults.
+            where: The name of their source in error messages.
+            places: For each key with a source of its own, the name of that source.
 
         Raises:
-            RuleExtrapError: an unknown key (with the nearest known one), a value of the wrong type or out of range, or
-                two keys that decide the same.
+            RuleExtrapError: If a key is unknown (the message suggests the nearest known key), if a value has the wrong
+                type or is out of range, or if two keys decide the same setting.
 
         >>> Recipe.of({"max_step": 3}, "r.yaml")
         Traceback (most recent call last):
@@ -225,43 +249,43 @@ class Recipe(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            first = error.errors()[0]
-            if not first["loc"]:
-                raise RuleExtrapError(f"{where}: {first['ctx']['error']}") from None
-            key = str(first["loc"][0])
-            reason = first["msg"][0].lower() + first["msg"][1:]
+            first_error = error.errors()[0]
+            if not first_error["loc"]:
+                raise RuleExtrapError(f"{where}: {first_error['ctx']['error']}") from None
+            key = str(first_error["loc"][0])
+            reason = first_error["msg"][0].lower() + first_error["msg"][1:]
             raise RuleExtrapError(
-                f"{places.get(key, where)}: {key} is {first['input']!r}, but {reason.removeprefix('input ')} "
+                f"{places.get(key, where)}: {key} is {first_error['input']!r}, but {reason.removeprefix('input ')} "
                 f"({cls.model_fields[key].description})"
             ) from None
 
     @classmethod
     def from_file(cls, path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-        """A recipe from a YAML file or by a name of `recipe_names`, with overrides.
+        """Create a recipe from a YAML file, or from a name of `recipe_names`, with overrides.
 
         Raises:
-            RuleExtrapError: no such file, not YAML, or as `of`.
+            RuleExtrapError: If the file does not exist or is not YAML, and for every reason of `of`.
         """
         return cls.over(read_recipe(find_recipe(path), cls.model_fields), overrides or {}, str(path))
 
     @classmethod
     def over(cls, base: RecipeValues, overrides: Mapping[str, Any], where: str) -> Recipe:
-        """A recipe from the values of a file, with others over them.
+        """Create a recipe from the values of a file and from overrides.
 
         Args:
-            base: of a file.
-            overrides: from somewhere else, such as the command line.
-            where: what to call the file in an error that no key is to blame for.
+            base: The values of the file.
+            overrides: Values from another source, such as the command line. They replace the values of the file.
+            where: The name of the file in an error that concerns no single key.
 
         Raises:
-            RuleExtrapError: as `of`.
+            RuleExtrapError: For every reason of `of`.
         """
         places = {key: place for key, place in base.places.items() if key not in overrides}
         return cls.of(merged(base.values, overrides), where, places)
 
 
 def splits_of(recipe: Recipe, language: Language) -> Splits:
-    """The data that a recipe asks for."""
+    """Build the training, validation and test words of a recipe."""
     return build_splits(
         language,
         max_length=recipe.max_length,
@@ -274,7 +298,7 @@ def splits_of(recipe: Recipe, language: Language) -> Splits:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The recipe file and a flag for each of its keys."""
+    """Add the recipe argument and one flag for each key of a recipe to a parser."""
     parser.add_argument(
         "recipe",
         nargs="?",
@@ -284,40 +308,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if name == "model":
             continue
         default = field.default if field.default not in ("", None) else "none"
-        # As the Trainer's own scripts have it, a switch needs no value.
+        # A boolean flag needs no value, as in the scripts of transformers.
         switch: dict[str, Any] = {"nargs": "?", "const": "true"} if field.annotation in (bool, bool | None) else {}
-        described = f"{field.description} (default: {default})"
-        # Dashes for underscores, as in `HfArgumentParser`.
+        description = f"{field.description} (default: {default})"
+        # Each flag may be written with dashes or underscores, as in `HfArgumentParser`.
         flags = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
-        parser.add_argument(*flags, metavar="VALUE", help=described, **switch)
+        parser.add_argument(*flags, metavar="VALUE", help=description, **switch)
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="override a key of the model's config (repeat)"
     )
 
 
 def from_arguments(arguments: argparse.Namespace) -> Recipe:
-    """The recipe that the parsed command line asks for.
+    """Create the recipe that a parsed command line describes.
 
     Raises:
-        RuleExtrapError: as `Recipe.of`.
+        RuleExtrapError: For every reason of `Recipe.of`.
     """
-    given = {
+    flags = {
         name: _scalar(name, value)
         for name in Recipe.model_fields
         if name != "model" and (value := getattr(arguments, name)) is not None
     }
     base = read_recipe(find_recipe(arguments.recipe), Recipe.model_fields) if arguments.recipe else RecipeValues({})
-    if "language" not in given:
+    if "language" not in flags:
         check_consent(str(base.values.get("language", "")), base.places.get("language", ""))
-    elif is_file(given["language"]):
-        get_language(given["language"])
+    elif is_file(flags["language"]):
+        get_language(flags["language"])
     if assignments := _assignments(arguments.set):
-        given["model"] = assignments
-    return Recipe.over(base, given, arguments.recipe or "command line")
+        flags["model"] = assignments
+    return Recipe.over(base, flags, arguments.recipe or "command line")
 
 
 def _scalar(name: str, text: str) -> Any:
-    """A flag's value as the same text would be read in a recipe file."""
+    """Parse the value of a flag as a recipe file would read the same text."""
     if Recipe.model_fields[name].annotation is str:
         return text
     return parse_yaml(text, f"--{name} {text!r:.40}")

@@ -1,4 +1,4 @@
-"""Recipe files: finding them by name or path, and reading them with the recipes that they extend."""
+"""Find recipe files by name or path, and read them together with the recipes that they extend."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.inputs import read_text, read_yaml, shown
 
 ALTERNATIVES = {"max_epochs": "max_steps", "eval_epochs": "eval_steps", "max_total_tokens": "max_new_symbols"}
-"""Keys from which the value of another key is worked out."""
+"""For each alternative key, the plain key whose value is derived from the alternative."""
 
 _PACKAGE = Path(__file__).parents[1]
-# An installed package holds the recipes; a checkout has them where `accelerate launch training/train.py` stands.
+# An installed package contains the recipes; a checkout keeps them beside `training/train.py`.
 _FOLDERS = (_PACKAGE / "recipes", _PACKAGE.parent / "training" / "recipes")
 
 
 @dataclass(frozen=True)
 class RecipeValues:
-    """The keys and values of a recipe file, those of the recipes that it extends included.
+    """The keys and values of a recipe file, including the values of the recipes that the file extends.
 
     Attributes:
-        values: without ``extends``.
-        places: for each key, ``FILE:LINE`` of the file that decides it.
-        chain: the file, the one that it extends, and so on.
+        values: The values, without ``extends``.
+        places: For each key, ``FILE:LINE`` of the file that sets the key.
+        chain: The file, the file that it extends, and so on.
     """
 
     values: dict[str, Any]
@@ -36,7 +36,7 @@ class RecipeValues:
 
 
 def recipe_names() -> dict[str, Path]:
-    """The recipes that come with the package, by name.
+    """Return the recipes that come with the package: name to file.
 
     >>> "quickstart" in recipe_names()
     True
@@ -46,14 +46,15 @@ def recipe_names() -> dict[str, Path]:
 
 
 def find_recipe(name: str | Path, *, beside: Path | None = None) -> Path:
-    """The file of a recipe.
+    """Return the file of a recipe.
 
     Args:
-        name: a path, or the name of a recipe of the package. What ends in ``.yaml`` or has a folder is a path.
-        beside: the folder that a path is relative to; by default the working directory.
+        name: A path, or the name of a recipe of the package. A name that ends in ``.yaml`` or contains a folder is a
+            path.
+        beside: The folder from which a relative path starts; the default is the working directory.
 
     Raises:
-        RuleExtrapError: there is no such file; the message gives the nearest names.
+        RuleExtrapError: If the file does not exist. The message suggests the nearest names.
     """
     known = recipe_names()
     is_path = Path(name).suffix in {".yaml", ".yml"} or len(Path(name).parts) != 1
@@ -68,26 +69,26 @@ def find_recipe(name: str | Path, *, beside: Path | None = None) -> Path:
             f"cannot read the recipe {shown(path)}: {reason}; give a YAML file, or a name that `hf-ruleextrap recipes` "
             "lists"
         )
-    raise RuleExtrapError(f"cannot read the recipe: {unknown('recipe', name, known)}. Or give a YAML file")
+    raise RuleExtrapError(f"cannot read the recipe: {unknown('recipe', name, known)}. A YAML file works too")
 
 
 def read_recipe(path: Path, keys: Collection[str]) -> RecipeValues:
-    """The values of a recipe file, over those of the recipe that its ``extends`` names.
+    """Read the values of a recipe file, and under them the values of the recipe that its ``extends`` names.
 
     Args:
-        path: the file.
-        keys: the keys that a recipe may have.
+        path: The file.
+        keys: The keys that a recipe may have.
 
     Raises:
-        RuleExtrapError: a file that is missing or no recipe, a recipe that extends itself, or an unknown key.
+        RuleExtrapError: If a file is missing or is not a recipe, if a recipe extends itself, or if a key is unknown.
     """
     return _read(path, keys, ())
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Values with others over them; ``model`` key by key.
+    """Merge two sets of values: ``over`` replaces ``base``, and the mappings under ``model`` merge key by key.
 
-    A key also replaces its alternative: ``max_steps`` over ``max_epochs``, and the other way round.
+    A key also replaces its alternative: ``max_steps`` replaces ``max_epochs``, and the reverse.
 
     >>> merged({"max_epochs": 9, "model": {"a": 1}}, {"max_steps": 5, "model": {"b": 2}})
     {'model': {'a': 1, 'b': 2}, 'max_steps': 5}
@@ -97,14 +98,14 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     values = {**{key: value for key, value in base.items() if key not in replaced}, **over}
     ours, theirs = over.get("model"), base.get("model")
     if isinstance(ours, Mapping) and theirs is not None:
-        # What is no mapping stays, to be refused with the name of its file.
+        # A value of the wrong type stays, so that validation reports it with the name of its file.
         values["model"] = {**theirs, **ours} if isinstance(theirs, Mapping) else theirs
     return values
 
 
 def _read(path: Path, keys: Collection[str], before: tuple[Path, ...]) -> RecipeValues:
-    # The same file may be named in several ways.
-    if path.resolve() in [one.resolve() for one in before]:
+    # Two different paths may name the same file.
+    if path.resolve() in [earlier.resolve() for earlier in before]:
         chain = ", which extends ".join(map(str, (*before[1:], path)))
         raise RuleExtrapError(f"{before[0]} extends {chain}: a recipe cannot extend itself, remove one `extends`")
     values, lines = read_yaml(path), _lines(path)
@@ -116,7 +117,7 @@ def _read(path: Path, keys: Collection[str], before: tuple[Path, ...]) -> Recipe
     if extends is None:
         return RecipeValues(values, places, (path,))
     if not isinstance(extends, str) or not extends:
-        raise RuleExtrapError(f"{places['extends']}: extends is {extends!r}: give the name or the file of one recipe")
+        raise RuleExtrapError(f"{places['extends']}: extends is {extends!r}: give the name or the path of one recipe")
     try:
         parent = find_recipe(extends, beside=path.parent)
     except RuleExtrapError as error:
@@ -126,7 +127,7 @@ def _read(path: Path, keys: Collection[str], before: tuple[Path, ...]) -> Recipe
 
 
 def _lines(path: Path) -> dict[str, int]:
-    """The line of each key of a YAML file that `read_yaml` has read."""
+    """Return the line number of each key of a YAML file that `read_yaml` has read."""
     node = yaml.compose(read_text(path, "recipe"), Loader=yaml.SafeLoader)
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
     return {str(key.value): key.start_mark.line + 1 for key, _ in pairs}

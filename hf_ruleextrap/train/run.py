@@ -1,4 +1,4 @@
-"""One run: from a recipe to a folder with checkpoint, log and results."""
+"""Train one run: from a recipe to a run folder with checkpoints, a log and results."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ from .trainer import RuleTrainer, training_arguments
 
 
 def run_recipe(recipe: Recipe, *, overwrite: bool = False, wait: bool = False) -> Results:
-    """Train a model as a recipe says, evaluate the model, and leave a run folder behind.
+    """Train and evaluate a recipe, and write its run folder.
 
-    The run folder is itself the checkpoint with the lowest validation loss, ready for ``from_pretrained``; it also
-    holds ``results.json``, ``log.jsonl``, ``recipe.yaml``, and the last checkpoint in ``last/``. A run that was cut off
-    goes on from its latest checkpoint when the function is called again. A run whose loss is no longer finite ends
-    there, and its results say so.
+    The run folder is the checkpoint with the lowest validation loss, ready for ``from_pretrained``. It also holds
+    ``results.json``, ``log.jsonl``, ``recipe.yaml``, and the last checkpoint under ``last/``. A second call resumes an
+    interrupted run from its latest checkpoint. A run whose loss is not finite ends at that step, and its results
+    report the divergence.
 
     Args:
-        recipe: the settings of the run; ``recipe.run_dir`` is the run folder.
-        overwrite: whether to remove the files of an earlier run from the run folder.
-        wait: whether to wait for another process that works in the run folder.
+        recipe: The recipe of the run; ``recipe.run_dir`` is the run folder.
+        overwrite: Remove the run that the folder holds, and start again.
+        wait: Wait for another process that holds the run folder.
 
     Returns:
-        The results, as in the run folder's ``results.json``. A run that is finished already is not trained again.
+        The results, as in the run folder's ``results.json``. A finished run of the same recipe is not trained again.
 
     Raises:
-        RuleExtrapError: A value of the recipe is impossible, or the run folder holds another run or is in use by
-            another process (all of these before any work is done); or the disk is full.
+        RuleExtrapError: Before any training: if the recipe needs something that this machine does not have, if the
+            run folder holds another run, or if another process holds the folder. Later: if the disk is full.
 
     >>> from hf_ruleextrap import Recipe, run_recipe
     >>> recipe = Recipe(train_size=8, held_out_size=8, max_length=16, max_steps=2, eval_steps=2, output_dir="my-run")
@@ -63,7 +63,7 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, wait: bool = False) -
     >>> results.training.steps, (recipe.run_dir / "results.json").exists()
     (2, True)
     """
-    # Now, before somebody edits or commits the code that this process has loaded.
+    # Read the commit first: somebody may edit or commit the code while this process runs the loaded code.
     git_commit()
     task = Task.of(recipe)
     fitted = fitted_fields(recipe, task.language)
@@ -79,13 +79,13 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, wait: bool = False) -
     folder = RunFolder(recipe.run_dir)
     with ExitStack() as held:
         checkpoint = _claim(folder, recipe, arguments, held, overwrite=overwrite, wait=wait)
-        if (done := folder.finished(recipe)) is not None:
-            return done
+        if (finished_results := folder.finished(recipe)) is not None:
+            return finished_results
         try:
             with writing(folder.path):
                 return _run(RuleTrainer(model, task, arguments), task, checkpoint, fitted, build)
         except RuleExtrapError:
-            # Half a checkpoint is of no use to anybody.
+            # A checkpoint that is only half written cannot be used.
             if arguments.process_index == 0:
                 remove_torn(folder.path)
             raise
@@ -100,14 +100,14 @@ def _claim(
     overwrite: bool,
     wait: bool,
 ) -> Path | None:
-    """Hold and claim the run folder in the main process; every process gets the checkpoint, or the refusal."""
+    """Hold and claim the run folder in the main process, and send its checkpoint or its error to every process."""
     shared: list[Any] = [None, None]
     if arguments.process_index == 0:
         try:
             held.enter_context(folder.hold(wait=wait))
             with writing(folder.path):
                 if wait and not overwrite and folder.finished(recipe) is not None:
-                    # The process that held the folder has finished this very run.
+                    # The process that held the folder before has finished the same run.
                     folder.clean_up()
                 else:
                     shared[0] = folder.claim(recipe, overwrite=overwrite)
@@ -130,7 +130,7 @@ def _run(
     fitted: dict[str, Any],
     build: Callable[[], PreTrainedModel],
 ) -> Results:
-    """Train and evaluate in a run folder that is held."""
+    """Train and evaluate in a run folder that this process holds."""
     folder = RunFolder(task.recipe.run_dir)
     started, computed = time.perf_counter(), time.process_time()
     _train(trainer, checkpoint)
@@ -149,36 +149,36 @@ def _run(
 
 
 def check_task_positions(model: PreTrainedModel, task: Task) -> None:
-    """Refuse a model without positions for the longest word, or for the longest prompt and its completion."""
+    """Raise an error if the model has too few positions for the longest word or the longest prompt and completion."""
     recipe, advice = task.recipe, "or give the model more positions, such as --set max_position_embeddings="
     longest = max(recipe.max_length, recipe.mass_length or 0)
-    what = f"words of up to {longest} symbols"
-    check_positions(model, 1 + longest, what, f"give a smaller max_length or mass_length, {advice}{1 + longest}")
+    words = f"words of up to {longest} symbols"
+    check_positions(model, 1 + longest, words, f"give a smaller max_length or mass_length, {advice}{1 + longest}")
     prompt = max(
         [*(int(prompts.words.lengths.max()) for prompts in task.evaluator.prompts.values()), *recipe.by_length]
     )
     tokens = 1 + prompt + recipe.completion_limit
-    what = f"prompts of up to {prompt} symbols with up to {recipe.completion_limit} new ones"
-    check_positions(model, tokens, what, f"give a smaller max_new_symbols, {advice}{tokens}")
+    completions = f"prompts of up to {prompt} symbols with up to {recipe.completion_limit} new symbols"
+    check_positions(model, tokens, completions, f"give a smaller max_new_symbols, {advice}{tokens}")
 
 
 def _train(trainer: RuleTrainer, checkpoint: Path | None) -> None:
-    """Train from a checkpoint, or from nothing; Ctrl-C saves first."""
+    """Train from a checkpoint or from the start; Ctrl-C saves a checkpoint first."""
     recipe = trainer.task.recipe
     if checkpoint is not None:
         state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
         if is_over(state, recipe.max_steps, recipe.patience):
-            # Cut off after its last step: the Trainer would take one more.
+            # The run was interrupted after its last step, and the Trainer would take one more step.
             trainer.state = state
             return
     with trainer.interrupt.watching():
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    if trainer.interrupt.asked:
+    if trainer.interrupt.requested:
         raise Interrupted(trainer.state.global_step, recipe.run_dir)
 
 
 def fitted_fields(recipe: Recipe, language: Language) -> dict[str, Any]:
-    """The fields of the model's config that the recipe's budget of parameters decides."""
+    """Return the fields of the model's config that are fitted to the recipe's parameter budget."""
     if recipe.parameters is None:
         return {}
     vocabulary = len(SPECIAL_TOKENS) + len(language.alphabet)
@@ -188,12 +188,12 @@ def fitted_fields(recipe: Recipe, language: Language) -> dict[str, Any]:
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, folder: Path) -> None:
-    """Write a checkpoint for others: weights, config, tokenizer, and our modeling code where transformers lacks it."""
-    # The Trainer switches the cache off for training.
+    """Write a checkpoint: weights, config, tokenizer, and the modeling code if transformers has no such model."""
+    # The Trainer disables the cache during training.
     model.config.use_cache = True
     model.generation_config = GenerationConfig.from_model_config(model.config)
     model.generation_config.max_new_tokens = recipe.completion_limit + 1
-    # The rates are those of greedy completions.
+    # The rates in the results come from greedy completions, so `generate` is greedy by default.
     model.generation_config.do_sample = False
     with replacing_in(folder) as draft:
         model.save_pretrained(draft)
@@ -208,7 +208,7 @@ def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any], build: Cal
     if trainer.diverged_at is not None:
         last_step = folder.last_step()
         best_step = best_step or last_step
-    # Every other run evaluates at its last step, if not before.
+    # Every run that did not diverge evaluates at its last step at the latest.
     assert best_step is not None
     load = partial(type(accelerator.unwrap_model(trainer.model)).from_pretrained, use_safetensors=True)
     best, last = (

@@ -1,4 +1,4 @@
-"""An evaluation by several processes: each does its share of the rows, and all get the whole."""
+"""Evaluation by several processes: each process completes a share of the prompts and receives all completions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
 
 def leave() -> None:
-    """Close the process group, where there is one.
+    """Close the process group, if one is open.
 
-    Nothing may still be wrapped for it: gloo's threads, joined while a model is, hang. So call this once the trainer
-    is gone.
+    Call this function after the trainer has been deleted: destroying a gloo group while a model is still wrapped hangs.
     """
     import torch.distributed
 
@@ -30,11 +29,11 @@ def leave() -> None:
 
 
 class Shared:
-    """A completer that all processes run together; each completes its share of the prompts.
+    """A completer that divides the prompts among all processes and returns all completions to each process.
 
     Args:
-        completer: the same in every process.
-        accelerator: knows the processes.
+        completer: The completer, which must be the same in every process.
+        accelerator: The accelerator, which knows the processes.
     """
 
     def __init__(self, completer: Completer, accelerator: Accelerator) -> None:
@@ -44,7 +43,7 @@ class Shared:
     def complete(
         self, prompts: PromptSet, *, max_new_symbols: int, samples: int | None = None, seed: int = 0
     ) -> Completions:
-        """See `Completer.complete`; a greedy completion is the same whatever the number of processes."""
+        """Complete the prompts; see `Completer.complete`. Greedy completions do not depend on the process count."""
         if self.processes == 1:
             return self.completer.complete(prompts, max_new_symbols=max_new_symbols, samples=samples, seed=seed)
         from accelerate.utils import gather_object
@@ -53,10 +52,10 @@ class Shared:
         mine = rows[self.process :: self.processes]
         parts: list[tuple[WordBatch, np.ndarray]] = []
         if len(mine):
-            made = self.completer.complete(
+            completions = self.completer.complete(
                 prompts.take(mine), max_new_symbols=max_new_symbols, samples=samples, seed=seed + self.process
             )
-            parts = [(made.words, made.finished)]
+            parts = [(completions.words, completions.finished)]
         gathered = gather_object(parts)
         each = samples or 1
         order = np.concatenate([rows[i :: self.processes] for i in range(self.processes)])

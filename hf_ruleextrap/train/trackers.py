@@ -1,4 +1,4 @@
-"""Experiment trackers, which are told what ``log.jsonl`` holds. None by default."""
+"""Experiment trackers, which receive the same values as ``log.jsonl``. The default is no tracker."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from importlib.util import find_spec
 from hf_ruleextrap.errors import RuleExtrapError
 
 PROJECT = "ruleextrap"
-"""What our runs are filed under, where a tracker has projects."""
+"""The project under which a tracker files the runs."""
 
-# TensorBoard's files have two writers.
+# Two packages can write TensorBoard's files.
 _PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "trackio": ("trackio",), "wandb": ("wandb",)}
 
 
 def check_tracker(name: str) -> None:
-    """See that a tracker can be told.
+    """Check that a tracker is installed.
 
     Args:
-        name: a recipe's ``report_to``.
+        name: The ``report_to`` of a recipe.
 
     Raises:
-        RuleExtrapError: it is not installed.
+        RuleExtrapError: If the tracker is not installed.
     """
     packages = _PACKAGES.get(name, ())
     if packages and not any(find_spec(package) for package in packages):

@@ -1,4 +1,4 @@
-"""The Hugging Face Trainer, with our batches, our objectives, and our evaluation as its own."""
+"""A subclass of the Hugging Face Trainer with this package's batches, objectives and evaluation."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ from .trackers import PROJECT, check_tracker
 
 
 class RuleTrainer(Trainer):
-    """The Trainer on a task; what it evaluates is exact validation loss, and the prompts completed and scored.
+    """A Trainer for a task. Its evaluation computes the exact validation loss, and completes and scores the prompts.
 
     Attributes:
-        diverged_at: the step of an evaluation whose loss was not finite, which ended the training; else None.
+        diverged_at: The step at which a validation loss that was not finite ended the training; otherwise None.
     """
 
     def __init__(self, model: PreTrainedModel, task: Task, arguments: TrainingArguments) -> None:
@@ -50,24 +50,24 @@ class RuleTrainer(Trainer):
         if recipe.patience is not None:
             callbacks.append(EarlyStoppingCallback(recipe.patience))
         self.task = task
-        # A model that looks ahead sees the padding behind a word, so every batch has to have the same.
-        full = recipe.loss_on_padding or looks_ahead(model)
-        self.groups_rows = not (full or depends_on_other_rows(model))
+        # A model that looks ahead reads the padding after a word, so every batch must be padded to the same width.
+        full_width = recipe.loss_on_padding or looks_ahead(model)
+        self.groups_rows = not (full_width or depends_on_other_rows(model))
         train, validation = (
-            TokenRows(task.rows(split, full=full), keep_padding=recipe.loss_on_padding, keep_width=full)
+            TokenRows(task.rows(split, full=full_width), keep_padding=recipe.loss_on_padding, keep_width=full_width)
             for split in ("train", "validation")
         )
         super().__init__(
             model=model,
             args=arguments,
             train_dataset=train,
-            # Never read: `evaluate` is ours. The Trainer asks that there be one.
+            # The Trainer requires an evaluation set, although the `evaluate` below does not read it.
             eval_dataset=validation,
             processing_class=task.tokenizer,
             compute_loss_func=cross_entropy,
             callbacks=callbacks,
         )
-        # Our labels stand at the token before them already, so the Trainer counts all of them.
+        # The labels are already shifted by one token, so the Trainer must count all of them.
         self._loss_shifts_labels = False
         self.remove_callback(PrinterCallback)
         completed = task.completed_prompts()
@@ -83,7 +83,7 @@ class RuleTrainer(Trainer):
         return self.train_dataset
 
     def get_train_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
-        """Batches that are the same for any number of processes, each of which has its share of all."""
+        """Return the batches, which do not depend on the number of processes; each process gets its share of each."""
         recipe, arguments = self.task.recipe, self.args
         batches = Batches(
             len(self.words),
@@ -95,27 +95,27 @@ class RuleTrainer(Trainer):
         return BatchLoader(self.words, batches)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Matrices alone, or all parameters, as the recipe says."""
+        """Return the names of the parameters with weight decay: the matrices, or all with ``decay_all``."""
         if self.task.recipe.decay_all:
             return [name for name, _ in model.named_parameters()]
         return list(super().get_decay_parameter_names(model))
 
     def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
-        """The optimizer of the recipe."""
-        recipe, made = self.task.recipe, self.model if model is None else model
+        """Create the optimizer of the recipe."""
+        recipe, trained = self.task.recipe, self.model if model is None else model
         if self.optimizer is None and recipe.optimizer == "muon":
-            assert isinstance(made, PreTrainedModel)
-            decayed = set(self.get_decay_parameter_names(made))
-            self.optimizer = build_muon(made, decayed, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+            assert isinstance(trained, PreTrainedModel)
+            decayed = set(self.get_decay_parameter_names(trained))
+            self.optimizer = build_muon(trained, decayed, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         return super().create_optimizer(model)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
-        """The schedule of the recipe, over steps or over epochs."""
+        """Create the learning-rate schedule of the recipe, counted in steps or in epochs."""
         recipe = self.task.recipe
         unit = -(-len(self.words) // recipe.batch_size) if recipe.schedule_per == "epoch" else 1
-        made = self.lr_scheduler is None
+        is_new = self.lr_scheduler is None
         scheduler = super().create_scheduler(-(-num_training_steps // unit), optimizer)
-        if made and unit > 1:
+        if is_new and unit > 1:
             assert isinstance(scheduler, LambdaLR)
             scheduler.lr_lambdas = [_every(unit, factor) for factor in scheduler.lr_lambdas]
         return scheduler
@@ -127,16 +127,16 @@ class RuleTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The loss of a batch, computed in groups of words of similar length: the same loss, and less padding.
+        """Compute the loss of a batch in groups of words of similar length, which needs less padding.
 
-        A batch stays whole where a word's outputs depend on what stands behind it or beside it. With another objective
-        than the likelihood, the mean loss of the completed prompts is added, at every step (arXiv 2409.13728, the case
-        study of a^n b^n).
+        The loss is the same as that of the whole batch. A batch is not divided if a word's outputs depend on the
+        padding after the word or on the other rows. An objective other than the likelihood adds the mean loss of the
+        completed prompts at every step (arXiv 2409.13728, the case study of a^n b^n).
         """
         if return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         parts = by_length(inputs, self.words.rows.shape[1] - 1) if self.groups_rows else [inputs]
-        # Each part's loss is its sum over the number of tokens of the whole batch.
+        # The loss of each group is its summed cross-entropy divided by the number of tokens in the whole batch.
         count = (inputs["labels"] != -100).sum() if num_items_in_batch is None else num_items_in_batch
         loss = torch.stack([self._loss(model, part, count) for part in parts]).sum()
         return loss if self.completed is None else loss + self._loss(model, self.completed, None)
@@ -144,27 +144,27 @@ class RuleTrainer(Trainer):
     def _loss(
         self, model: nn.Module, inputs: dict[str, torch.Tensor], count: torch.Tensor | int | None
     ) -> torch.Tensor:
-        """The Trainer's own loss; it takes the labels out of the dictionary, so it gets a copy."""
+        """Compute the Trainer's own loss on a copy, because the Trainer removes the labels from its inputs."""
         loss = super().compute_loss(model, dict(inputs), num_items_in_batch=count)
         assert isinstance(loss, torch.Tensor)
         return loss
 
-    # What is evaluated is the task, so the arguments of the Trainer are not read.
+    # The task decides what is evaluated, so the Trainer's arguments are not read.
     def evaluate(self, *_: object, metric_key_prefix: str = "eval", **__: object) -> dict[str, float]:
-        """Validation loss and accuracy, and the rates on the ID and OOD prompts."""
+        """Measure the validation loss and accuracy, and the rates on the ID and OOD prompts."""
         model = self.accelerator.unwrap_model(self.model)
-        found = self.task.likelihood(model, "validation")
-        if not math.isfinite(found.loss):
-            return self._end_diverged({f"{metric_key_prefix}_loss": found.loss})
+        validation = self.task.likelihood(model, "validation")
+        if not math.isfinite(validation.loss):
+            return self._end_diverged({f"{metric_key_prefix}_loss": validation.loss})
         rates = self.task.evaluate(model, self.accelerator).rates()
-        values = {"loss": found.loss, "token_accuracy": found.accuracy, **rates, **self.task.masses(model)}
+        values = {"loss": validation.loss, "token_accuracy": validation.accuracy, **rates, **self.task.masses(model)}
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def _end_diverged(self, metrics: dict[str, float]) -> dict[str, float]:
-        """End the training, and save nothing more: no later step can repair weights that are not finite."""
+        """End the training without another checkpoint, because weights that are not finite stay that way."""
         self.diverged_at = self.state.global_step
         self.log({"diverged_at": self.diverged_at})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -173,10 +173,10 @@ class RuleTrainer(Trainer):
 
 
 def training_arguments(recipe: Recipe) -> TrainingArguments:
-    """What the recipe says, in the Trainer's words.
+    """Translate a recipe into the Trainer's arguments.
 
     Raises:
-        RuleExtrapError: a tracker or a precision that this machine has not.
+        RuleExtrapError: If the tracker is not installed or the machine does not support the precision.
     """
     check_tracker(recipe.report_to)
     try:
@@ -197,7 +197,7 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
             eval_steps=recipe.eval_steps,
             save_strategy="steps",
             save_steps=recipe.eval_steps,
-            # `Seal` removes what is not needed, once the new checkpoint is sealed; the Trainer would do so before.
+            # `Seal` removes old checkpoints after it has sealed the new one; the Trainer would remove them before.
             save_total_limit=None,
             load_best_model_at_end=True,
             metric_for_best_model="eval_loss",
@@ -211,30 +211,31 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
             use_cpu=recipe.use_cpu,
             report_to=recipe.report_to,
             project=PROJECT,
-            # The same after a break, so that a tracker goes on with the run.
+            # A resumed run has the same name, so that a tracker continues the run.
             run_name=recipe.run_dir.name,
         )
     except (ValueError, RuntimeError) as error:
-        raise RuleExtrapError(f"this machine cannot train so: {' '.join(str(error).split())}") from error
-    # The recipe's batch is that of all processes together.
+        reason = " ".join(str(error).split())
+        raise RuleExtrapError(f"this machine cannot train with this recipe: {reason}") from error
+    # The recipe's batch size counts the words of all processes together.
     arguments.per_device_train_batch_size = -(-recipe.batch_size // arguments.world_size)
     return arguments
 
 
 def _every(unit: int, factor: Callable[[int], float]) -> Callable[[int], float]:
-    """A schedule that counts so many steps as one."""
+    """Return a schedule that advances once every ``unit`` steps."""
     return lambda step: factor(step // unit)
 
 
 def cross_entropy(
     outputs: ModelOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
 ) -> torch.Tensor:
-    """The loss of labels that stand at the token before them, whatever a model's own loss would be.
+    """Compute the cross-entropy of labels that are already shifted; the model's own loss is not used.
 
     Args:
-        outputs: with ``logits`` (B, T, vocabulary).
-        labels: (B, T) int64, -100 where there is none.
-        num_items_in_batch: what the sum over the labels is divided by; by default the number of labels.
+        outputs: The model's outputs, with ``logits`` (B, T, vocabulary).
+        labels: (B, T) int64; -100 marks a position without a label.
+        num_items_in_batch: The divisor of the summed loss; the default is the number of labels.
 
     Returns:
         () float32, the mean cross-entropy in nats.

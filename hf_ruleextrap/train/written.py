@@ -1,4 +1,4 @@
-"""The files that a run writes, by name: these may be removed, and everything else is somebody else's."""
+"""The names of the files that a run writes. Only these files may be removed; all others belong to the user."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hf_ruleextrap.errors import RuleExtrapError, one_line
 from hf_ruleextrap.files import is_leftover
 
 LAST = "last"
-"""The folder of the last checkpoint, inside the run folder (which is itself the best one)."""
+"""The folder of the last checkpoint, inside the run folder. The run folder itself is the best checkpoint."""
 
 CHECKPOINT = "checkpoint-"
-"""What the names of the checkpoints that the Trainer writes begin with; the step follows."""
+"""The prefix of the Trainer's checkpoint folders, followed by the step."""
 
 _STEP = re.compile(rf"{CHECKPOINT}\d+")
 _OF_CHECKPOINT = re.compile(
@@ -23,7 +23,7 @@ _OF_CHECKPOINT = re.compile(
     r"|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|training_args\.bin"
     r"|(optimizer|scheduler|scaler)\.pt|rng_state(_\d+)?\.pth|trainer_state\.json|sealed\.json(\.part)?"
 )
-# The picture is that of `hf-ruleextrap plot`, whose place it is unless one says otherwise.
+# `hf-ruleextrap plot` writes its picture here by default.
 _OF_RUN = re.compile(r"(recipe\.yaml|results\.json)(\.part)?|log\.jsonl|plot\.png")
 _TENSORBOARD = "runs"
 _EVENTS = "events.out.tfevents."
@@ -31,24 +31,25 @@ _SHOWN = 5
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """The checkpoints that the Trainer left in a run folder, the earliest first."""
-    found = [path for path in run.glob(f"{CHECKPOINT}*") if _STEP.fullmatch(path.name) and _is_folder(path)]
-    return sorted(found, key=step_of)
+    """Return the Trainer's checkpoints in a run folder, the earliest first."""
+    folders = [path for path in run.glob(f"{CHECKPOINT}*") if _STEP.fullmatch(path.name) and _is_folder(path)]
+    return sorted(folders, key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
-    """The step of a checkpoint of `checkpoints`."""
+    """Return the step of a checkpoint folder."""
     return int(checkpoint.name.removeprefix(CHECKPOINT))
 
 
 def written_files(run: Path) -> tuple[list[Path], list[Path]]:
-    """What lies in a run folder.
+    """Divide the contents of a run folder into the run's own files and all others.
 
     Args:
-        run: the folder of a run.
+        run: The run folder.
 
     Returns:
-        The files that a run writes; and what a run does not write: other files, other folders, and links of any name.
+        The files that a run writes, and the paths that a run does not write: other files, other folders, and links of
+        any name.
     """
     written: list[Path] = []
     other: list[Path] = []
@@ -58,31 +59,31 @@ def written_files(run: Path) -> tuple[list[Path], list[Path]]:
 
 
 def remove_run(run: Path, last: Path) -> None:
-    """Remove the files that a run wrote, and the folders that are empty then; the run folder itself stays.
+    """Remove the files that a run wrote, and then the folders that are empty. The run folder itself stays.
 
     Args:
-        run: the folder of a run.
-        last: the file that is removed after all others, because it says that the folder holds a run.
+        run: The run folder.
+        last: The file that is removed after all others, because it marks the folder as a run folder.
 
     Raises:
-        RuleExtrapError: the folder is the working directory or one of its parents, or holds something that a run does
-            not write. Nothing is removed then.
+        RuleExtrapError: If the folder is the working directory or one of its parents, or if the folder contains a file
+            that a run does not write. No file is removed in these cases.
     """
     here = Path.cwd().resolve()
     if run.resolve() in (here, *here.parents):
         raise RuleExtrapError(
-            f"--overwrite does not remove {run}, which is the working directory or has it inside: give a folder of its "
-            "own as --output_dir"
+            f"--overwrite does not remove {run}, because that folder is or contains the working directory: "
+            "give a folder for the run alone as --output_dir"
         )
     written, other = written_files(run)
     if other:
         names = [one_line(str(path.relative_to(run))) for path in sorted(other)]
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         raise RuleExtrapError(
-            f"--overwrite removes what a run writes, and {run} also holds {', '.join(names[:_SHOWN])}{more}: "
-            "move that away, or give another --output_dir"
+            f"--overwrite removes only the files of a run, but {run} also holds {', '.join(names[:_SHOWN])}{more}: "
+            "move these files away, or give another --output_dir"
         )
-    # The results go first: whoever is killed in between must not leave what looks like a finished run.
+    # The results are removed first, so that a process killed in between does not leave a folder that looks finished.
     for path in sorted(written, key=lambda path: (path != run / "results.json", path == last)):
         path.unlink()
         if path.parent != run and not any(path.parent.iterdir()):
@@ -90,7 +91,7 @@ def remove_run(run: Path, last: Path) -> None:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files, links, and folders that are empty; drafts and locks are left to whoever holds the folder."""
+    """Yield the files, links and empty folders, without the drafts and locks of the process that holds the folder."""
     for path in folder.iterdir():
         if is_leftover(path):
             continue
@@ -108,13 +109,13 @@ def _is_written(path: Path, run: Path) -> bool:
         return True
     if folders and folders[0] == _TENSORBOARD:
         return name.startswith(_EVENTS)
-    in_place = not folders or (len(folders) == 1 and (folders[0] == LAST or bool(_STEP.fullmatch(folders[0]))))
-    return in_place and (bool(_OF_CHECKPOINT.fullmatch(name)) or name in _modeling_files())
+    in_checkpoint = not folders or (len(folders) == 1 and (folders[0] == LAST or bool(_STEP.fullmatch(folders[0]))))
+    return in_checkpoint and (bool(_OF_CHECKPOINT.fullmatch(name)) or name in _modeling_files())
 
 
 @cache
 def _modeling_files() -> set[str]:
-    """The files of our architectures, which travel with their checkpoints."""
+    """Return the names of the modeling files, which are copied into the checkpoints of this package's models."""
     from hf_ruleextrap import models
 
     return {f"{module.name}.py" for module in pkgutil.iter_modules(models.__path__)}

@@ -189,7 +189,7 @@ def test_in_half_precision_the_sums_are_not_rounded_at_each_token() -> None:
         ),
         (
             {"architecture": "transformer", "model": {"positions": "learned", "max_position_embeddings": 20}},
-            "prompts of up to 8 symbols with up to 16 new ones take 25 tokens, and the model has 20 positions",
+            "prompts of up to 8 symbols with up to 16 new symbols take 25 tokens, and the model has 20 positions",
         ),
         (
             {"architecture": "gpt2", "model": {"n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 24}},
@@ -221,7 +221,7 @@ def test_evaluating_beyond_the_positions_is_one_line(tmp_path: Path, capsys: pyt
     words = ["evaluate", "--model", str(tmp_path), "--language", "anbn", "--max-new-symbols"]
     assert main([*words, "12"]) == 2
     assert capsys.readouterr().err == (
-        "error: prompts of up to 8 symbols with up to 12 new ones take 21 tokens, and the model has 20 positions: "
+        "error: prompts of up to 8 symbols with up to 12 new symbols take 21 tokens, and the model has 20 positions: "
         "allow fewer new symbols, or take a model with more positions\n"
     )
     assert main([*words, "11"]) == 0

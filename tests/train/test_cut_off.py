@@ -93,7 +93,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     _, error = process.communicate(timeout=120)
     assert process.returncode == 130, error
     steps = [int(path.name.partition("-")[2]) for path in (tmp_path / "cut").glob("checkpoint-*")]
-    assert f"stopped at step {max(steps)}, which is saved in {tmp_path / 'cut'}" in error
+    assert f"stopped at step {max(steps)}; the checkpoint is saved in {tmp_path / 'cut'}" in error
     assert "Traceback" not in error
     run_recipe(recipe(tmp_path / "cut"))
     same(tmp_path / "cut", tmp_path / "whole")

@@ -154,7 +154,7 @@ def test_a_recipe_extends_another_beside_it_or_one_of_the_package(tmp_path: Path
             {"a": "extends: b.yaml", "b": "seed: 1\npatience: x"},
             r"b\.yaml:2: patience is 'x', but should be a valid int",
         ),
-        ({"a": "max_steps: 5\nmax_epochs: 5"}, r"a\.yaml: max_epochs and max_steps are both given.*: remove one"),
+        ({"a": "max_steps: 5\nmax_epochs: 5"}, r"a\.yaml: max_epochs and max_steps are both set.*: remove one"),
         (
             {"a": "max_total_tokens: 9"},
             r"a\.yaml: max_total_tokens is 9, and BOS, a prompt of 8 symbols and EOS take 10",
