@@ -117,7 +117,7 @@ def _read(path: Path, keys: Collection[str], before: tuple[Path, ...]) -> Recipe
     if extends is None:
         return RecipeValues(values, places, (path,))
     if not isinstance(extends, str) or not extends:
-        raise RuleExtrapError(f"{places['extends']}: extends is {extends!r}: give the name or the path of one recipe")
+        raise RuleExtrapError(f"{places['extends']}: extends is {extends!r}: give the name or the file of one recipe")
     try:
         parent = find_recipe(extends, beside=path.parent)
     except RuleExtrapError as error:
