@@ -44,7 +44,7 @@ class Recipe(BaseModel):
     Create a recipe from keys and values, or read one with `Recipe.from_file`.
 
     Raises:
-        ValidationError: If a value has the wrong type or is out of range. `Recipe.of` raises a `RuleExtrapError` instead.
+        ValidationError: If a value has the wrong type or is out of range; `Recipe.of` raises `RuleExtrapError` instead.
 
     >>> from hf_ruleextrap import Recipe
     >>> recipe = Recipe(language="dyck", architecture="lstm", max_steps=50)
