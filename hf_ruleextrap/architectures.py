@@ -1,4 +1,4 @@
-"""Architectures by name: a preset of this package, or any causal LM that transformers implements."""
+"""Build models by the name of an architecture: a preset of this package, or a causal LM that transformers has."""
 
 from __future__ import annotations
 
@@ -7,24 +7,31 @@ import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from .errors import RuleExtrapError, unknown
+from .presets import Preset, get_preset, list_architectures
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
     from .formal.language import Language
 
-_PRESETS = Path(__file__).parent / "presets"
-# The tokenizer's: ids 0, 1, 2 in every language, then the alphabet.
+__all__ = [
+    "Preset",
+    "architecture_config",
+    "build_model",
+    "count_parameters",
+    "fit_parameters",
+    "get_preset",
+    "list_architectures",
+    "model_type_of",
+]
+
+# In every language, the tokenizer gives these ids to the special tokens, and the next ids to the alphabet.
 _SPECIAL_IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-_GIVEN = ("vocab_size", *_SPECIAL_IDS)
+# The fields that the language and the tokenizer decide.
+_RESERVED_FIELDS = ("vocab_size", *_SPECIAL_IDS)
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "int": int,
     "float": (int, float),
@@ -32,7 +39,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "str": str,
     "None": type(None),
 }
-# Fields of which transformers accepts a value that makes no model; an alias counts as the field that it stands for.
+# Fields for which transformers accepts values below 1, with which no model can be built. An alias counts as its field.
 _AT_LEAST_1 = {
     "hidden_size",
     "intermediate_size",
@@ -52,60 +59,11 @@ _AT_LEAST_1 = {
 _FOREIGN_HINT = "A causal model type of transformers works too, with its sizes as overrides"
 
 
-@dataclass(frozen=True)
-class Preset:
-    """A named architecture.
-
-    Attributes:
-        name: what `build_model` calls it, e.g. ``"lstm"``.
-        model_type: what transformers calls it.
-        summary: one sentence.
-        sizes: for each size ("paper", "mini") the fields of its configuration; and ``vocab_multiple``, where the
-            vocabulary is rounded up, and ``torch_init``, the modules whose weights start as torch starts them.
-        released: fields of the configuration that follow what the authors' released code does where it differs from
-            what the paper describes; a recipe with ``paper: true`` and ``size: paper`` sets them.
-        fit: how a budget of parameters is met: the field under ``width`` grows by steps, what stands under ``with`` in
-            proportion, and then the field under ``fine``.
-    """
-
-    name: str
-    model_type: str
-    summary: str
-    sizes: Mapping[str, Mapping[str, Any]]
-    fit: Mapping[str, Mapping[str, float]]
-    released: Mapping[str, Any] = field(default_factory=dict)
-
-
-def list_architectures() -> list[str]:
-    """Return the names of the presets, sorted.
-
-    >>> "lstm" in list_architectures()
-    True
-    """
-    return sorted(path.stem for path in _PRESETS.glob("*.yaml"))
-
-
-@cache
-def get_preset(name: str) -> Preset:
-    """The preset of a name.
-
-    Raises:
-        RuleExtrapError: there is none of this name; the message gives the nearest ones.
-
-    >>> sorted(get_preset("lstm").sizes)
-    ['mini', 'paper']
-    """
-    if name not in list_architectures():
-        raise unknown("architecture", name, list_architectures())
-    fields = yaml.safe_load((_PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
-    return Preset(name=name, **fields)
-
-
 def model_type_of(name: str) -> str:
-    """What transformers calls an architecture.
+    """Return the model type of an architecture in transformers.
 
     Raises:
-        RuleExtrapError: an unknown name.
+        RuleExtrapError: If the name is unknown.
 
     >>> model_type_of("lstm"), model_type_of("gpt2")
     ('ruleextrap_lstm', 'gpt2')
@@ -122,22 +80,22 @@ def architecture_config(
     vocab_size: int,
     overrides: Mapping[str, Any] | None = None,
 ) -> PreTrainedConfig:
-    """The configuration of an architecture, with the tokenizer's special ids (pad 0, bos 1, eos 2).
+    """Create the configuration of an architecture, with the tokenizer's special ids (pad 0, bos 1, eos 2).
 
     Args:
-        name: one of `list_architectures`, or a model type of transformers such as ``"gpt2"``.
-        size: which sizes of the preset, ``"paper"`` or ``"mini"``; a model type of transformers has none.
-        vocab_size: number of tokens, the three special ones included.
-        overrides: fields of the configuration that differ.
+        name: One of `list_architectures`, or a model type of transformers such as ``"gpt2"``.
+        size: The size of the preset, ``"paper"`` or ``"mini"``. A model type of transformers has no sizes.
+        vocab_size: The number of tokens, including the three special tokens.
+        overrides: The fields of the configuration that differ from the preset.
 
     Raises:
-        RuleExtrapError: an unknown name, size or field, or a value from which no model can be built.
+        RuleExtrapError: If a name, size or field is unknown, or if no model can be built from a value.
     """
     config_class, fields = _resolve(name, size)
     overrides = dict(overrides or {})
     _check_overrides(name, config_class, overrides)
     if not _is(vocab_size, int) or vocab_size <= max(_SPECIAL_IDS.values()):
-        raise RuleExtrapError(f"vocab_size is {vocab_size!r}: give 3 for the special tokens plus the alphabet's size")
+        raise RuleExtrapError(f"vocab_size is {vocab_size!r}: give the alphabet's size plus 3 for the special tokens")
     multiple = fields.pop("vocab_multiple", 1)
     fields.pop("torch_init", None)
     vocab_size = -(-vocab_size // multiple) * multiple
@@ -158,22 +116,22 @@ def build_model(
     """Build a new causal LM for a language, on the CPU and in training mode.
 
     Args:
-        name: one of `list_architectures`, or a model type of transformers such as ``"gpt2"``.
-        language: name or object; the vocabulary is its alphabet and the three special tokens.
-        vocab_size: number of tokens, instead of a language.
-        size: which sizes of the preset, ``"paper"`` or ``"mini"``; a model type of transformers has none.
-        seed: of the weights; the global random state stays as it was. Without one, the weights are drawn from
-            the global random state.
-        parameters: about so many parameters, met by the width (see `fit_parameters`).
-        **overrides: fields of the configuration that differ, e.g. ``num_hidden_layers=2``.
+        name: One of `list_architectures`, or a model type of transformers such as ``"gpt2"``.
+        language: The name of a language, or a language. The vocabulary is its alphabet and the three special tokens.
+        vocab_size: The number of tokens; an alternative to ``language``.
+        size: The size of the preset, ``"paper"`` or ``"mini"``. A model type of transformers has no sizes.
+        seed: The random seed for the weights, which leaves the global random state unchanged. Without a seed, the
+            weights are drawn from the global random state.
+        parameters: The parameter budget, to which the width is fitted (see `fit_parameters`).
+        **overrides: The fields of the configuration that differ from the preset, such as ``num_hidden_layers=2``.
 
     Returns:
-        A model with ``forward`` and ``generate`` of transformers. The sizes "paper" are those of Mészáros et al.,
+        A model with the ``forward`` and ``generate`` of transformers. The size "paper" is the one of Mészáros et al.,
         NeurIPS 2024, arXiv 2409.13728.
 
     Raises:
-        RuleExtrapError: an unknown name, size, language or field; a value from which no model can be built; or a model
-            type that looks ahead, although transformers calls it causal.
+        RuleExtrapError: If a name, size, language or field is unknown, if no model can be built from a value, or if a
+            model type looks ahead although transformers lists it as causal.
 
     >>> from hf_ruleextrap import build_model
     >>> model = build_model("lstm", language="anbn", seed=0)
@@ -195,7 +153,7 @@ def build_model(
         overrides |= fit_parameters(name, parameters, size=size, vocab_size=vocab_size, overrides=overrides)
     config = architecture_config(name, size=size, vocab_size=vocab_size, overrides=overrides)
     with _one_line(name, overrides):
-        # Whatever is wrong is found before anything is allocated.
+        # Counting the parameters reports every error before any memory is allocated.
         _check_memory(count_parameters(config))
 
     import torch
@@ -203,7 +161,7 @@ def build_model(
 
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
-            # torch.manual_seed would also seed the accelerators, which are not forked.
+            # torch.manual_seed would also seed the accelerators, whose random state is not restored here.
             torch.default_generator.manual_seed(seed)
         with _one_line(name, overrides):
             model = AutoModelForCausalLM.from_config(config)
@@ -227,22 +185,22 @@ def fit_parameters(
     vocab_size: int,
     overrides: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The fields with which an architecture has about so many parameters, within 5 %.
+    """Fit the width of an architecture to a parameter budget, within 5 %.
 
     Args:
-        name: one of `list_architectures`.
-        parameters: the budget.
-        size: whose other fields are kept.
-        vocab_size: as in `architecture_config`.
-        overrides: as in `architecture_config`; not the fields that are to be found.
+        name: One of `list_architectures`.
+        parameters: The parameter budget.
+        size: The size of the preset that sets all other fields.
+        vocab_size: The number of tokens, as in `architecture_config`.
+        overrides: Other fields of the configuration, as in `architecture_config`; the fitted fields are not allowed.
 
     Returns:
-        The fields found; overrides for `build_model`.
+        The fitted fields, as overrides for `build_model`.
 
     Raises:
-        RuleExtrapError: a budget that is no number of parameters; a model type of transformers, whose widths are not
-            known here; a field that is to be found and overridden; or no width comes near enough (the message gives
-            the nearest).
+        RuleExtrapError: If the budget is not a number of parameters, if the name is a model type of transformers (this
+            package does not know the fields for its width), if a fitted field is overridden, or if no width comes
+            within 5 % of the budget (the message gives the nearest).
 
     >>> fit_parameters("lstm", 20_000, vocab_size=5)
     {'hidden_size': 61, 'embedding_size': 17}
@@ -250,7 +208,7 @@ def fit_parameters(
     if not _is(parameters, int) or parameters < 1:
         raise RuleExtrapError(f"parameters is {parameters!r}: give an integer of at least 1")
     if name not in list_architectures():
-        # A name that nobody knows is told so first.
+        # Report unknown names first.
         _config_class(name)
         raise RuleExtrapError(
             f"parameters works for presets only ({', '.join(list_architectures())}), and {name!r} is a model type of "
@@ -259,14 +217,14 @@ def fit_parameters(
     preset = get_preset(name)
     (field, step), *_ = preset.fit["width"].items()
     scaled = preset.fit.get("with", {})
-    given = dict(overrides or {})
-    for key in given:
+    fixed = dict(overrides or {})
+    for key in fixed:
         if key in {field, *scaled, *preset.fit.get("fine", {})}:
-            raise RuleExtrapError(f"parameters decides {key} of {name}: give one of the two")
+            raise RuleExtrapError(f"parameters decides {key} of {name}: give parameters or {key}, not both")
 
-    def count(found: Mapping[str, Any]) -> int:
-        config = architecture_config(name, size=size, vocab_size=vocab_size, overrides={**given, **found})
-        with _one_line(name, given):
+    def count(fitted: Mapping[str, Any]) -> int:
+        config = architecture_config(name, size=size, vocab_size=vocab_size, overrides={**fixed, **fitted})
+        with _one_line(name, fixed):
             return count_parameters(config)
 
     def wide(steps: int) -> dict[str, Any]:
@@ -283,20 +241,20 @@ def fit_parameters(
 
         most = _most(lambda steps: count(fine(steps)) <= parameters)
         candidates += [fine(most), fine(most + 1)] if most else []
-    found = min(candidates, key=lambda fields: abs(count(fields) - parameters))
-    nearest = count(found)
+    fitted = min(candidates, key=lambda fields: abs(count(fields) - parameters))
+    nearest = count(fitted)
     if abs(nearest - parameters) > 0.05 * parameters:
         raise RuleExtrapError(
-            f"no {name} of size {size!r} has {parameters:,} parameters within 5 %: the nearest found has {nearest:,} "
-            f"({', '.join(f'{key}={value}' for key, value in found.items())}); give another budget or size"
+            f"no {name} of size {size!r} has {parameters:,} parameters within 5 %: the nearest has {nearest:,} "
+            f"({', '.join(f'{key}={value}' for key, value in fitted.items())}); give another budget or size"
         )
-    return found
+    return fitted
 
 
 def _most(fits: Callable[[int], bool]) -> int:
-    """The largest number from 1 on that fits, where all smaller ones do; 0 where none does, and at most 2^20."""
+    """Return the largest number from 1 to 2^20 that fits, or 0 if none fits. Below it, all numbers must fit."""
     high = 1
-    # A field may decide nothing, such as the feed-forward's width where no block has one.
+    # The bound ends the search for a field without effect, such as the feed-forward width of a model without one.
     while high < 1 << 20 and fits(high):
         high *= 2
     low = high // 2
@@ -307,7 +265,7 @@ def _most(fits: Callable[[int], bool]) -> int:
 
 
 def count_parameters(config: PreTrainedConfig) -> int:
-    """How many parameters a configuration makes; nothing is allocated."""
+    """Count the parameters of a configuration's model without allocating memory for them."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -316,21 +274,21 @@ def count_parameters(config: PreTrainedConfig) -> int:
 
 
 def _resolve(name: str, size: str) -> tuple[type[PreTrainedConfig], dict[str, Any]]:
-    """The configuration class of an architecture and the fields that its size sets."""
+    """Return the configuration class of an architecture, and the fields that its size sets."""
     if name in list_architectures():
         preset = get_preset(name)
         if size not in preset.sizes:
             raise unknown(f"size of {name}", size, preset.sizes)
         return _config_class(preset.model_type), dict(preset.sizes[size])
     config_class = _config_class(name)
-    # An encoder that transformers can also use as a causal LM looks ahead unless told that it decodes.
+    # An encoder that transformers can also use as a causal LM looks ahead unless `is_decoder` is set.
     return config_class, {"is_decoder": True} if "is_decoder" in _own_fields(config_class) else {}
 
 
 def _config_class(model_type: str) -> type[PreTrainedConfig]:
     from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
 
-    # Importing it makes the Auto classes know our own.
+    # The import registers the architectures of this package with the Auto classes.
     from . import models  # noqa: F401
     from .kernels import use_kernels
 
@@ -343,17 +301,17 @@ def _config_class(model_type: str) -> type[PreTrainedConfig]:
     config_class = CONFIG_MAPPING[model_type]
     if config_class not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise RuleExtrapError(
-            f"architecture {model_type!r} is no causal LM in transformers: give another, such as "
+            f"architecture {model_type!r} is not a causal LM in transformers: give another, such as "
             f"{', '.join(list_architectures())}, gpt2, llama"
         )
     return config_class
 
 
 def _own_fields(config_class: type[PreTrainedConfig]) -> dict[str, str]:
-    """For each field that this architecture has and others need not, its annotation; aliases included."""
+    """Return the annotation of each field that is specific to an architecture, including aliases of fields."""
     from transformers import PreTrainedConfig
 
-    common = {*inspect.signature(PreTrainedConfig.__init__).parameters, *_GIVEN, "self", "args", "kwargs"}
+    common = {*inspect.signature(PreTrainedConfig.__init__).parameters, *_RESERVED_FIELDS, "self", "args", "kwargs"}
     parameters = inspect.signature(config_class.__init__).parameters
     fields = {
         key: parameter.annotation.__name__ if isinstance(parameter.annotation, type) else str(parameter.annotation)
@@ -365,18 +323,18 @@ def _own_fields(config_class: type[PreTrainedConfig]) -> dict[str, str]:
 
 
 def _check_overrides(name: str, config_class: type[PreTrainedConfig], overrides: Mapping[str, Any]) -> None:
-    """Refuse a field that the configuration has not, and a value that is not of the field's type."""
+    """Raise an error for a field that the configuration does not have, or a value of the wrong type."""
     fields = _own_fields(config_class)
     for key, value in overrides.items():
-        if key in _GIVEN:
+        if key in _RESERVED_FIELDS:
             raise RuleExtrapError(
-                f"{key} is not to be overridden: vocab_size or language decides the vocabulary, "
-                "and the tokenizer the special ids (pad 0, bos 1, eos 2)"
+                f"{key} cannot be overridden: vocab_size or language decides the vocabulary, "
+                "and the tokenizer decides the special ids (pad 0, bos 1, eos 2)"
             )
         if key not in fields:
             raise unknown(f"field of {name}", key, fields)
         kinds = fields[key].replace(" ", "").split("|")
-        # An annotation of other types is left to the configuration.
+        # The configuration itself checks fields of other types.
         if all(kind in _KINDS for kind in kinds) and not any(_is(value, _KINDS[kind]) for kind in kinds):
             raise RuleExtrapError(
                 f"{key} of {name} is {value!r}, of type {type(value).__name__}: give {' or '.join(kinds)}"
@@ -387,38 +345,38 @@ def _check_overrides(name: str, config_class: type[PreTrainedConfig], overrides:
 
 
 def _is(value: object, kind: type | tuple[type, ...]) -> bool:
-    """Whether a value is of a kind, a bool being no number."""
+    """Return whether a value is an instance of a type; a bool does not count as a number."""
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def _check_memory(parameters: int) -> None:
-    """Raise ValueError for more parameters than this machine's memory can hold in single precision."""
-    # Only POSIX says how much there is.
+    """Raise ValueError if the parameters do not fit into this machine's memory in single precision."""
+    # Only POSIX systems report the size of the memory.
     if not hasattr(os, "sysconf"):
         return
-    needed, held = 4 * parameters, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > held:
+    needed, memory = 4 * parameters, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
         raise ValueError(
-            f"its {parameters:,} parameters take {needed / 2**30:,.0f} GiB, and this machine has {held / 2**30:,.0f}: "
-            "give smaller sizes"
+            f"its {parameters:,} parameters take {needed / 2**30:,.0f} GiB, and this machine has "
+            f"{memory / 2**30:,.0f} GiB: give smaller sizes"
         )
 
 
 @contextmanager
 def _one_line(name: str, overrides: Mapping[str, Any]) -> Iterator[None]:
-    """Turn whatever goes wrong while a configuration or a model is built into one line that says from what.
+    """Turn every error of building a configuration or a model into one line that names the values.
 
-    What transformers raises for values that do not go together is of many kinds: its own, KeyError, ZeroDivisionError.
+    For values that do not fit together, transformers raises errors of its own, KeyError, ZeroDivisionError and others.
     """
     try:
         yield
     except RuleExtrapError:
         raise
     except Exception as error:
-        given = ", ".join(f"{key}={value!r}" for key, value in overrides.items())
+        values = ", ".join(f"{key}={value!r}" for key, value in overrides.items())
         reason = " ".join(str(error).split()) or "no reason given"
         if not isinstance(error, ValueError):
             reason = f"{type(error).__name__}: {reason}"
         raise RuleExtrapError(
-            f"architecture {name!r} cannot be built{f' with {given}' if given else ''}: {reason}"
+            f"architecture {name!r} cannot be built{f' with {values}' if values else ''}: {reason}"
         ) from error

@@ -21,7 +21,7 @@ LAYERS = [
     {"formal"},
     {"languages", "symbol_tokenizer"},
     {"tokenization", "data", "metrics", "models"},
-    {"causality", "kernels"},
+    {"causality", "kernels", "presets"},
     {"architectures", "completers"},
     {"evaluation"},
     {"train"},

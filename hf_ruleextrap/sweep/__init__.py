@@ -1,1 +1,1 @@
-"""Sweeps: a grid of recipes, several runs at a time, into one store."""
+"""Sweeps: run a grid of recipes into one store, several runs at a time."""

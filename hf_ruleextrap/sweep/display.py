@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs: a line for each event, and on a terminal what runs where and the time left."""
+"""The display of a running sweep: one line for each event, and on a terminal the running cells and the time left."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rich.text import Text
 
 from .job import Job
 
-# Rows of runs on a terminal; a cluster may have hundreds.
+# The largest number of running cells shown on a terminal, because a cluster may run hundreds.
 _ROWS = 12
 
 
 class Display:
-    """A context that shows how a sweep goes, on stderr.
+    """A context manager that shows the progress of a sweep on stderr.
 
     Args:
-        total: cells.
-        skipped: cells that had been done before.
-        running: what runs, and since when (`time.monotonic`).
+        total: The number of cells.
+        skipped: The number of cells that were finished before the sweep started.
+        running: A function that returns the running jobs with their start times (`time.monotonic`).
     """
 
     def __init__(self, total: int, skipped: int, running: Callable[[], list[tuple[Job, float]]]) -> None:
@@ -41,19 +41,19 @@ class Display:
         self.live.stop()
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line that stays on the screen."""
         self.console.print(line, markup=False)
 
     def ended(self, key: str, what: str, *, failed: bool) -> None:
-        """A cell is through."""
+        """Report that a cell has ended."""
         self.finished += 1
         self.failed += failed
         self.say(f"{key}: {what} | {self.summary()}")
 
     def summary(self) -> str:
-        """How many are done, have failed, run; and the time left."""
-        through = self.finished - self.first
-        left = (time.monotonic() - self.started) / through * (self.total - self.finished) if through else None
+        """Return the numbers of done, failed and running cells, and the time left."""
+        ended = self.finished - self.first
+        left = (time.monotonic() - self.started) / ended * (self.total - self.finished) if ended else None
         parts = [f"{self.finished - self.failed} of {self.total} done", f"{self.failed} failed"]
         parts.append(f"{len(self.running())} running")
         return ", ".join(parts + ([] if left is None else [f"about {duration(left)} left"]))
@@ -69,7 +69,7 @@ class Display:
 
 
 def duration(seconds: float) -> str:
-    """A time in one unit or two.
+    """Format a time in one or two units.
 
     >>> duration(41.2), duration(1380), duration(9000)
     ('41 s', '23 min', '2 h 30 min')

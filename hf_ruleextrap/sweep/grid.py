@@ -1,4 +1,4 @@
-"""A grid of recipes: recipe files crossed with axes, each cell known by its recipe's hash."""
+"""A grid crosses recipe files with axes. A hash of its recipe names each cell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hf_ruleextrap.train.recipe_files import RecipeValues, find_recipe, merged, 
 from hf_ruleextrap.train.trackers import check_tracker
 
 _KEYS = ("recipes", "axes")
-# What a run's results do not depend on.
+# The recipe keys that do not affect the results of a run.
 _ELSEWHERE = {"output_dir", "use_cpu", "push_to_hub", "hub_organization", "report_to"}
 
 
@@ -30,8 +30,8 @@ class Cell:
     """One run of a grid.
 
     Attributes:
-        key: names its folder in the store, as ``anbn-lstm-seed0-5c1e09ab``.
-        recipe: with that folder as its run folder.
+        key: The name of the cell's folder in the store, such as ``anbn-lstm-seed0-5c1e09ab``.
+        recipe: The recipe, whose run folder is that folder.
     """
 
     key: str
@@ -39,18 +39,20 @@ class Cell:
 
 
 def read_grid(path: str | Path, store: str | Path) -> list[Cell]:
-    """The cells of a grid file, all checked.
+    """Read the cells of a grid file and check all of them.
 
-    A grid has ``recipes``, a list of recipe files (relative to the grid's own) or names (none for the defaults alone),
-    and ``axes``, a list of values for any recipe key. A key of the model's config is an axis as ``model.KEY``.
+    A grid has ``recipes``, a list of recipe names or of files relative to the grid file (an empty list stands for the
+    default recipe), and ``axes``, which maps recipe keys to lists of values. The axis ``model.KEY`` sets a key of the
+    model's config.
 
     Args:
-        path: the file (YAML).
-        store: the folder that gets a run folder for each cell.
+        path: The grid file (YAML).
+        store: The folder in which each cell gets a run folder.
 
     Raises:
-        RuleExtrapError: not a grid, an axis that no recipe has, a value that a run would refuse, two cells that are
-            the same, or a language that is a class in a file and that `get_language` was not asked for before.
+        RuleExtrapError: If the file is not a grid, if an axis is not a recipe key, if a run would refuse a value, if
+            two cells are the same, or if a language is a class in a file that the user has not named with
+            `get_language` before.
     """
     path = Path(path)
     grid = read_yaml(path, "grid")
@@ -58,8 +60,8 @@ def read_grid(path: str | Path, store: str | Path) -> list[Cell]:
         if key not in _KEYS:
             raise RuleExtrapError(f"{path}: {unknown('key', key, _KEYS)}")
     recipes, axes = grid.get("recipes") or [], grid.get("axes") or {}
-    named = isinstance(recipes, list) and all(isinstance(name, str) for name in recipes)
-    if not named or not isinstance(axes, dict) or not all(isinstance(axis, str) for axis in axes):
+    has_recipe_names = isinstance(recipes, list) and all(isinstance(name, str) for name in recipes)
+    if not has_recipe_names or not isinstance(axes, dict) or not all(isinstance(axis, str) for axis in axes):
         raise RuleExtrapError(f"{path}: give `recipes` as a list of files, and `axes` as keys with lists of values")
     for axis, values in axes.items():
         if not axis.startswith("model.") and axis not in Recipe.model_fields:
@@ -79,27 +81,27 @@ def read_grid(path: str | Path, store: str | Path) -> list[Cell]:
         if key in cells:
             raise RuleExtrapError(f"{path}: two cells are the same ({key}): remove one")
         cells[key] = Cell(key, recipe.model_copy(update={"output_dir": str(Path(store) / key)}))
-    # One seed of everything before the next seed: a sweep that is cut short has something of all.
+    # All cells of one seed come before the next seed, so that an interrupted sweep covers every combination.
     return sorted(cells.values(), key=lambda cell: cell.recipe.seed)
 
 
 def key_of(recipe: Recipe) -> str:
-    """What a recipe's run is called: readable, and its own by a hash of all that decides the results."""
-    # Without defaults, so that a key that recipes get later changes no key of today.
+    """Return the name of a recipe's run: readable words and a hash of every setting that decides the results."""
+    # Defaults are excluded, so that a recipe key added in a later version changes no existing name.
     values = recipe.model_dump(exclude=_ELSEWHERE, exclude_defaults=True)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     return safe_name(f"{recipe.language_name}-{recipe.architecture}-seed{recipe.seed}-{digest[:8]}")
 
 
 def _overrides(chosen: dict[str, Any]) -> dict[str, Any]:
-    """The values of the axes as keys of a recipe, those of ``model.KEY`` in its ``model``."""
+    """Return the values of the axes as recipe keys; the axes ``model.KEY`` become the mapping ``model``."""
     model = {key.removeprefix("model."): value for key, value in chosen.items() if key.startswith("model.")}
     plain = {key: value for key, value in chosen.items() if not key.startswith("model.")}
     return merged(plain, {"model": model}) if model else plain
 
 
 def _check(recipe: Recipe, where: str) -> None:
-    """What a run would refuse at its start is refused before any cell runs."""
+    """Check, before any cell runs, the values that a run would refuse at its start."""
     try:
         check_tracker(recipe.report_to)
         language: Language = get_language(recipe.language, paper=recipe.paper)

@@ -1,4 +1,4 @@
-"""One cell of a grid as a job for a worker, which may be a process on another machine."""
+"""A job runs one cell of a grid in a worker, which may be a process on another machine."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from hf_ruleextrap.files import writing
 from hf_ruleextrap.train.recipe import Recipe
 
 STORE_FILE = "store.txt"
-"""What makes a folder a store; it holds the version of the results' schema."""
+"""The file that marks a folder as a store and holds the version of the results' schema."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker has to know.
+    """The information that a worker needs to run a cell.
 
     Attributes:
-        recipe: of the cell (YAML), with its run folder.
-        store: the folder, on a disk that the worker sees as well.
-        key: the cell's.
-        ticket: names this very attempt.
-        directory: what relative paths start from.
-        threads: for the worker's arithmetic.
+        recipe: The recipe of the cell as YAML, including its run folder.
+        store: The store, on a disk that the worker can read and write.
+        key: The name of the cell.
+        ticket: The name of this attempt.
+        directory: The working directory, from which relative paths start.
+        threads: The number of threads for arithmetic.
     """
 
     recipe: str
@@ -40,16 +40,16 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """What the run printed."""
+        """The file with the output of the run."""
         return Path(self.store) / "logs" / f"{self.key}.log"
 
     @property
     def lock(self) -> Path:
-        """Locked by who runs the cell, for as long as its process lives; it says who that is."""
+        """The lock file of the cell; the process that runs the cell holds the lock and writes its name there."""
         return Path(self.store) / "locks" / f"{self.key}.lock"
 
     def where(self) -> str:
-        """The machine and process that this attempt runs in; empty while it has not begun."""
+        """Return the machine and process of this attempt, or an empty text before the attempt begins."""
         try:
             ticket, _, place = self.lock.read_text(encoding="utf-8").strip().partition("\n")
         except OSError:
@@ -59,11 +59,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended.
+    """The end of a job.
 
     Attributes:
-        status: ``done``; ``skipped``, as somebody else had done it; ``busy``, as somebody else is at it; or ``failed``.
-        reason: why it failed: a traceback, or a line where it was a user's mistake.
+        status: ``done``; ``skipped``, because the cell was already finished; ``busy``, because another process runs the
+            cell; or ``failed``.
+        reason: The reason of a failure: a traceback, or one line for a user's mistake.
     """
 
     status: Literal["done", "skipped", "busy", "failed"]
@@ -71,8 +72,8 @@ class Ended:
 
 
 def run_job(job: Job) -> Ended:
-    """Run one cell in this process, unless another process does."""
-    # Read when numba is imported; more threads than these would wait for work, and be busy doing so.
+    """Run one cell in this process, unless another process runs the cell."""
+    # numba reads the variable at import. Idle threads of numba use processor time, so there must be no more than these.
     os.environ.setdefault("NUMBA_NUM_THREADS", str(job.threads))
 
     import torch
@@ -85,13 +86,16 @@ def run_job(job: Job) -> Ended:
     torch.set_num_threads(job.threads)
     try:
         os.chdir(job.directory)
-        seen = (Path(job.store) / STORE_FILE).exists()
+        store_exists = (Path(job.store) / STORE_FILE).exists()
     except OSError:
-        seen = False
-    if not seen:
-        return Ended("failed", f"{job.store} is not seen from {socket.gethostname()}: it must be on a shared disk")
+        store_exists = False
+    if not store_exists:
+        reason = (
+            f"{socket.gethostname()} cannot see the store {job.store}: put the store on a disk that all workers share"
+        )
+        return Ended("failed", reason)
     try:
-        # A full disk may fail the note and the log as well as the run.
+        # A full disk affects the lock file and the log as well as the run.
         with writing(job.store), FileLock(job.lock).acquire(blocking=False):
             job.lock.write_text(f"{job.ticket}\n{socket.gethostname()}, process {os.getpid()}\n", encoding="utf-8")
             recipe = Recipe.of(yaml.safe_load(job.recipe), job.key)
@@ -106,6 +110,6 @@ def run_job(job: Job) -> Ended:
     except RuleExtrapError as error:
         return Ended("failed", str(error))
     except Exception:
-        # One cell's failure, whatever it is, must not end the sweep.
+        # No error of one cell may end the sweep.
         return Ended("failed", traceback.format_exc())
     return Ended("done")

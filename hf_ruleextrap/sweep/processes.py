@@ -1,4 +1,4 @@
-"""A process of this machine for each job; where it is possible, forked from one that has imported everything."""
+"""One process of this machine for each job. On Linux, a process that has imported everything is forked."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class WorkerDied(RuntimeError):
-    """The process of a job ended without an answer."""
+    """The process of a job ended without a result."""
 
 
 class Processes:
-    """Starts a process for each job.
+    """Start a process for each job.
 
-    Nothing is shared between the processes, neither a queue nor a lock, so that the death of one, at whatever moment,
-    is no matter to the others. A process ends when this one does.
+    The processes share neither a queue nor a lock, so that the death of one process never affects the others. Each
+    process ends when the sweep's process ends.
     """
 
     def __init__(self) -> None:
@@ -37,14 +37,14 @@ class Processes:
         self._closed = False
 
     def start(self, job: Job) -> Future[Ended]:
-        """Start a job; the exception of its future is `WorkerDied`."""
+        """Start a job. If its worker dies, the exception of the future is `WorkerDied`."""
         future: Future[Ended] = Future()
-        # The first process waits for seconds until the server has imported everything.
+        # The first process waits several seconds until the fork server has imported everything.
         threading.Thread(target=self._attend, args=(job, future), daemon=True).start()
         return future
 
     def kill(self) -> None:
-        """Kill what still runs."""
+        """Kill the running processes."""
         with self._lock:
             self._closed = True
             for process in self._running:
@@ -62,11 +62,11 @@ class Processes:
             theirs.close()
             ended = ours.recv()
         except Exception as error:
-            # Whatever it is: the end of the pipe, a server that was killed, or half an answer.
+            # The cause may be the end of the pipe, a fork server that was killed, or an incomplete result.
             with contextlib.suppress(Exception):
                 process.join()
             code = process.exitcode if process.ident is not None else None
-            future.set_exception(WorkerDied(f"exit code {code}" if code is not None else str(error) or "no answer"))
+            future.set_exception(WorkerDied(f"exit code {code}" if code is not None else str(error) or "no result"))
         else:
             future.set_result(ended)
             process.join()
@@ -77,20 +77,20 @@ class Processes:
 
 
 def _start_method() -> str:
-    """``forkserver`` where a fork is safe: on Linux, and where no CUDA could have been started before the fork."""
+    """Return ``forkserver`` if a fork is safe (on Linux without CUDA, which cannot be forked), else ``spawn``."""
     import torch
 
     return "forkserver" if sys.platform == "linux" and not torch.cuda.is_available() else "spawn"
 
 
 def _work(connection: Connection, job: Job) -> None:
-    """Run a job in this process and send its end."""
-    threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
+    """Run a job in this process and send its result."""
+    threading.Thread(target=_exit_with_parent, args=(connection,), daemon=True).start()
     connection.send(run_job(job))
 
 
-def _end_with(connection: Connection) -> None:
-    """End this process when the one at the other end of the connection is gone."""
+def _exit_with_parent(connection: Connection) -> None:
+    """End this process as soon as the process at the other end of the connection has ended."""
     with contextlib.suppress(EOFError, OSError):
         connection.recv()
     os._exit(1)

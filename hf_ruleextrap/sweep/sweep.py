@@ -1,8 +1,8 @@
-"""All cells of a grid, several at a time, into one store.
+"""Run all cells of a grid into one store, several cells at a time.
 
-The store is a folder: a run folder for each cell, of which ``results.json`` appears whole or not at all; ``locks/``, by
-which no two processes run the same cell at a time, be they of several sweeps on several machines; ``logs/`` with what
-each run printed; and ``failures/`` with why a cell has no results.
+The store is a folder that contains a run folder for each cell, whose ``results.json`` is written completely or not at
+all; ``locks/``, which prevent two processes from running the same cell, even in several sweeps on several machines;
+``logs/`` with the output of each run; and ``failures/`` with the reason why a cell has no results.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ from .job import STORE_FILE, Ended, Job
 from .processes import WorkerDied
 from .workers import Backend, Local, Workers, first_line
 
-# A worker may be killed by a passing lack of memory, but a cell that kills every worker must end.
+# A temporary lack of memory may kill a worker, but a cell that kills every worker must fail in the end.
 _TRIES = 3
-# Deaths in a row of workers that had not begun with their cell: no cell's fault, but no sweep can go on so.
+# The number of consecutive workers that may die before their cell begins. No cell causes such deaths, but a sweep
+# cannot continue if all workers die.
 _STILLBORN = 20
-# How often to look after cells that another sweep runs.
+# The time between two looks at the cells that another sweep runs.
 _LOOK_SECONDS = 2
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a sweep did.
+    """The outcome of a sweep.
 
     Attributes:
-        done: keys of cells that ran.
-        skipped: keys of those that had been done before, or were done by another sweep meanwhile.
-        failed: why the others failed, in a line, by key.
+        done: The keys of the cells that this sweep ran.
+        skipped: The keys of the cells that were finished before, or that another sweep finished in the meantime.
+        failed: For the key of each failed cell, the reason in one line.
     """
 
     done: list[str] = field(default_factory=list)
@@ -54,18 +55,18 @@ class Outcome:
 def run_sweep(cells: list[Cell], store: str | Path, backend: Backend | None = None) -> Outcome:
     """Run the cells that have no results yet.
 
-    A worker that dies costs its run the time since the latest checkpoint; that cell is started again, three times in
-    all. A worker that dies before it has begun with its cell costs nothing but another worker. A cell that fails is
-    noted, and the others go on; the next call tries it again. After Ctrl-C, or a kill, the same call goes on. A cell
-    that another sweep runs is left to it, and waited for at the end.
+    The sweep retries a cell whose worker died, from the latest checkpoint of its run and with at most three attempts.
+    The death of a worker that has not begun its cell does not count as an attempt. The sweep records a cell that fails
+    and continues with the others; the next call retries the failed cells. After Ctrl-C or a kill, the same call resumes
+    the sweep. The sweep leaves a cell that another sweep runs to that sweep, and waits for its end.
 
     Args:
-        cells: of `read_grid`, for this store.
-        store: the folder, on a disk that all workers share.
-        backend: the workers; by default as many processes as this machine has cores for us.
+        cells: The cells that `read_grid` returned for this store.
+        store: The folder, on a disk that all workers share.
+        backend: The workers; the default is one process for each core that this process may use.
 
     Raises:
-        RuleExtrapError: a store of another version, or a backend that cannot be had.
+        RuleExtrapError: If the store was written by another version, or if the backend is not available.
     """
     store = Path(store)
     outcome = Outcome()
@@ -79,9 +80,9 @@ def run_sweep(cells: list[Cell], store: str | Path, backend: Backend | None = No
         with Display(len(cells), len(outcome.skipped), attempts.jobs) as display:
             for job, ended, since in _run_all(waiting, attempts, display):
                 _record(job.key, ended, store, outcome)
-                took = f"done in {duration(time.monotonic() - since)}{_at(job)}"
-                what = {"done": took, "skipped": "done by another sweep"}.get(ended.status)
-                display.ended(job.key, what or outcome.failed[job.key], failed=ended.status == "failed")
+                done = f"done in {duration(time.monotonic() - since)}{_at(job)}"
+                event = {"done": done, "skipped": "done by another sweep"}.get(ended.status)
+                display.ended(job.key, event or outcome.failed[job.key], failed=ended.status == "failed")
     return outcome
 
 
@@ -101,33 +102,33 @@ def _failure_note(store: Path, key: str) -> Path:
 
 
 def _claim(store: Path) -> None:
-    """Make the folder a store, if it is none yet; several sweeps may do so at once."""
+    """Turn a new or empty folder into a store. Several sweeps may do so at the same time."""
     note = store / STORE_FILE
     if store.exists() and not store.is_dir():
-        raise RuleExtrapError(f"{store} exists and is no store: give another --out")
+        raise RuleExtrapError(f"{store} exists and is not a store: give another --out")
     names = [path.name for path in store.iterdir() if not is_leftover(path)] if store.exists() else []
     if names and STORE_FILE not in names:
-        raise RuleExtrapError(f"{store} exists and is no store: give another --out")
+        raise RuleExtrapError(f"{store} exists and is not a store: give another --out")
     if not names:
         with hold(store, wait=True):
             if not note.exists():
                 write_text(note, f"{SCHEMA_VERSION}\n")
-    held = note.read_text(encoding="utf-8").strip()
-    if held != str(SCHEMA_VERSION):
+    schema = note.read_text(encoding="utf-8").strip()
+    if schema != str(SCHEMA_VERSION):
         raise RuleExtrapError(
-            f"{store} was written by another version (schema {held}, here {SCHEMA_VERSION}): give another --out"
+            f"{store} was written by another version (schema {schema}, here {SCHEMA_VERSION}): give another --out"
         )
     with writing(store):
         for folder in ("logs", "failures", "locks"):
             (store / folder).mkdir(exist_ok=True)
 
 
-def _who() -> str:
+def _process_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
 class _Attempts:
-    """What runs, and how often each cell has been started."""
+    """The running jobs, and the number of attempts at each cell."""
 
     def __init__(self, store: Path, workers: Workers) -> None:
         self.store, self.workers = store, workers
@@ -137,15 +138,15 @@ class _Attempts:
         self.running: dict[Future[Ended], tuple[Cell, Job, float]] = {}
 
     def start(self, cell: Cell) -> None:
-        """Hand a cell to a worker."""
+        """Start a job for a cell."""
         self.tries[cell.key] += 1
-        ticket = f"{_who()}-{next(self._numbers)}"
+        ticket = f"{_process_name()}-{next(self._numbers)}"
         recipe = cell.recipe.to_yaml()
         job = Job(recipe, str(self.store), cell.key, ticket, str(Path.cwd()), self.workers.threads)
         self.running[self.workers.start(job)] = (cell, job, time.monotonic())
 
     def may_start_again(self, cell: Cell, job: Job, error: BaseException) -> bool:
-        """Whether a cell whose worker died is started again; a death before the cell began does not count."""
+        """Return whether the sweep retries a cell whose worker died; a death before the cell began does not count."""
         if job.where() or not isinstance(error, WorkerDied):
             self.stillborn = 0
             return self.tries[cell.key] < _TRIES
@@ -154,21 +155,21 @@ class _Attempts:
         return self.stillborn < _STILLBORN
 
     def jobs(self) -> list[tuple[Job, float]]:
-        """What runs, and since when."""
+        """Return the running jobs with their start times."""
         return [(job, since) for _, job, since in list(self.running.values())]
 
 
 def _run_all(cells: list[Cell], attempts: _Attempts, display: Display) -> Iterator[tuple[Job, Ended, float]]:
-    """Each cell as it ends, with when it was started."""
-    queue, elsewhere, told = deque(cells), list[Cell](), list[Cell]()
+    """Run the cells; yield each job as it ends, with its result and its start time."""
+    queue, elsewhere, reported = deque(cells), list[Cell](), list[Cell]()
     while queue or attempts.running or elsewhere:
         if not queue and not attempts.running:
-            if elsewhere != told:
+            if elsewhere != reported:
                 display.say(f"waiting for another sweep, which runs {', '.join(cell.key for cell in elsewhere)}")
             time.sleep(_LOOK_SECONDS)
             queue.extend(elsewhere)
-            told, elsewhere = elsewhere, []
-        # No more at a time than there are workers, so that what is said to run does.
+            reported, elsewhere = elsewhere, []
+        # No more jobs start than there are workers, so that every job that the display shows really runs.
         while queue and len(attempts.running) < attempts.workers.room():
             attempts.start(queue.popleft())
         for future in wait(attempts.running, return_when=FIRST_COMPLETED).done:
@@ -180,7 +181,7 @@ def _run_all(cells: list[Cell], attempts: _Attempts, display: Display) -> Iterat
             elif error is None:
                 yield job, future.result(), since
             elif attempts.may_start_again(cell, job, error):
-                display.say(f"{cell.key}: its worker died{_at(job)} ({first_line(error)}); it is started again")
+                display.say(f"{cell.key}: its worker died{_at(job)} ({first_line(error)}); the cell starts again")
                 queue.appendleft(cell)
             else:
                 deaths = "died before it began" if attempts.stillborn else f"died {_TRIES} times"

@@ -1,4 +1,4 @@
-"""All that a run imports, for the process that others are forked from."""
+"""Import every module that a run needs; the fork server imports this module before it forks workers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ for _name in (
 ):
     importlib.import_module(_name)
 
-# The lock that progress bars make by default is shared by all forked processes. A process that is killed while it holds
-# that lock would stop every other process at its next bar. A lock of threads belongs to one process.
+# The default lock of progress bars is shared by all forked processes. A process that is killed while it holds this lock
+# would stop every other process at its next bar. A lock of threads belongs to one process.
 tqdm.set_lock(threading.RLock())
 
-# What is here now is never collected again: a run's own collections are fast, and leave the memory shared.
+# The garbage collector ignores all existing objects from here on. A run's collections stay fast, and the memory
+# of these objects stays shared.
 gc.collect()
 gc.freeze()

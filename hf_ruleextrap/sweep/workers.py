@@ -1,4 +1,4 @@
-"""Where the runs of a sweep run: processes of this machine, or a Ray cluster."""
+"""The workers of a sweep: processes of this machine, or a Ray cluster."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _CONNECT_SECONDS = 5
 
 @dataclass(frozen=True)
 class Workers:
-    """Workers that stand ready.
+    """Workers that are ready to run jobs.
 
     Attributes:
-        room: how many jobs can run at a time, now.
-        start: a job's future; its exception is the death of its worker.
-        threads: for each job.
+        room: A function that returns how many jobs can run at a time.
+        start: A function that starts a job and returns its future. If the worker dies, the future has an exception.
+        threads: The number of threads of each job.
     """
 
     room: Callable[[], int]
@@ -36,22 +36,22 @@ class Workers:
 
 
 class Backend(Protocol):
-    """A kind of workers."""
+    """A kind of worker."""
 
     def open(self, most: int) -> AbstractContextManager[Workers]:
-        """Workers for as many jobs at a time, at most; an exception that leaves the context ends what still runs."""
+        """Open workers for at most ``most`` jobs at a time. Leaving the context ends the jobs that still run."""
         ...
 
 
 @dataclass(frozen=True)
 class Local:
-    """Processes of one thread on this machine.
+    """Processes on this machine, each with one thread.
 
     Attributes:
-        workers: how many; by default as many as this machine has cores for us.
+        workers: The number of processes; the default is the number of cores that this process may use.
 
     Raises:
-        RuleExtrapError: fewer than one.
+        RuleExtrapError: If the number is less than 1.
     """
 
     workers: int | None = None
@@ -62,12 +62,12 @@ class Local:
 
     @contextmanager
     def open(self, most: int) -> Iterator[Workers]:
-        """A process for each job."""
+        """Open the workers; each job runs in a process of its own."""
         from .processes import Processes
 
         count = max(1, min(most, self.workers or _cores()))
         processes = Processes()
-        # Workers inherit the environment; torch and numba read it when they are imported there.
+        # Workers inherit the environment, which torch and numba read at import.
         with _environment(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1"):
             try:
                 yield Workers(lambda: count, processes.start)
@@ -77,16 +77,16 @@ class Local:
 
 @dataclass(frozen=True)
 class OnRay:
-    """A Ray cluster, on which this package is installed and the store's disk is mounted.
+    """A Ray cluster on which this package is installed and the store's disk is mounted.
 
     Attributes:
-        address: ``HOST:PORT`` of its head, ``auto`` for the cluster that this machine is part of, or ``local`` for one
-            that is started on this machine and ends with the sweep.
-        cpus: of each run, which has as many threads (at least one).
-        gpus: of each run: a fraction of one, which that many runs share, or a whole number.
+        address: The ``HOST:PORT`` of the cluster's head; ``auto`` for the cluster that this machine is part of; or
+            ``local`` for a cluster on this machine that starts and ends with the sweep.
+        cpus: The number of CPUs of each run, which is also its number of threads (at least one).
+        gpus: The number of GPUs of each run: a whole number, or a fraction of one GPU that several runs share.
 
     Raises:
-        RuleExtrapError: a number that is none of those.
+        RuleExtrapError: If one of the numbers is not allowed.
     """
 
     address: str = "auto"
@@ -101,10 +101,11 @@ class OnRay:
 
     @contextmanager
     def open(self, most: int) -> Iterator[Workers]:  # noqa: ARG002  # the cluster has the workers that it has
-        """Connect.
+        """Connect to the cluster.
 
         Raises:
-            RuleExtrapError: Ray is not installed, nothing listens at the address, or no machine has room for a run.
+            RuleExtrapError: If Ray is not installed, if no cluster listens at the address, or if no machine has room
+                for a run.
         """
         ray = _import_ray()
         settings: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
@@ -112,45 +113,52 @@ class OnRay:
             settings |= {"num_cpus": _cores(), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
         else:
             self._reach()
-        # Ray tells of a dead worker on stdout; we do, too, and know which cell it was.
+        # Ray reports a dead worker on stdout. The sweep reports the death itself, together with the cell.
         with _environment(RAY_USAGE_STATS_ENABLED="0"), redirect_stdout(io.StringIO()):
             try:
                 ray.init(address=self.address, **settings)
             except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:
                 raise RuleExtrapError(
                     f"no Ray cluster at {self.address!r}: {first_line(error)}; "
-                    "if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+                    "if the cluster requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
                 ) from None
             try:
-                # Retries are ours; and a worker that has used a GPU is not used again, which is Ray's default.
+                # The sweep retries cells itself. Ray's default never reuses a worker that has used a GPU.
                 remote = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)(run_job)
                 if not self._room(ray.nodes()):
-                    wanted = f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
-                    raise RuleExtrapError(f"no machine of the cluster has {wanted} for a run: ask for less")
+                    resources = f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
+                    raise RuleExtrapError(
+                        f"no machine of the cluster has {resources} for a run: "
+                        "give a smaller --cpus-per-run or --gpus-per-run"
+                    )
                 yield Workers(
                     lambda: max(1, self._room(ray.nodes())),
                     lambda job: remote.remote(job).future(),
                     threads=max(1, int(self.cpus)),
                 )
             finally:
-                # Ends the workers, too.
+                # This also ends the workers.
                 ray.shutdown()
 
     def _room(self, nodes: list[dict[str, Any]]) -> int:
-        """Runs that the cluster has room for, were it ours alone; a run is on one machine."""
-        wanted = {name: share for name, share in (("CPU", self.cpus), ("GPU", self.gpus)) if share}
-        # Ray counts in ten thousandths, so that ten times 0.1 is one.
+        """Return how many runs fit into an otherwise idle cluster; each run fits on one machine."""
+        shares = {name: share for name, share in (("CPU", self.cpus), ("GPU", self.gpus)) if share}
+        # Ray counts in units of 0.0001, so that ten times 0.1 is exactly one.
         return sum(
-            min(int(node["Resources"].get(name, 0) / share + 1e-4) for name, share in wanted.items())
+            min(int(node["Resources"].get(name, 0) / share + 1e-4) for name, share in shares.items())
             for node in nodes
             if node["Alive"]
         )
 
     def _reach(self) -> None:
-        """Where nothing listens, Ray would try for two minutes, and then end this process."""
+        """Check that a cluster listens at the address; Ray itself would try for two minutes and then end the process.
+
+        Raises:
+            RuleExtrapError: If the address is not valid, or if no cluster listens there.
+        """
         address = self.address
         if address == "auto":
-            # As Ray finds it: see its `get_ray_address_from_environment`.
+            # This is how Ray finds its address; see `get_ray_address_from_environment`.
             note = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray" / "ray_current_cluster"
             address = os.environ.get("RAY_ADDRESS") or (note.read_text().strip() if note.exists() else "auto")
             if address == "auto":
@@ -176,7 +184,7 @@ def _import_ray() -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in a line."""
+    """Return the first line of an error's message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
@@ -186,12 +194,12 @@ def _cores() -> int:
 
 @contextmanager
 def _environment(**values: str) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
+    old_values = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
+        for name, value in old_values.items():
             if value is None:
                 del os.environ[name]
             else:

@@ -42,7 +42,7 @@ os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)
 
 def test_a_folder_that_is_no_store_and_another_version_s_store_are_refused(tmp_path: Path) -> None:
     cells = read_grid(grid(tmp_path, {"seed": [0]}), tmp_path)
-    with pytest.raises(RuleExtrapError, match="exists and is no store"):
+    with pytest.raises(RuleExtrapError, match="exists and is not a store"):
         run_sweep(cells, tmp_path)
     store = tmp_path / "store"
     store.mkdir()
@@ -187,7 +187,7 @@ class Pretended:
 def test_a_cell_that_kills_its_workers_ends(dying: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     cells = read_grid(grid(tmp_path, {"max_steps": [1]}), tmp_path / "store")
     outcome = run_sweep(cells, tmp_path / "store", Pretended(dying))
-    assert capfd.readouterr().err.count(" (killed); it is started again") == 2
+    assert capfd.readouterr().err.count(" (killed); the cell starts again") == 2
     if dying == 2:
         assert outcome.done == [cells[0].key]
     else:
@@ -199,7 +199,7 @@ def test_a_worker_that_dies_before_it_begins_counts_against_no_cell(
 ) -> None:
     cells = read_grid(grid(tmp_path, {"max_steps": [1]}), tmp_path / "store")
     assert run_sweep(cells, tmp_path / "store", Pretended(7, begins=False)).done == [cells[0].key]
-    assert capfd.readouterr().err.count("its worker died (killed); it is started again") == 7
+    assert capfd.readouterr().err.count("its worker died (killed); the cell starts again") == 7
 
 
 def test_a_sweep_whose_workers_all_die_before_they_begin_ends(tmp_path: Path) -> None:
@@ -263,7 +263,9 @@ def test_a_cell_that_another_sweep_has_done_is_not_run_again(tmp_path: Path) -> 
 def test_a_worker_that_does_not_see_the_store_says_so(tmp_path: Path) -> None:
     for directory in (tmp_path, tmp_path / "nowhere"):
         job = Job(Recipe.of(TINY, "test").to_yaml(), "store", "key", "ticket", str(directory), 1)
-        assert run_job(job).reason == f"store is not seen from {socket.gethostname()}: it must be on a shared disk"
+        assert run_job(job).reason == (
+            f"{socket.gethostname()} cannot see the store store: put the store on a disk that all workers share"
+        )
         assert job.where() == ""
 
 

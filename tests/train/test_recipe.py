@@ -72,7 +72,7 @@ def test_a_mistake_is_one_line_that_names_the_key(values: dict[str, object], mes
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("- a\n", "holds a list"), ("a: [", "is not YAML"), (None, "cannot read the recipe")],
+    [("- a\n", "contains a list"), ("a: [", "is not YAML"), (None, "cannot read the recipe")],
 )
 def test_a_file_that_is_no_recipe(text: str | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
@@ -157,7 +157,7 @@ def test_a_recipe_extends_another_beside_it_or_one_of_the_package(tmp_path: Path
         ({"a": "max_steps: 5\nmax_epochs: 5"}, r"a\.yaml: max_epochs and max_steps are both set.*: remove one"),
         (
             {"a": "max_total_tokens: 9"},
-            r"a\.yaml: max_total_tokens is 9, and BOS, a prompt of 8 symbols and EOS take 10",
+            r"a\.yaml: max_total_tokens is 9, but BOS, a prompt of 8 symbols and EOS take 10",
         ),
         ({"a": "max_epochs: 0"}, r"a\.yaml:1: max_epochs is 0, but should be greater than or equal to 1"),
     ],
