@@ -50,7 +50,7 @@ def test_check(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     reference = f"{tmp_path}/mine.py:Mine"
     assert main(["check", reference]) == 1
     lines = capsys.readouterr().out.strip().splitlines()
-    assert any(line.startswith("FAIL  viability of the language: 'b' is said to be viable") for line in lines)
+    assert any(line.startswith("FAIL  viability of the language: alive() calls 'b' viable") for line in lines)
     assert lines[-1] == "mine: 4 of 8 checks failed; correct 'viability of the language' first"
     assert main(["check", reference, "--json"]) == 1
     assert not json.loads(capsys.readouterr().out)["holds"]

@@ -1,6 +1,6 @@
-"""Does a language keep the contract of `Language`? Each way to break it is reported with the smallest case.
+"""Check that a language keeps the contract of `Language`, and report each violation with its smallest case.
 
-Everything is asked of every string up to a length, so that a mistake shows where it is easiest to understand.
+The checks read every string up to a length, so that a mistake shows in the case that is easiest to understand.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _RESTS_ON_VIABILITY = ("probabilities of samples", "prompts", "oracle")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was checked.
+    """The result of one check.
 
     Attributes:
-        check: what was asked.
-        holds: whether it is so.
-        detail: what was looked at; where it does not hold, the smallest case in which it does not.
+        check: The name of the check.
+        holds: Whether the language passes the check.
+        detail: The cases that were read; for a failed check, the smallest case that fails.
     """
 
     check: str
@@ -50,11 +50,11 @@ class _Failure(Exception):  # not an error but a finding
 
 
 def check(language: Language) -> list[Finding]:
-    """The whole contract, in the order in which its failures are best mended.
+    """Run all checks of the contract, in the order in which their failures are best fixed.
 
-    Rules and membership; the viability of each rule and of the language against brute force; samples
-    and their probabilities; prompts and their labels; the oracle's completions. Nothing is raised: whatever goes wrong
-    in the language's own code is a finding, too.
+    The checks compare rules with membership; the viability of each rule and of the language with brute force; samples
+    with their probabilities; prompts with their labels; and the completions of the oracle with the shortest ones. The
+    function raises no error: an error in the code of the language is a failed check.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> all(finding.holds for finding in check(get_language("anbn")))
@@ -72,25 +72,25 @@ def check(language: Language) -> list[Finding]:
         "oracle": lambda: _oracle(language, tree),
     }
     findings: list[Finding] = []
-    for what, work in checks.items():
-        if what in _RESTS_ON_VIABILITY and any("viability" in f.check and not f.holds for f in findings):
-            findings.append(Finding(what, False, "not looked at before the viability holds, on which it rests"))
+    for name, run in checks.items():
+        if name in _RESTS_ON_VIABILITY and any("viability" in f.check and not f.holds for f in findings):
+            findings.append(Finding(name, False, "not checked: this check needs the viability, which is wrong"))
         else:
-            findings.append(_finding(what, work))
+            findings.append(_finding(name, run))
     return findings
 
 
-def _finding(what: str, work: Callable[[], str]) -> Finding:
+def _finding(name: str, run: Callable[[], str]) -> Finding:
     try:
-        return Finding(what, True, work())
+        return Finding(name, True, run())
     except _Failure as failure:
-        return Finding(what, False, str(failure))
-    except Exception as error:  # the language is a stranger's code
-        return Finding(what, False, f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return Finding(name, False, str(failure))
+    except Exception as error:  # the code of a language may raise anything
+        return Finding(name, False, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 class _Tree:
-    """Every string up to a length, the shortest first: the children of string i are strings i k + 1 … i k + k."""
+    """Every string up to a length, ordered by length: the children of string i are the strings i k + 1 … i k + k."""
 
     def __init__(self, language: Language) -> None:
         self.alphabet = language.alphabet
@@ -104,19 +104,19 @@ class _Tree:
 
     @property
     def size(self) -> str:
-        """What was looked at."""
+        """A phrase that says which strings the tree holds."""
         return f"all {len(self.words):,} strings of up to {self.depth} symbols"
 
     def level(self, depth: int) -> slice:
-        """The places of the strings of a length."""
+        """Return the slice of the strings of one length."""
         return slice(self.starts[depth], self.starts[depth + 1])
 
     def shortest(self, depth: int) -> int:
-        """How many strings have at most so many symbols."""
+        """Return the number of strings of at most ``depth`` symbols."""
         return self.starts[depth + 1]
 
     def distance(self, good: BoolArray) -> IntArray:
-        """(S,) int64: the fewest further symbols that lead to a good string of the tree; ``_NEVER`` if none do."""
+        """Return (S,) int64: the fewest symbols from each string to a good string of the tree, ``_NEVER`` for none."""
         distance = np.where(good, 0, _NEVER)
         for depth in reversed(range(self.depth)):
             here = distance[self.level(depth)]
@@ -125,7 +125,7 @@ class _Tree:
         return np.minimum(distance, _NEVER)
 
     def extension(self, good: BoolArray, prefix: str) -> str:
-        """The first of the shortest good strings that begin with a prefix."""
+        """Return the first of the shortest good strings that begin with a prefix."""
         return next(self.words[i] for i in np.flatnonzero(good) if self.words[i].startswith(prefix))
 
 
@@ -134,23 +134,24 @@ def _membership(language: Language, tree: _Tree) -> str:
     member, every = language.contains(tree.words), np.logical_and.reduce(list(holds.values()))
     every[0] = False
     for i in np.flatnonzero(member != every):
-        raise _Failure(f"{tree.words[i]!r} {'is' if member[i] else 'is not'} in it, but the rules say otherwise")
-    # Words of several lengths in one batch are padded, which must change nothing; nor may a step change its state.
+        raise _Failure(f"contains() {'accepts' if member[i] else 'rejects'} {tree.words[i]!r}, but the rules do not")
+    # Padding, which a batch with words of several lengths has, must not change a result. A step must not change the
+    # state in its argument.
     for rule in language.rules:
         for depth in range(tree.depth + 1):
             part = tree.level(depth)
             alone = rule.holds(WordBatch.from_strings(tree.words[part]))
             for i in np.flatnonzero(alone != holds[rule.name][part]):
                 word = tree.words[part][i]
-                raise _Failure(f"{rule.name} tells {word!r} otherwise when longer words stand beside it (padding)")
+                raise _Failure(f"{rule.name} reads {word!r} differently in a batch with longer words (padding)")
         state = rule.read(tree.batch, to_the_end=True)
         before = [register.copy() for register in state]
         rule.step(state, np.full(len(tree.words), ord(tree.alphabet[0]), np.uint8))
         if not all(map(np.array_equal, state, before)):
-            raise _Failure(f"{rule.name} changes the state that its step is given: return new arrays")
-    found, expected = list(language.words(tree.depth)), [tree.words[i] for i in np.flatnonzero(member)]
-    if found != expected:
-        raise _Failure(f"words() lacks {next(iter(set(expected) ^ set(found)))!r}, or has it too much")
+            raise _Failure(f"the step of {rule.name} changes the state in its argument: return new arrays")
+    listed, expected = list(language.words(tree.depth)), [tree.words[i] for i in np.flatnonzero(member)]
+    if listed != expected:
+        raise _Failure(f"words() and contains() disagree about {next(iter(set(expected) ^ set(listed)))!r}")
     if not expected:
         raise _Failure(f"no string of up to {tree.depth} symbols keeps all rules")
     return f"{tree.size}, {len(expected):,} of them in the language"
@@ -161,20 +162,20 @@ def _viability(machine: Machine, tree: _Tree, good: BoolArray) -> str:
     distance = tree.distance(good)
     for i in np.flatnonzero(~claimed & (distance < _NEVER)):
         word = tree.extension(good, tree.words[i])
-        raise _Failure(f"{tree.words[i]!r} is said to be beyond repair, but {word!r} is good")
-    # What the tree does not show may be farther away; of prefixes half as long, it is looked for.
+        raise _Failure(f"alive() calls {tree.words[i]!r} not viable, but {word!r} is accepted")
+    # An accepted string may be longer than those of the tree. It is searched for after prefixes of half their length.
     far = np.flatnonzero(claimed & (distance == _NEVER))
     for i in far[far < tree.shortest(tree.depth // 2)]:
-        looked = _looked_for(machine, tree.words[i], tree.alphabet, nonempty=isinstance(machine, Language))
-        if looked is not None:
+        longest = _fruitless_length(machine, tree.words[i], tree.alphabet, nonempty=isinstance(machine, Language))
+        if longest is not None:
             raise _Failure(
-                f"{tree.words[i]!r} is said to be viable, but no suffix of up to {looked} symbols makes it good"
+                f"alive() calls {tree.words[i]!r} viable, but no suffix of up to {longest} symbols is accepted"
             )
     return f"{tree.size}, {int(claimed.sum()):,} of them viable"
 
 
-def _looked_for(machine: Machine, prefix: str, alphabet: tuple[str, ...], *, nonempty: bool) -> int | None:
-    """None where some suffix is good; else how long the suffixes were that were tried."""
+def _fruitless_length(machine: Machine, prefix: str, alphabet: tuple[str, ...], *, nonempty: bool) -> int | None:
+    """Return None if the machine accepts some suffix of a prefix, and otherwise the length up to which all fail."""
     symbols = symbol_codes(alphabet)
     state, walked = machine.read(WordBatch.from_strings([prefix]), to_the_end=True), 0
     for length in range(_MOST_LAYERS):
@@ -201,53 +202,63 @@ def _samples(language: Language, tree: _Tree) -> str:
         words, again = (language.sample(300, max_length=max_length, rng=np.random.default_rng(0)) for _ in range(2))
         bad = ~language.contains(words) | (words.lengths > max_length)
         for word in sorted(words.take(bad), key=len)[:1]:
-            where = f"longer than max_length {max_length}" if len(word) > max_length else "not in the language"
-            raise _Failure(f"sample gave {word!r}, which is {where}")
+            fault = f"longer than max_length {max_length}" if len(word) > max_length else "not in the language"
+            raise _Failure(f"sample() drew {word!r}, which is {fault}")
         if list(words) != list(again):
-            raise _Failure(f"two samples with one seed differ (max_length {max_length}): draw from the given rng alone")
-        if len(words) != 300 or len(language.sample(0, max_length=max_length, rng=np.random.default_rng(0))):
             raise _Failure(
-                f"asked for 300 words and for none, sample gave {len(words)} and some (max_length {max_length})"
+                f"two samples with the same seed differ (max_length {max_length}): use no randomness except rng"
+            )
+        none = language.sample(0, max_length=max_length, rng=np.random.default_rng(0))
+        if len(words) != 300 or len(none):
+            raise _Failure(
+                f"sample(300) drew {len(words)} words and sample(0) drew {len(none)} (max_length {max_length}): "
+                "return n words"
             )
     values = language.parameter_values(words)
     if {name: len(of_words) for name, of_words in values.items()} != dict.fromkeys(language.parameters, 300):
         raise _Failure(
-            f"parameters are {list(language.parameters)}, parameter_values gives {list(values)}: one number a word"
+            f"parameters are {list(language.parameters)}, but parameter_values() returned {list(values)}: "
+            "return one number for each word and parameter"
         )
-    lengths_of = [len(word) for word in language.words(tree.depth)]
-    for first, second in pairwise(lengths_of) if language.one_word_per_length else ():
+    word_lengths = [len(word) for word in language.words(tree.depth)]
+    for first, second in pairwise(word_lengths) if language.one_word_per_length else ():
         if first == second:
-            raise _Failure(f"one_word_per_length is stated, but there are several words of {first} symbols")
+            raise _Failure(f"one_word_per_length is True, but several words have {first} symbols")
     return f"300 words of at most {', '.join(map(str, lengths))} symbols each"
 
 
 def _probabilities(language: Language) -> str:
     if language.paper:
-        return "not asked: the authors' samplers leave words out"
-    longest, words = _few(language)
+        return "not checked: the authors' samplers omit words"
+    longest, words = _short_words(language)
     batch = WordBatch.from_strings(words)
     logs = language.log_probability(batch, longest)
     if logs is None:
-        return "log_probability is not given"
+        return "not checked: log_probability() returned None"
     p = np.exp(logs)
     if abs(p.sum() - 1) > 1e-6:
-        raise _Failure(f"over all {len(words):,} words of up to {longest} symbols they sum to {p.sum():.6f}, not to 1")
+        raise _Failure(
+            f"the probabilities of all {len(words):,} words of up to {longest} symbols sum to {p.sum():.6f}, not to 1"
+        )
     drawn = list(language.sample(_DRAWS, max_length=longest, rng=np.random.default_rng(0)))
     counts = dict.fromkeys(words, 0)
     for word in drawn:
         counts[word] += 1
     for word, probability in zip(words, p, strict=True):
         expected = _DRAWS * probability
-        # Six standard deviations, and a few for what is rare.
+        # The bound is six standard deviations, plus six draws for rare words.
         if abs(counts[word] - expected) > 6 * np.sqrt(expected) + 6:
             raise _Failure(
-                f"{word!r} was drawn {counts[word]:,} times of {_DRAWS:,}, where {expected:,.1f} are expected"
+                f"{word!r} was drawn {counts[word]:,} times in {_DRAWS:,} draws, but {expected:,.1f} are expected"
             )
-    return f"sum to 1 over all {len(words):,} words of up to {longest} symbols, and {_DRAWS:,} draws agree"
+    return (
+        f"the probabilities of all {len(words):,} words of up to {longest} symbols sum to 1, "
+        f"and {_DRAWS:,} draws agree with them"
+    )
 
 
-def _few(language: Language) -> tuple[int, list[str]]:
-    """All words up to a length, at which there are a few hundred of them or which is long."""
+def _short_words(language: Language) -> tuple[int, list[str]]:
+    """Return a length and all words up to it: either a few hundred words, or a length that is large."""
     words: list[str] = []
     for _, of_length in groupby(language.words(language.shortest + 2 * _LONGEST), len):
         words += of_length
@@ -261,18 +272,21 @@ def _prompts(language: Language, tree: _Tree) -> str:
     texts = prompts.texts
     for text in texts:
         if len(text) != language.prompt_length:
-            raise _Failure(f"the prompt {text!r} has {len(text)} symbols, prompt_length is {language.prompt_length}")
+            raise _Failure(
+                f"the prompt {text!r} has {len(text)} symbols, but prompt_length is {language.prompt_length}"
+            )
     if not prompts.asked.any():
-        raise _Failure(f"no OOD prompt leaves a rule open: {texts[-1]!r} breaks all")
+        raise _Failure(f"no OOD prompt leaves a rule open: {texts[-1]!r} breaks every rule")
     if not prompts.open[prompts.ood, 0].any():
         raise _Failure(
-            "no OOD prompt leaves R1 open, the rule to be tested: put the other one first, or see candidates"
+            "no OOD prompt leaves R1 open, which is the rule to be tested: "
+            "put the rule that prompts break second, or change candidates()"
         )
     for i in np.flatnonzero(prompts.ood == language.viable(texts)).tolist():
-        raise _Failure(f"the prompt {texts[i]!r} is labelled {prompts[i].kind}, and viable() says otherwise")
+        raise _Failure(f"the prompt {texts[i]!r} is labelled {prompts[i].kind}, but viable() disagrees")
     for column, rule in zip(prompts.open.T, language.rules, strict=True):
         for i in np.flatnonzero(column != rule.viable(texts)).tolist():
-            raise _Failure(f"the prompt {texts[i]!r} is labelled wrong about {rule.name}")
+            raise _Failure(f"the label of the prompt {texts[i]!r} and the viability of {rule.name} disagree")
     if language.prompt_length <= tree.depth:
         good = language.contains(tree.words)
         reached = dict(zip(tree.words, tree.distance(good) < _NEVER, strict=True))
@@ -281,7 +295,7 @@ def _prompts(language: Language, tree: _Tree) -> str:
                 f"the prompt {text!r} is labelled ood, but {tree.extension(good, text)!r} is in the language"
             )
     counts = f"{int((~prompts.ood).sum()):,} ID, {int(prompts.ood.sum()):,} OOD"
-    return f"{counts}, {int(prompts.asked.sum()):,} of these with an open rule"
+    return f"{counts}, {int(prompts.asked.sum()):,} of the OOD prompts leave a rule open"
 
 
 def _oracle(language: Language, tree: _Tree) -> str:
@@ -293,19 +307,19 @@ def _oracle(language: Language, tree: _Tree) -> str:
         member = language.contains(words)
         holds = np.stack([rule.holds(words) for rule in language.rules], axis=1)
         for i, prompt in enumerate(prompts):
-            said = f"after {prompt.text!r} the oracle gave {completions[i]!r}"
+            completed = f"the oracle completes {prompt.text!r} with {completions[i]!r}"
             if prompt.kind == "id" and not (finished[i] and member[i]):
-                raise _Failure(f"{said}: not a word of the language (is the prompt viable?)")
+                raise _Failure(f"{completed}, which gives no word of the language: check that the prompt is viable")
             first = int(prompts.open[i].argmax())
             if prompt.kind == "ood" and prompt.open and not (finished[i] and holds[i, first]):
-                raise _Failure(f"{said}: {language.rules[first].name} is open and does not hold")
+                raise _Failure(f"{completed}, which does not keep {language.rules[first].name}, an open rule")
         count += len(prompts)
         _shortest(language, tree, prompts, completions)
-    return f"{count:,} prompts completed, none by more symbols than it takes"
+    return f"{count:,} prompts completed, each with the fewest possible symbols"
 
 
 def _lengths(language: Language) -> Iterator[int]:
-    """Short prompts, where there are both kinds of them, and those of the usual length."""
+    """Yield each length below ``prompt_length`` that has ID and OOD prompts, and then ``prompt_length``."""
     for length in range(1, language.prompt_length):
         kinds = language.label(language.candidates(length, np.random.default_rng(0))).ood
         if kinds.any() and not kinds.all():
@@ -324,5 +338,5 @@ def _shortest(language: Language, tree: _Tree, prompts: PromptSet, completions: 
             text, completion = prompts.words[i], completions[i]
             if text in place and distance[place[text]] < len(completion):
                 raise _Failure(
-                    f"after {text!r} the oracle gave {completion!r}, where {distance[place[text]]} symbols do"
+                    f"the oracle completes {text!r} with {completion!r}, but {distance[place[text]]} symbols suffice"
                 )

@@ -1,4 +1,4 @@
-"""A language: an alphabet, rules, a sampler. Everything else follows from these."""
+"""Languages: an alphabet, rules and a sampler, from which everything else follows."""
 
 from __future__ import annotations
 
@@ -24,49 +24,49 @@ from .words import BoolArray, FloatArray, IntArray, WordBatch, Words, pieces, sy
 
 _MOST_PROMPTS = 1 << 20
 _DRAWN = 20_000
-"""Words from which an entropy is estimated."""
+"""The number of words from which an entropy is estimated."""
 
 _LENGTH_OF_GROWTH, _LEAST_GROWTH = 12, 1.4
-"""From this length on the number of prefixes is projected, where each place multiplies it by more than the second."""
+"""The length from which the number of prefixes is projected, and the growth per symbol above which it is projected."""
 
 _LARGEST_EXPONENT = 80.0
 
 _SECONDS_A_SYMBOL = 1e-4
-"""Time for one place of some words, which samplers grow place by place."""
+"""The time that a sampler takes for one position of its words."""
 
 Level: TypeAlias = Literal["regular", "deterministic context-free", "context-free", "context-sensitive", "beyond"]
-"""A place in the Chomsky hierarchy, the least that the language has."""
+"""The lowest level of the Chomsky hierarchy that contains a language."""
 
 LEVELS: tuple[Level, ...] = get_args(Level)
-"""The levels, in their order; each holds those before it."""
+"""The levels in ascending order; each contains those before it."""
 
 
 class Language(Conjunction):
     """The words over an alphabet that keep every rule; the empty word is never one of them.
 
-    A subclass states the class attributes. It overrides ``alive`` where a prefix that leaves each rule viable need not
-    leave all of them viable together, ``candidates`` where the prompts are not all strings of a length, and ``draw``
-    with ``log_probability`` and ``entropy`` where it has a distribution of its own. A language is also a machine, its
-    rules running side by side.
+    A subclass defines the class attributes. It overrides ``alive`` if a prefix can be viable for each rule and not for
+    all rules together, ``candidates`` if the prompts are not all strings of a length, and ``draw``,
+    ``log_probability`` and ``entropy`` if its words have another distribution. A language is also a machine whose rules
+    run side by side.
 
     Attributes:
-        name: identifier, e.g. ``"anbn"``.
-        summary: the language as a formula or sentence.
-        level: its place in the Chomsky hierarchy, one of `LEVELS`.
-        tags: what else is known of it, by short names; docs/languages.md explains them.
-        alphabet: its symbols, each one printable ASCII character.
-        rules: R1, which is tested on OOD prompts, first; R2, which these break, second (numbered as in the paper's
-            code and tables); then any more that membership needs.
-        shortest: length of its shortest word; computed where it is not stated.
-        paper_rules: the rules as the authors' code has them, where that differs.
-        one_word_per_length: whether the language has at most one word of each length, so that a training set can hold
+        name: The identifier, e.g. ``"anbn"``.
+        summary: The language as a formula or a sentence.
+        level: The lowest level of the Chomsky hierarchy that contains the language, one of `LEVELS`.
+        tags: Short names of further properties; docs/languages.md explains them.
+        alphabet: The symbols, each one printable ASCII character.
+        rules: First R1, which OOD prompts test; second R2, which they break (numbered as in the paper's code and
+            tables); then the other rules that membership needs.
+        shortest: The length of the shortest word; computed if a subclass does not define it.
+        paper_rules: The rules of the authors' code, if they differ.
+        one_word_per_length: Whether the language has at most one word of each length, so that a training set can hold
             all words.
-        require_r1_viable: whether prompts on which R1 is not viable, and could not be tested, are left out.
-        prompt_length: symbols in a prompt of the paper's experiment.
-        paper_train_size: words drawn for training there, where not all words are used.
-        parameters: what a word's own numbers are called, and mean; `parameter_values` computes them.
-        paper: whether this object follows the authors' released code where it differs: in data, in prompts,
-            in how a rule reads a completion. Each language's docstring says what that changes.
+        require_r1_viable: Whether the prompts omit strings that are not viable for R1, on which R1 cannot be tested.
+        prompt_length: The number of symbols in a prompt of the paper's experiment.
+        paper_train_size: The number of training words in the paper's experiment, if it does not use all words.
+        parameters: The names and meanings of the numbers that `parameter_values` computes for a word.
+        paper: Whether this object follows the authors' released code where the code differs, in data, in prompts, and
+            in how a rule reads a completion. The docstring of each language lists the differences.
 
     Raises:
         RuleExtrapError: An attribute is missing, or has a value that it must not have.
@@ -113,48 +113,48 @@ class Language(Conjunction):
         return shortest_length(self, self.alphabet)
 
     def draw(self, n: int, max_length: int, rng: np.random.Generator) -> WordBatch:
-        """n words: the length uniform among those of at most ``max_length`` symbols that words have, then the word.
+        """Draw n words: first the length, then a word of that length, both uniformly.
 
-        Each word of a length is as likely as any other.
+        The lengths are those, up to ``max_length``, for which words exist.
 
         Args:
-            n: how many.
-            max_length: at least ``shortest``.
-            rng: the randomness.
+            n: The number of words.
+            max_length: The largest length, at least ``shortest``.
+            rng: The random number generator.
 
         Raises:
-            RuleExtrapError: so long words lead to too many states to count them.
+            RuleExtrapError: Words of this length lead to too many states to count them.
         """
         counts = self.word_counts(max_length)
         return counts.draw(rng.choice(counts.lengths, size=n), rng)
 
     def log_probability(self, words: WordBatch, max_length: int) -> FloatArray | None:
-        """The log-probability of each word under `draw`, where it is known.
+        """Return the log-probability of each word under `draw`.
 
         Args:
-            words: N words, each of which `draw` can give.
-            max_length: as in `draw`.
+            words: N words, each of which `draw` can draw.
+            max_length: The largest length, as in `draw`.
 
         Returns:
-            (N,) float64, in nats; or None.
+            (N,) float64, in nats; None if the probabilities are not known.
         """
         counts = self.word_counts(max_length)
         return np.asarray(-np.log(len(counts.lengths)) - counts.log(words.lengths))
 
     def entropy(self, max_length: int) -> Entropy | None:
-        """The entropy of `draw`, in nats a word.
+        """Return the entropy of a word that `draw` draws.
 
-        Exact for the default sampler. A language with a sampler of its own overrides it, where the entropy has a closed
-        form; else it is the mean over 20,000 drawn words (seed 0).
+        The entropy is exact for the default sampler. A language with its own sampler overrides this method if its
+        entropy has a closed form; otherwise the entropy is a mean over 20,000 drawn words (seed 0).
 
         Args:
-            max_length: as in `draw`.
+            max_length: The largest length, as in `draw`.
 
         Returns:
-            The entropy; None where the sampler does not know its probabilities.
+            The entropy; None if the probabilities of the words are not known.
 
         Raises:
-            RuleExtrapError: as `draw`.
+            RuleExtrapError: Words of this length lead to too many states to count them.
 
         >>> from hf_ruleextrap.languages import get_language
         >>> entropy = get_language("ban").entropy(16)
@@ -169,10 +169,10 @@ class Language(Conjunction):
         return None if logs is None else Entropy(float(-logs.mean()), float(words.lengths.mean()), exact=False)
 
     def word_counts(self, max_length: int) -> WordCounts:
-        """How many words have each length up to a limit; computed once.
+        """Return the number of words of each length up to a limit; the result is cached.
 
         Raises:
-            RuleExtrapError: so long words lead to too many states.
+            RuleExtrapError: Words of this length lead to too many states to count them.
 
         >>> from hf_ruleextrap.languages import get_language
         >>> get_language("dyck").word_counts(8).exact()
@@ -183,17 +183,17 @@ class Language(Conjunction):
         return self._counts[max_length]
 
     def parameter_values(self, words: WordBatch) -> dict[str, IntArray]:  # noqa: ARG002  # not every language has any
-        """For each of ``parameters``, (N,) int64: its value for each word of the language."""
+        """Return for each name in ``parameters`` (N,) int64: the parameter's value for each word of the language."""
         return {}
 
     def candidates(self, length: int, rng: np.random.Generator) -> list[str]:  # noqa: ARG002  # some sets are drawn
-        """The prompts of one length, ID and OOD together; by default all strings (see ``require_r1_viable``).
+        """Return the prompts of one length, ID and OOD; by default all strings (see ``require_r1_viable``).
 
         Args:
-            length: number of symbols, at least 1.
-            rng: for sets that are drawn.
+            length: The number of symbols, at least 1.
+            rng: The random number generator for languages that draw their prompts.
         """
-        # The power itself would take for ever where the length is astronomical.
+        # The logarithm is compared, because the power itself takes too long to compute for an enormous length.
         if length * log2(len(self.alphabet)) > log2(_MOST_PROMPTS):
             raise RuleExtrapError(
                 f"{len(self.alphabet)}^{length} prompts of {self.name} are too many: the limit is 2^20, "
@@ -207,34 +207,36 @@ class Language(Conjunction):
     # What follows.
 
     def contains(self, words: Words) -> BoolArray:
-        """(N,) bool: is each word in the language?
+        """Return (N,) bool: whether each word belongs to the language.
 
         Raises:
-            RuleExtrapError: a symbol outside the alphabet.
+            RuleExtrapError: A word holds a symbol outside the alphabet.
         """
         batch = WordBatch.of(words, self.alphabet)
         return ask(self, batch, "accepts") & (batch.lengths > 0)
 
     def viable(self, prefixes: Words) -> BoolArray:
-        """(N,) bool: can some suffix put the prefix in the language?
+        """Return (N,) bool: whether some suffix extends each prefix to a word of the language.
 
-        This is more than each rule being viable: ``abb`` leaves both rules of a^n b^n viable, but not together.
+        A viable prefix is viable for each rule, but the converse is false: ``abb`` is viable for each rule of a^n b^n
+        and not for the language.
 
         Raises:
-            RuleExtrapError: a symbol outside the alphabet.
+            RuleExtrapError: A prefix holds a symbol outside the alphabet.
         """
         return ask(self, WordBatch.of(prefixes, self.alphabet), "alive")
 
     def sample(self, n: int, *, max_length: int, rng: np.random.Generator) -> WordBatch:
-        """n words drawn from the language's own distribution, which its docstring states.
+        """Draw n words from the distribution of the language, which the docstring of the language states.
 
         Args:
-            n: how many.
-            max_length: most symbols in a word.
-            rng: where the randomness comes from; the same state gives the same words.
+            n: The number of words.
+            max_length: The largest number of symbols in a word.
+            rng: The random number generator; the same state gives the same words.
 
         Raises:
-            RuleExtrapError: no word is that short, n is negative, or the words would take too much memory or time.
+            RuleExtrapError: Every word is longer than ``max_length``, n is negative, or the words would take too much
+                memory or time.
         """
         check_integer("n", n)
         self.check_length(max_length)
@@ -250,15 +252,15 @@ class Language(Conjunction):
         """Yield every word of at most ``max_length`` symbols: the shortest first, then in the alphabet's order.
 
         Raises:
-            RuleExtrapError: the words of the next length would take too much memory.
+            RuleExtrapError: The words of the next length would take too much memory.
         """
         return self._words(check_integer("max_length", max_length), project=False)
 
     def _words(self, max_length: int, *, project: bool) -> Iterator[str]:
-        """See `words`; with ``project``, the memory for the last length is estimated while the words are short."""
+        """Yield words as `words` does; with ``project``, estimate the memory for the last length at a short length."""
         codes = symbol_codes(self.alphabet)
         prefixes, state = np.zeros((1, 0), np.uint8), self.start(1)
-        # By how much the prefixes multiply at each place, where they do: counters alone make them grow slowly.
+        # The factor by which each position multiplies the prefixes; 1.0 where they grow slowly, as with counters alone.
         growth = 1.0
         for length in range(1, max_length + 1):
             size = _bytes_of_words(len(prefixes), 16 * length)
@@ -266,7 +268,7 @@ class Language(Conjunction):
             check_cost(
                 f"all words of {self.name} with up to {max_length} symbols",
                 f"give a length of at most {length - 1 + further}",
-                # An estimate beyond any number of bytes is as good as that number.
+                # The exponent is capped so that exp does not overflow.
                 size=exp(min(log(size) + (max_length - length) * log(growth), _LARGEST_EXPONENT)),
             )
             before = len(prefixes)
@@ -282,7 +284,7 @@ class Language(Conjunction):
                 growth = growth if growth > _LEAST_GROWTH else 1.0
 
     def words_of_length(self, length: int) -> list[str]:
-        """Every word of one length, in the alphabet's order."""
+        """Return every word of one length, in the alphabet's order."""
         return [word for word in self._words(length, project=True) if len(word) == length]
 
     def prompts(
@@ -293,21 +295,23 @@ class Language(Conjunction):
         limit: int | None = None,
         rng: np.random.Generator | None = None,
     ) -> PromptSet:
-        """The prompts of one length, labelled.
+        """Return the prompts of one length with their labels.
 
         Args:
-            kind: ``"id"``, ``"ood"``, or None for both (ID first).
-            length: symbols in a prompt; by default ``prompt_length``.
-            limit: at most so many of each kind, a random subset in the original order.
-            rng: for the subset and for sets that are drawn; by default seeded with 0.
+            kind: ``"id"``, ``"ood"``, or None for both kinds (ID first).
+            length: The number of symbols in a prompt; by default ``prompt_length``.
+            limit: The largest number of prompts of each kind; more prompts are reduced to a random subset in the
+                original order.
+            rng: The random number generator for the subset and for languages that draw their prompts; by default, a
+                generator with seed 0.
 
         Raises:
-            RuleExtrapError: unknown kind, or no such prompt exists.
+            RuleExtrapError: The kind is unknown, or the language has no prompt of this kind and length.
         """
         length = self.prompt_length if length is None else check_integer("length", length)
         if limit is not None:
             check_integer("limit", limit, least=1)
-        # Some languages have a prompt for each place in it.
+        # Some languages have a prompt for each position in the string, so the memory grows with the square.
         check_cost(f"prompts of {length:,} symbols", "give a length of at most 40,000", size=2.0 * length**2)
         rng = np.random.default_rng(0) if rng is None else rng
         if kind not in (None, "id", "ood"):
@@ -315,23 +319,23 @@ class Language(Conjunction):
         kinds: tuple[Kind, ...] = ("id", "ood") if kind is None else (kind,)
         candidates = self.label(self.candidates(length, rng) if length > 0 else [])
         texts: list[str] = []
-        for wanted in kinds:
-            found = candidates.of_kind(wanted)
-            if not found:
+        for each_kind in kinds:
+            prompts = candidates.of_kind(each_kind)
+            if not prompts:
                 raise RuleExtrapError(
-                    f"no {wanted} prompt of {self.name} has {length} symbols: "
+                    f"no {each_kind} prompt of {self.name} has {length} symbols: "
                     f"give another length (the default is {self.prompt_length})"
                 )
-            if limit is not None and limit < len(found):
-                found = found.take(np.sort(rng.choice(len(found), limit, replace=False)))
-            texts += found.texts
+            if limit is not None and limit < len(prompts):
+                prompts = prompts.take(np.sort(rng.choice(len(prompts), limit, replace=False)))
+            texts += prompts.texts
         return self.label(texts)
 
     def label(self, prefixes: Words) -> PromptSet:
-        """Any prefixes as prompts: which kind each is, and which rules it leaves open.
+        """Return prefixes as prompts, labelled with their kind and their open rules.
 
         Raises:
-            RuleExtrapError: a symbol outside the alphabet.
+            RuleExtrapError: A prefix holds a symbol outside the alphabet.
         """
         batch = WordBatch.of(prefixes, self.alphabet)
         ood = np.zeros(len(batch), np.bool_)
@@ -344,7 +348,7 @@ class Language(Conjunction):
         return PromptSet(batch, ood, is_open, tuple(rule.name for rule in self.rules))
 
     def check_length(self, max_length: int) -> None:
-        """Raise a RuleExtrapError when no word is that short, or when one that long would take too much time."""
+        """Raise a RuleExtrapError if every word is longer than ``max_length``, or if such words take too much time."""
         check_integer("max_length", max_length)
         if max_length < self.shortest:
             raise RuleExtrapError(
@@ -368,7 +372,7 @@ def _bytes_of_words(n: float, max_length: float) -> float:
 
 
 def _faults(language: type[Language]) -> Iterator[tuple[bool, str]]:
-    """What can be wrong with what a language states, each with the sentence that says so."""
+    """Yield for each possible fault of the class attributes whether it is present, and its message."""
     for name in ("name", "summary"):
         value = getattr(language, name, "")
         yield not (isinstance(value, str) and value), f"{name} is missing: give a string"
@@ -378,11 +382,17 @@ def _faults(language: type[Language]) -> Iterator[tuple[bool, str]]:
     symbols = all(isinstance(s, str) and len(s) == 1 and s.isascii() and s.isprintable() and s != " " for s in alphabet)
     yield not symbols, f"the alphabet is {alphabet!r}: each symbol is one printable ASCII character"
     yield len(set(alphabet)) != len(alphabet), f"the alphabet {alphabet!r} holds a symbol twice"
-    yield len(alphabet) < 2, "the alphabet needs two symbols at least: with one, no prompt is beyond repair"
+    yield len(alphabet) < 2, "the alphabet needs two symbols or more: with one symbol, there are no OOD prompts"
     rules = getattr(language, "rules", ())
-    yield len(rules) < 2, "rules are missing: give R1, to be tested, and R2, which prompts break"
-    yield not all(isinstance(rule, Rule) for rule in rules), "something in rules is no Rule: see hf_ruleextrap.formal"
+    yield len(rules) < 2, "rules are missing: give R1, which prompts test, and R2, which prompts break"
+    yield (
+        not all(isinstance(rule, Rule) for rule in rules),
+        "rules holds an object that is not a Rule: use the combinators of hf_ruleextrap.formal",
+    )
     names = [rule.name for rule in rules]
-    yield not all(name.isidentifier() for name in names), f"the rules are called {names!r}: give identifiers"
-    yield len(set(names)) < len(names), f"the rules are called {names!r}: give each a name of its own"
-    yield not all(rule.summary for rule in rules), "a rule lacks its summary: give a sentence"
+    yield (
+        not all(name.isidentifier() for name in names),
+        f"the names of the rules are {names!r}: give Python identifiers",
+    )
+    yield len(set(names)) < len(names), f"the names of the rules are {names!r}: give each rule its own name"
+    yield not all(rule.summary for rule in rules), "a rule has no summary: give a sentence"

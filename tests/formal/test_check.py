@@ -1,6 +1,6 @@
-"""What `check` says of languages that break the contract, each in one way."""
+"""The findings of `check` about languages that each break the contract in one way."""
 
-# The signatures are those of Language.
+# The overridden methods keep the signatures of Language and use only some of the arguments.
 # ruff: noqa: ARG002
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hf_ruleextrap.languages import get_language
 
 
 class Good(Language):
-    """a^n b^m with as many of both, its viability not stated."""
+    """a^n b^n without a fault; each language below derives from it and adds one fault."""
 
     name = "good"
     summary = "a^n b^n"
@@ -44,7 +44,7 @@ class TooDead(Good):
 
 @dataclass(frozen=True)
 class Hopeful(Ordered):
-    """Thinks that order can be mended."""
+    """A rule whose viability is too large: it calls strings viable whose order is wrong."""
 
     def alive(self, state: State) -> BoolArray:
         return np.ones(len(state[0]), np.bool_)
@@ -52,7 +52,7 @@ class Hopeful(Ordered):
 
 @dataclass(frozen=True)
 class Hopeless(EvenCount):
-    """Thinks that an odd number cannot be mended."""
+    """A rule whose viability is too small: it calls strings with an odd count not viable."""
 
     def alive(self, state: State) -> BoolArray:
         return self.accepts(state)
@@ -128,7 +128,7 @@ class OtherProbabilities(Good):
 
 
 class OtherDraw(Good):
-    """Twice as many short words as it says."""
+    """A sampler that draws short words more often than its log_probability states."""
 
     def draw(self, n: int, max_length: int, rng: np.random.Generator) -> WordBatch:
         return super().draw(n, max_length // 2 if max_length > 12 else max_length, rng)
@@ -145,7 +145,7 @@ class OnlyGoodPrompts(Good):
 
 
 class R2First(Good):
-    """What is tested is what the prompts break."""
+    """A language whose first rule is the rule that the prompts break."""
 
     rules = (no_factor("bb"), Ordered(("a",), name="nothing", summary="nothing"))
     alive = Language.alive
@@ -157,46 +157,48 @@ class Crashes(Good):
 
 
 FAULTS: list[tuple[type[Language], str, str]] = [
-    (NoAlive, "viability of the language", "'b' is said to be viable, but no suffix of up to"),
-    (TooDead, "viability of the language", "'aaa' is said to be beyond repair, but 'aaabbb' is good"),
-    (HopefulRule, "viability of R2 (order)", "'ba' is said to be viable, but no suffix of up to"),
-    (HopelessRule, "viability of R1 (an even number of a)", "'a' is said to be beyond repair, but 'aa' is good"),
-    (CountingPadding, "rules and membership", "even tells '' otherwise when longer words stand beside it"),
-    (StepInPlace, "rules and membership", "even changes the state that its step is given"),
-    (OtherMembers, "rules and membership", "'aabb' is not in it, but the rules say otherwise"),
-    (DrawsOutside, "samples", "sample gave 'aab', which is"),
-    (DrawsLong, "samples", "sample gave 'aabb', which is longer than max_length 2"),
-    (DrawsByItself, "samples", "two samples with one seed differ"),
+    (NoAlive, "viability of the language", "alive() calls 'b' viable, but no suffix of up to"),
+    (TooDead, "viability of the language", "alive() calls 'aaa' not viable, but 'aaabbb' is accepted"),
+    (HopefulRule, "viability of R2 (order)", "alive() calls 'ba' viable, but no suffix of up to"),
+    (HopelessRule, "viability of R1 (an even number of a)", "alive() calls 'a' not viable, but 'aa' is accepted"),
+    (CountingPadding, "rules and membership", "even reads '' differently in a batch with longer words"),
+    (StepInPlace, "rules and membership", "the step of even changes the state in its argument"),
+    (OtherMembers, "rules and membership", "contains() rejects 'aabb', but the rules do not"),
+    (DrawsOutside, "samples", "sample() drew 'aab', which is"),
+    (DrawsLong, "samples", "sample() drew 'aabb', which is longer than max_length 2"),
+    (DrawsByItself, "samples", "two samples with the same seed differ"),
     (StatedTooShort, "samples", "shortest is 1, but the shortest word has 2 symbols"),
-    (FewWords, "samples", "one_word_per_length is stated, but there are several words of 3 symbols"),
-    (Parameters, "samples", "parameters are ['n'], parameter_values gives []"),
-    (OtherProbabilities, "probabilities of samples", "they sum to"),
+    (FewWords, "samples", "one_word_per_length is True, but several words have 3 symbols"),
+    (Parameters, "samples", "parameters are ['n'], but parameter_values() returned []"),
+    (OtherProbabilities, "probabilities of samples", "symbols sum to"),
     (OtherDraw, "probabilities of samples", "'ab' was drawn"),
-    (NoPromptsToAsk, "prompts", "the prompt 'bbbbbbbba' has 9 symbols, prompt_length is 8"),
+    (NoPromptsToAsk, "prompts", "the prompt 'bbbbbbbba' has 9 symbols, but prompt_length is 8"),
     (OnlyGoodPrompts, "prompts", "no ood prompt of good has 8 symbols"),
     (R2First, "prompts", "no OOD prompt leaves R1 open"),
     (Crashes, "samples", "IndexError: list index out of range and so on"),
 ]
 
 
-@pytest.mark.parametrize(("language", "what", "said"), FAULTS, ids=[fault[0].__name__ for fault in FAULTS])
-def test_each_fault_is_found_with_its_smallest_case(language: type[Language], what: str, said: str) -> None:
+@pytest.mark.parametrize(("language", "check_name", "message"), FAULTS, ids=[fault[0].__name__ for fault in FAULTS])
+def test_check_reports_each_fault_with_its_smallest_case(
+    language: type[Language], check_name: str, message: str
+) -> None:
     failed = {finding.check: finding.detail for finding in check(language()) if not finding.holds}
-    assert said in failed[what]
+    assert message in failed[check_name]
     assert not any("\n" in detail for detail in failed.values())
 
 
-def test_a_good_language_has_none() -> None:
+def test_a_correct_language_passes_every_check() -> None:
     assert all(finding.holds for finding in check(Good()))
 
 
-def test_prompts_and_oracle_wait_for_the_viability() -> None:
+def test_prompts_and_oracle_are_checked_only_if_the_viability_is_right() -> None:
     failed = {finding.check: finding.detail for finding in check(NoAlive()) if not finding.holds}
     assert set(failed) == {"viability of the language", "probabilities of samples", "prompts", "oracle"}
-    assert "before the viability holds" in failed["oracle"]
+    assert "this check needs the viability" in failed["oracle"]
 
 
-def test_open_rules_of_three_that_exclude_each_other_leave_the_first() -> None:
+def test_the_oracle_keeps_the_first_of_two_open_rules_that_exclude_each_other() -> None:
     separated = get_language("separated")
     prompts = separated.label(["(]", "(](", "]"])
     # After "(]", R2 and R3 are open, and no suffix keeps both; after "]" one does.
@@ -206,12 +208,12 @@ def test_open_rules_of_three_that_exclude_each_other_leave_the_first() -> None:
     assert finished.all()
 
 
-def stated(**changes: object) -> type[Language]:
+def changed(**changes: object) -> type[Language]:
     return type("Changed", (Good,), changes)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"name": ""}, "name is missing"),
         ({"summary": None}, "summary is missing"),
@@ -220,18 +222,18 @@ def stated(**changes: object) -> type[Language]:
         ({"alphabet": ("a", "a", "b")}, "holds a symbol twice"),
         ({"alphabet": ("a",)}, "needs two symbols"),
         ({"rules": (ordered("a", "b"),)}, "rules are missing: give R1"),
-        ({"rules": (ordered("a", "b"), "a first")}, "something in rules is no Rule"),
-        ({"rules": (ordered("a", "b"), ordered("a", "b"))}, "give each a name of its own"),
-        ({"rules": (ordered("a", "b"), EvenCount("a", name="even", summary=""))}, "a rule lacks its summary"),
-        ({"rules": (ordered("a", "b"), EvenCount("a", summary="even"))}, "give identifiers"),
+        ({"rules": (ordered("a", "b"), "a first")}, "rules holds an object that is not a Rule"),
+        ({"rules": (ordered("a", "b"), ordered("a", "b"))}, "give each rule its own name"),
+        ({"rules": (ordered("a", "b"), EvenCount("a", name="even", summary=""))}, "a rule has no summary"),
+        ({"rules": (ordered("a", "b"), EvenCount("a", summary="even"))}, "give Python identifiers"),
     ],
 )
-def test_what_is_stated_wrongly_is_one_line(changes: dict[str, object], said: str) -> None:
-    with pytest.raises(RuleExtrapError, match=re.escape(said)) as caught:
-        stated(**changes)()
+def test_a_wrong_attribute_of_a_language_is_one_line(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(RuleExtrapError, match=re.escape(message)) as caught:
+        changed(**changes)()
     assert "\n" not in str(caught.value)
 
 
-def test_rules_that_exclude_each_other_are_found() -> None:
-    found = check(stated(rules=(no_factor("a"), starts_with("a")))())
-    assert "keeps all rules" in next(f.detail for f in found if f.check == "rules and membership")
+def test_check_reports_rules_that_exclude_each_other() -> None:
+    findings = check(changed(rules=(no_factor("a"), starts_with("a")))())
+    assert "keeps all rules" in next(f.detail for f in findings if f.check == "rules and membership")
