@@ -128,6 +128,22 @@ def test_train_prints_the_table_and_what_to_type_next(capsys: pytest.CaptureFixt
     assert json.loads(printed) == json.loads((folder / "results.json").read_text())
 
 
+def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
+    text = output(capsys, "explain", "anbn", "baa")
+    assert "baa (OOD): R1 alone 0.83, neither 0.17" in text
+    assert text.index("rational-uniform") < text.index("rational-simple") < text.index("rational-modular")
+    made = json.loads(output(capsys, "explain", "anbn", "aab", "baa", "--learner", "rational", "--json"))
+    (learner,) = made["learners"].values()
+    inside, outside = learner["prompts"]
+    assert inside["kept"][0]["label"] == "R1 and R2"
+    assert inside["completion"] == "b"
+    assert outside["kept"][0] | {"probability": None} == {
+        "rules": ["as_equal_bs"],
+        "label": "R1 alone",
+        "probability": None,
+    }
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -142,6 +158,11 @@ def test_train_prints_the_table_and_what_to_type_next(capsys: pytest.CaptureFixt
         (["prompts", "dyck", "--length", "7"], "no id prompt of dyck has 7 symbols"),
         (["evaluate", "--model", "nowhere/at-all", "--language", "anbn"], "no checkpoint can be loaded"),
         (["chance", "anbn", "--completer", "unifrom"], "unknown completer 'unifrom': did you mean 'uniform'"),
+        (["explain", "anbn", "bca"], "'c' is not a symbol of the alphabet"),
+        (["explain", "anbn", "baa", "--learner", "rational-modlar"], "did you mean 'rational-modular'"),
+        (["explain", "anbn", "baa", "--epsilon", "1"], "give a probability between 0 and 1"),
+        (["explain", "anbn", "b" * 17], "has 17 symbols, and no word that the learner knows has more than 16"),
+        (["explain", "dyck", "([", "--max-length", "64"], "give a smaller max_length"),
         (["score", "nowhere.jsonl", "--language", "anbn"], "cannot read the file of completions 'nowhere.jsonl'"),
         (["mass", "--model", "x", "--language", "anbn", "--max-length", "99"], "too many to follow"),
         (["mass", "--model", "x", "--language", "anbn", "--out", "x.docx"], "cannot draw"),

@@ -22,6 +22,7 @@ from .patterns import alternating, exactly_one, group_word, in_blocks, most_open
 from .posterior import HypothesisSpace, RationalSettings
 from .prompts import Kind, Prompt, PromptSet
 from .rational import RationalLearner, rational_learner
+from .rational_report import expected_report
 from .regular import Regular
 from .rules import Rule, equal_counts, equal_sums, even_count, more, ordered, starts_with
 from .scoring import Rate, Report, Verdicts, aggregate, score
@@ -78,6 +79,7 @@ __all__ = [
     "equal_sums",
     "even_count",
     "exactly_one",
+    "expected_report",
     "explain",
     "explore",
     "finite_automaton",

@@ -1,0 +1,106 @@
+"""Rational learners as references: what Bayes' rule makes of a language's prompts, beside chance and ceiling."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from hf_ruleextrap import formal
+from hf_ruleextrap.errors import check_integer
+from hf_ruleextrap.formal import (
+    HypothesisSpace,
+    Language,
+    PromptSet,
+    RationalLearner,
+    RationalSettings,
+    Report,
+    WordBatch,
+)
+from hf_ruleextrap.formal.posterior import Track
+from hf_ruleextrap.formal.rational import LEARNERS
+from hf_ruleextrap.languages import get_language
+
+GREEDY = ", greedy"
+"""Ends the name of a learner that completes with its most probable symbols; without it, a learner draws them."""
+
+RATIONAL = tuple(name + ending for name in LEARNERS for ending in ("", GREEDY))
+"""The learners as references, by name; ``rational`` alone is ``rational-modular``."""
+
+WORDS, MAX_LENGTH = 128, 16
+"""The number of words that a learner has seen, and their largest length, where no training words are given."""
+
+
+def is_rational(name: str) -> bool:
+    """Whether a name is that of a rational learner."""
+    return name.removesuffix(GREEDY) in ("rational", *LEARNERS)
+
+
+def learner_of(
+    language: str | Language,
+    name: str = "rational-modular",
+    *,
+    words: int = WORDS,
+    max_length: int = MAX_LENGTH,
+    seed: int = 0,
+    settings: RationalSettings | None = None,
+    track: Track | None = None,
+) -> RationalLearner:
+    """Return a learner that has seen words drawn from the language itself.
+
+    Args:
+        language: a name or a Language.
+        name: one of ``rational-uniform``, ``rational-simple`` and ``rational-modular``; or ``rational`` for the last.
+        words: the number of training words.
+        max_length: the largest length of a word.
+        seed: of the draw.
+        settings: what the learner assumes.
+        track: shows the progress of work of more than ten seconds.
+
+    Raises:
+        RuleExtrapError: an unknown language or learner, or a language whose words cannot be counted to the length.
+    """
+    language = get_language(language)
+    check_integer("words", words)
+    sample = language.sample(words, max_length=max_length, rng=np.random.default_rng(seed))
+    return RationalLearner.of(HypothesisSpace(language, max_length, settings, track=track), sample, name)
+
+
+def rational_report(
+    language: Language,
+    prompts: PromptSet,
+    name: str,
+    *,
+    max_new_symbols: int | None = None,
+    train_words: WordBatch | None = None,
+    max_length: int | None = None,
+) -> Report:
+    """Return what a rational learner achieves on prompts.
+
+    Args:
+        language: the language.
+        prompts: what is completed.
+        name: one of `RATIONAL`.
+        max_new_symbols: the length limit of a completion; None for no limit.
+        train_words: what the learner has seen; by default 128 words of at most 16 symbols, drawn with seed 0.
+        max_length: the largest length of a word; by default that of the longest training word.
+
+    Raises:
+        RuleExtrapError: a prompt is longer than any word, or the words cannot be counted.
+    """
+    kind = name.removesuffix(GREEDY)
+    if train_words is None:
+        learner = learner_of(language, kind, max_length=MAX_LENGTH if max_length is None else max_length)
+    else:
+        longest = int(train_words.lengths.max(initial=0)) if max_length is None else max_length
+        learner = RationalLearner.of(_space(language, longest), train_words, kind)
+    if not name.endswith(GREEDY):
+        return formal.expected_report(learner, prompts, max_new_symbols=max_new_symbols)
+    completions, finished = learner.complete(prompts, max_new_symbols=max_new_symbols)
+    return formal.aggregate(formal.score(language, prompts, completions, finished)).as_exact()
+
+
+# The three learners of a language, and the prompts of both kinds, share what was counted.
+@lru_cache(maxsize=2)
+def _space(language: Language, max_length: int) -> HypothesisSpace:
+    return HypothesisSpace(language, max_length)
