@@ -32,10 +32,10 @@ def expected_report(learner: RationalLearner, prompts: PromptSet, *, max_new_sym
     >>> from hf_ruleextrap.formal.rational import rational_learner
     >>> from hf_ruleextrap.languages import get_language
     >>> lang = get_language("ban")
-    >>> learner = rational_learner(lang, lang.words(8))
+    >>> learner = rational_learner(lang, list(lang.words(8)))
     >>> report = expected_report(learner, lang.prompts("ood", length=4))
     >>> round(report.headline.rate, 3), report.headline.exact
-    (0.947, True)
+    (0.946, True)
     """
     if max_new_symbols is not None:
         check_integer("max_new_symbols", max_new_symbols)
