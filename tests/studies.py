@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from hf_ruleextrap import get_language
-from hf_ruleextrap.evaluation import Evaluation
-from hf_ruleextrap.evaluation.evaluate import KindEvaluation
+from hf_ruleextrap.evaluation import Condition, Evaluation, Outcome
 from hf_ruleextrap.evaluation.likelihood import Likelihood
-from hf_ruleextrap.formal import Rate, Report
+from hf_ruleextrap.evaluation.results import SymbolSettings
+from hf_ruleextrap.formal import Kind, Rate, Report
 from hf_ruleextrap.formal.scoring import RuleReport, Split
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import LengthRates, PaperColumns, Results, Timing, Training
@@ -24,7 +24,7 @@ PROMPTS = 20
 REFERENCES = {
     "uniform": (3, 4, 10, 19),
     "always-stop": (5, 6, 20, 20),
-    "trigram": (2, 2, 15, 18),
+    "3-gram": (2, 2, 15, 18),
     "ceiling": (19, 20, 20, 20),
 }
 
@@ -46,14 +46,21 @@ def report(language: str, counts: Sequence[int]) -> Report:
 
 def evaluation(language: str, inside: Sequence[int], outside: Sequence[int]) -> Evaluation:
     references = {name: report(language, counts) for name, counts in REFERENCES.items()}
+    kinds: dict[Kind, Sequence[int]] = {"id": inside, "ood": outside}
     return Evaluation(
-        language,
-        8,
-        16,
-        {
-            "id": KindEvaluation(report(language, inside), references, []),
-            "ood": KindEvaluation(report(language, outside), references, []),
-        },
+        model="m",
+        language=language,
+        protocol="symbols",
+        conditions=[
+            Condition(
+                name=kind,
+                kind=kind,
+                settings=SymbolSettings(prompt_length=8, max_new_symbols=16),
+                greedy=Outcome(report=report(language, counts)),
+                references=references,
+            )
+            for kind, counts in kinds.items()
+        ],
     )
 
 

@@ -81,18 +81,45 @@ def quiet_hub() -> None:
         logging.set_verbosity_error()
 
 
-def knows_text(model: str, *, trust_remote_code: bool) -> bool:
-    """Return whether a checkpoint's tokenizer knows spaces and line breaks; False if no tokenizer can be loaded."""
+def tokenizer_of(model: str, *, trust_remote_code: bool) -> Any:
+    """Load a checkpoint's tokenizer, which decides how the checkpoint is asked; None where it cannot be loaded."""
     quiet()
     from hf_ruleextrap.completers.loading import load_tokenizer
-    from hf_ruleextrap.tokenization import writes_text
 
     try:
-        tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
+        return load_tokenizer(model, trust_remote_code=trust_remote_code)
     except RuleExtrapError:
         # Loading the model reports the fault later.
-        return False
-    return writes_text(tokenizer)
+        return None
+
+
+def given_flags(arguments: argparse.Namespace, names: Iterable[str]) -> list[str]:
+    """Return those of the flags, as they are typed, that the user gave; their defaults are None or False."""
+    values = vars(arguments)
+    return [f"--{name.replace('_', '-')}" for name in names if values[name] is not None and values[name] is not False]
+
+
+def given_values(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Return the values of those of the flags that the user gave, by name; their default is None."""
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+
+
+def refuse_flags(arguments: argparse.Namespace, names: Iterable[str], what: str, advice: str = "") -> None:
+    """Refuse flags that have no effect.
+
+    Args:
+        arguments: of the command.
+        names: the flags that do not apply.
+        what: to what they do not apply.
+        advice: what to do besides leaving them out.
+
+    Raises:
+        RuleExtrapError: the user gave one of the flags.
+    """
+    given = given_flags(arguments, names)
+    if given:
+        does, them = ("does", "it") if len(given) == 1 else ("do", "them")
+        raise RuleExtrapError(f"{', '.join(given)} {does} not apply to {what}: leave {them} out{advice}")
 
 
 def natural(name: str, value: int) -> int:

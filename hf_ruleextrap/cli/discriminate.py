@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .common import Commands, add_checkpoint, add_json, knows_text, natural, print_json, quiet
+from .common import (
+    Commands,
+    add_checkpoint,
+    add_json,
+    given_flags,
+    given_values,
+    natural,
+    print_json,
+    quiet,
+    refuse_flags,
+    tokenizer_of,
+)
 
 if TYPE_CHECKING:
     from hf_ruleextrap.evaluation.discrimination import Discrimination
     from hf_ruleextrap.formal import Language
+
+_TEXT_FLAGS = ("alphabet", "backend", "batch_size", "shots")
 
 
 def add(commands: Commands) -> None:
@@ -25,10 +38,10 @@ def add(commands: Commands) -> None:
     parser.add_argument("--limit", type=int, default=64, help="most pairs of a rule (default 64)")
     parser.add_argument("--max-length", type=int, help="most symbols of a word (default 16, or 8 times the shortest)")
     parser.add_argument("--protocol", choices=("v2", "symbols"), help="ask as text, or symbol by symbol")
-    parser.add_argument("--shots", type=int, default=32, help="context words before each pair, as text (default 32)")
-    parser.add_argument("--alphabet", default="letters", help="what stands for the symbols, as text (default letters)")
-    parser.add_argument("--backend", default="hf", help="who is asked as text: hf, or my.py:Class (default hf)")
-    parser.add_argument("--batch-size", type=int, default=32, help="texts through the model at once (default 32)")
+    parser.add_argument("--shots", type=int, help="context words before each pair, as text (default 32)")
+    parser.add_argument("--alphabet", help="what stands for the symbols, as text (default letters)")
+    parser.add_argument("--backend", help="who is asked as text: hf, or my.py:Class (default hf)")
+    parser.add_argument("--batch-size", type=int, help="texts through the model at once (default 32)")
     parser.add_argument("--seed", type=int, default=0, help="of words, pairs and contexts (default 0)")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -37,16 +50,20 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Make the pairs, ask, print."""
     from hf_ruleextrap.languages import get_language
+    from hf_ruleextrap.tokenization import writes_text
 
     language = get_language(arguments.language)
     natural("--seed", arguments.seed)
     if arguments.max_length is not None:
         language.check_length(arguments.max_length)
     quiet()
-    symbols = arguments.protocol == "symbols"
-    if arguments.protocol is None and arguments.backend == "hf":
-        symbols = not knows_text(arguments.model, trust_remote_code=arguments.trust_remote_code)
-    found = _symbols(arguments, language) if symbols else _text(arguments)
+    by_text, tokenizer = arguments.protocol == "v2" or bool(given_flags(arguments, _TEXT_FLAGS)), None
+    if arguments.protocol == "symbols":
+        refuse_flags(arguments, _TEXT_FLAGS, "a checkpoint that is asked symbol by symbol", ", or give --protocol v2")
+    elif not by_text:
+        tokenizer = tokenizer_of(arguments.model, trust_remote_code=arguments.trust_remote_code)
+        by_text = tokenizer is not None and writes_text(tokenizer)
+    found = _text(arguments, tokenizer) if by_text else _symbols(arguments, language, tokenizer)
     if arguments.json:
         print_json(found.to_dict())
         return
@@ -55,13 +72,15 @@ def run(arguments: argparse.Namespace) -> None:
     show(found, language)
 
 
-def _symbols(arguments: argparse.Namespace, language: Language) -> Discrimination:
+def _symbols(arguments: argparse.Namespace, language: Language, tokenizer: Any) -> Discrimination:
     from hf_ruleextrap.completers import LocalModel
     from hf_ruleextrap.evaluation.discrimination import discriminate_symbols
 
     from .evaluate import training_words
 
-    checkpoint = LocalModel.from_pretrained(arguments.model, language, trust_remote_code=arguments.trust_remote_code)
+    checkpoint = LocalModel.from_pretrained(
+        arguments.model, language, trust_remote_code=arguments.trust_remote_code, tokenizer=tokenizer
+    )
     return discriminate_symbols(
         checkpoint,
         arguments.model,
@@ -72,21 +91,22 @@ def _symbols(arguments: argparse.Namespace, language: Language) -> Discriminatio
     )
 
 
-def _text(arguments: argparse.Namespace) -> Discrimination:
+def _text(arguments: argparse.Namespace, tokenizer: Any) -> Discrimination:
     from hf_ruleextrap.completers import BackendConfig, text_completer
     from hf_ruleextrap.evaluation.discrimination import discriminate_text
     from hf_ruleextrap.evaluation.protocol import ProtocolSettings
 
     settings = ProtocolSettings(
         arguments.language,
-        alphabet=arguments.alphabet,
-        shots=arguments.shots,
         max_word_length=arguments.max_length or 0,
         seed=arguments.seed,
+        **given_values(arguments, ("alphabet", "shots")),
     )
-    backend = BackendConfig(
-        arguments.model, batch_size=arguments.batch_size, trust_remote_code=arguments.trust_remote_code
+    config = BackendConfig(
+        arguments.model,
+        trust_remote_code=arguments.trust_remote_code,
+        tokenizer=tokenizer,
+        **given_values(arguments, ("batch_size",)),
     )
-    return discriminate_text(
-        text_completer(arguments.backend, backend), arguments.model, settings, limit=arguments.limit
-    )
+    completer = text_completer(arguments.backend or "hf", config)
+    return discriminate_text(completer, arguments.model, settings, limit=arguments.limit)

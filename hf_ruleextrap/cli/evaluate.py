@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import hold, safe_name
@@ -16,21 +16,34 @@ from .common import (
     add_json,
     add_paper,
     add_wait,
-    knows_text,
-    print_json,
+    given_flags,
+    given_values,
+    natural,
     print_not_run,
     quiet,
+    refuse_flags,
+    tokenizer_of,
 )
 
 if TYPE_CHECKING:
     from hf_ruleextrap.completers import TextCompleter
+    from hf_ruleextrap.evaluation import Evaluation
     from hf_ruleextrap.evaluation.protocol import ProtocolSettings
     from hf_ruleextrap.evaluation.text import TextRun
     from hf_ruleextrap.formal import Language, WordBatch
 
-# The protocol's own flags; any of them asks for it.
-_SWITCHES = ("chat", "controls", "dry_run", "rules_stated")
-_VALUES = ("alphabet", "backend", "base_url", "key_env", "kind", "limit", "out", "samples", "shots", "tokenizer")
+# The text protocol's own flags; each of them asks for it.
+_TEXT_FLAGS = (
+    *("alphabet", "backend", "base_url", "batch_size", "chat", "concurrency", "controls", "dry_run", "key_env", "kind"),
+    *("limit", "max_wait", "out", "retries", "rules_stated", "samples", "shots", "timeout", "tokenizer", "wait"),
+)
+_SERVER_FLAGS = ("base_url", "key_env", "concurrency", "timeout", "max_wait", "retries")
+# The flags that a backend of ours has no use for; a class of the user's own may read each.
+_UNUSED = {
+    "hf": (*_SERVER_FLAGS, "tokenizer"),
+    "openai": ("batch_size", "trust_remote_code"),
+    "replay": (*_SERVER_FLAGS, "batch_size", "trust_remote_code"),
+}
 
 
 def add(commands: Commands) -> None:
@@ -68,18 +81,16 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--samples", type=int, help="completions drawn for each prompt besides the greedy (default 8)")
     group.add_argument("--limit", type=int, help="at most so many prompts, chosen at random")
     group.add_argument("--kind", choices=("id", "ood"), help="of the prompts (default ood)")
-    group.add_argument("--seed", type=int, default=0, help="of contexts, subsets and draws (default 0)")
+    group.add_argument("--seed", type=int, default=0, help="of prompts, contexts and draws (default 0)")
     group.add_argument("--controls", action="store_true", help="also with each parameter of the protocol changed")
     group.add_argument("--out", help="the folder for answers and results (default evaluations/MODEL-LANGUAGE)")
     add_wait(group)
     group.add_argument("--dry-run", action="store_true", help="print three prompts and the estimate, ask nothing")
-    group.add_argument("--concurrency", type=int, default=4, help="most requests to a server at once (default 4)")
-    group.add_argument("--timeout", type=float, default=120.0, help="seconds for one whole request (default 120)")
-    group.add_argument(
-        "--max-wait", type=float, default=60.0, help="most seconds before a request is sent again (default 60)"
-    )
-    group.add_argument("--retries", type=int, default=4, help="how often a request is sent again (default 4)")
-    group.add_argument("--batch-size", type=int, default=32, help="prompts through a local model at once (default 32)")
+    group.add_argument("--concurrency", type=int, help="most requests to a server at once (default 4)")
+    group.add_argument("--timeout", type=float, help="seconds for one whole request (default 120)")
+    group.add_argument("--max-wait", type=float, help="most seconds before a request is sent again (default 60)")
+    group.add_argument("--retries", type=int, help="how often a request is sent again (default 4)")
+    group.add_argument("--batch-size", type=int, help="prompts through a local model at once (default 32)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -89,43 +100,56 @@ def run(arguments: argparse.Namespace) -> None:
     language = get_language(arguments.language, paper=arguments.paper)
     if arguments.prompt_length is not None:
         language.prompts(length=arguments.prompt_length)
-    if _by_protocol(arguments):
-        _run_protocol(arguments)
+    by_text, tokenizer = _way(arguments)
+    if by_text:
+        _run_protocol(arguments, tokenizer)
         return
+    refuse_flags(arguments, _TEXT_FLAGS, "a checkpoint that is asked symbol by symbol", ", or give --protocol v2")
     quiet()
     from hf_ruleextrap.completers import LocalModel
     from hf_ruleextrap.evaluation import Evaluator
 
-    model = LocalModel.from_pretrained(arguments.model, language, trust_remote_code=arguments.trust_remote_code)
+    model = LocalModel.from_pretrained(
+        arguments.model, language, trust_remote_code=arguments.trust_remote_code, tokenizer=tokenizer
+    )
     limit = model.default_limit if arguments.max_new_symbols is None else arguments.max_new_symbols
     evaluator = Evaluator(
         language,
         prompt_length=arguments.prompt_length,
         max_new_symbols=limit,
         train_words=training_words(Path(arguments.model), language),
+        seed=natural("--seed", arguments.seed),
     )
-    evaluation = evaluator(model)
-    if arguments.json:
-        print_json({"model": arguments.model, "protocol": "symbols", **evaluation.to_dict()})
-        return
-    from hf_ruleextrap.evaluation.table import show
-
-    show(evaluation, f"{arguments.model} on {language.name}: {language.summary}; symbol by symbol")
+    _print(evaluator(model, arguments.model), arguments, language.summary)
 
 
-def _by_protocol(arguments: argparse.Namespace) -> bool:
-    """Whether to ask as text: if it is said, by any flag of the protocol, or if the tokenizer knows spaces."""
+def _way(arguments: argparse.Namespace) -> tuple[bool, Any]:
+    """Whether to ask as text, and the checkpoint's tokenizer where that was loaded to decide."""
     if arguments.protocol is not None:
-        return bool(arguments.protocol != "symbols")
-    given = vars(arguments)
-    if any(given[name] for name in _SWITCHES) or any(given[name] is not None for name in _VALUES):
-        return True
-    return knows_text(arguments.model, trust_remote_code=arguments.trust_remote_code)
+        return arguments.protocol != "symbols", None
+    if given_flags(arguments, _TEXT_FLAGS):
+        return True, None
+    from hf_ruleextrap.tokenization import writes_text
+
+    tokenizer = tokenizer_of(arguments.model, trust_remote_code=arguments.trust_remote_code)
+    return tokenizer is not None and writes_text(tokenizer), tokenizer
 
 
-def _run_protocol(arguments: argparse.Namespace) -> None:
-    if arguments.paper:
-        raise RuleExtrapError("the text protocol has no --paper: leave it out, or give --protocol symbols")
+def _print(evaluation: Evaluation, arguments: argparse.Namespace, summary: str) -> None:
+    if arguments.json:
+        print(evaluation.model_dump_json(indent=2))
+        return
+    from hf_ruleextrap.evaluation.table import show, title_of
+
+    show(evaluation, title_of(evaluation, summary))
+
+
+def _run_protocol(arguments: argparse.Namespace, tokenizer: Any) -> None:
+    refuse_flags(arguments, ["paper"], "the text protocol", ", or give --protocol symbols")
+    if arguments.dry_run:
+        refuse_flags(arguments, ["json", "wait"], "a dry run, which prints prompts and an estimate and asks nothing")
+    backend = arguments.backend or ("openai" if arguments.base_url else "hf")
+    refuse_flags(arguments, _UNUSED.get(backend, ()), f"the backend {backend}")
     settings = _settings(arguments)
     if not arguments.base_url or arguments.tokenizer:
         quiet()
@@ -133,9 +157,10 @@ def _run_protocol(arguments: argparse.Namespace) -> None:
     from hf_ruleextrap.evaluation.text import TextRun
 
     encode = _encoder(arguments.tokenizer) if arguments.tokenizer else None
-    work = TextRun(
-        _completer(arguments), arguments.model, settings, controls=arguments.controls, out=out, encode=encode
-    )
+    completer = _completer(backend, arguments, tokenizer)
+    if arguments.samples and not completer.abilities.sampling:
+        refuse_flags(arguments, ["samples"], f"{arguments.model}, which draws no completions by this backend")
+    work = TextRun(completer, arguments.model, settings, controls=arguments.controls, out=out, encode=encode)
     if arguments.dry_run:
         for number, text in enumerate(work.shown(), start=1):
             print(f"--- prompt {number} ---\n{text}")
@@ -149,17 +174,14 @@ def _ask(work: TextRun, arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from hf_ruleextrap.evaluation.protocol import PROTOCOL_VERSION
-    from hf_ruleextrap.evaluation.text.table import show
 
     estimate = work.estimate()
     print(f"by protocol v{PROTOCOL_VERSION}: {estimate}; answers in {work.out}", file=sys.stderr)
     # No bar where nobody watches.
     with tqdm(total=estimate.requests, unit="answer", disable=None, file=sys.stderr) as bar:
         evaluation = work(lambda: bar.update())
-    if arguments.json:
-        print(evaluation.model_dump_json(indent=2))
-    else:
-        show(evaluation)
+    _print(evaluation, arguments, work.conditions["main"].the_language.summary)
+    if not arguments.json:
         print(f"results: {work.out}/evaluation.json")
     missing = sum(condition.unanswered for condition in evaluation.conditions)
     if missing:
@@ -171,13 +193,7 @@ def _settings(arguments: argparse.Namespace) -> ProtocolSettings:
     from hf_ruleextrap.evaluation.protocol import ProtocolSettings
 
     lengths = () if arguments.prompt_length is None else (arguments.prompt_length,)
-    given = {
-        "alphabet": arguments.alphabet,
-        "shots": arguments.shots,
-        "samples": arguments.samples,
-        "kind": arguments.kind,
-        "max_new_symbols": arguments.max_new_symbols,
-    }
+    names = ("alphabet", "shots", "samples", "kind", "max_new_symbols")
     return ProtocolSettings(
         arguments.language,
         prompt_lengths=lengths,
@@ -185,25 +201,19 @@ def _settings(arguments: argparse.Namespace) -> ProtocolSettings:
         rules_stated=arguments.rules_stated,
         chat=arguments.chat,
         seed=arguments.seed,
-    ).with_changes(**{name: value for name, value in given.items() if value is not None})
+    ).with_changes(**given_values(arguments, names))
 
 
-def _completer(arguments: argparse.Namespace) -> TextCompleter:
+def _completer(name: str, arguments: argparse.Namespace, tokenizer: Any) -> TextCompleter:
     from hf_ruleextrap.completers import BackendConfig, text_completer
 
-    name = arguments.backend or ("openai" if arguments.base_url else "hf")
-    backend = BackendConfig(
-        model=arguments.model,
-        base_url=arguments.base_url,
-        key_env=arguments.key_env,
-        concurrency=arguments.concurrency,
-        timeout=arguments.timeout,
-        retries=arguments.retries,
-        max_wait=arguments.max_wait,
-        batch_size=arguments.batch_size,
+    config = BackendConfig(
+        arguments.model,
         trust_remote_code=arguments.trust_remote_code,
+        tokenizer=tokenizer,
+        **given_values(arguments, (*_SERVER_FLAGS, "batch_size")),
     )
-    return text_completer(name, backend)
+    return text_completer(name, config)
 
 
 def _encoder(name: str):  # type: ignore[no-untyped-def]  # a tokenizer's own method

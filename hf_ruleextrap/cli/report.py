@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from .common import Commands, add_wait, print_not_run, quiet
 
@@ -44,6 +45,8 @@ def run(arguments: argparse.Namespace) -> None:
     files = write_report(study, arguments.out, wait=arguments.wait)
     names = {run.recipe.language for run in study.runs} | {row.language for row in study.rows}
     print_not_run(names)
+    for note in study.notes:
+        print(f"note: {note}", file=sys.stderr)
     if study.missing:
         print(f"{len(study.missing)} runs have no results; the report lists them")
     language_models = (

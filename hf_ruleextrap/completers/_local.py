@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -84,13 +84,21 @@ class LocalModel:
         return most_tokens(self.model)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, language: Language, *, trust_remote_code: bool = False) -> LocalModel:
-        """Load a checkpoint: a folder, or a repository of the Hub.
+    def from_pretrained(
+        cls, path: str | Path, language: Language, *, trust_remote_code: bool = False, tokenizer: Any = None
+    ) -> LocalModel:
+        """Load a checkpoint.
+
+        Args:
+            path: a folder, or a repository of the Hub.
+            language: whose prompts the model gets.
+            trust_remote_code: run code that the checkpoint brings.
+            tokenizer: that of the checkpoint, where it has been loaded already.
 
         Raises:
             RuleExtrapError: there is none, or its tokenizer does not fit the language.
         """
-        tokenizer = load_tokenizer(str(path), trust_remote_code=trust_remote_code)
+        tokenizer = tokenizer or load_tokenizer(str(path), trust_remote_code=trust_remote_code)
         model = load_model(str(path), trust_remote_code=trust_remote_code)
         ids = symbol_ids(tokenizer, language)
         return cls(model, language, ids=ids, bos_id=tokenizer.bos_token_id, eos_id=tokenizer.eos_token_id)

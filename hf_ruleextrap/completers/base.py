@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from hf_ruleextrap.errors import RuleExtrapError
@@ -131,6 +131,7 @@ class BackendConfig:
         max_wait: the most seconds before a request is sent again, whatever the server asks for.
         batch_size: rows that go through a model in this process together.
         trust_remote_code: run code that a checkpoint brings.
+        tokenizer: that of the checkpoint, where it has been loaded already.
     """
 
     model: str
@@ -143,6 +144,7 @@ class BackendConfig:
     max_wait: float = 60.0
     batch_size: int = 32
     trust_remote_code: bool = False
+    tokenizer: Any = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the numbers.

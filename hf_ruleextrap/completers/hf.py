@@ -42,7 +42,7 @@ class HfCompleter:
 
         name = backend.model
         on_gpu = torch.cuda.is_available()
-        self.tokenizer = load_tokenizer(name, trust_remote_code=backend.trust_remote_code)
+        self.tokenizer = backend.tokenizer or load_tokenizer(name, trust_remote_code=backend.trust_remote_code)
         # Half precision on a CPU is slow, and rounds more.
         model: Any = load_model(
             name, trust_remote_code=backend.trust_remote_code, dtype="auto" if on_gpu else torch.float32

@@ -1,7 +1,9 @@
-"""Completer x prompts: scored rows, a report, and chance beside it."""
+"""Completer x prompts: conditions with their rates, and the references beside each."""
 
 from __future__ import annotations
 
-from .evaluate import REFERENCES, Evaluation, Evaluator, KindEvaluation, chance, score
+from .evaluate import Evaluator, chance, score
+from .references import REFERENCES
+from .results import Condition, Evaluation, Outcome, read_evaluations
 
-__all__ = ["REFERENCES", "Evaluation", "Evaluator", "KindEvaluation", "chance", "score"]
+__all__ = ["REFERENCES", "Condition", "Evaluation", "Evaluator", "Outcome", "chance", "read_evaluations", "score"]

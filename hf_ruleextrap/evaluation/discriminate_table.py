@@ -5,6 +5,8 @@ from __future__ import annotations
 from hf_ruleextrap.formal import Language
 
 from .discrimination import Accuracy, Discrimination
+from .references import UNIFORM, heading
+from .table import print_table, wide_console
 
 
 def rows(found: Discrimination) -> tuple[list[str], list[list[str]]]:
@@ -14,7 +16,7 @@ def rows(found: Discrimination) -> tuple[list[str], list[list[str]]]:
         "the word is more likely (over pairs)",
         "accuracy",
         "95 % interval",
-        "chance",
+        heading(UNIFORM),
         *names,
         "pairs",
         "ties",
@@ -46,29 +48,15 @@ def remarks(found: Discrimination) -> list[str]:
 
 def show(found: Discrimination, language: Language) -> None:
     """Print the table and the remarks."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    # A file or a pipe has no width; the table is then as wide as it needs to be.
-    if not console.is_terminal:
-        console = Console(width=140)
+    console = wide_console(140)
     form = (
         "symbol by symbol"
         if found.protocol == "symbols"
         else f"protocol {found.protocol}, K = {found.settings['shots']}"
     )
-    title = Text(f"{found.model} on {language.name}: {language.summary}; {form}")
-    shown = Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    headings, cells = rows(found)
-    for place, heading in enumerate(headings):
-        shown.add_column(heading, justify="left" if place in (0, 2) else "right")
-    for row in cells:
-        shown.add_row(*map(Text, row))
+    title = f"{found.model} on {language.name}: {language.summary}; {form}"
     console.print()
-    console.print(shown)
+    print_table(console, title, rows(found), left=(0, 2))
     for line in remarks(found):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

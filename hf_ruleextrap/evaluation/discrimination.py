@@ -17,8 +17,8 @@ from hf_ruleextrap.tokenization import BOS_ID, EOS_ID, vocabulary
 
 from .likelihood import word_log_probability
 from .protocol import ProtocolSettings, check_single_tokens, context_text, context_words, spelled
-from .text.references import NGRAMS
-from .text.verdict import judge
+from .references import CONTEXT_NGRAMS, UNIFORM
+from .verdict import judge
 
 CHANCE = 0.5
 """Whoever does not tell the two words apart; a tie counts one half."""
@@ -181,7 +181,7 @@ def discriminate_text(
     rules = discriminate(
         language,
         asked,
-        {f"{n}-gram": ngram(n) for n in NGRAMS},
+        {f"{n}-gram": ngram(n) for n in CONTEXT_NGRAMS},
         max_length=settings.max_word_length,
         limit=limit,
         seed=settings.seed,
@@ -228,8 +228,11 @@ def discriminate_symbols(
     def asked(pairs: Sequence[MinimalPair]) -> FloatArray:
         return word_log_probability(checkpoint.model, _words(pairs), language).reshape(-1, 2)
 
-    ngrams = {} if train_words is None else {f"{n}-gram": formal.ngram(language, train_words, n) for n in NGRAMS}
-    references = {name: by_source(source) for name, source in ngrams.items()}
+    references = {
+        f"{n}-gram": by_source(formal.ngram(language, train_words, n))
+        for n in CONTEXT_NGRAMS
+        if train_words is not None
+    }
     rules = discriminate(language, asked, references, max_length=max_length, limit=limit, seed=seed)
     settings = {"max_length": max_length, "pairs": limit, "seed": seed}
     return Discrimination(model, language.name, "symbols", settings, rules)
@@ -284,7 +287,7 @@ def _of_rule(
     words = [pair.word for pair in pairs]
     others = {name: _success(score(pairs)) for name, score in references.items()}
     chance = replace(_by_word(np.full(len(pairs), CHANCE), words), exact=True)
-    by_word = {"chance": chance, **{name: _by_word(each, words) for name, each in others.items()}}
+    by_word = {UNIFORM: chance, **{name: _by_word(each, words) for name, each in others.items()}}
     return RuleDiscrimination(
         rule=found.rule,
         summary=found.summary,
@@ -294,7 +297,7 @@ def _of_rule(
         other_length=sum(not pair.same_length for pair in pairs),
         skipped=skipped,
         references={name: Accuracy.of(each, words) for name, each in others.items()},
-        verdict=judge(_by_word(success, words), by_word, "chance").text,
+        verdict=judge(_by_word(success, words), by_word).text,
         pairs=tuple(
             ScoredPair(pair.word, pair.broken, float(word), float(broken))
             for pair, (word, broken) in zip(pairs, logs, strict=True)

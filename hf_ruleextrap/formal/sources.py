@@ -136,7 +136,7 @@ def ngram(language: Language, words: WordBatch, n: int) -> Source:
     Args:
         language: whose alphabet it is.
         words: what it is fitted on.
-        n: 1 for a unigram model, and so on.
+        n: the number of symbols of an n-gram, 1 or more.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> lang = get_language("anbn")
@@ -149,8 +149,7 @@ def ngram(language: Language, words: WordBatch, n: int) -> Source:
         # A context without its earliest symbol is the same number modulo a smaller power.
         shorter = table[np.arange(base**order) % base ** (order - 1)]
         table = np.where(longer.sum(axis=1, keepdims=True) > 0, longer, shorter)
-    name = {1: "unigram", 2: "bigram", 3: "trigram"}.get(n, f"{n}-gram")
-    return Source(name, language.alphabet, n - 1, table)
+    return Source(f"{n}-gram", language.alphabet, n - 1, table)
 
 
 def _frequencies(language: Language, words: WordBatch, order: int) -> FloatArray:

@@ -73,8 +73,8 @@ def _publishable(results: Results) -> Results:
 def _card(results: Results, organization: str) -> str:
     recipe = results.recipe
     language = recorded_language(recipe.language)
-    headings, rows = table.rows(results.best)
-    outside = results.best.kinds["ood"]
+    headings, rows = table.rates_table(results.best)
+    outside = results.best.main
     return render(
         "model.md",
         card_data=_metadata(results, organization),
@@ -82,11 +82,11 @@ def _card(results: Results, organization: str) -> str:
         repository=f"{organization}/{repository_name(recipe)}",
         language=results.best.language,
         summary="" if language is None else language.summary,
-        rules=list(outside.report.rules.values()),
+        rules=list(outside.greedy.report.rules.values()),
         recipe=recipe,
         training=results.training,
         test=results.test,
-        evaluation=results.best,
+        settings=outside.settings,
         headings=headings,
         rows=rows,
         ours=brings_code(recipe.architecture),
@@ -129,13 +129,13 @@ def _write_eval_results(results: Results, folder: Path, organization: str) -> No
     """The same rates as ``.eval_results/LANGUAGE.yaml``, which the Hub reads, too."""
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
-    language = safe_name(results.best.language)
+    language, settings = safe_name(results.best.language), results.best.main.settings
     entries = [
         EvalResultEntry(
             dataset_id=f"{organization}/{language}",
             task_id=f"{kind}_{name}".replace(" ", "_"),
             value=rate,
-            notes=f"greedy completions of at most {results.best.max_new_symbols} symbols; seed {results.recipe.seed}",
+            notes=f"greedy completions of at most {settings.max_new_symbols} symbols; seed {results.recipe.seed}",
         )
         for kind, name, rate in _rates(results)
     ]
@@ -147,8 +147,8 @@ def _write_eval_results(results: Results, folder: Path, organization: str) -> No
 def _rates(results: Results) -> list[tuple[str, str, float]]:
     """Kind, name and rate of what the metadata hold; what was never asked is left out."""
     found: list[tuple[str, str, float]] = []
-    for kind, of_kind in results.best.kinds.items():
-        report = of_kind.report
+    for kind, condition in results.best.kinds.items():
+        report = condition.greedy.report
         rates = {"every open rule holds": report.headline} if kind == "ood" else {}
         rates |= {name: rule.word.all for name, rule in report.rules.items()}
         rates["finished"] = report.finished

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from hf_ruleextrap.evaluation.references import CEILING, UNIFORM
 from hf_ruleextrap.formal import LEVELS
 from hf_ruleextrap.formal.measures import MEASURES, Complexity, complexity
 
@@ -216,7 +217,7 @@ def _level_relations(rows: Sequence[Row]) -> list[Relation]:
 
 def _share(rows: Sequence[Row], language: str, rate: float | None) -> float | None:
     """Return the rate on a scale from chance (0) to the ceiling (1); None where one of the numbers is missing."""
-    chance, ceiling = (reference(rows, language, source, "ood_headline") for source in ("uniform", "ceiling"))
+    chance, ceiling = (reference(rows, language, source, "ood_headline") for source in (UNIFORM, CEILING))
     if rate is None or chance is None or ceiling is None or ceiling <= chance:
         return None
     return (rate - chance) / (ceiling - chance)
@@ -289,7 +290,7 @@ def verdicts(rows: Sequence[Row]) -> dict[tuple[str, str, str], Verdict]:
     for column in COMPARED:
         keys, differences, p_values = [], [], []
         for row in (row for row in rows if row.source == "ours"):
-            chance = reference(rows, row.language, "uniform", column)
+            chance = reference(rows, row.language, UNIFORM, column)
             rate = mean(row, column)
             p = None if chance is None or rate is None else against_chance(row, column, chance)
             if p is not None and chance is not None and rate is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from hf_ruleextrap.evaluation.references import ALWAYS_STOP, CEILING, UNIFORM, heading
 from hf_ruleextrap.formal import LEVELS
 from hf_ruleextrap.formal.measures import MEASURES
 
@@ -21,6 +22,7 @@ _RULES = {
     "ood_r2_completion": "R2 on the completion",
     "ood_finished": "completion finished",
 }
+_REFERENCES = (UNIFORM, ALWAYS_STOP, CEILING)
 _CAUSES = {"level": "Chomsky level", "loss": "test loss", "complexity": "complexity"}
 
 
@@ -159,9 +161,7 @@ def _matrix(analysis: Analysis) -> Table:
     for language in in_chomsky_order(row.language for row in ours):
         known = language_of(language)
         for column, label in _RULES.items():
-            references = (
-                reference(analysis.rows, language, source, column) for source in ("uniform", "always-stop", "ceiling")
-            )
+            references = (reference(analysis.rows, language, source, column) for source in _REFERENCES)
             cells = [_judged(analysis, language, name, column) for name in names]
             sentence = f"{label}: {known.rules[0].summary}" if known and column == "ood_r1" else label
             first = column == "ood_headline"
@@ -176,7 +176,7 @@ def _matrix(analysis: Analysis) -> Table:
         "completion wherever the empty completion keeps R2, so compare that row with the column for stopping at once. "
         "The ceiling of a row is the highest rate that completions can reach in that row alone."
     )
-    headings = ["language", "holds", *names, "chance", "stop at once", "row ceiling"]
+    headings = ["language", "holds", *names, *map(heading, _REFERENCES)]
     return Table("rules", "Rules kept on OOD prompts", caption, headings, lines, text_columns=2)
 
 

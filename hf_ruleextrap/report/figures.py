@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hf_ruleextrap.evaluation.references import CEILING, UNIFORM, heading
+
 from .analysis import POOLED, WITHIN, Analysis, Point, reference
 from .complexity import complexities
 from .curves import dynamics, lengths
@@ -54,7 +56,7 @@ def rates(rows: Sequence[Row], folder: Path) -> Picture | str:
         for place, model in enumerate(models):
             for row in (row for row in shown if (row.language, row.name, row.variant) == (language, *model)):
                 _bar(panel, place, row, look[model])
-        for source, line, label in (("uniform", ":", "chance"), ("ceiling", "--", "ceiling")):
+        for source, line, label in ((UNIFORM, ":", heading(UNIFORM)), (CEILING, "--", heading(CEILING))):
             known = reference(rows, language, source, "ood_headline")
             if known is not None:
                 panel.axhline(known, color="black", ls=line, lw=1, label=label if panel is axes[0] else None)

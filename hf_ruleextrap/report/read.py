@@ -11,10 +11,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.text import read_evaluations
-from hf_ruleextrap.train.results import SCHEMA_VERSION, Results
+from hf_ruleextrap.evaluation import read_evaluations
+from hf_ruleextrap.evaluation.results import SCHEMA_VERSION
+from hf_ruleextrap.train.results import Results
 
-from .record import Run
+from .record import FORMER_NAMES, Run
 from .rows import Row
 from .store import read_store
 from .text import text_rows
@@ -28,11 +29,13 @@ class Study:
         runs: the finished runs.
         missing: the reason for each run without results, by the name of the run.
         rows: results of other sources, for the same tables and figures.
+        notes: a line for each store whose files were written by another version.
     """
 
     runs: Sequence[Run]
     missing: dict[str, str] = field(default_factory=dict)
     rows: Sequence[Row] = ()
+    notes: Sequence[str] = ()
 
 
 def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = ()) -> Study:
@@ -49,13 +52,19 @@ def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = ()) -> Study:
     runs: dict[str, tuple[Path, Run]] = {}
     missing: dict[str, str] = {}
     other = list(rows)
+    notes: list[str] = []
     for store in map(Path, stores):
         diverged: dict[str, str] = {}
         if store.is_file():
             store_runs, store_missing, store_rows = read_store(store)
             placed = [(store, run) for run in store_runs]
         else:
-            finished = {path: read_results(path) for path in sorted(store.glob("*/results.json"))}
+            finished, old = {}, 0
+            for path in sorted(store.glob("*/results.json")):
+                finished[path], version = read_results(path)
+                old += version != SCHEMA_VERSION
+            if old:
+                notes.append(f"{store}: read {old} results.json of schema version 1 as version {SCHEMA_VERSION}")
             diverged = _without_checkpoint(finished)
             placed = [
                 (path.parent, _run_of(path, results))
@@ -73,7 +82,7 @@ def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = ()) -> Study:
             runs[run.key] = (place, run)
         missing |= store_missing
         other += store_rows
-    return Study([run for _, run in runs.values()], missing, other)
+    return Study([run for _, run in runs.values()], missing, other, notes)
 
 
 def _without_checkpoint(finished: dict[Path, Results]) -> dict[str, str]:
@@ -103,28 +112,57 @@ def _log(path: Path) -> list[dict[str, Any]]:
         raise RuleExtrapError(f"{path} is torn: remove the file, or run its recipe again") from None
 
 
-def read_results(path: Path) -> Results:
-    """Return the results in one ``results.json``.
+def read_results(path: Path) -> tuple[Results, int]:
+    """Return the results in one ``results.json``, of this schema version or of version 1.
+
+    Returns:
+        The results, and the schema version of the file.
 
     Raises:
         RuleExtrapError: the file is incomplete, or of another version.
     """
     advice = "remove the file and run its recipe again"
     try:
-        text = path.read_text(encoding="utf-8")
-        version = json.loads(text)["schema_version"]
+        document = json.loads(path.read_text(encoding="utf-8"))
+        version = document["schema_version"]
     except (ValueError, KeyError, TypeError):
         raise RuleExtrapError(f"{path} is torn, or holds no results: {advice}") from None
-    if version != SCHEMA_VERSION:
-        raise RuleExtrapError(
-            f"{path} was written by another version (schema {version}, here {SCHEMA_VERSION}): {advice}"
-        )
+    if version not in (1, SCHEMA_VERSION):
+        raise RuleExtrapError(f"{path} has schema version {version}, and here it is {SCHEMA_VERSION}: {advice}")
     try:
-        return Results.model_validate_json(text)
+        return Results.model_validate(_from_version_1(document) if version == 1 else document), version
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise RuleExtrapError(f"{path} does not fit schema {version} ({where}: {first['msg']}): {advice}") from None
+        where = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (KeyError, TypeError, AttributeError):
+        where = "a field is missing"
+    raise RuleExtrapError(f"{path} does not fit schema {version} ({where}): {advice}")
+
+
+def _from_version_1(document: dict[str, Any]) -> dict[str, Any]:
+    """Return results of schema version 1 in the form of this version; they hold fewer references."""
+    current = {**document, "schema_version": SCHEMA_VERSION}
+    for name in ("best", "last"):
+        evaluation = document[name]
+        settings = {key: evaluation[key] for key in ("prompt_length", "max_new_symbols")}
+        conditions = [
+            {
+                "name": kind,
+                "kind": kind,
+                "settings": {**settings, "seed": document["recipe"]["seed"]},
+                "greedy": {"report": part["report"]},
+                "references": {FORMER_NAMES.get(key, key): report for key, report in part["references"].items()},
+                "samples": part["samples"],
+            }
+            for kind, part in evaluation["kinds"].items()
+        ]
+        current[name] = {
+            "model": name,
+            "language": evaluation["language"],
+            "protocol": "symbols",
+            "conditions": conditions,
+        }
+    return current
 
 
 def _missing(store: Path) -> dict[str, str]:

@@ -12,14 +12,19 @@ from pydantic import BaseModel, ConfigDict
 from hf_ruleextrap import formal
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation
-from hf_ruleextrap.formal import Rate, Report
+from hf_ruleextrap.evaluation.references import ALWAYS_STOP, CEILING, UNIFORM
+from hf_ruleextrap.evaluation.results import SymbolSettings
+from hf_ruleextrap.formal import Kind, Rate, Report
 from hf_ruleextrap.languages import recorded_language
 from hf_ruleextrap.sweep.grid import key_of
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import LengthRates, Results
 
-REFERENCES = ("uniform", "always-stop", "trigram", "ceiling")
+REFERENCES = (UNIFORM, ALWAYS_STOP, "3-gram", CEILING)
 """The references that tables show beside the models."""
+
+FORMER_NAMES = {"unigram": "1-gram", "bigram": "2-gram", "trigram": "3-gram"}
+"""References that stored results have under another name."""
 
 # The paper's two rules stand first in every language.
 _R1, _R2 = 0, 1
@@ -107,7 +112,7 @@ class Run(BaseModel):
     @classmethod
     def of(cls, results: Results, log: Iterable[Mapping[str, Any]] = ()) -> Run:
         """Build the record from a run's results and the lines of its log."""
-        best, kinds = results.best, results.best.kinds
+        best = results.best
         plain, padded = results.test_without_padding, results.test_with_padding
         return cls(
             recipe=results.recipe,
@@ -122,11 +127,9 @@ class Run(BaseModel):
             test_floor_with_padding=padded.floor,
             rates=rates_of(best),
             references={
-                name: _over_all(*reports)
-                for name in REFERENCES
-                if (reports := _reference_reports(results, name)) is not None
+                name: _over_kinds(reports) for name in REFERENCES if (reports := _reference_reports(results, name))
             },
-            chance_among_finished=columns(kinds["id"].chance, kinds["ood"].chance, "finished"),
+            chance_among_finished=_over_kinds({kind: each.chance for kind, each in best.kinds.items()}, "finished"),
             best_check=_authors_columns(results.paper.best_check),
             minimum_loss=_authors_columns(results.paper.minimum_loss),
             by_length=results.by_length,
@@ -140,72 +143,66 @@ class Run(BaseModel):
 
 
 def rates_of(evaluation: Evaluation) -> Rates:
-    """Return the columns of one evaluation over all prompts.
+    """Return the greedy columns of one evaluation, each over all prompts.
 
     A completion that did not finish, or that contains a token that is not a symbol, is a failure.
 
     Args:
-        evaluation: the evaluation of any completer.
+        evaluation: the evaluation of any completer; prompts of a kind that it does not have give no columns.
     """
-    return _over_all(evaluation.kinds["id"].report, evaluation.kinds["ood"].report)
+    return _over_kinds({kind: condition.greedy.report for kind, condition in evaluation.kinds.items()})
 
 
-def _over_all(inside: Report, outside: Report) -> Rates:
-    return {**columns(inside, outside, "all"), "ood_headline": outside.headline}
-
-
-def columns(inside: Report, outside: Report, among: Literal["all", "finished"]) -> Rates:
-    """Return the columns of the authors' tables.
+def columns_of(kind: Kind, report: Report, among: Literal["all", "finished"] = "all") -> Rates:
+    """Return the columns of the tables for the prompts of one kind.
 
     Args:
-        inside: the report on ID prompts.
-        outside: the report on OOD prompts.
-        among: whether the rates are over all prompts, or among finished completions.
+        kind: the kind of the prompts.
+        report: the report on these prompts.
+        among: whether the rates are over all prompts, or among finished completions; only the former has a headline.
     """
-    id_rules, ood_rules = (list(report.rules.values()) for report in (inside, outside))
-    return {
-        "id_r1": getattr(id_rules[_R1].word, among),
-        "id_r2": getattr(id_rules[_R2].word, among),
-        "id_finished": inside.finished,
-        "ood_r1": getattr(ood_rules[_R1].word, among),
-        "ood_r2_completion": getattr(ood_rules[_R2].completion, among),
-        "ood_finished": outside.finished,
-    }
+    rules = list(report.rules.values())
+    first, finished = getattr(rules[_R1].word, among), report.finished
+    if kind == "id":
+        return {"id_r1": first, "id_r2": getattr(rules[_R2].word, among), "id_finished": finished}
+    headline = {"ood_headline": report.headline} if among == "all" else {}
+    second = getattr(rules[_R2].completion, among)
+    return {**headline, "ood_r1": first, "ood_r2_completion": second, "ood_finished": finished}
 
 
-def _reference_reports(results: Results, name: str) -> tuple[Report, Report] | None:
-    """Return the reports of a reference on ID and on OOD prompts; None where they are unknown.
+def _over_kinds(reports: Mapping[Kind, Report], among: Literal["all", "finished"] = "all") -> Rates:
+    return {name: rate for kind, report in reports.items() for name, rate in columns_of(kind, report, among).items()}
+
+
+def _reference_reports(results: Results, name: str) -> dict[Kind, Report]:
+    """Return the reports of a reference on ID and on OOD prompts; an empty mapping where they are unknown.
 
     Older results have no ceiling for each rate. The ceiling depends only on the language, the prompts and the limit, so
     this function computes it.
     """
     kinds = results.best.kinds
-    if all(name in kinds[kind].references for kind in kinds):
-        return kinds["id"].references[name], kinds["ood"].references[name]
-    if name != "ceiling":
-        return None
-    best, recipe = results.best, results.recipe
-    inside, outside = _ceilings(recipe.language, recipe.paper, best.prompt_length, best.max_new_symbols, recipe.seed)
-    if inside is None or outside is None:
-        return None
+    if all(name in condition.references for condition in kinds.values()):
+        return {kind: condition.references[name] for kind, condition in kinds.items()}
+    settings, recipe = results.best.main.settings, results.recipe
+    if name != CEILING or not isinstance(settings, SymbolSettings):
+        return {}
+    ceilings = _ceilings(recipe.language, recipe.paper, settings.prompt_length, settings.max_new_symbols, recipe.seed)
     # A language that has changed since the run has other prompts.
-    same = inside.n == kinds["id"].report.n and outside.n == kinds["ood"].report.n
-    return (inside, outside) if same else None
+    same = all(report.n == kinds[kind].greedy.report.n for kind, report in ceilings.items())
+    return ceilings if same else {}
 
 
 @cache
-def _ceilings(
-    language: str, paper: bool, length: int, limit: int, seed: int
-) -> tuple[Report, Report] | tuple[None, None]:
+def _ceilings(language: str, paper: bool, length: int, limit: int, seed: int) -> dict[Kind, Report]:
     known = recorded_language(language, paper=paper)
     if known is None:
-        return None, None
+        return {}
     try:
         prompts = known.prompts(length=length, rng=np.random.default_rng(seed))
     except RuleExtrapError:
-        return None, None
-    inside, outside = (formal.ceiling(known, prompts.of_kind(kind), max_new_symbols=limit) for kind in ("id", "ood"))
-    return inside, outside
+        return {}
+    kinds: tuple[Kind, ...] = ("id", "ood")
+    return {kind: formal.ceiling(known, prompts.of_kind(kind), max_new_symbols=limit) for kind in kinds}
 
 
 def _authors_columns(rates: Mapping[str, float]) -> dict[str, float]:

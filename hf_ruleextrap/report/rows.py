@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from hf_ruleextrap.evaluation.references import UNIFORM, heading
 from hf_ruleextrap.formal import LEVELS, Language, Rate
 from hf_ruleextrap.languages import recorded_language
 from hf_ruleextrap.sweep.grid import key_of
@@ -58,10 +59,7 @@ SOURCES = {
     "best_check": "ours, best check",
     "minimum_loss": "ours, lowest loss",
     "authors": "authors, best check",
-    "uniform": "chance",
-    "always-stop": "stop at once",
-    "trigram": "trigram of the training words",
-    "ceiling": "ceiling of each rate",
+    **{name: heading(name) for name in REFERENCES},
     "floor": "entropy per token of the language's distribution",
 }
 """The sources of rows and their names in tables. A row of another source shows the name of its source."""
@@ -240,7 +238,7 @@ def _reproduced(language: str, runs: Sequence[Run]) -> list[Row]:
             rows.append(Row(language, architecture, "authors", "reproduced", values))
     if runs:
         chance = [run.chance_among_finished for run in runs]
-        rows.append(Row.over(language, "", "uniform", "reproduced", chance))
+        rows.append(Row.over(language, "", UNIFORM, "reproduced", chance))
     return [*rows, *_floor(language, "reproduced", [run.validation_floor for run in runs])]
 
 

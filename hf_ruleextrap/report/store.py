@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.train.recipe import Recipe
 
-from .record import Masses, Run
+from .record import FORMER_NAMES, Masses, Run
 from .rows import Row
 
 SCHEMA_VERSION = 1
@@ -158,7 +158,8 @@ def _to_row(run: Run) -> dict[str, Any]:
 def _from_row(row: dict[str, Any]) -> Run:
     references: dict[str, list[dict[str, Any]]] = {}
     for entry in row["references"]:
-        references.setdefault(entry.pop("reference"), []).append(entry)
+        name = entry.pop("reference")
+        references.setdefault(FORMER_NAMES.get(name, name), []).append(entry)
     fields = {name: value for name, value in row.items() if name not in _SHOWN} | {
         "recipe": Recipe.model_validate_json(row["recipe"]),
         "references": {name: _by_column(entries) for name, entries in references.items()},

@@ -70,7 +70,7 @@ def _draw_loss(axes: Axes, log: list[dict[str, Any]], checks: list[dict[str, Any
 def _draw_rates(axes: Axes, checks: list[dict[str, Any]], results: Results) -> None:
     steps = [check["step"] for check in checks]
     kinds = results.best.kinds
-    first = next(iter(kinds["id"].report.rules.values()))
+    first = next(iter(kinds["id"].greedy.report.rules.values()))
     lines: list[tuple[str, str, str, Rate, Rate]] = [
         (
             "eval_id_r1",
@@ -83,7 +83,7 @@ def _draw_rates(axes: Axes, checks: list[dict[str, Any]], results: Results) -> N
             "eval_ood_headline",
             _OOD,
             "out of distribution: every open rule holds",
-            kinds["ood"].report.headline,
+            kinds["ood"].greedy.report.headline,
             kinds["ood"].chance.headline,
         ),
     ]

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core.core_schema import SerializerFunctionWrapHandler
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation
 from hf_ruleextrap.evaluation.likelihood import Likelihood
+from hf_ruleextrap.evaluation.results import SCHEMA_VERSION, SymbolSettings, check_schema
 from hf_ruleextrap.files import write_text
 from hf_ruleextrap.formal import Kind, Rate, Report
 from hf_ruleextrap.inputs import parse_json_lines, read_text
 
 from .recipe import Recipe
 
-SCHEMA_VERSION = 1
 FILE = "results.json"
 _PAPER = "eval_paper/"
+_EVALUATIONS = ("best", "last")
 
 
 class Training(BaseModel):
@@ -96,13 +105,14 @@ class LengthRates(BaseModel):
         """Of an evaluation, for each kind."""
         return [
             cls(
-                length=evaluation.prompt_length,
+                length=condition.settings.prompt_length,
                 kind=kind,
-                headline=_kept(found.report, kind),
-                finished=found.report.finished,
-                chance=_kept(found.chance, kind),
+                headline=_kept(condition.greedy.report, kind),
+                finished=condition.greedy.report.finished,
+                chance=_kept(condition.chance, kind),
             )
-            for kind, found in evaluation.kinds.items()
+            for kind, condition in evaluation.kinds.items()
+            if isinstance(condition.settings, SymbolSettings)
         ]
 
 
@@ -133,6 +143,9 @@ class Results(BaseModel):
 
     The schema's version changes when a field changes its meaning.
 
+    As JSON, what ``best`` and ``last`` have in common stands once, beside them: their references, which depend on the
+    prompts and not on the checkpoint, the versions and the commit.
+
     Attributes:
         schema_version: of this schema.
         recipe: the whole recipe.
@@ -152,14 +165,14 @@ class Results(BaseModel):
     >>> from hf_ruleextrap import Recipe, Results, run_recipe
     >>> recipe = Recipe(train_size=8, held_out_size=8, max_length=16, max_steps=2, eval_steps=2, output_dir="my-run")
     >>> results = run_recipe(recipe)
-    >>> Results.read(recipe.run_dir).best.kinds["ood"].report.n
+    >>> Results.read(recipe.run_dir).best.main.greedy.report.n
     251
     """
 
     # A diverged loss is NaN, and stays readable as that.
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     recipe: Recipe
     training: Training
     validation: Likelihood
@@ -175,6 +188,29 @@ class Results(BaseModel):
     git_commit: str | None
     timing: Timing
 
+    @model_serializer(mode="wrap")
+    def _share(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document = serialize(self)
+        document["references"] = document["best"]["references"]
+        for name in _EVALUATIONS:
+            evaluation = document[name]
+            document[name] = {
+                key: value for key, value in evaluation.items() if key not in document or value != document[key]
+            }
+        return dict(document)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _unshare(cls, document: Any, validate: ModelWrapValidatorHandler[Results]) -> Results:
+        if isinstance(document, dict) and "references" in document:
+            document = dict(document)
+            shared = {"references": document.pop("references")}
+            shared |= {key: document[key] for key in ("versions", "git_commit") if key in document}
+            document |= {
+                name: {**shared, **document[name]} for name in _EVALUATIONS if isinstance(document.get(name), dict)
+            }
+        return validate(document)
+
     def write(self, folder: Path) -> None:
         """Write ``results.json``; the file appears whole or not at all."""
         write_text(folder / FILE, self.model_dump_json(indent=2) + "\n")
@@ -184,11 +220,13 @@ class Results(BaseModel):
         """Read the results of a run folder.
 
         Raises:
-            RuleExtrapError: the file cannot be read, or holds something other than results.
+            RuleExtrapError: the file cannot be read, has another schema version, or holds something other than results.
         """
         path = folder / FILE
+        text = read_text(path, "results")
+        check_schema(path, text, "train again; `hf-ruleextrap report` reads a store of version 1 as it is")
         try:
-            return cls.model_validate_json(read_text(path, "results"))
+            return cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or "the file"

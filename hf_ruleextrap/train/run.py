@@ -238,8 +238,8 @@ def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any], build: Cal
         test_without_padding=task.likelihood(best, "test", padded=False),
         test_with_padding=task.likelihood(best, "test", padded=True),
         divergence=divergence(best, task.language, max_length=recipe.max_length),
-        best=task.evaluate(best, accelerator),
-        last=task.evaluate(last, accelerator),
+        best=task.evaluate(best, accelerator, "best"),
+        last=task.evaluate(last, accelerator, "last"),
         by_length=[
             rates for evaluation in task.evaluate_lengths(best, accelerator) for rates in LengthRates.of(evaluation)
         ],

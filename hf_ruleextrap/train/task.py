@@ -122,9 +122,9 @@ class Task:
         mass = exact_mass(model, self.language, max_length=length)
         return {f"mass_{name}": value for name, value in {**mass.cells, "impossible": mass.impossible}.items()}
 
-    def evaluate(self, model: PreTrainedModel, accelerator: Accelerator | None = None) -> Evaluation:
-        """Rule extrapolation of a model; the processes of an accelerator share the prompts."""
-        return self.evaluator(self._completer(model, accelerator))
+    def evaluate(self, model: PreTrainedModel, accelerator: Accelerator | None = None, name: str = "") -> Evaluation:
+        """Rule extrapolation of a model, by its name; the processes of an accelerator share the prompts."""
+        return self.evaluator(self._completer(model, accelerator), name)
 
     def evaluate_lengths(self, model: PreTrainedModel, accelerator: Accelerator | None = None) -> list[Evaluation]:
         """The same at each prompt length that the recipe lists, on a fixed draw of at most 256 prompts of each kind."""

@@ -99,10 +99,10 @@ def test_the_oracle_s_completions_are_the_shortest() -> None:
 def test_every_reference_stands_in_an_evaluation() -> None:
     words = WordBatch.from_strings(list(ANBN.words(16)))
     evaluation = Evaluator(ANBN, prompt_length=4, max_new_symbols=8, train_words=words)(Oracle(ANBN))
-    for of_kind in evaluation.kinds.values():
-        names = {"uniform", "always-stop", "unigram", "bigram", "trigram", "oracle", "ceiling"}
-        assert set(of_kind.references) == names
-        assert of_kind.report.as_exact() == of_kind.references["oracle"]
+    for condition in evaluation.conditions:
+        names = {"uniform", "always-stop", "1-gram", "2-gram", "3-gram", "oracle", "ceiling"}
+        assert set(condition.references) == names
+        assert condition.greedy.report.as_exact() == condition.references["oracle"]
 
 
 def test_a_sample_keeps_what_the_rates_count() -> None:

@@ -19,15 +19,14 @@ from llm_server import Handler, Script, Server, answer_to, serving, well
 
 from hf_ruleextrap.completers import Answer, BackendConfig, Request, Turn, text_completer
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.evaluation import Evaluation
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
-from hf_ruleextrap.evaluation.text import TextEvaluation, TextRun
+from hf_ruleextrap.evaluation.text import TextRun
 
 KEY = "sk-a-secret-that-nobody-may-see-1234567890"
 
 
-def evaluated(
-    url: str, out: Path, *, limit: int = 3, samples: int = 0, chat: bool = False, **told: Any
-) -> TextEvaluation:
+def evaluated(url: str, out: Path, *, limit: int = 3, samples: int = 0, chat: bool = False, **told: Any) -> Evaluation:
     settings = ProtocolSettings("anbn", shots=2, limit=limit, samples=samples, chat=chat)
     told = {"retries": 1, "back_off": 0.01, "timeout": 5.0, "concurrency": 1, **told}
     completer = text_completer("openai", BackendConfig("m", base_url=url, **told))
@@ -107,7 +106,7 @@ def test_each_fault_is_retried_within_bounds_or_has_its_status(name: str, tmp_pa
     assert len(server.asked) == requests
     # All are failures of the headline, none is dropped, and the table says how many.
     assert evaluation.main.greedy.report.headline.n == 3
-    from hf_ruleextrap.evaluation.text.table import statuses_table
+    from hf_ruleextrap.evaluation.table import statuses_table
 
     assert {row[0]: int(row[1]) for row in statuses_table(evaluation)[1]} == statuses
 
@@ -240,7 +239,7 @@ def test_killed_half_way_it_goes_on_and_sends_nothing_twice(tmp_path: Path) -> N
         assert len(server.answered) == 18
     with serving() as server:
         subprocess.run(command(server, tmp_path / "whole"), check=True, capture_output=True, timeout=60)
-    killed, whole = (TextEvaluation.read(tmp_path / name) for name in ("killed", "whole"))
+    killed, whole = (Evaluation.read(tmp_path / name) for name in ("killed", "whole"))
     assert killed.conditions == whole.conditions
     records = [sorted((tmp_path / name / "answers.jsonl").read_text().splitlines()) for name in ("killed", "whole")]
     assert records[0] == records[1]

@@ -16,8 +16,9 @@ from llm_server import Handler, serving
 from hf_ruleextrap.completers import Answer, BackendConfig, reading, text_completer
 from hf_ruleextrap.completers.http import Failure
 from hf_ruleextrap.completers.reading import REASONS, read_response
+from hf_ruleextrap.evaluation import Evaluation
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
-from hf_ruleextrap.evaluation.text import TextEvaluation, TextRun
+from hf_ruleextrap.evaluation.text import TextRun
 
 
 def chat_response(content: Any, reason: Any = "stop", **message: Any) -> dict[str, Any]:
@@ -229,7 +230,7 @@ def test_a_response_that_is_nested_deeply_is_a_fault(field: str, tmp_path: Path)
 # In a whole run.
 
 
-def evaluated(url: str, out: Path, *, chat: bool = False) -> TextEvaluation:
+def evaluated(url: str, out: Path, *, chat: bool = False) -> Evaluation:
     settings = ProtocolSettings("anbn", shots=2, limit=3, samples=0, chat=chat)
     completer = text_completer("openai", BackendConfig("m", base_url=url, retries=1, back_off=0.01, concurrency=1))
     return TextRun(completer, "m", settings, controls=False, out=out)()

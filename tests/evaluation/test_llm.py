@@ -20,23 +20,15 @@ from hf_ruleextrap import formal
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.completers import BackendConfig, Request, text_completer
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.evaluation import Evaluation, read_evaluations
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings, context_words
-from hf_ruleextrap.evaluation.text import (
-    AnswerCache,
-    Difference,
-    TextEvaluation,
-    TextRun,
-    conditions_of,
-    judge,
-    read_evaluations,
-    requests_of,
-    success,
-)
-from hf_ruleextrap.evaluation.text.references import FromContext, text_references
-from hf_ruleextrap.evaluation.text.table import conditions_table, rates_table, verdicts
+from hf_ruleextrap.evaluation.references import FromContext, protocol_references, success
+from hf_ruleextrap.evaluation.table import controls_table, rates_table, remarks
+from hf_ruleextrap.evaluation.text import AnswerCache, TextRun, conditions_of, requests_of
+from hf_ruleextrap.evaluation.verdict import Difference, judge
 from hf_ruleextrap.formal import Clusters, WordBatch
 from hf_ruleextrap.languages import get_language
-from hf_ruleextrap.report import read_study, write_report
+from hf_ruleextrap.report import rates_of, read_study, write_report
 
 # A busy machine is no failure.
 PATIENT = hypothesis.settings(deadline=None)
@@ -74,15 +66,15 @@ def test_a_run_with_all_controls(tmp_path: Path) -> None:
         # Conditions may share requests (the rules, once stated, are the same for each K).
         assert len(server.asked) <= estimate.requests
         assert run.estimate().stored == estimate.requests
-    assert TextEvaluation.read(tmp_path) == evaluation
-    headings, rows = conditions_table(evaluation)
+    assert Evaluation.read(tmp_path) == evaluation
+    headings, rows = controls_table(evaluation)
     assert [row[0] for row in rows] == list(run.conditions)
     assert all(len(row) == len(headings) for row in rows)
     assert evaluation.versions["hf-ruleextrap"]
     # A report has it in the table of the language, with what needs no model on the same prompts.
     files = write_report(read_study([tmp_path]), tmp_path / "report")
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
-    headline = evaluation.columns()["ood_headline"].rate
+    headline = rates_of(evaluation)["ood_headline"].rate
     assert headline is not None
     assert re.search(rf"\| {evaluation.model} .*protocol v2.*\| {headline:.2f}", text)
     assert f"chance, prompts of {evaluation.model}" in text
@@ -95,7 +87,7 @@ def test_a_control_that_cannot_be_is_left_out_and_says_so(tmp_path: Path) -> Non
     with serving() as server:
         evaluation = run_of(server.url, tmp_path, settings, controls=True)()
     assert "begin with the prompt 'b': give longer prompts" in evaluation.skipped["ID prompts"]
-    assert "ID prompts" in verdicts(evaluation)[-1]
+    assert "ID prompts" in remarks(evaluation)[-1]
     with serving() as server, pytest.raises(RuleExtrapError, match="give longer prompts"):
         run_of(server.url, tmp_path, settings.with_changes(kind="id"))
 
@@ -113,8 +105,13 @@ def test_n_grams_are_fitted_on_the_lines_that_the_prompt_is_shown() -> None:
 
 
 def test_the_references_are_those_of_the_protocol() -> None:
-    assert list(text_references(ANBN)) == ["always-stop", "2-gram", "3-gram", "4-gram", "oracle"]
-    assert list(text_references(ANBN.with_changes(shots=0))) == ["always-stop", "oracle"]
+    ngrams = [f"{n}-gram{way}" for n in (2, 3, 4) for way in (", greedy", "")]
+    references = protocol_references(ANBN)
+    assert list(references.reports) == ["uniform", "always-stop", *ngrams, "oracle", "ceiling"]
+    # A model is compared with completers that it may be better than.
+    assert list(references.success) == ["uniform", "always-stop", *ngrams]
+    without_context = protocol_references(ANBN.with_changes(shots=0))
+    assert list(without_context.reports) == ["uniform", "always-stop", "oracle", "ceiling"]
 
 
 # The verdict.
@@ -139,22 +136,22 @@ def test_a_difference_lies_within_its_interval_and_turns_its_sign(model: list[fl
     [
         (
             [1.0] * 20,
-            {"chance": [0.0] * 20, "3-gram": [0.5] * 20},
+            {"uniform": [0.0] * 20, "3-gram": [0.5] * 20},
             "above 3-gram by 0.50 [0.34, 0.50], above chance",
         ),
-        ([0.5] * 20, {"chance": [0.0] * 20, "3-gram": [0.5] * 20}, "not above 3-gram: difference 0.00 [-0.20, 0.20]"),
-        ([0.0] * 20, {"chance": [0.0] * 20, "3-gram": [0.5] * 20}, "not above chance: 0.00 against 0.00"),
-        ([1.0] + [0.0] * 19, {"chance": [0.02] * 20}, "not above chance: 0.05 against 0.02, difference 0.03 [-0.01,"),
-        ([1.0] * 20, {"chance": [0.1] * 20}, "above chance by 0.90"),
-        ([0.0] * 20, {"chance": [0.5] * 20}, "below chance: 0.00 against 0.50, difference -0.50 [-0.50, -0.34]"),
-        ([0.0] * 20, {"chance": [0.1] * 20}, "not above chance: 0.00 against 0.10, difference -0.10 [-0.10, 0.06]"),
-        ([], {"chance": []}, "nothing was asked"),
+        ([0.5] * 20, {"uniform": [0.0] * 20, "3-gram": [0.5] * 20}, "not above 3-gram: difference 0.00 [-0.20, 0.20]"),
+        ([0.0] * 20, {"uniform": [0.0] * 20, "3-gram": [0.5] * 20}, "not above chance: 0.00 against 0.00"),
+        ([1.0] + [0.0] * 19, {"uniform": [0.02] * 20}, "not above chance: 0.05 against 0.02, difference 0.03 [-0.01,"),
+        ([1.0] * 20, {"uniform": [0.1] * 20}, "above chance by 0.90"),
+        ([0.0] * 20, {"uniform": [0.5] * 20}, "below chance: 0.00 against 0.50, difference -0.50 [-0.50, -0.34]"),
+        ([0.0] * 20, {"uniform": [0.1] * 20}, "not above chance: 0.00 against 0.10, difference -0.10 [-0.10, 0.06]"),
+        ([], {"uniform": []}, "nothing was asked"),
     ],
 )
 def test_the_sentence_claims_no_more_than_the_intervals(
     model: list[float], others: dict[str, list[float]], text: str
 ) -> None:
-    verdict = judge(np.array(model), {name: np.array(rates) for name, rates in others.items()}, "chance")
+    verdict = judge(np.array(model), {name: np.array(rates) for name, rates in others.items()})
     assert text in verdict.text
 
 
@@ -182,7 +179,7 @@ def test_a_difference_has_a_width_where_both_agree_everywhere() -> None:
 def test_chance_is_one_number_in_the_table_and_in_the_verdict(name: str, kind: formal.Kind, tmp_path: Path) -> None:
     with serving() as server:
         main_condition = run_of(server.url, tmp_path, ProtocolSettings(name, shots=3, limit=9, kind=kind))().main
-    report = main_condition.references["chance"]
+    report = main_condition.references["uniform"]
     shown = (report.headline if kind == "ood" else report.grammatical).rate
     verdict = main_condition.greedy.verdict
     hits = main_condition.greedy.report.headline if kind == "ood" else main_condition.greedy.report.grammatical
@@ -237,14 +234,14 @@ def test_half_a_file_is_no_answer(tmp_path: Path) -> None:
 def test_every_number_stands_beside_its_interval_and_chance(tmp_path: Path) -> None:
     with serving() as server:
         evaluation = run_of(server.url, tmp_path)()
-    headings, rows = rates_table(evaluation.main)
-    assert headings[:5] == ["over all prompts", "greedy", "95 % interval", "drawn", "95 % interval"]
-    assert {"chance", "stop at once", "row ceiling", "n"} <= set(headings)
+    headings, rows = rates_table(evaluation)
+    assert headings[1:6] == ["over all prompts", "greedy", "95 % interval", "drawn", "95 % interval"]
+    assert {"chance", "stop at once", "ceiling", "n"} <= set(headings)
     assert any("gram" in heading for heading in headings)
-    shown = {row[0]: row for row in rows}
-    assert {"R1: as many a as b", "R2: every a before every b", "answer empty"} <= set(shown)
+    shown = {row[1]: row for row in rows}
+    assert {"R1: as many a as b", "R2: every a before every b", "completion empty"} <= set(shown)
     assert all(row[-1] == "8" for row in rows)
-    assert verdicts(evaluation)[0].startswith("greedy: ")
+    assert remarks(evaluation)[0].startswith("greedy: ")
 
 
 def test_a_report_gets_its_columns(tmp_path: Path) -> None:
@@ -255,11 +252,11 @@ def test_a_report_gets_its_columns(tmp_path: Path) -> None:
         )()
     assert read_evaluations(tmp_path / "store") == [plain, controlled]
     assert read_evaluations(tmp_path / "store" / "one") == [plain]
-    assert set(plain.columns()) == {"ood_headline", "ood_r1", "ood_r2_completion", "ood_finished"}
-    assert plain.columns()["ood_headline"] == plain.main.greedy.report.headline
-    assert controlled.columns()["id_finished"].n == 3
+    assert set(rates_of(plain)) == {"ood_headline", "ood_r1", "ood_r2_completion", "ood_finished"}
+    assert rates_of(plain)["ood_headline"] == plain.main.greedy.report.headline
+    assert rates_of(controlled)["id_finished"].n == 3
     (tmp_path / "store" / "two" / "evaluation.json").write_text("{")
-    with pytest.raises(RuleExtrapError, match=r"two/evaluation\.json cannot be read"):
+    with pytest.raises(RuleExtrapError, match=r"two/evaluation\.json is not JSON"):
         read_evaluations(tmp_path / "store")
 
 
@@ -330,7 +327,7 @@ def test_a_language_model_is_asked_as_text_and_one_of_ours_is_not(
     [
         (["--alphabet", "leters"], "did you mean 'letters'"),
         (["--backend", "opnai"], "did you mean 'openai'"),
-        (["--paper"], "the text protocol has no --paper"),
+        (["--paper"], "--paper does not apply to the text protocol"),
         (["--key-env", "NO_SUCH_KEY"], "NO_SUCH_KEY holds no key"),
         (["--concurrency", "0"], "concurrency is 0: give 1 or more"),
     ],

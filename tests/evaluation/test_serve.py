@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from hf_ruleextrap.completers import BackendConfig, text_completer
+from hf_ruleextrap.evaluation import Evaluation
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
-from hf_ruleextrap.evaluation.text import TextEvaluation, TextRun
+from hf_ruleextrap.evaluation.text import TextRun
 
 pytestmark = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("fastapi", "uvicorn"))),
@@ -59,7 +60,7 @@ def is_up(url: str) -> bool:
         return False
 
 
-def both_ways(model: Path, url: str, settings: ProtocolSettings, out: Path, *, controls: bool) -> list[TextEvaluation]:
+def both_ways(model: Path, url: str, settings: ProtocolSettings, out: Path, *, controls: bool) -> list[Evaluation]:
     told = {"hf": BackendConfig(str(model)), "openai": BackendConfig(str(model), base_url=url, timeout=300)}
     found = []
     for name, backend in told.items():
@@ -77,7 +78,7 @@ def test_equal_scores_in_process_and_behind_a_server(text_model: Path, tmp_path:
             settings = ProtocolSettings("anbn", shots=6, limit=limit, samples=0, chat=chat, max_new_symbols=12)
             here, there = both_ways(text_model, url, settings, tmp_path / str(chat), controls=False)
             assert here.main.greedy == there.main.greedy
-            assert here.main.examples == there.main.examples
+            assert here.main.samples == there.main.samples
             # A model that always did the same would prove nothing.
             assert len(here.main.greedy.statuses) > 1 or chat
 

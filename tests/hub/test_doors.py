@@ -95,5 +95,5 @@ def test_train(user: User, place: tuple[str, Hub, Path]) -> None:
 
 def test_evaluate_a_checkpoint(user: User, tiny_run: Path) -> None:
     words = ("--model", "ruleextrap/anbn-lstm", "--language", "anbn", "--max-new-symbols", "16", "--json")
-    report = json.loads(said(user, "-m", "hf_ruleextrap", "evaluate", *words))["kinds"]["ood"]["report"]
-    assert report == json.loads((tiny_run / "results.json").read_text())["best"]["kinds"]["ood"]["report"]
+    report = json.loads(said(user, "-m", "hf_ruleextrap", "evaluate", *words))["conditions"][1]["greedy"]
+    assert report == json.loads((tiny_run / "results.json").read_text())["best"]["conditions"][1]["greedy"]

@@ -303,12 +303,12 @@ def test_a_checkpoint_s_card_is_its_results(checkpoint: Path, capsys: pytest.Cap
     index = {
         (found.dataset_split, found.metric_name): found.metric_value for found in ModelCard(text).data.eval_results
     }
-    for kind, of_kind in results["best"]["kinds"].items():
-        report = of_kind["report"]
+    for condition in results["best"]["conditions"]:
+        kind, report = condition["kind"], condition["greedy"]["report"]
         for name, rule in report["rules"].items():
             assert index[kind, name] == rule["word"]["all"]["rate"]
             assert f"| {rule['word']['all']['rate']:.2f} | [{rule['word']['all']['low']:.2f}," in text
-    assert index["ood", "every open rule holds"] == results["best"]["kinds"]["ood"]["report"]["headline"]["rate"]
+    assert index["ood", "every open rule holds"] == report["headline"]["rate"]
     entries = yaml.safe_load((checkpoint / ".eval_results" / "anbn.yaml").read_text(encoding="utf-8"))
     assert [entry["value"] for entry in entries] == list(index.values())
     assert f"Test loss {results['test']['loss']:.4f}" in text
@@ -325,14 +325,13 @@ def test_a_checkpoint_s_table_has_chance_and_the_whole_interval(checkpoint: Path
     table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     headings, rows = table[0], iter(table[1:])
     chance = headings.index("chance")
-    for kind, of_kind in results["best"]["kinds"].items():
-        of_chance = of_kind["references"]["uniform"]
-        asked = [("headline",)] if kind == "ood" else []
-        asked += [("rules", name, "word", "all") for name in of_kind["report"]["rules"]]
+    for condition in results["best"]["conditions"]:
+        kind, of_model = condition["kind"], condition["greedy"]["report"]
+        of_chance = results["references"][condition["references"]]["uniform"]
+        asked: list[tuple[str, ...]] = [("headline",)] if kind == "ood" else [("grammatical",)]
+        asked += [("rules", name, "word", "all") for name in of_model["rules"]]
         for path in [*asked, ("finished",)]:
-            ours, theirs = (
-                functools.reduce(operator.getitem, path, report) for report in (of_kind["report"], of_chance)
-            )
+            ours, theirs = (functools.reduce(operator.getitem, path, report) for report in (of_model, of_chance))
             row = next(rows)
             assert row[2:4] == [f"{ours['rate']:.2f}", f"[{ours['low']:.2f}, {ours['high']:.2f}]"]
             assert row[chance].lstrip("~") == f"{theirs['rate']:.2f}"

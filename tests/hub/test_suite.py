@@ -82,6 +82,6 @@ def test_a_model_learns_a_generated_language_by_its_name(tmp_path: Path) -> None
 
     name = "random-regular-7"
     run_recipe(Recipe.of({**TINY, "language": name, "output_dir": str(tmp_path)}, "test"))
-    report = Results.read(tmp_path).best.kinds["ood"].report
+    report = Results.read(tmp_path).best.kinds["ood"].greedy.report
     assert report.language == name
     assert set(report.rules) == {rule.name for rule in get_language(name).rules}

@@ -77,7 +77,7 @@ def test_a_run_and_its_checkpoint_keep_it(mine: str, capsys: pytest.CaptureFixtu
     assert Recipe.from_file(run / "recipe.yaml").language == mine
     assert f"--model {run} --language {mine}" in capsys.readouterr().out
     assert main(["evaluate", "--model", str(run), "--language", mine]) == 0
-    assert "trigram" in capsys.readouterr().out
+    assert "-gram" in capsys.readouterr().out
     assert main(["report", "runs", "--out", "report"]) == 0
     assert main(["publish", "checkpoint", str(run)]) == 0
     assert Path("ruleextrap/Mine-lstm/.eval_results/mine.yaml").exists()

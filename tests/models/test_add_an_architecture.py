@@ -29,5 +29,5 @@ def test_a_gru_in_one_file_is_built_trained_saved_and_evaluated(tmp_path: Path) 
     results = run_recipe(
         Recipe.of({**TINY, "architecture": "ruleextrap_gru", "output_dir": str(tmp_path / "run")}, "test")
     )
-    assert results.best.kinds["ood"].report.n == 251
+    assert results.best.kinds["ood"].greedy.report.n == 251
     assert type(AutoModelForCausalLM.from_pretrained(tmp_path / "run")) is RuleGRUForCausalLM

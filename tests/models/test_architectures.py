@@ -274,7 +274,7 @@ def test_a_model_type_of_transformers_trains_from_a_recipe(name, tmp_path):
     results = run_recipe(Recipe.of(values, "test"))
     assert results.training.steps == 4
     assert results.validation.loss > 0
-    assert results.best.kinds["ood"].report.n == 251
+    assert results.best.kinds["ood"].greedy.report.n == 251
 
 
 @torch.no_grad()

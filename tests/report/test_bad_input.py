@@ -34,7 +34,7 @@ class TestBadInput:
         path = write_store(tmp_path, [results()]) / "00" / "results.json"
         found = json.loads(path.read_text())
         path.write_text(json.dumps({**found, "schema_version": 99}))
-        assert "another version (schema 99, here" in self.fails(capsys, tmp_path, "--out", tmp_path / "out")
+        assert "has schema version 99, and here it is 2" in self.fails(capsys, tmp_path, "--out", tmp_path / "out")
         del found["training"]["steps"]
         path.write_text(json.dumps(found))
         assert "does not fit schema" in self.fails(capsys, tmp_path, "--out", tmp_path / "out")

@@ -30,7 +30,7 @@ class TestNumbers:
     def test_corrected_are_over_all_prompts(self, store: Path, report: Path) -> None:
         runs = self.of(store, paper=False)
         found = numbers(report, language="anbn", model="lstm", way="corrected")
-        inside, outside = ([r["best"]["kinds"][kind]["report"] for r in runs] for kind in ("id", "ood"))
+        inside, outside = ([r["best"]["conditions"][place]["greedy"]["report"] for r in runs] for place in (0, 1))
         rules = "as_equal_bs", "as_before_bs"
         assert set(inside[0]["rules"]) == set(rules)
         expected = {
@@ -70,9 +70,9 @@ class TestNumbers:
     def test_references_are_those_of_the_runs(self, store: Path, report: Path) -> None:
         runs = self.of(store, paper=False) + self.of(store, paper=False, architecture="transformer")
         assert len(runs) == 4
-        for source in ("uniform", "always-stop", "trigram", "ceiling"):
+        for source in ("uniform", "always-stop", "3-gram", "ceiling"):
             found = numbers(report, language="anbn", source=source, way="corrected")
-            reports = [r["best"]["kinds"]["ood"]["references"][source] for r in runs]
+            reports = [r["references"][r["best"]["conditions"][1]["references"]][source] for r in runs]
             check(found["ood_headline"], [r["headline"]["rate"] for r in reports])
             check(found["ood_headline"], [REFERENCES[source][0] / PROMPTS] * 4)
             check(found["ood_r1"], [r["rules"]["as_equal_bs"]["word"]["all"]["rate"] for r in reports])
@@ -80,7 +80,8 @@ class TestNumbers:
         assert set(floor) == {"test_loss"}
         check(floor["test_loss"], [r["test_without_padding"]["floor"] for r in runs], rate=False)
         among = numbers(report, language="anbn", source="uniform", way="reproduced")["ood_r1"]
-        paper = [r["best"]["kinds"]["ood"]["references"]["uniform"] for r in self.of(store, paper=True)]
+        outside = [(r, r["best"]["conditions"][1]) for r in self.of(store, paper=True)]
+        paper = [r["references"][condition["references"]]["uniform"] for r, condition in outside]
         check(among, [r["rules"]["as_equal_bs"]["word"]["finished"]["rate"] for r in paper])
         padded = numbers(report, language="anbn", source="floor", way="reproduced")["test_loss"]
         check(padded, [r["validation"]["floor"] for r in self.of(store, paper=True)], rate=False)
@@ -96,7 +97,7 @@ class TestNumbers:
         corrected, reproduced = (
             {line["source"] for line in lines if line["way"] == way} for way in ("corrected", "reproduced")
         )
-        assert corrected == {"ours", "uniform", "always-stop", "trigram", "ceiling", "floor"}
+        assert corrected == {"ours", "uniform", "always-stop", "3-gram", "ceiling", "floor"}
         assert reproduced == {"best_check", "minimum_loss", "authors", "uniform", "floor"}
 
     def test_every_run_has_a_line_with_its_own_numbers(self, store: Path, report: Path) -> None:
@@ -106,7 +107,7 @@ class TestNumbers:
         assert len({line["run"] for line in lines}) == len(lines)
         for line, path in zip(lines, sorted(store.glob("*/results.json")), strict=True):
             found = json.loads(path.read_text())
-            headline = found["best"]["kinds"]["ood"]["report"]["headline"]
+            headline = found["best"]["conditions"][1]["greedy"]["report"]["headline"]
             shown = [
                 float(line[key]) for key in ("ood_headline", "ood_headline_low", "ood_headline_high", "ood_headline_n")
             ]

@@ -81,8 +81,10 @@ def test_a_file_that_is_no_store_is_one_line(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_old_run_folders_give_the_same_numbers(tmp_path: Path) -> None:
-    """Each number that the report of version 0.1.0 had for these runs, whose headline's ceiling was called oracle."""
+    """Each number that the report of version 0.1.0 had for these runs, whose ceiling was called oracle, and whose
+    3-gram trigram."""
     study = read_study([STORE])
+    assert study.notes == [f"{STORE}: read 3 results.json of schema version 1 as version 2"]
     write_report(study, tmp_path)
     new, old = ([*csv.DictReader(file.open(encoding="utf-8"))] for file in (tmp_path / "runs.csv", STORE / "runs.csv"))
     assert len(new) == len(old) == 3

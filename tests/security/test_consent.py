@@ -14,8 +14,9 @@ from tiny import TINY
 from hf_ruleextrap import RuleExtrapError, get_language
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.completers import BackendConfig, text_completer
+from hf_ruleextrap.evaluation import read_evaluations
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
-from hf_ruleextrap.evaluation.text import TextRun, read_evaluations
+from hf_ruleextrap.evaluation.text import TextRun
 from hf_ruleextrap.report.curves import optimum
 from hf_ruleextrap.sweep.grid import read_grid
 from hf_ruleextrap.train.recipe import Recipe

@@ -100,7 +100,8 @@ def test_equal_test_loss_and_opposite_extrapolation(tmp_path: Path) -> None:
         for objective in ("oracle", "adversarial")
     }
     rates = {
-        name: result.last.kinds["ood"].report.rules["as_equal_bs"].word.all.rate for name, result in results.items()
+        name: result.last.kinds["ood"].greedy.report.rules["as_equal_bs"].word.all.rate
+        for name, result in results.items()
     }
     assert rates["oracle"] > 0.8
     assert rates["adversarial"] < 0.2

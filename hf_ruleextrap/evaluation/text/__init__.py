@@ -1,26 +1,9 @@
-"""Rule extrapolation of any language model: asked by the protocol, compared with what needs no model."""
+"""Any language model, asked as text: a main condition and its controls, as an `Evaluation`."""
 
 from __future__ import annotations
 
 from .cache import AnswerCache
 from .prompted import Prompted, requests_of
-from .results import Condition, Decoded, TextEvaluation, read_evaluations
 from .run import Estimate, TextRun, conditions_of
-from .verdict import Difference, Verdict, judge, success
 
-__all__ = [
-    "AnswerCache",
-    "Condition",
-    "Decoded",
-    "Difference",
-    "Estimate",
-    "Prompted",
-    "TextEvaluation",
-    "TextRun",
-    "Verdict",
-    "conditions_of",
-    "judge",
-    "read_evaluations",
-    "requests_of",
-    "success",
-]
+__all__ = ["AnswerCache", "Estimate", "Prompted", "TextRun", "conditions_of", "requests_of"]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hf_ruleextrap import formal
 from hf_ruleextrap.completers import Completer, Completions, Request, TextCompleter, Turn
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.evaluate import samples_of
 from hf_ruleextrap.evaluation.protocol import (
     CONTEXTS,
     CONTROL_ALPHABETS,
@@ -21,21 +19,22 @@ from hf_ruleextrap.evaluation.protocol import (
     merged_ends,
     rendered,
 )
+from hf_ruleextrap.evaluation.references import References, protocol_references, success
+from hf_ruleextrap.evaluation.results import Condition, Evaluation, Outcome, samples_of
+from hf_ruleextrap.evaluation.verdict import judge
 from hf_ruleextrap.files import write_text
-from hf_ruleextrap.formal import Clusters, PromptSet, Report, Verdicts
-from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.formal import PromptSet, Verdicts
 from hf_ruleextrap.versions import git_commit, package_versions
 
 from .cache import AnswerCache, as_record
 from .prompted import Prompted, counted, requests_of
-from .references import CEILING, CHANCE, text_references
-from .results import ID_PROMPTS, Condition, Decoded, TextEvaluation
-from .verdict import judge, success
 
 SHOTS = (4, 8, 16, 32, 64)
 """The K of the controls."""
 
-_REFERENCE_DRAWS = 32
+ID_PROMPTS = "ID prompts"
+"""The name of the control that asks ID prompts."""
+
 _MEASURED = 4
 
 
@@ -156,26 +155,29 @@ class TextRun:
                 texts.append("\n".join(f"[{turn.role}] {turn.content}" for turn in request.prompt))
         return texts
 
-    def __call__(self, on_answer: Callable[[], object] = lambda: None) -> TextEvaluation:
+    def __call__(self, on_answer: Callable[[], object] = lambda: None) -> Evaluation:
         """Ask, score, and write ``evaluation.json`` and ``answers.jsonl``.
 
         Args:
             on_answer: called after each answer.
         """
         self._cache.take_back()
-        found: list[Condition] = []
+        conditions: list[Condition] = []
         faults: dict[str, str] = {}
         lines: dict[str, None] = {}
         for name in self.conditions:
             prompted = Prompted(self.conditions[name], self.completer, self._cache, on_answer=on_answer)
-            found.append(self._condition(name, prompted))
+            conditions.append(self._condition(name, prompted))
             faults |= prompted.faults
             # Conditions may share requests.
             lines |= dict.fromkeys(json.dumps(as_record(*pair)) for pair in prompted.record)
-        evaluation = TextEvaluation(
+        settings = self.conditions["main"]
+        evaluation = Evaluation(
             model=self.model,
             completer=self.completer.identity,
-            conditions=found,
+            language=settings.language,
+            protocol=f"v{settings.version}",
+            conditions=conditions,
             skipped=self.skipped,
             faults=faults,
             versions=package_versions(),
@@ -187,21 +189,23 @@ class TextRun:
 
     def _condition(self, name: str, prompted: Prompted) -> Condition:
         settings, prompts = self.conditions[name], self._prompts[name]
-        others, reports = _references(settings)
-        made, verdicts = _decode(settings, prompts, prompted)
+        references = protocol_references(settings)
+        greedy, verdicts = _decode(settings, prompts, prompted)
         drawn, notes = None, self._notes(settings)
         if settings.samples:
-            again, drawn_verdicts = _decode(settings, prompts, prompted, settings.samples)
-            drawn = _decoded(again, drawn_verdicts, others)
-            if not prompted.faults and list(again.words) == [w for w in made.words for _ in range(settings.samples)]:
+            several, drawn_verdicts = _decode(settings, prompts, prompted, settings.samples)
+            drawn = _outcome(several, drawn_verdicts, references)
+            repeated = [word for word in greedy.words for _ in range(settings.samples)]
+            if not prompted.faults and list(several.words) == repeated:
                 notes.append("every drawn answer is the greedy one: does the server sample?")
         return Condition(
             name=name,
+            kind=settings.kind,
             settings=settings,
-            greedy=_decoded(made, verdicts, others),
+            greedy=_outcome(greedy, verdicts, references),
             drawn=drawn,
-            references=reports,
-            examples=samples_of(verdicts, made),
+            references=references.reports,
+            samples=samples_of(verdicts, greedy),
             notes=notes,
         )
 
@@ -246,42 +250,9 @@ def _decode(
     return made, formal.score(settings.the_language, prompts, made.words, made.finished, samples=samples or 1)
 
 
-def _decoded(made: Completions, verdicts: Verdicts, others: Mapping[str, Clusters]) -> Decoded:
-    return Decoded(
+def _outcome(completions: Completions, verdicts: Verdicts, references: References) -> Outcome:
+    return Outcome(
         report=formal.aggregate(verdicts),
-        statuses=counted(made.statuses),
-        verdict=judge(success(verdicts), others, CHANCE),
+        statuses=counted(completions.statuses),
+        verdict=judge(success(verdicts), references.success),
     )
-
-
-@lru_cache(64)
-def _chance(language: str, prompts: tuple[str, ...], limit: int, seed: int) -> tuple[Report, Clusters]:
-    """The report of chance, and its rate after each prompt; exact where it can be, the same for every context."""
-    known = get_language(language)
-    labelled, source = known.label(prompts), formal.uniform(known)
-    report = formal.chance(known, labelled, source, max_new_symbols=limit, seed=seed)
-    of_prompts = formal.chance_by_prompt(known, labelled, source, max_new_symbols=limit, seed=seed)
-    return replace(report, groups={}), of_prompts
-
-
-def _references(settings: ProtocolSettings) -> tuple[dict[str, Clusters], dict[str, Report]]:
-    """How often each reference succeeds after each prompt (without the oracle), and its report."""
-    # What they are not shown makes no difference to them.
-    return _references_of(settings.with_changes(alphabet="letters", rules_stated=False, samples=0))
-
-
-@lru_cache(16)
-def _references_of(settings: ProtocolSettings) -> tuple[dict[str, Clusters], dict[str, Report]]:
-    prompts = settings.prompts()
-    report, of_prompts = _chance(settings.language, tuple(prompts.texts), settings.max_new_symbols, settings.seed)
-    rates, reports = {CHANCE: of_prompts}, {CHANCE: report}
-    for name, completer in text_references(settings).items():
-        kinds = {", greedy": None, ", drawn": _REFERENCE_DRAWS} if name.endswith("gram") else {"": None}
-        for label, samples in kinds.items():
-            _, verdicts = _decode(settings, prompts, completer, samples)
-            report = formal.aggregate(verdicts, groups=False)
-            reports[name + label] = report.as_exact() if samples is None else report
-            if name != "oracle":
-                rates[name + label] = success(verdicts)
-    best = formal.ceiling(settings.the_language, prompts, max_new_symbols=settings.max_new_symbols)
-    return rates, {**reports, CEILING: replace(best, groups={})}

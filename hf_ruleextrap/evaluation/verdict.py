@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from hf_ruleextrap.formal import Clusters, Verdicts, difference_interval
+from hf_ruleextrap.formal import Clusters, difference_interval
 from hf_ruleextrap.formal.words import FloatArray
+
+from .references import UNIFORM, heading
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Difference:
     """The difference of two rates on the same prompts.
 
     Attributes:
-        against: what the model is compared with.
+        against: the name of the reference that the model is compared with.
         mean: the model's rate less the other's.
         low, high: the 95 % interval for paired rates (`formal.difference_interval`); it has a width even where the two
             agree on every prompt.
@@ -63,45 +63,31 @@ class Verdict:
     strongest: Difference | None
 
 
-def success(verdicts: Verdicts) -> Clusters:
-    """Return for each of the P prompts that ask something how many of its completions succeed.
-
-    After an OOD prompt that is to keep every open rule (the headline); after an ID prompt, to end in a word of the
-    language.
-    """
-    ood = verdicts.prompts.ood
-    good = np.where(ood, verdicts.open_hold, verdicts.grammatical)
-    asked = verdicts.prompts.asked | ~ood
-    hits = good[asked].reshape(-1, verdicts.samples).sum(axis=1).astype(np.float64)
-    return Clusters(hits, np.full(len(hits), float(verdicts.samples)))
-
-
 def _clusters(rates: Clusters | FloatArray, *, exact: bool = False) -> Clusters:
     return rates if isinstance(rates, Clusters) else Clusters.of_rates(rates, exact=exact)
 
 
-def judge(model: Clusters | FloatArray, references: Mapping[str, Clusters | FloatArray], chance: str) -> Verdict:
+def judge(model: Clusters | FloatArray, references: Mapping[str, Clusters | FloatArray]) -> Verdict:
     """Compare with chance, and with the strongest reference.
 
     To be compared with the largest of several is the harder test: the sentence claims too little rather than too much.
 
     Args:
         model: the successes of the model, as in `Difference.of`.
-        references: those of each reference, by name; without the oracle.
-        chance: the name of the one that is chance.
+        references: those of each reference, by its name in `references`, ``uniform`` among them; without the oracle.
     """
     of_model, others = _clusters(model), {name: _clusters(rates, exact=True) for name, rates in references.items()}
     if not len(of_model.rows):
         return Verdict("no prompt leaves a rule open: nothing was asked", None, None)
     strongest = max(others, key=lambda name: others[name].rate)
-    by_chance = Difference.of(of_model, others[chance], chance)
+    by_chance = Difference.of(of_model, others[UNIFORM], UNIFORM)
     by_strongest = Difference.of(of_model, others[strongest], strongest)
-    rates = f"{of_model.rate:.2f} against {others[chance].rate:.2f}"
+    rates = f"{of_model.rate:.2f} against {others[UNIFORM].rate:.2f}"
     if by_chance.low <= 0:
         text = f"{'below' if by_chance.high < 0 else 'not above'} chance: {rates}, difference {by_chance}"
     elif by_strongest.low > 0:
-        text = f"above {strongest} by {by_strongest}"
-        text += "" if strongest == chance else f", above chance by {by_chance}"
+        text = f"above {heading(strongest)} by {by_strongest}"
+        text += "" if strongest == UNIFORM else f", above chance by {by_chance}"
     else:
-        text = f"above chance by {by_chance}, not above {strongest}: difference {by_strongest}"
+        text = f"above chance by {by_chance}, not above {heading(strongest)}: difference {by_strongest}"
     return Verdict(text, by_chance, by_strongest)

@@ -1,0 +1,203 @@
+"""What every completer is compared with on the same prompts: the references, their names and their headings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from hf_ruleextrap import formal
+from hf_ruleextrap.completers import Completer, Completions, FromSource, Oracle
+from hf_ruleextrap.formal import Clusters, Language, PromptSet, Report, Source, Verdicts, WordBatch
+from hf_ruleextrap.formal.words import concatenate
+from hf_ruleextrap.languages import get_language
+
+from .protocol import ProtocolSettings, context_words
+
+UNIFORM, ALWAYS_STOP, ORACLE, CEILING = "uniform", "always-stop", "oracle", "ceiling"
+
+TRAINING_NGRAMS = (1, 2, 3)
+"""The orders of the n-grams that are fitted on a checkpoint's training words."""
+
+CONTEXT_NGRAMS = (2, 3, 4)
+"""The orders of the n-grams that are fitted on the words of a context."""
+
+GREEDY = ", greedy"
+"""Ends the name of an n-gram that adds its most likely symbols; without it, an n-gram draws them."""
+
+REFERENCES = (UNIFORM, ALWAYS_STOP, *(f"{n}-gram" for n in TRAINING_NGRAMS), ORACLE, CEILING)
+"""The references beside a checkpoint, by name."""
+
+_HEADINGS = {UNIFORM: "chance", ALWAYS_STOP: "stop at once", CEILING: "ceiling"}
+
+_LONGEST = 10_000
+"""The length limit of the oracle and of the ceiling where none is given."""
+
+_DRAWS = 32
+"""Completions that an n-gram of a context draws for each prompt."""
+
+
+def heading(name: str) -> str:
+    """Return what tables and verdicts call a reference.
+
+    >>> heading("uniform"), heading("3-gram")
+    ('chance', '3-gram')
+    """
+    return _HEADINGS.get(name, name)
+
+
+def is_ngram(name: str) -> bool:
+    """Whether a reference is an n-gram, greedy or drawn."""
+    return name.removesuffix(GREEDY).endswith("-gram")
+
+
+def reference_report(
+    language: Language,
+    prompts: PromptSet,
+    name: str,
+    *,
+    max_new_symbols: int | None,
+    train_words: WordBatch | None = None,
+    seed: int = 0,
+) -> Report:
+    """Return what one reference achieves on prompts.
+
+    Args:
+        language: whose rules are asked.
+        prompts: what is completed.
+        name: one of `REFERENCES`.
+        max_new_symbols: the length limit of a completion; None for no limit.
+        train_words: what an n-gram is fitted on.
+        seed: for the rates that must be sampled.
+    """
+    limit = _LONGEST if max_new_symbols is None else max_new_symbols
+    if name == CEILING:
+        return formal.ceiling(language, prompts, max_new_symbols=limit)
+    if name in (ALWAYS_STOP, ORACLE):
+        # Their one completion of a prompt is all that they do.
+        return formal.aggregate(_verdicts(_completer(name, language), language, prompts, limit)).as_exact()
+    if name == UNIFORM:
+        source = formal.uniform(language)
+    else:
+        assert train_words is not None
+        source = formal.ngram(language, train_words, int(name.removesuffix("-gram")))
+    return formal.chance(language, prompts, source, max_new_symbols=max_new_symbols, seed=seed)
+
+
+def _completer(name: str, language: Language) -> Completer:
+    return Oracle(language) if name == ORACLE else FromSource(formal.always_stop(language))
+
+
+def _verdicts(
+    completer: Completer,
+    language: Language,
+    prompts: PromptSet,
+    max_new_symbols: int,
+    *,
+    samples: int | None = None,
+    seed: int = 0,
+) -> Verdicts:
+    completions = completer.complete(prompts, max_new_symbols=max_new_symbols, samples=samples, seed=seed)
+    return formal.score(language, prompts, completions.words, completions.finished, samples=samples or 1)
+
+
+@dataclass(frozen=True)
+class References:
+    """The references on one set of prompts.
+
+    Attributes:
+        reports: by name.
+        success: by name, how often each completer succeeds after each prompt; a model is compared with these. The
+            oracle and the ceiling are left out, because no model is expected to be above them.
+    """
+
+    reports: dict[str, Report]
+    success: dict[str, Clusters]
+
+
+def success(verdicts: Verdicts) -> Clusters:
+    """Return for each of the P prompts that ask something how many of its completions succeed.
+
+    After an OOD prompt that is to keep every open rule (the headline); after an ID prompt, to end in a word of the
+    language.
+    """
+    ood = verdicts.prompts.ood
+    good = np.where(ood, verdicts.open_hold, verdicts.grammatical)
+    asked = verdicts.prompts.asked | ~ood
+    hits = good[asked].reshape(-1, verdicts.samples).sum(axis=1).astype(np.float64)
+    return Clusters(hits, np.full(len(hits), float(verdicts.samples)))
+
+
+def protocol_references(settings: ProtocolSettings) -> References:
+    """Return the references of one condition of the text protocol.
+
+    They are uniform, always-stop, the n-grams of the context where there is one, each greedy and drawn, oracle and
+    ceiling.
+    """
+    # What the references are not shown makes no difference to them.
+    return _protocol_references(settings.with_changes(alphabet="letters", rules_stated=False, samples=0))
+
+
+@lru_cache(16)
+def _protocol_references(settings: ProtocolSettings) -> References:
+    language, prompts, limit = settings.the_language, settings.prompts(), settings.max_new_symbols
+    common = _without_context(settings.language, tuple(prompts.texts), limit, settings.seed)
+    reports = {name: common.reports[name] for name in (UNIFORM, ALWAYS_STOP)}
+    rates = dict(common.success)
+    for n in CONTEXT_NGRAMS if settings.shots else ():
+        for name, samples in ((f"{n}-gram{GREEDY}", None), (f"{n}-gram", _DRAWS)):
+            verdicts = _verdicts(
+                FromContext(settings, n), language, prompts, limit, samples=samples, seed=settings.seed
+            )
+            report = formal.aggregate(verdicts, groups=False)
+            reports[name] = report.as_exact() if samples is None else report
+            rates[name] = success(verdicts)
+    return References(reports | {name: common.reports[name] for name in (ORACLE, CEILING)}, rates)
+
+
+@lru_cache(64)
+def _without_context(name: str, texts: tuple[str, ...], limit: int, seed: int) -> References:
+    """The references that are the same for every context."""
+    language = get_language(name)
+    prompts = language.label(texts)
+
+    def report(reference: str) -> Report:
+        whole = reference_report(language, prompts, reference, max_new_symbols=limit, seed=seed)
+        return replace(whole, groups={})
+
+    uniform = formal.uniform(language)
+    return References(
+        {reference: report(reference) for reference in (UNIFORM, ALWAYS_STOP, ORACLE, CEILING)},
+        {
+            UNIFORM: formal.chance_by_prompt(language, prompts, uniform, max_new_symbols=limit, seed=seed),
+            ALWAYS_STOP: success(_verdicts(_completer(ALWAYS_STOP, language), language, prompts, limit)),
+        },
+    )
+
+
+class FromContext:
+    """An n-gram model fitted on the lines that a prompt is shown; for each prompt another one."""
+
+    def __init__(self, settings: ProtocolSettings, n: int) -> None:
+        self.settings, self.n = settings, n
+
+    def complete(
+        self, prompts: PromptSet, *, max_new_symbols: int, samples: int | None = None, seed: int = 0
+    ) -> Completions:
+        """See `Completer.complete`."""
+        parts: Sequence[Completions] = [
+            FromSource(_source(self.settings, text, self.n)).complete(
+                prompts.take(np.array([row])), max_new_symbols=max_new_symbols, samples=samples, seed=seed + row
+            )
+            for row, text in enumerate(prompts.texts)
+        ]
+        return Completions(concatenate([part.words for part in parts]), np.concatenate([p.finished for p in parts]))
+
+
+# The greedy n-gram and the drawn one are the same source.
+@lru_cache(1 << 12)
+def _source(settings: ProtocolSettings, prompt: str, n: int) -> Source:
+    words = WordBatch.from_strings(context_words(settings, prompt))
+    return formal.ngram(settings.the_language, words, n)

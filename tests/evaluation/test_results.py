@@ -1,0 +1,192 @@
+"""One schema for every evaluation: what it holds, how it is stored, and which flags its ways of asking have."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import transformers
+from llm_server import serving
+
+from hf_ruleextrap.cli import main
+from hf_ruleextrap.completers import BackendConfig, Oracle, text_completer
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.evaluation import REFERENCES, Evaluation, Evaluator
+from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+from hf_ruleextrap.evaluation.references import heading
+from hf_ruleextrap.evaluation.table import rates_table
+from hf_ruleextrap.evaluation.text import TextRun
+from hf_ruleextrap.formal import WordBatch
+from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.train.results import Results
+
+ANBN = get_language("anbn")
+OLD_STORE = Path(__file__).parents[1] / "report" / "store"
+
+
+@pytest.fixture(scope="module")
+def by_symbols() -> Evaluation:
+    words = WordBatch.from_strings(list(ANBN.words(16)))
+    return Evaluator(ANBN, prompt_length=4, max_new_symbols=8, train_words=words)(Oracle(ANBN), "oracle")
+
+
+@pytest.fixture(scope="module")
+def by_text(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    settings = ProtocolSettings("anbn", shots=2, limit=4, samples=1)
+    with serving() as server:
+        completer = text_completer("openai", BackendConfig("m", base_url=server.url, retries=0))
+        return TextRun(completer, "m", settings, controls=True, out=tmp_path_factory.mktemp("text"))()
+
+
+def test_both_ways_of_asking_fill_the_same_schema(by_symbols: Evaluation, by_text: Evaluation) -> None:
+    first, second = by_symbols.to_dict(), by_text.to_dict()
+    assert list(first) == list(second)
+    assert list(first["conditions"][0]) == list(second["conditions"][0])
+    assert [condition.name for condition in by_symbols.conditions] == ["id", "ood"]
+    assert by_text.conditions[0].name == "main"
+    assert (by_symbols.protocol, by_text.protocol) == ("symbols", "v2")
+    for evaluation in (by_symbols, by_text):
+        assert evaluation.main.kind == "ood"
+        assert set(evaluation.kinds) == {"id", "ood"}
+        assert {"uniform", "always-stop", "3-gram", "oracle", "ceiling"} <= set(evaluation.main.references)
+
+
+def test_one_table_shows_both(by_symbols: Evaluation, by_text: Evaluation) -> None:
+    for evaluation in (by_symbols, by_text):
+        headings, rows = rates_table(evaluation)
+        assert all(len(row) == len(headings) for row in rows)
+        assert {"chance", "stop at once", "ceiling"} <= set(headings)
+        counted = [row[1] for row in rows]
+        assert "every open rule holds (headline)" in counted
+        assert "a word of the language" in counted
+        assert "completion finished" in counted
+    assert "drawn" in rates_table(by_text)[0]
+    assert "drawn" not in rates_table(by_symbols)[0]
+
+
+def test_each_reference_has_one_heading() -> None:
+    headings = [heading(name) for name in REFERENCES]
+    assert len(set(headings)) == len(headings)
+    assert headings[:3] == ["chance", "stop at once", "1-gram"]
+
+
+def test_what_was_written_is_read_again(by_symbols: Evaluation, by_text: Evaluation, tmp_path: Path) -> None:
+    for evaluation in (by_symbols, by_text):
+        evaluation.write(tmp_path)
+        assert Evaluation.read(tmp_path) == evaluation
+        assert Evaluation.model_validate(evaluation.to_dict()) == evaluation
+
+
+def test_a_file_holds_each_set_of_references_once(by_text: Evaluation, tiny_run: Path) -> None:
+    document = by_text.to_dict()
+    sets = list(document["references"].values())
+    assert all(sets.count(each) == 1 for each in sets)
+    assert len(sets) < len(by_text.conditions)
+    # Another alphabet shows the references nothing else; another context does.
+    names = {condition["name"]: condition["references"] for condition in document["conditions"]}
+    assert names["alphabet words"] == names["main"] == "main"
+    assert names["context r2-broken"] == "context r2-broken"
+    run = json.loads((tiny_run / "results.json").read_text())
+    assert set(run["references"]) == {"id", "ood"}
+    for name in ("best", "last"):
+        assert [condition["references"] for condition in run[name]["conditions"]] == ["id", "ood"]
+        assert "references" not in run[name]
+    results = Results.read(tiny_run)
+    assert results.best.main.references == results.last.main.references
+    assert results.best.main.chance.headline.rate == run["references"]["ood"]["uniform"]["headline"]["rate"]
+    assert json.loads(results.model_dump_json()) == run
+
+
+def test_files_of_version_1_say_so_in_one_line(tmp_path: Path, by_symbols: Evaluation) -> None:
+    folder = next(path.parent for path in sorted(OLD_STORE.glob("*/results.json")))
+    with pytest.raises(RuleExtrapError, match=r"schema version 1, and here it is 2: train again; .*report") as error:
+        Results.read(folder)
+    assert "\n" not in str(error.value)
+    path = by_symbols.write(tmp_path)
+    path.write_text(json.dumps({**by_symbols.to_dict(), "schema_version": 1}))
+    with pytest.raises(RuleExtrapError, match=r"schema version 1, and here it is 2: .*its answers are kept"):
+        Evaluation.read(tmp_path)
+
+
+def test_a_set_of_references_that_is_missing_is_one_line(tmp_path: Path, by_symbols: Evaluation) -> None:
+    path = by_symbols.write(tmp_path)
+    path.write_text(json.dumps({**by_symbols.to_dict(), "references": {}}))
+    with pytest.raises(RuleExtrapError, match=r"conditions\.0\.references") as error:
+        Evaluation.read(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+# Flags.
+
+SYMBOLS = "do(es)? not apply to a checkpoint that is asked symbol by symbol: leave (it|them) out, or give --protocol v2"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--protocol", "symbols", "--shots", "4"], f"--shots {SYMBOLS}"),
+        (["--protocol", "symbols", "--samples", "0"], f"--samples {SYMBOLS}"),
+        (["--protocol", "symbols", "--timeout", "5", "--dry-run"], f"--dry-run, --timeout {SYMBOLS}"),
+        (["--protocol", "symbols", "--batch-size", "8"], f"--batch-size {SYMBOLS}"),
+        (["--protocol", "symbols", "--wait"], f"--wait {SYMBOLS}"),
+        (["--concurrency", "2"], "--concurrency does not apply to the backend hf"),
+        (["--tokenizer", "t"], "--tokenizer does not apply to the backend hf"),
+        (["--backend", "hf", "--base-url", "http://127.0.0.1:9/v1"], "--base-url does not apply to the backend hf"),
+        (["--base-url", "http://127.0.0.1:9/v1", "--batch-size", "2"], "--batch-size does not apply to the backend op"),
+        (["--base-url", "http://127.0.0.1:9/v1", "--trust-remote-code"], "--trust-remote-code does not apply to the"),
+        (["--backend", "replay", "--key-env", "KEY"], "--key-env does not apply to the backend replay"),
+        (["--dry-run", "--json"], "--json does not apply to a dry run"),
+        (["--protocol", "v2", "--paper"], "--paper does not apply to the text protocol"),
+    ],
+)
+def test_a_flag_without_effect_is_refused(
+    flags: list[str], message: str, tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "--model", str(tiny_run), "--language", "anbn", *flags]) == 2
+    printed = capsys.readouterr()
+    assert not printed.out
+    assert printed.err.count("\n") == 1
+    with pytest.raises(RuleExtrapError, match=message):
+        raise RuleExtrapError(printed.err)
+
+
+@pytest.mark.parametrize(
+    "flags", [["--shots", "4"], ["--alphabet", "words"], ["--backend", "hf"], ["--batch-size", "2"]]
+)
+def test_discriminate_refuses_flags_without_effect(
+    flags: list[str], tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["discriminate", "--model", str(tiny_run), "--language", "anbn", *flags]
+    assert main([*command, "--protocol", "symbols"]) == 2
+    assert f"{flags[0]} does not apply to a checkpoint that is asked symbol by symbol" in capsys.readouterr().err
+    # Without --protocol the flag asks as text, which this checkpoint cannot answer.
+    assert main(command) == 2
+    assert "no spaces and line breaks" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "discriminate"])
+def test_the_tokenizer_is_loaded_once(
+    command: str,
+    tiny_run: Path,
+    text_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loaded: list[str] = []
+    load = transformers.AutoTokenizer.from_pretrained
+
+    def counted(name: str, *rest: Any, **settings: Any) -> Any:
+        loaded.append(name)
+        return load(name, *rest, **settings)
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", counted)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(text_model, "model")
+    for model in (str(tiny_run), "model"):
+        loaded.clear()
+        assert main([command, "--model", model, "--language", "bban" if model == "model" else "anbn"]) == 0
+        assert loaded == [model], capsys.readouterr().err
