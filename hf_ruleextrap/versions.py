@@ -1,4 +1,4 @@
-"""What a number may depend on: the versions of the packages, and the commit."""
+"""The versions of the packages and the commit, on which a result may depend."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _PACKAGES = ("hf-ruleextrap", "torch", "transformers", "datasets", "accelerate",
 
 
 def package_versions() -> dict[str, str | None]:
-    """The versions that a number may depend on."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    return found | {name: _version(name) for name in _PACKAGES}
+    """Return the versions of Python and of the packages on which a result may depend."""
+    python: dict[str, str | None] = {"python": platform.python_version()}
+    return python | {name: _version(name) for name in _PACKAGES}
 
 
 def _version(package: str) -> str | None:

@@ -351,8 +351,8 @@ def _prove(language: GeneratedLanguage, attempt: int) -> Proof | None:
 def _difficulty(language: GeneratedLanguage, prompts: PromptSet) -> tuple[float, float]:
     """Chance and ceiling of OOD prompts that leave R1 open."""
     chance = headline_chance(language, prompts, uniform(language), max_new_symbols=_COMPLETION_LIMIT)
-    _, mended = oracle(language, prompts, max_new_symbols=_COMPLETION_LIMIT)
-    return chance, float(mended.mean())
+    _, kept = oracle(language, prompts, max_new_symbols=_COMPLETION_LIMIT)
+    return chance, float(kept.mean())
 
 
 def _check_states(language: GeneratedLanguage, strings: WordBatch, kept: BoolArray, longest: int) -> None:

@@ -1,8 +1,8 @@
-"""The states of a machine that words reach, as a graph.
+"""The graph of the states of a machine that words reach.
 
-Whatever is asked of all words of a length (how many there are, one of them at random, whether any is left) is
-asked of the states instead, of which there are far fewer: a handful for phases and parities, about as many as the
-length for a counter, its square for two. A stack has a state for each content, so only short words can be followed.
+Questions about all words of a length (their number, a random word, whether any word exists) are answered from the
+states, which are far fewer: a handful for phases and parities, about as many as the length for one counter, and its
+square for two counters. A stack has one state for each content, so only short words can be followed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from .machine import Machine, Register, State, distinct
 from .words import BoolArray, ByteArray, IntArray, WordBatch, symbol_codes
 
 MOST_STATES = 1 << 18
-"""States beyond which a machine is not explored."""
+"""The largest number of states that are explored."""
 
 NOWHERE = -1
-"""Where a symbol leads after which nothing can be accepted."""
+"""The state number after a symbol that leaves no viable prefix."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,10 +169,10 @@ def shortest_length(machine: Machine, alphabet: Sequence[str], *, most_states: i
     while True:
         graph = explore(machine, alphabet, max_length, most_states=most_states)
         distance = np.append(graph.distance, NOWHERE)[graph.following[0]]
-        found = int(distance[distance >= 0].min(initial=max_length)) + 1
-        # A longer one may have a short cut beyond the limit.
-        if found <= max_length:
-            return found
+        shortest = int(distance[distance >= 0].min(initial=max_length)) + 1
+        # Beyond the limit, a shorter word may exist that the graph does not contain.
+        if shortest <= max_length:
+            return shortest
         if graph.depth.max() < max_length:
             raise RuleExtrapError("the rules exclude each other: no word keeps them all")
         max_length *= 2
@@ -199,5 +199,5 @@ def _too_many(max_length: int | None, reached: int, most_states: int) -> RuleExt
     wanted = "words of any length" if max_length is None else f"words of {max_length} symbols"
     return RuleExtrapError(
         f"{wanted} lead to too many states to follow them exactly: more than {most_states} after {reached + 1} "
-        "symbols. Give a smaller max_length, or the language its own draw and log_probability"
+        "symbols. Give a smaller max_length, or define draw and log_probability in the language"
     )

@@ -1,4 +1,4 @@
-"""The completer that keeps as much as can be kept at once, one completion for each prompt."""
+"""The oracle, which keeps every rule that can be kept at once, and the adversary, which breaks the open rules."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from .prompts import PromptSet
 from .words import BoolArray, ByteArray, IntArray, WordBatch, symbol_codes
 
 _MOST_NODES, _MOST_NODES_EACH = 1 << 16, 1 << 10
-"""States, in all and for each prompt, after which several open rules are taken to exclude each other."""
+"""The numbers of states, in total and for each prompt, after which several open rules count as exclusive."""
 
 
 def oracle(language: Language, prompts: PromptSet, *, max_new_symbols: int) -> tuple[WordBatch, BoolArray]:
-    """The shortest completion after which all holds that still can.
+    """Return for each prompt the shortest completion that keeps every rule that can be kept at once.
 
-    An ID prompt becomes a word of the language. After an OOD prompt every open rule holds; where they cannot all
-    (``abb`` for a^n b^n), the first of them does, which is R1 unless the prompt breaks it.
+    The completion of an ID prompt gives a word of the language. The completion of an OOD prompt keeps every open rule;
+    if the open rules exclude each other (``abb`` for a^n b^n), it keeps the first of them, which is R1 unless the
+    prompt breaks R1.
 
     Args:
-        language: the language.
+        language: The language.
         prompts: N prompts.
-        max_new_symbols: most symbols in a completion.
+        max_new_symbols: The largest number of symbols in a completion.
 
     Returns:
-        The completions, and (N,) bool, whether one exists within the limit (else it is empty and unfinished).
+        The completions, and (N,) bool, whether a completion exists within the limit (if not, it is empty and
+        unfinished).
 
     >>> from hf_ruleextrap.languages import get_language
     >>> lang = get_language("anbn")
@@ -48,18 +50,19 @@ def oracle(language: Language, prompts: PromptSet, *, max_new_symbols: int) -> t
 
 
 def adversary(language: Language, prompts: PromptSet, *, max_new_symbols: int) -> tuple[WordBatch, BoolArray]:
-    """The oracle's completion of OOD prompts, and then the fewest symbols after which no open rule holds.
+    """Return the oracle's completion of each OOD prompt, followed by the fewest symbols that break all open rules.
 
-    Of several, the symbol that the oracle added last is repeated, else the alphabet's last one is added. For a^n b^n it
-    is the completion of the paper's adversarial training: one more than is lacking.
+    Among equally short continuations, the one that repeats the oracle's last symbol comes first, and then the order of
+    the alphabet from its end. For a^n b^n this is the completion of the paper's adversarial training: one symbol more
+    than the rule needs.
 
     Args:
-        language: the language.
+        language: The language.
         prompts: N prompts, all OOD with an open rule (`PromptSet.asked`).
-        max_new_symbols: most symbols in a completion.
+        max_new_symbols: The largest number of symbols in a completion.
 
     Returns:
-        As `oracle`.
+        The completions, and (N,) bool, whether a completion exists within the limit.
 
     Source: Mészáros et al., NeurIPS 2024, arXiv 2409.13728, the case study of a^n b^n.
 
@@ -86,7 +89,7 @@ def adversary(language: Language, prompts: PromptSet, *, max_new_symbols: int) -
 
 
 def _targets(language: Language, prompts: PromptSet) -> list[tuple[Machine, IntArray]]:
-    """What is to hold after which prompts."""
+    """Return each target, a machine that must accept, with the rows of the prompts that it belongs to."""
     inside = np.flatnonzero(~prompts.ood)
     targets: list[tuple[Machine, IntArray]] = [(NonEmpty(language), inside)] if len(inside) else []
     for is_open in np.unique(prompts.open[prompts.ood], axis=0):
@@ -98,7 +101,7 @@ def _targets(language: Language, prompts: PromptSet) -> list[tuple[Machine, IntA
 
 
 class _Broken(Machine):
-    """Accepts what no rule of a conjunction accepts."""
+    """A machine that accepts the words that keep no rule of a conjunction."""
 
     def __init__(self, target: Conjunction) -> None:
         self.target = target
@@ -138,7 +141,7 @@ def shortest_completions(
     owner, state = np.arange(len(prompts)), target.read(prompts)
     # For each layer after the first, the node that each node comes from, and the symbol between them.
     layers: list[tuple[IntArray, IntArray]] = []
-    # A rule on its own, and a language, know what is viable; several rules of three know it of each.
+    # The viability of a rule or a language is exact. Several open rules may exclude each other.
     may_fail, walked = type(target) is Conjunction and len(target.rules) > 1, 0
     for _ in range(limit + 1):
         hits = np.flatnonzero(target.accepts(state) & ~done[owner]) if len(owner) else np.zeros(0, np.int64)

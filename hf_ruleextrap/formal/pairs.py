@@ -81,7 +81,9 @@ def minimal_pairs(
     texts = list(dict.fromkeys(WordBatch.of(words, language.alphabet)))
     outside = ~language.contains(texts)
     if outside.any():
-        raise RuleExtrapError(f"{texts[int(outside.argmax())]!r} is no word of {language.name}: give its words alone")
+        raise RuleExtrapError(
+            f"{texts[int(outside.argmax())]!r} is not a word of {language.name}: give only words of {language.name}"
+        )
     if limit is not None and limit < 1:
         raise RuleExtrapError(f"limit is {limit}: give 1 or more")
     reasons = _unbreakable(language)

@@ -1,4 +1,4 @@
-"""Prompts: prefixes handed to a model, each labelled with what can still be kept."""
+"""Prompts: prefixes that a model completes, each labelled with its kind and its open rules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from .words import BoolArray, IntArray, WordBatch
 
 Kind: TypeAlias = Literal["id", "ood"]
-"""``id``: some suffix puts the prompt in the language; ``ood``: none does."""
+"""``id``: the prompt is viable for the language; ``ood``: it is not viable."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Prompt:
     """One prompt.
 
     Attributes:
-        text: its symbols.
+        text: The symbols of the prompt.
         kind: ``"id"`` or ``"ood"``.
-        broken: names of the rules that no suffix can repair.
-        open: names of the rules that some suffix can still make hold.
+        broken: The names of the rules for which the prompt is not viable.
+        open: The names of the rules for which the prompt is viable.
     """
 
     text: str
@@ -36,11 +36,11 @@ class PromptSet(Sequence[Prompt]):
     """N prompts of a language with R rules.
 
     Attributes:
-        words: the prefixes.
-        ood: (N,) bool, no suffix puts the prompt in the language.
-        open: (N, R) bool, the rule is still viable. An OOD prompt may leave each rule open, and yet not both
-            at once (``abb`` for a^n b^n).
-        rules: the names of the rules, in the language's order.
+        words: The prefixes.
+        ood: (N,) bool, whether the prompt is not viable for the language.
+        open: (N, R) bool, whether the prompt is viable for the rule. An OOD prompt may leave each rule open, but not
+            all of them at once (``abb`` for a^n b^n).
+        rules: The names of the rules, in the order of the language.
     """
 
     words: WordBatch
@@ -49,16 +49,16 @@ class PromptSet(Sequence[Prompt]):
     rules: tuple[str, ...]
 
     def take(self, rows: IntArray | BoolArray | slice) -> PromptSet:
-        """The set of some rows, as NumPy would index them."""
+        """Return the prompts of some rows, indexed as NumPy indexes arrays."""
         return PromptSet(self.words.take(rows), self.ood[rows], self.open[rows], self.rules)
 
     def of_kind(self, kind: Kind) -> PromptSet:
-        """The prompts of one kind."""
+        """Return the prompts of one kind."""
         return self.take(self.ood if kind == "ood" else ~self.ood)
 
     @property
     def asked(self) -> BoolArray:
-        """(N,) bool: OOD, and some rule is open. Of any other prompt the headline asks nothing."""
+        """(N,) bool: whether the prompt counts for the headline: it is OOD and leaves a rule open."""
         return np.asarray(self.ood & self.open.any(axis=1))
 
     @property

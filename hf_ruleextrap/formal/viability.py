@@ -1,4 +1,4 @@
-"""When rules can all be kept together: more than that each can be kept alone.
+"""The joint viability of rules: whether a prefix can keep all of them at once, and not only each by itself.
 
 Three cases are decided exactly, for words of any length.
 
@@ -137,7 +137,7 @@ def grid(values: State, counters: Rule, finite: Graph, alphabet: Sequence[str]) 
 
 
 def leaves_counts_free(counts: Rule, finite: Rule, alphabet: Sequence[str]) -> bool:
-    """Whether in every viable state of a finite rule any difference between three counts can still be mended.
+    """Return whether, from every viable state of a finite rule, suffixes change the three counts by any differences.
 
     It is so where each viable state leads to one that is *free*: it is viable, and words that lead from it back to it
     change the two differences by (1, 0), by (-1, 0), by (0, 1) and by (0, -1). Such words, put together, change

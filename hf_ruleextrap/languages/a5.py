@@ -20,8 +20,8 @@ class A5(Regular):
     length (8: 128 ID, 128 OOD).
 
     Source: Barrington, JCSS 1989, for NC^1; state tracking as in Liu et al., ICLR 2023 (Transformers Learn Shortcuts to
-    Automata), and Merrill et al., ICML 2024 (The Illusion of State); the second rule is ours, since no prompt of a word
-    problem is beyond repair.
+    Automata), and Merrill et al., ICML 2024 (The Illusion of State); the second rule is ours, since a word problem
+    alone has no OOD prompts.
 
     >>> lang = A5()
     >>> lang.contains(["aaa", "ab"]).tolist(), lang.viable(["ab", "b"]).tolist()

@@ -37,6 +37,6 @@ class AnBmCnm(Language):
     prompt_length = 5
 
     def alive(self, state: State) -> BoolArray:
-        """In order, and no more c than a and b."""
+        """Return (N,) bool: whether the symbols are in order and there are at most as many c as a and b together."""
         surplus, phase = state
         return self.rules[1].alive((phase,)) & (surplus <= 0)

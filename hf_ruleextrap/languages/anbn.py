@@ -11,8 +11,8 @@ class AnBn(EqualBlocks):
 
     In the language: ``ab``, ``aabb``, ``aaabbb``. Not: ``aab`` (R1), ``baab`` (R2), ``ba`` (R2).
 
-    The prompt ``baa`` breaks R2; ``baab`` and ``baabab`` … cannot mend that, but ``baab`` keeps R1. The prompt
-    ``abb`` leaves each rule viable, but not both at once.
+    The prompt ``baa`` breaks R2: no suffix makes R2 hold, but ``baab`` keeps R1. The prompt ``abb`` leaves each rule
+    viable, but not both at once.
 
     Sampler: n uniform on {1, …, max_length // 2}. Prompts: all strings of a length (8: 5 ID, 251 OOD).
     ``paper`` changes nothing.

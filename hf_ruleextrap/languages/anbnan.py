@@ -15,32 +15,32 @@ from hf_ruleextrap.formal.words import BoolArray, ByteArray, IntArray
 
 @dataclass(frozen=True)
 class AroundBs(Rule):
-    """As many a before the first b as b, and as many a after it.
+    """The number of a before the first b equals the number of b, and equals the number of a after the first b.
 
-    Registers: whether there was a b; how many b lack; and how many a after the first b lack.
+    The registers hold whether a b was read, the number of missing b, and the number of missing a after the first b.
     """
 
     def start(self, n: int) -> State:
-        """Nothing lacks."""
+        """Return the state in which no symbol is missing."""
         return np.zeros(n, np.bool_), np.zeros(n, np.int32), np.zeros(n, np.int32)
 
     def step(self, state: State, codes: ByteArray) -> State:
-        """An a before the first b asks for one of each, later ones and each b are what was asked for."""
+        """Update the missing symbols: an a before the first b adds one to each, any other symbol subtracts one."""
         seen, lacking_b, lacking_a = state
         is_a, is_b = codes == ord("a"), codes == ord("b")
         asks = (is_a & ~seen).astype(np.int32)
         return seen | is_b, lacking_b + asks - is_b, lacking_a + asks - (is_a & seen)
 
     def accepts(self, state: State) -> BoolArray:
-        """Nothing lacks, and nothing is too much."""
+        """Return (N,) bool: whether the three numbers are equal."""
         return np.asarray((state[1] == 0) & (state[2] == 0))
 
     def alive(self, state: State) -> BoolArray:
-        """Nothing is too much, or no b has come."""
+        """Return (N,) bool: whether no b was read, or no symbol occurs too often."""
         return np.asarray(~state[0] | ((state[1] >= 0) & (state[2] >= 0)))
 
     def depth(self, state: State) -> IntArray:
-        """The larger of the two."""
+        """Return the larger of the two numbers of missing symbols."""
         return np.maximum(np.abs(state[1]), np.abs(state[2])).astype(np.int64)
 
 
@@ -77,6 +77,6 @@ class AnBnAn(Language):
     one_word_per_length = True
 
     def alive(self, state: State) -> BoolArray:
-        """In three blocks, and once the third has begun, the second as long as the first."""
+        """Return (N,) bool: whether there are three blocks and, once the third begins, the first two are equal."""
         *_, lacking_b, _, phase = state
         return np.asarray(super().alive(state) & ((phase < 2) | (lacking_b == 0)))

@@ -16,8 +16,8 @@ class Majority(Language):
     Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
     length (8: 128 ID, 128 OOD).
 
-    Source: the majority of Yang and Chiang, COLM 2024; the second rule is ours, since majority alone has no prompt that
-    cannot be mended.
+    Source: the majority of Yang and Chiang, COLM 2024; the second rule is ours, since majority alone has no OOD
+    prompts.
 
     >>> lang = Majority()
     >>> lang.contains(["baa", "aab"]).tolist(), lang.viable(["bb", "a"]).tolist()

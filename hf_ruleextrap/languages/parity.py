@@ -17,8 +17,8 @@ class Parity(Regular):
     Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
     length (8: 55 ID, 201 OOD).
 
-    Source: the parity of Hahn, TACL 2020; the second rule is ours, since parity alone has no prompt that cannot be
-    mended.
+    Source: the parity of Hahn, TACL 2020; the second rule is ours, since parity alone has no OOD
+    prompts.
 
     >>> lang = Parity()
     >>> lang.contains(["101", "10"]).tolist(), lang.viable(["10", "100"]).tolist()

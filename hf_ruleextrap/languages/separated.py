@@ -41,6 +41,6 @@ class Separated(Language):
     prompt_length = 5
 
     def alive(self, state: State) -> BoolArray:
-        """Once there is a bracket, no parenthesis is open."""
+        """Return (N,) bool: whether each rule is viable and no parenthesis is open once there is a bracket."""
         _, phase, depth = state
         return np.asarray(super().alive(state) & ((phase == 0) | (depth == 0)))

@@ -17,7 +17,7 @@ class Tomita6(Regular):
     Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
     length (8: 128 ID, 128 OOD).
 
-    Source: Tomita, CogSci 1982; the second rule is ours, since Tomita's alone has no prompt that cannot be mended.
+    Source: Tomita, CogSci 1982; the second rule is ours, since Tomita's rule alone has no OOD prompts.
 
     >>> lang = Tomita6()
     >>> lang.contains(["111", "11"]).tolist(), lang.viable(["11", "0"]).tolist()

@@ -18,7 +18,7 @@ class Z5(Regular):
     length (8: 128 ID, 128 OOD).
 
     Source: state tracking as in Liu et al., ICLR 2023 (Transformers Learn Shortcuts to Automata), and Merrill et al.,
-    ICML 2024 (The Illusion of State); the second rule is ours, since no prompt of a word problem is beyond repair.
+    ICML 2024 (The Illusion of State); the second rule is ours, since a word problem alone has no OOD prompts.
 
     >>> lang = Z5()
     >>> lang.contains(["aaaaa", "aab"]).tolist(), lang.viable(["aa", "b"]).tolist()

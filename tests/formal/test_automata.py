@@ -39,8 +39,8 @@ def test_viability_is_that_some_extension_exists(rule: Rule) -> None:
         assert part.viable(prefixes).tolist() == [prefix in heads for prefix in prefixes]
 
 
-def test_what_only_a_foreign_symbol_could_mend_is_lost() -> None:
-    # After a, only a symbol that is not a mends it.
+def test_a_prefix_that_only_a_foreign_symbol_could_extend_is_not_viable() -> None:
+    # After an a, only a symbol other than a makes the rule hold.
     rule = finite_automaton("a", True, lambda _, x: x != "a", bool, name="not_a_last", summary="a is not last")
     assert rule.of_language(("a", "b")).viable(["a"]).all()
     assert not rule.of_language(("a",)).viable(["a"]).any()

@@ -87,7 +87,7 @@ def test_the_proof_holds_when_read_from_the_sentences(language: GeneratedLanguag
     assert (r1 & r2)[1:].any()
     assert (r1 & ~r2).any()
     assert (r2 & ~r1).any()
-    # Of at most two symbols: what mends them is within the strings that were read.
+    # Prompts of at most two symbols: the strings that were read contain the words that they extend to.
     kept = {word for word, good in zip(words, r1 & r2, strict=True) if good}
     heads = {word[:n] for word in kept if word for n in range(len(word) + 1)}
     short = [word for word in words if len(word) <= 2]

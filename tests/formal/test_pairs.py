@@ -96,8 +96,8 @@ def test_the_order_is_the_generator_s() -> None:
     assert once != minimal_pairs(anbn, ["aaabbb"], rng=np.random.default_rng(2))
 
 
-def test_what_cannot_be() -> None:
-    with pytest.raises(RuleExtrapError, match="'aab' is no word of anbn"):
+def test_a_string_outside_the_language_and_a_limit_of_0_are_errors() -> None:
+    with pytest.raises(RuleExtrapError, match="'aab' is not a word of anbn"):
         minimal_pairs(get_language("anbn"), ["ab", "aab"], rng=rng())
     with pytest.raises(RuleExtrapError, match="limit is 0"):
         minimal_pairs(get_language("anbn"), ["ab"], rng=rng(), limit=0)
