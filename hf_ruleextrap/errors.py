@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import operator
+import reprlib
 import unicodedata
 from collections.abc import Iterable
 
@@ -31,9 +32,11 @@ def check_integer(name: str, value: object, least: int = 0) -> int:
     try:
         number = operator.index(value)  # type: ignore[arg-type]  # what has no index raises the TypeError
     except TypeError:
-        raise RuleExtrapError(f"{name} is {value!r:.60}: give an integer") from None
+        raise RuleExtrapError(f"{name} is {described(value)}: give an integer") from None
+    except Exception as error:
+        raise RuleExtrapError(f"{name} is {described(value)}, which cannot be read: give an integer") from error
     if isinstance(value, bool) or number < least:
-        raise RuleExtrapError(f"{name} is {value}: give {least} or more")
+        raise RuleExtrapError(f"{name} is {described(number)}: give {least} or more")
     return number
 
 
@@ -46,6 +49,20 @@ def one_line(text: str) -> str:
     visible = (" " if sign.isspace() else sign for sign in text)
     return " ".join("".join(sign for sign in visible if unicodedata.category(sign) not in _UNSEEN).split())
 
+
+def described(value: object) -> str:
+    r"""The beginning of any value as one line; a value that cannot be shown, by its type.
+
+    >>> described("two\nlines"), described([1.5] * 1000)
+    ("'two\\\\nlines'", '[1.5, 1.5, 1.5, 1.5, 1.5, 1.5, ...]')
+    """
+    text = one_line(_SHORT.repr(value))
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+_LONGEST = 60
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 2 * _LONGEST
 
 # Control characters, formats (such as the reversal of the writing direction), and lone surrogates.
 _UNSEEN = ("Cc", "Cf", "Cs")
@@ -69,5 +86,5 @@ def unknown(what: str, name: object, allowed: Iterable[str], hint: str = "") -> 
     names = sorted(allowed)
     near = difflib.get_close_matches(str(name), names, n=2, cutoff=0.5)
     guess = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    text = f"unknown {what} {name!r}: {guess}known: {', '.join(names)}"
+    text = f"unknown {what} {described(name)}: {guess}known: {', '.join(names)}"
     return RuleExtrapError(f"{text}. {hint}" if hint else text)

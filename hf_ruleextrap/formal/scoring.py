@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from hf_ruleextrap.errors import RuleExtrapError, check_integer
+from hf_ruleextrap.errors import RuleExtrapError, check_integer, described
 
 from .intervals import Clusters
 from .language import Language
 from .prompts import PromptSet
-from .words import BoolArray, WordBatch, Words, pieces
+from .words import BoolArray, WordBatch, Words, pieces, rows_of
 
 
 @dataclass(frozen=True)
@@ -225,10 +225,14 @@ def score(
     """
     if not isinstance(prompts, PromptSet):
         prompts = language.label(prompts)
+    elif prompts.rules != tuple(rule.name for rule in language.rules):
+        raise RuleExtrapError(
+            f"the prompts are of a language with the rules {', '.join(prompts.rules)}: give prompts of {language.name}"
+        )
     texts = _readable(completions, language)
     n = len(texts)
     done = np.ones(n, np.bool_) if finished is None else finished_flags(finished)
-    check_integer("samples", samples, least=1)
+    samples = check_integer("samples", samples, least=1)
     if not len(prompts) * samples == n == len(done):
         raise RuleExtrapError(
             f"{len(prompts)} prompts, {n} completions and {len(done)} finished flags: "
@@ -266,30 +270,32 @@ def finished_flags(finished: Sequence[object] | BoolArray) -> BoolArray:
     """
     if isinstance(finished, np.ndarray) and finished.dtype == np.bool_ and finished.ndim == 1:
         return finished
-    if isinstance(finished, (str, bytes)) or getattr(finished, "ndim", 1) == 0 or not hasattr(finished, "__len__"):
-        raise RuleExtrapError(f"finished is {finished!r:.40}: give a list with true or false for each completion")
-    if set(map(type, finished)) == {bool}:
-        return np.fromiter(cast("Sequence[bool]", finished), np.bool_, len(finished))
-    flags = np.zeros(len(finished), np.bool_)
-    for row, flag in enumerate(finished):
+    rows = rows_of(finished, "finished")
+    if set(map(type, rows)) == {bool}:
+        return np.fromiter(cast("Sequence[bool]", rows), np.bool_, len(rows))
+    flags = np.zeros(len(rows), np.bool_)
+    for row, flag in enumerate(rows):
         word = flag.strip().lower() if isinstance(flag, str) else None
         if word in _FLAGS:
             flags[row] = _FLAGS[word]
         elif isinstance(flag, (bool, int, float, np.bool_, np.integer, np.floating)) and flag in (0, 1):
             flags[row] = bool(flag)
         else:
-            raise RuleExtrapError(f"finished, row {row}, is {flag!r:.40}: give true or false (or 1 or 0)")
+            raise RuleExtrapError(f"finished, row {row}, is {described(flag)}: give true or false (or 1 or 0)")
     return flags
 
 
 def _readable(completions: Words, language: Language) -> WordBatch | Sequence[str]:
     """Strings as they are, so that a long one widens no matrix; anything else as a batch."""
-    if isinstance(completions, (list, tuple)) and (not completions or isinstance(completions[0], (str, type(None)))):
-        for row, text in enumerate(completions):
-            if not isinstance(text, str):
-                raise RuleExtrapError(f"completion {row} is {type(text).__name__}, not a string: give one a row")
+    if isinstance(completions, WordBatch):
         return completions
-    return WordBatch.of(completions, language.alphabet, allow_foreign=True)
+    rows = rows_of(completions, "completions")
+    if isinstance(rows, np.ndarray) or (len(rows) and not isinstance(rows[0], (str, type(None)))):
+        return WordBatch.of(rows, language.alphabet, allow_foreign=True)
+    for row, text in enumerate(rows):
+        if not isinstance(text, str):
+            raise RuleExtrapError(f"completion {row} is {type(text).__name__}, not a string: give one a row")
+    return rows
 
 
 def aggregate(verdicts: Verdicts, *, groups: bool = True) -> Report:

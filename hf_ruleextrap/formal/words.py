@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.errors import RuleExtrapError, described
 
 ByteArray: TypeAlias = npt.NDArray[np.uint8]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
@@ -139,22 +139,18 @@ class WordBatch:
         """
         if isinstance(words, WordBatch):
             batch = words
-        elif isinstance(words, str):
-            raise RuleExtrapError(f"a lone string {words[:40]!r}: give a list of words")
-        elif not _is_sequence(words):
-            raise RuleExtrapError(f"{_described(words)} holds no words: give a list of strings, or an integer matrix")
-        elif _holds_integers(words):
+        elif _holds_integers(rows := rows_of(words, "words")):
             if alphabet is None:
                 raise RuleExtrapError("integer words need an alphabet: give strings, or ask a language")
-            batch = cls.from_ids(cast("npt.ArrayLike", words), alphabet)
+            batch = cls.from_ids(rows, alphabet)
         else:
-            batch = cls.from_strings(cast("Sequence[str]", words))
+            batch = cls.from_strings(cast("Sequence[str]", rows))
         if alphabet is not None and not allow_foreign:
             foreign = batch.foreign(alphabet)
             if foreign.any():
                 row = int(foreign.argmax())
                 symbols = ", ".join(alphabet)
-                text = batch[row] if isinstance(words, WordBatch) else str(words[row])
+                text = batch[row] if isinstance(words, WordBatch) else str(rows[row])
                 strange = next((s for s in text if s not in alphabet), text)
                 raise RuleExtrapError(f"row {row}: {strange!r} is not a symbol of the alphabet {{{symbols}}}")
         return batch
@@ -267,21 +263,47 @@ def _flat_codes(text: str) -> ByteArray:
     return np.where((points > 0) & (points < 128), points, FOREIGN_CODE).astype(np.uint8)
 
 
-def _is_sequence(words: object) -> bool:
-    """Whether rows can be counted and come in an order: a list, an array, the column of a data set."""
-    ordered = all(hasattr(words, name) for name in ("__len__", "__iter__", "__getitem__"))
-    dimensions = getattr(words, "ndim", 1)
-    return ordered and not isinstance(words, (bytes, bytearray, Mapping)) and dimensions > 0
+def rows_of(rows: object, name: str) -> Sequence[Any] | npt.NDArray[Any]:
+    """The rows of anything that has rows in an order: a list, an array, a column of a table or of a data set.
+
+    Args:
+        rows: what a user gave.
+        name: what the rows are, for the message.
+
+    Returns:
+        A list or a tuple; or an array of two dimensions or more.
+
+    Raises:
+        RuleExtrapError: a lone string, a set, a mapping, a table, a number, or an object whose rows cannot be read.
+
+    >>> rows_of(np.array(["ab", "b"]), "words") == ["ab", "b"]
+    True
+    >>> rows_of(3, "words")
+    Traceback (most recent call last):
+    hf_ruleextrap.errors.RuleExtrapError: words is the int 3: give a list with one value for each row
+    """
+    if type(rows) in (list, tuple):
+        return cast("Sequence[Any]", rows)
+    if isinstance(rows, str):
+        raise RuleExtrapError(f"{name} is a lone string, {described(rows)}: give a list with one value for each row")
+    try:
+        dimensions = getattr(rows, "ndim", 1)
+        if isinstance(rows, np.ndarray) and dimensions > 1:
+            return rows
+        ordered = all(hasattr(rows, method) for method in ("__len__", "__iter__", "__getitem__"))
+        if ordered and dimensions == 1 and not isinstance(rows, (bytes, bytearray, memoryview, Mapping)):
+            return list(cast("Sequence[Any]", rows))
+    # Whatever an object of a class of somebody else raises.
+    except Exception as error:
+        raise RuleExtrapError(f"{name} cannot be read as a list: {described(error)}") from error
+    raise RuleExtrapError(
+        f"{name} is the {type(rows).__name__} {described(rows)}: give a list with one value for each row"
+    )
 
 
-def _described(value: object) -> str:
-    return f"{type(value).__name__} {' '.join(repr(value).split()):.40}"
-
-
-def _holds_integers(words: object) -> bool:
-    if isinstance(words, np.ndarray) and words.ndim > 1:
-        return words.dtype.kind not in "US"
-    rows = cast("Sequence[object]", words)
+def _holds_integers(rows: Sequence[Any] | npt.NDArray[Any]) -> bool:
+    if isinstance(rows, np.ndarray):
+        return rows.dtype.kind not in "US"
     if not isinstance(next(iter(rows), ""), (list, tuple, np.ndarray)):
         return False
     # An empty row has no type; the first row with something in it tells.
@@ -316,4 +338,4 @@ def _integers(number: int, row: npt.ArrayLike) -> IntArray:
     except (ValueError, TypeError, OverflowError):
         # A row of rows of several lengths is no array at all.
         pass
-    raise RuleExtrapError(f"row {number} is {_described(row)}: give the indices of its symbols, as integers")
+    raise RuleExtrapError(f"row {number} is {described(row)}: give the indices of its symbols, as integers")

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
-from hf_ruleextrap.errors import RuleExtrapError, unknown
+from hf_ruleextrap.errors import RuleExtrapError, described, unknown
 from hf_ruleextrap.formal.generated import PREFIX, generated_language
 from hf_ruleextrap.formal.language import LEVELS, Language
 from hf_ruleextrap.own_files import run_file
@@ -78,7 +78,7 @@ def get_language(name: str | Language, *, paper: bool = False) -> Language:
     if isinstance(name, Language):
         return name
     if not isinstance(name, str):
-        raise RuleExtrapError(f"the language is {type(name).__name__} {name!r:.40}: give a name, or a Language")
+        raise RuleExtrapError(f"the language is {type(name).__name__} {described(name)}: give a name, or a Language")
     if name.startswith(PREFIX):
         return generated_language(name, paper)
     found = _class_of(name)

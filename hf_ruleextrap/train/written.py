@@ -48,8 +48,8 @@ def written_files(run: Path) -> tuple[list[Path], list[Path]]:
         run: The run folder.
 
     Returns:
-        The files that a run writes, and the paths that a run does not write: other files, other folders, and links of
-        any name.
+        The files that a run writes, with the empty folders that a killed run leaves; and the paths that a run does not
+        write: other files, other folders, and links of any name.
     """
     written: list[Path] = []
     other: list[Path] = []
@@ -85,6 +85,9 @@ def remove_run(run: Path, last: Path) -> None:
         )
     # The results are removed first, so that a process killed in between does not leave a folder that looks finished.
     for path in sorted(written, key=lambda path: (path != run / "results.json", path == last)):
+        if path.is_dir():
+            _remove_empty(path, run)
+            continue
         path.unlink()
         if path.parent != run and not any(path.parent.iterdir()):
             _remove_empty(path.parent, run)
@@ -102,15 +105,23 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _is_written(path: Path, run: Path) -> bool:
+    *folders, name = path.relative_to(run).parts
+    if _is_folder(path):
+        # A kill between the files of a folder and the folder leaves it empty.
+        return _is_folder_of_run(folders[0] if folders else name, len(folders))
     if path.is_symlink() or not path.is_file():
         return False
-    *folders, name = path.relative_to(run).parts
     if not folders and _OF_RUN.fullmatch(name):
         return True
     if folders and folders[0] == _TENSORBOARD:
         return name.startswith(_EVENTS)
-    in_checkpoint = not folders or (len(folders) == 1 and (folders[0] == LAST or bool(_STEP.fullmatch(folders[0]))))
+    in_checkpoint = not folders or (len(folders) == 1 and _is_folder_of_run(folders[0], 0))
     return in_checkpoint and (bool(_OF_CHECKPOINT.fullmatch(name)) or name in _modeling_files())
+
+
+def _is_folder_of_run(name: str, depth: int) -> bool:
+    """Whether a run makes a folder of this name, or folders at a depth below it."""
+    return name == _TENSORBOARD or (depth == 0 and (name == LAST or bool(_STEP.fullmatch(name))))
 
 
 @cache

@@ -94,8 +94,13 @@ def test_a_run_is_replaced_and_its_files_are_all_in_the_list(stranger: Stranger)
     (stranger.run / "plot.png").write_bytes(b"an older picture")
     (stranger.run / "runs" / "Nov28_host").mkdir(parents=True)
     (stranger.run / "runs" / "Nov28_host" / "events.out.tfevents.1.host").write_bytes(b"")
+    # A kill may leave a folder without its files.
+    (stranger.run / "checkpoint-7").mkdir()
+    (stranger.run / "runs" / "Nov29_host").mkdir()
     assert written_files(stranger.run)[1] == []
     assert overwrite("runs/theirs") == 0
+    assert not (stranger.run / "checkpoint-7").exists()
+    assert not (stranger.run / "runs").exists()
     assert stranger.results()["recipe"]["max_steps"] == 2
     assert not (stranger.run / "plot.png").exists()
     assert not (stranger.run / "runs").exists()

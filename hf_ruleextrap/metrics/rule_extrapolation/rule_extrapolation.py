@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 import evaluate
 
-from .rules import LANGUAGES, RuleExtrapError, aggregate, finished_flags, score, unknown
+from .rules import LANGUAGES, RuleExtrapError, aggregate, check_integer, finished_flags, rows_of, score, unknown
 
 _DESCRIPTION = """\
 Rule extrapolation: a formal language is the intersection of two rules (a^n b^n: as many a as b; every a before every
@@ -106,7 +106,8 @@ class RuleExtrapolation(evaluate.Metric):
     def _compute(
         self, predictions: list[str], references: list[str], finished: Sequence[bool], samples: int = 1
     ) -> dict[str, Any]:
-        prompts = references[::samples] if samples > 0 else references
+        samples = check_integer("samples", samples, least=1)
+        prompts = references[::samples]
         if [prompt for prompt in prompts for _ in range(samples)] != references:
             raise RuleExtrapError(f"samples is {samples}: repeat each prompt so often, next to each other")
         language = LANGUAGES[self.config_name]
@@ -117,22 +118,23 @@ def _columns(
     predictions: Sequence[str], references: Sequence[str], finished: Sequence[object] | None
 ) -> dict[str, list[Any]]:
     """What Arrow can hold; what it cannot, `evaluate` would report at length and without the row."""
-    n = len(predictions)
+    texts = {"predictions": _texts("prediction", predictions), "references": _texts("reference", references)}
+    n = len(texts["predictions"])
     flags = [True] * n if finished is None else finished_flags(finished).tolist()
-    if not n == len(references) == len(flags):
+    if not n == len(texts["references"]) == len(flags):
         raise RuleExtrapError(
-            f"{n} predictions and {len(references)} references, {len(flags)} finished flags: "
+            f"{n} predictions and {len(texts['references'])} references, {len(flags)} finished flags: "
             "give one prompt and one flag for each"
         )
     if n == 0:
         raise RuleExtrapError("nothing to score: give at least one prediction and its reference")
-    texts = {"predictions": _texts("prediction", predictions), "references": _texts("reference", references)}
     return {**texts, "finished": flags}
 
 
 def _texts(what: str, rows: Sequence[str]) -> list[str]:
-    for row, text in enumerate(rows):
+    texts = list(rows_of(rows, f"{what}s"))
+    for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise RuleExtrapError(f"{what} {row} is {type(text).__name__}, not a string: give one a row")
     # Half of a surrogate pair cannot be stored; the replacement character is no symbol either.
-    return [t if t.isascii() else t.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for t in rows]
+    return [t if t.isascii() else t.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for t in texts]
