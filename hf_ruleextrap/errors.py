@@ -54,7 +54,7 @@ def described(value: object) -> str:
     r"""The beginning of any value as one line; a value that cannot be shown, by its type.
 
     >>> described("two\nlines"), described([1.5] * 1000)
-    ("'two\\\\nlines'", '[1.5, 1.5, 1.5, 1.5, 1.5, 1.5, ...]')
+    ("'two\\nlines'", '[1.5, 1.5, 1.5, 1.5, 1.5, 1.5, ...]')
     """
     text = one_line(_SHORT.repr(value))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
