@@ -62,12 +62,18 @@ class OpenAICompleter:
         self._failed_in_a_row = 0
 
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
-        """See `TextCompleter.answers`. A caller that stops listening pays for no further request."""
-        arrived: queue.SimpleQueue[tuple[int, Answer] | None] = queue.SimpleQueue()
+        """See `TextCompleter.answers`. A caller that stops listening pays for no further request.
+
+        A connection sends its next request once the caller has asked for the answer after its last one: a caller that
+        stores each answer loses at most the requests that are under way when its process is killed.
+        """
+        arrived: queue.SimpleQueue[tuple[int, Answer, anyio.Event] | None] = queue.SimpleQueue()
         with start_blocking_portal() as portal:
             work = portal.start_task_soon(self._ask_all, requests, arrived)
-            while (pair := arrived.get()) is not None:
-                yield pair
+            while (arrival := arrived.get()) is not None:
+                place, answer, taken = arrival
+                yield place, answer
+                portal.start_task_soon(taken.set)
             # An error of the work itself is raised here.
             work.result()
 
@@ -76,7 +82,9 @@ class OpenAICompleter:
 
         async def work() -> None:
             for place, request in waiting:
-                arrived.put((place, await self._answer(connections, request)))
+                taken = anyio.Event()
+                arrived.put((place, await self._answer(connections, request), taken))
+                await taken.wait()
 
         try:
             async with client(self.backend.concurrency) as connections, anyio.create_task_group() as group:

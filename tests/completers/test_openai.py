@@ -179,6 +179,18 @@ def test_who_stops_listening_sends_no_more() -> None:
         assert len(server.asked) < 50
 
 
+@pytest.mark.timeout(60)
+def test_no_request_is_sent_before_the_last_answer_of_its_connection_was_taken() -> None:
+    requests = [Request("a", 9, 0.0, sample, sample, None) for sample in range(6)]
+    sent = []
+    with serving() as server:
+        for _ in text_completer("openai", BackendConfig("m", base_url=server.url, concurrency=1)).answers(requests):
+            # A caller that is slow to store an answer, and may be killed meanwhile.
+            time.sleep(0.1)
+            sent.append(len(server.asked))
+    assert sent == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_second_run_sends_nothing(tmp_path: Path) -> None:
     with serving() as server:
         first = evaluated(server.url, tmp_path, samples=2)
