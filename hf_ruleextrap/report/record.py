@@ -66,6 +66,7 @@ class Run(BaseModel):
     Attributes:
         recipe: the whole recipe.
         parameters, steps, best_step: the size of the model, the number of steps, and the step of the best checkpoint.
+        diverged_at: the step at which the validation loss was not finite, which ended the run; else None.
         validation_loss, validation_floor: the loss of the best checkpoint and its floor, as the recipe counts PAD.
         test_loss, test_floor: the loss of the best checkpoint without PAD, in nats per token, and its floor; None if
             the floor is unknown.
@@ -85,6 +86,7 @@ class Run(BaseModel):
     parameters: int
     steps: int
     best_step: int
+    diverged_at: int | None = None
     validation_loss: float
     validation_floor: float | None
     test_loss: float
@@ -119,6 +121,7 @@ class Run(BaseModel):
             parameters=results.training.parameters,
             steps=results.training.steps,
             best_step=results.training.best_step,
+            diverged_at=results.training.diverged_at,
             validation_loss=results.validation.loss,
             validation_floor=results.validation.floor,
             test_loss=plain.loss,

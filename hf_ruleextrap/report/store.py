@@ -41,6 +41,8 @@ _SCHEMA = pa.schema(
         ("parameters", pa.int64()),
         ("steps", pa.int64()),
         ("best_step", pa.int64()),
+        # Files of earlier versions lack this column.
+        ("diverged_at", pa.int64()),
         ("validation_loss", pa.float64()),
         ("validation_floor", pa.float64()),
         ("test_loss", pa.float64()),

@@ -179,6 +179,12 @@ def _origin(study: Study) -> list[str]:
             f"The study has {len(runs)} runs, of which {paper} are of the authors' recipes. They took {hours:.2f} "
             f"hours of one worker on {devices}, with hf-ruleextrap {__version__} and torch {torch}."
         )
+    diverged = [f"{run.key} at step {run.diverged_at}" for run in runs if run.diverged_at is not None]
+    if diverged:
+        paragraphs.append(
+            f"The validation loss of {len(diverged)} runs diverged ({'; '.join(diverged)}). Their numbers are those of "
+            "the checkpoint with the lowest validation loss before that step."
+        )
     others = sorted({f"{row.name} ({row.source})" for row in study.rows if row.name})
     if others:
         paragraphs.append(f"Results of other sources: {', '.join(others)}.")

@@ -48,6 +48,21 @@ def test_it_may_be_written_over_itself_and_beside_other_stores(tmp_path: Path) -
     assert [run.recipe.seed for run in read_study([file]).runs] == [0, 1]
 
 
+def test_a_run_that_diverged_after_a_checkpoint_is_marked(tmp_path: Path) -> None:
+    whole, diverged = results(seed=0), results(seed=1)
+    training = diverged.training.model_copy(update={"diverged_at": 40, "best_step": 20})
+    runs = [Run.of(whole), Run.of(diverged.model_copy(update={"training": training}))]
+    write_report(Study(runs), tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "The validation loss of 1 runs diverged" in text
+    assert f"{runs[1].key} at step 40" in text.replace("\\", "")
+    assert [run.diverged_at for run in read_study([tmp_path / "runs.parquet"]).runs] == [None, 40]
+    # A file of an earlier version has no such column.
+    table = pq.read_table(tmp_path / "runs.parquet").drop_columns(["diverged_at"])
+    pq.write_table(table, tmp_path / "older.parquet")
+    assert [run.diverged_at for run in read_study([tmp_path / "older.parquet"]).runs] == [None, None]
+
+
 def test_rows_of_other_sources_and_missing_runs_are_kept(tmp_path: Path) -> None:
     rates = rates_of(evaluation("anbn", (20, 20, 20, 20), (13, 14, 15, 16)))
     rows = [Row.over("anbn", "some llm", "greedy", "corrected", [rates, {"ood_headline": 0.5}])]
