@@ -23,6 +23,7 @@ LOCK = ".lock"
 
 # A draft keeps the ending of the file's name, because libraries choose the format by the ending.
 _DRAFT = ".part-"
+_LEVELS_OF_DRAFTS = 2
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_FOLDER = {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
@@ -121,23 +122,27 @@ def replacing_in(folder: str | Path) -> Iterator[Path]:
 
 def is_leftover(path: Path) -> bool:
     """Return whether a path is a lock file or the draft of a killed process."""
-    return path.name == LOCK or path.name.startswith(_DRAFT)
+    return path.name == LOCK or _is_draft(path.name)
+
+
+def _is_draft(name: str) -> bool:
+    return re.match(rf"{re.escape(_DRAFT)}[0-9a-f]{{8}}(-|$)", name) is not None
 
 
 def remove_drafts(folder: Path) -> None:
-    """Remove the drafts of killed processes in a folder and its subfolders, except where another process works."""
+    """Remove the drafts of killed processes in a folder and two levels below, except where another process works."""
     for parent_name, folder_names, file_names in os.walk(folder):
         parent = Path(parent_name)
         if parent != folder and LOCK in file_names:
             folder_names.clear()
             continue
-        for name in folder_names:
-            if name.startswith(_DRAFT):
-                shutil.rmtree(parent / name)
-        folder_names[:] = [name for name in folder_names if not name.startswith(_DRAFT)]
-        for name in file_names:
-            if name.startswith(_DRAFT):
-                (parent / name).unlink(missing_ok=True)
+        for name in filter(_is_draft, folder_names):
+            shutil.rmtree(parent / name)
+        for name in filter(_is_draft, file_names):
+            (parent / name).unlink(missing_ok=True)
+        # Nothing of ours writes deeper, and the folder may be the root of a disk.
+        deepest = len(parent.relative_to(folder).parts) == _LEVELS_OF_DRAFTS
+        folder_names[:] = [] if deepest else [name for name in folder_names if not _is_draft(name)]
 
 
 @contextmanager

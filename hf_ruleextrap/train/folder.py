@@ -71,6 +71,7 @@ class RunFolder:
         """Hold the folder for this process; see `hf_ruleextrap.files.hold`."""
         if self.path.exists() and not self.path.is_dir():
             raise RuleExtrapError(f"{self.path} is a file: give another --output_dir")
+        self._refuse_other_files()
         with hold(self.path, wait=wait):
             yield
 
@@ -111,10 +112,16 @@ class RunFolder:
                     f"{self.path} already holds another run ({described}; it differs in {', '.join(keys)}): {advice}"
                 )
             return self.checkpoint()
-        if any(not is_leftover(path) for path in self.path.iterdir()):
-            raise RuleExtrapError(f"{self.path} is not empty and holds no run: give another --output_dir")
+        self._refuse_other_files()
         write_text(self.path / RECIPE, recipe.to_yaml())
         return None
+
+    def _refuse_other_files(self) -> None:
+        """Refuse a folder that holds files and no run, before anything in the folder is locked or removed."""
+        if not self.path.exists() or (self.path / RECIPE).exists():
+            return
+        if any(not is_leftover(path) for path in self.path.iterdir()):
+            raise RuleExtrapError(f"{self.path} is not empty and holds no run: give another --output_dir")
 
     def checkpoint(self) -> Path | None:
         """Return the latest usable checkpoint and remove the unusable ones; see `latest_whole`."""

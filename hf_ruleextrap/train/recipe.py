@@ -31,7 +31,7 @@ def _number(value: object) -> object:
     return value
 
 
-Real = Annotated[float, BeforeValidator(_number)]
+Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 
 
 class Recipe(BaseModel):

@@ -19,10 +19,10 @@ from transformers import (
 )
 from transformers.trainer import TRAINER_STATE_NAME
 
-from hf_ruleextrap.architectures import build_model, fit_parameters
-from hf_ruleextrap.completers import check_positions
+from hf_ruleextrap.architectures import build_model, fit_parameters, list_architectures
+from hf_ruleextrap.completers import LocalModel, check_positions
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.likelihood import divergence
+from hf_ruleextrap.evaluation.likelihood import divergence, token_rows
 from hf_ruleextrap.files import replacing_in, writing
 from hf_ruleextrap.formal import Language
 from hf_ruleextrap.tokenization import SPECIAL_TOKENS
@@ -75,6 +75,7 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, wait: bool = False) -
 
     model = build()
     check_task_positions(model, task)
+    _check_step(model, task)
     arguments = training_arguments(recipe)
     folder = RunFolder(recipe.run_dir)
     with ExitStack() as held:
@@ -89,6 +90,32 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, wait: bool = False) -
             if arguments.process_index == 0:
                 remove_torn(folder.path)
             raise
+
+
+def _check_step(model: PreTrainedModel, task: Task) -> None:
+    """Refuse a model type of transformers that can be built and cannot be trained on these words, or complete them.
+
+    The architectures of this package are held to that by their tests.
+    """
+    recipe, words = task.recipe, task.splits.train
+    if recipe.architecture in list_architectures():
+        return
+    longest = words.take(words.lengths.argsort()[-2:])
+    ids = torch.from_numpy(token_rows(longest, task.language))[:, :-1]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            model(ids, use_cache=False).logits.sum().backward()
+            LocalModel(model, task.language).complete(
+                task.evaluator.prompts["ood"].take(slice(0, 1)), max_new_symbols=2
+            )
+    # Each model type raises an exception of its own for lengths or shapes that its layers cannot compute.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RuleExtrapError(
+            f"architecture {recipe.architecture!r} cannot run on words of {int(longest.lengths.max())} symbols: {reason}; "
+            "give other values with --set, or another architecture"
+        ) from error
+    model.zero_grad()
 
 
 def _claim(
