@@ -1,4 +1,4 @@
-"""Every wrong invocation of ``mistakes.jsonl`` is one line on stderr and exit code 2, within ten seconds of the processor."""
+"""Every wrong invocation of ``mistakes.jsonl`` is one line and exit code 2, within ten seconds of CPU time."""
 
 from __future__ import annotations
 

@@ -112,8 +112,8 @@ def _check_step(model: PreTrainedModel, task: Task) -> None:
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RuleExtrapError(
-            f"architecture {recipe.architecture!r} cannot run on words of {int(longest.lengths.max())} symbols: {reason}; "
-            "give other values with --set, or another architecture"
+            f"architecture {recipe.architecture!r} cannot run on words of {int(longest.lengths.max())} symbols: "
+            f"{reason}; give other values with --set, or another architecture"
         ) from error
     model.zero_grad()
 
