@@ -1,6 +1,9 @@
-"""Completers: whoever continues a prompt, or any text."""
+"""Completers: models, servers and references that continue a prompt or a text."""
 
 from __future__ import annotations
+
+import warnings
+from typing import Any
 
 from ._local import LocalModel
 from ._positions import check_positions, most_tokens
@@ -27,3 +30,11 @@ __all__ = [
     "most_tokens",
     "text_completer",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return `BackendConfig` under its former name, with a warning."""
+    if name != "Backend":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn("completers.Backend is called completers.BackendConfig now", DeprecationWarning, stacklevel=2)
+    return BackendConfig

@@ -117,3 +117,10 @@ def test_what_a_record_lacks_has_its_own_status(tmp_path: Path) -> None:
     answers = dict(text_completer("replay", BackendConfig(str(record))).answers(requests))
     assert answers[0] == Answer(" b", True)
     assert answers[1].fault == "not-recorded"
+
+
+def test_the_former_name_of_the_configuration_still_works_with_a_warning() -> None:
+    from hf_ruleextrap import completers
+
+    with pytest.warns(DeprecationWarning, match="BackendConfig"):
+        assert completers.Backend is completers.BackendConfig
