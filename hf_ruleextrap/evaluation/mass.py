@@ -142,11 +142,7 @@ def open_rules_probability(
             too few positions.
     """
     language = get_language(language)
-    if len(np.unique(prompts.words.lengths)) > 1:
-        raise RuleExtrapError("the prompts have several lengths: ask for each length in turn")
-    check_size(language, len(prompts), max_new_symbols)
-    longest = int(prompts.words.lengths.max(initial=0)) + max_new_symbols
-    _check_positions(model, longest, f"prompts and completions of up to {longest} symbols")
+    _check_prompts(model, language, prompts, max_new_symbols)
     total = np.zeros(len(prompts))
     for is_open in np.unique(prompts.open, axis=0):
         rows = np.flatnonzero((prompts.open == is_open).all(axis=1))
@@ -156,6 +152,40 @@ def open_rules_probability(
             holds = machine.accepts(layer.state) if machine.rules else np.ones(len(layer.row), np.bool_)
             np.add.at(total, rows[layer.row], np.exp(layer.log_prefix + layer.log_next[:, -1]) * holds)
     return total
+
+
+def all_completions(
+    model: PreTrainedModel | Source, language: Language, prompts: PromptSet, *, max_new_symbols: int
+) -> Iterator[tuple[IntArray, WordBatch, FloatArray]]:
+    """Yield every completion of each prompt with the probability that a model gives to it, in parts.
+
+    Args:
+        model: as in `exact_mass`.
+        language: the language.
+        prompts: N prompts of one length.
+        max_new_symbols: most symbols in a completion.
+
+    Yields:
+        (n,) the row of the prompt that is completed; n words, each a prompt and its completion; and (n,) float64 the
+        log-probability of the completion and its end after that prompt, in nats.
+
+    Raises:
+        RuleExtrapError: as `open_rules_probability`.
+    """
+    _check_prompts(model, language, prompts, max_new_symbols)
+    for layer in _walk(_steps_of(model, language), language, Conjunction([]), prompts.words, max_new_symbols):
+        yield layer.row, layer.words, layer.log_prefix + layer.log_next[:, -1]
+
+
+def _check_prompts(
+    model: PreTrainedModel | Source, language: Language, prompts: PromptSet, max_new_symbols: int
+) -> None:
+    """Refuse prompts of several lengths, too many completions, and completions that a model cannot read."""
+    if len(np.unique(prompts.words.lengths)) > 1:
+        raise RuleExtrapError("the prompts have several lengths: ask for each length in turn")
+    check_size(language, len(prompts), max_new_symbols)
+    longest = int(prompts.words.lengths.max(initial=0)) + max_new_symbols
+    _check_positions(model, longest, f"prompts and completions of up to {longest} symbols")
 
 
 def _check_positions(model: PreTrainedModel | Source, symbols: int, what: str) -> None:
