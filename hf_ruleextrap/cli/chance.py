@@ -17,7 +17,8 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--completer",
         default="uniform",
-        help="the reference: uniform, always-stop, 1-gram, 2-gram, 3-gram, oracle or ceiling (default uniform)",
+        help="the reference: uniform, always-stop, 1-gram, 2-gram, 3-gram, oracle, ceiling, or a rational learner "
+        "such as rational-modular (default uniform)",
     )
     parser.add_argument(
         "--max-new-symbols", type=int, help="largest number of symbols in a completion (default: no limit)"

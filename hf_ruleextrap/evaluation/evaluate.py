@@ -15,6 +15,7 @@ from hf_ruleextrap.formal.words import BoolArray, Words
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.versions import git_commit, package_versions
 
+from .rational_references import RATIONAL, is_rational
 from .references import REFERENCES, is_ngram, reference_report
 from .results import Condition, Evaluation, Outcome, SymbolSettings, samples_of
 
@@ -67,9 +68,12 @@ def chance(
         completer: one of `REFERENCES`: ``uniform`` over the symbols and the end, ``always-stop``, ``1-gram``,
             ``2-gram`` or ``3-gram`` of the training words, ``oracle``, which keeps as much as can be kept at once by
             one completion a prompt, or ``ceiling``, which is no completer: each rate is the highest that completions
-            within the limit can reach, by itself (`formal.ceiling`).
+            within the limit can reach, by itself (`formal.ceiling`). Or a rational learner (docs/rational.md):
+            ``rational-uniform``, ``rational-simple`` or ``rational-modular`` (also ``rational``), each with
+            ``, greedy`` behind for its greedy completions.
         max_new_symbols: the length limit; None for no limit.
-        train_words: what an n-gram is fitted on; by default 10,000 words of at most 64 symbols, drawn with seed 0.
+        train_words: what an n-gram is fitted on; by default 10,000 words of at most 64 symbols, drawn with seed 0. Or
+            what a rational learner has seen; by default 128 words of at most 16 symbols, drawn with seed 0.
 
     Raises:
         RuleExtrapError: unknown language or completer, or no such prompt exists.
@@ -82,8 +86,8 @@ def chance(
     1.0
     """
     language = get_language(language)
-    if completer not in REFERENCES:
-        raise unknown("completer", completer, REFERENCES)
+    if completer not in REFERENCES and not is_rational(completer):
+        raise unknown("completer", completer, (*REFERENCES, *RATIONAL))
     prompts = language.prompts(kind, length=length)
     if train_words is None and is_ngram(completer):
         train_words = language.sample(10_000, max_length=64, rng=np.random.default_rng(0))

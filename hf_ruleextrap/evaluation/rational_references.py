@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from hf_ruleextrap import formal
-from hf_ruleextrap.errors import check_integer
+from hf_ruleextrap.errors import RuleExtrapError, check_integer
 from hf_ruleextrap.formal import (
     HypothesisSpace,
     Language,
@@ -22,7 +22,7 @@ from hf_ruleextrap.formal.rational import LEARNERS
 from hf_ruleextrap.languages import get_language
 
 GREEDY = ", greedy"
-"""Ends the name of a learner that completes with its most probable symbols; without it, a learner draws them."""
+"""Ends the name of a completer that adds its most probable symbols; without it, the completer draws them."""
 
 RATIONAL = tuple(name + ending for name in LEARNERS for ending in ("", GREEDY))
 """The learners as references, by name; ``rational`` alone is ``rational-modular``."""
@@ -86,12 +86,14 @@ def rational_report(
         max_length: the largest length of a word; by default that of the longest training word.
 
     Raises:
-        RuleExtrapError: a prompt is longer than any word, or the words cannot be counted.
+        RuleExtrapError: a prompt is longer than any word, there are no words, or they cannot be counted.
     """
     kind = name.removesuffix(GREEDY)
     if train_words is None:
         learner = learner_of(language, kind, max_length=MAX_LENGTH if max_length is None else max_length)
     else:
+        if not len(train_words):
+            raise RuleExtrapError("a rational learner needs training words, and there are none: give at least one")
         longest = int(train_words.lengths.max(initial=0)) if max_length is None else max_length
         learner = RationalLearner.of(_space(language, longest), train_words, kind)
     if not name.endswith(GREEDY):

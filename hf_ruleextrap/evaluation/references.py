@@ -15,6 +15,7 @@ from hf_ruleextrap.formal.words import concatenate
 from hf_ruleextrap.languages import get_language
 
 from .protocol import ProtocolSettings, context_words
+from .rational_references import GREEDY, is_rational, rational_report
 
 UNIFORM, ALWAYS_STOP, ORACLE, CEILING = "uniform", "always-stop", "oracle", "ceiling"
 
@@ -23,9 +24,6 @@ TRAINING_NGRAMS = (1, 2, 3)
 
 CONTEXT_NGRAMS = (2, 3, 4)
 """The orders of the n-grams that are fitted on the words of a context."""
-
-GREEDY = ", greedy"
-"""Ends the name of an n-gram that adds its most likely symbols; without it, an n-gram draws them."""
 
 REFERENCES = (UNIFORM, ALWAYS_STOP, *(f"{n}-gram" for n in TRAINING_NGRAMS), ORACLE, CEILING)
 """The references beside a checkpoint, by name."""
@@ -67,11 +65,13 @@ def reference_report(
     Args:
         language: whose rules are asked.
         prompts: what is completed.
-        name: one of `REFERENCES`.
+        name: one of `REFERENCES`, or a rational learner (`rational_references.RATIONAL`).
         max_new_symbols: the length limit of a completion; None for no limit.
-        train_words: what an n-gram is fitted on.
+        train_words: what an n-gram is fitted on, or a rational learner has seen.
         seed: for the rates that must be sampled.
     """
+    if is_rational(name):
+        return rational_report(language, prompts, name, max_new_symbols=max_new_symbols, train_words=train_words)
     limit = _LONGEST if max_new_symbols is None else max_new_symbols
     if name == CEILING:
         return formal.ceiling(language, prompts, max_new_symbols=limit)
