@@ -37,7 +37,7 @@ class Divergence:
     n: int
 
 
-def resemblance(
+def nearest_learners(
     model: PreTrainedModel | Source, learners: Sequence[RationalLearner], prompts: PromptSet
 ) -> list[Divergence]:
     """Return how far a model is from each of some learners, the nearest learner first.
@@ -68,7 +68,7 @@ def divergence_by_prompt(model: PreTrainedModel | Source, learner: RationalLearn
     gives.
 
     Raises:
-        RuleExtrapError: as `resemblance`.
+        RuleExtrapError: as `nearest_learners`.
 
     >>> from hf_ruleextrap.formal import rational_learner, uniform
     >>> from hf_ruleextrap.languages import get_language

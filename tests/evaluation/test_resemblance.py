@@ -11,7 +11,7 @@ import pytest
 from hf_ruleextrap import get_language, load_model
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.rational_references import learner_of
-from hf_ruleextrap.evaluation.resemblance import divergence_by_prompt, resemblance
+from hf_ruleextrap.evaluation.resemblance import divergence_by_prompt, nearest_learners
 from hf_ruleextrap.formal import Source, uniform
 from hf_ruleextrap.formal.rational import LEARNERS
 
@@ -35,14 +35,14 @@ def test_it_is_the_sum_over_all_completions(name: str) -> None:
 
 def test_a_model_that_ends_at_once_is_infinitely_far_from_all_that_go_on() -> None:
     stop = Source("stop", ANBN.alphabet, 0, np.array([[0.0, 0.0, 1.0]]))
-    (only,) = resemblance(stop, [learner_of("anbn", max_length=8)], ANBN.label(["baa"]))
+    (only,) = nearest_learners(stop, [learner_of("anbn", max_length=8)], ANBN.label(["baa"]))
     assert only.mean == np.inf
     assert (only.low, only.high, only.n) == (None, None, 1)
 
 
 def test_a_checkpoint_has_a_nearest_learner(tiny_run: Path) -> None:
     learners = [learner_of("anbn", name, max_length=10) for name in LEARNERS]
-    found = resemblance(load_model(tiny_run), learners, ANBN.prompts("ood", limit=20))
+    found = nearest_learners(load_model(tiny_run), learners, ANBN.prompts("ood", limit=20))
     assert {one.learner for one in found} == set(LEARNERS)
     assert 0 < found[0].mean <= found[1].mean <= found[2].mean < np.inf
     assert all(one.low < one.mean < one.high for one in found)
