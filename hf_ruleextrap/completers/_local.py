@@ -27,10 +27,8 @@ _ROWS = 1024
 class LocalModel:
     """A completer that continues prompts with a causal language model in this process, one token per symbol.
 
-    It completes with ``model.generate`` and the model's own cache.
-
-    Prompts of equal length go through together, so that there is never padding: a row's completion does not depend on
-    the rows beside it, whatever the architecture.
+    A batch contains prompts of equal length and therefore no padding, so that a completion never depends on the other
+    rows, whatever the architecture. Generation uses the model's cache.
 
     >>> from hf_ruleextrap import LocalModel, build_model, get_language
     >>> language = get_language("anbn")
@@ -52,11 +50,11 @@ class LocalModel:
         """Wrap a model.
 
         Args:
-            model: a causal language model.
-            language: whose prompts it gets.
-            ids: (k,) the token id of each symbol; by default those of `tokenization.vocabulary`.
-            bos_id: put in front of each prompt.
-            eos_id: ends a completion.
+            model: A causal language model.
+            language: The language of the prompts.
+            ids: (k,) the token id of each symbol; the default are the ids of `tokenization.vocabulary`.
+            bos_id: The token at the start of each prompt.
+            eos_id: The token that ends a completion.
         """
         self.model = model
         self.language = language
@@ -65,10 +63,10 @@ class LocalModel:
 
     @property
     def default_limit(self) -> int:
-        """Most symbols in a completion, as the checkpoint's generation config has it; else 256.
+        """The largest number of symbols in a completion according to the checkpoint's generation config; else 256.
 
         Raises:
-            RuleExtrapError: The config holds something that is not a number of tokens.
+            RuleExtrapError: If ``max_new_tokens`` of the config is not a number of tokens.
         """
         settings = self.model.generation_config
         tokens = None if settings is None else settings.max_new_tokens
@@ -80,7 +78,7 @@ class LocalModel:
 
     @property
     def most_tokens(self) -> int | None:
-        """The number of tokens, BOS included, that the model can read at once; None where there is no such limit."""
+        """The largest number of tokens, including BOS, that the model can read; None if the model has no limit."""
         return most_tokens(self.model)
 
     @classmethod
@@ -96,7 +94,7 @@ class LocalModel:
             tokenizer: that of the checkpoint, where it has been loaded already.
 
         Raises:
-            RuleExtrapError: there is none, or its tokenizer does not fit the language.
+            RuleExtrapError: If there is no such checkpoint, or if its tokenizer does not fit the language.
         """
         tokenizer = tokenizer or load_tokenizer(str(path), trust_remote_code=trust_remote_code)
         model = load_model(str(path), trust_remote_code=trust_remote_code)
@@ -106,17 +104,17 @@ class LocalModel:
     def complete(
         self, prompts: PromptSet, *, max_new_symbols: int, samples: int | None = None, seed: int = 0
     ) -> Completions:
-        """See `Completer.complete`.
+        """Complete the prompts; see `Completer.complete`.
 
         Raises:
-            RuleExtrapError: the longest prompt and completion are longer than the model has positions for.
+            RuleExtrapError: If the model has too few positions for the longest prompt and its completion.
         """
         longest = int(prompts.words.lengths.max(initial=0))
         check_positions(
             self.model,
             1 + longest + max_new_symbols,
             f"prompts of up to {longest} symbols with up to {max_new_symbols} new symbols",
-            "allow fewer new symbols, or take a model with more positions",
+            "allow fewer new symbols, or use a model with more positions",
         )
         rows = np.arange(len(prompts)).repeat(samples or 1)
         words = prompts.words.take(rows)
@@ -124,12 +122,12 @@ class LocalModel:
         finished = np.zeros(len(rows), np.bool_)
         order: list[npt.NDArray[np.int64]] = []
         for length in np.unique(words.lengths):
-            of_length = np.flatnonzero(words.lengths == length)
-            for first in range(0, len(of_length), _ROWS):
-                part = of_length[first : first + _ROWS]
+            equal_rows = np.flatnonzero(words.lengths == length)
+            for first in range(0, len(equal_rows), _ROWS):
+                part = equal_rows[first : first + _ROWS]
                 tokens = self._generate(words.take(part), max_new_symbols, samples is not None, seed + first)
                 completed, finished[part] = decode_completions(tokens, self.language, ids=self.ids, eos_id=self.eos_id)
-                # The last token of an unfinished row is where its end could have stood.
+                # The last token of an unfinished row stands in the place of EOS and is not part of the completion.
                 lengths = np.minimum(completed.lengths, max_new_symbols)
                 pieces.append(WordBatch.from_codes(completed.codes, lengths))
                 order.append(part)

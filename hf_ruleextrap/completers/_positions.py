@@ -1,4 +1,4 @@
-"""How many tokens a model can read."""
+"""The largest number of tokens that a model can read."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _TABLES = ("position", "wpe", "pos_encoding")
 
 
 def most_tokens(model: PreTrainedModel) -> int | None:
-    """Return the number of tokens, BOS included, that a model can read at once; None where there is no such limit.
+    """Return the largest number of tokens, including BOS, that a model can read, or None if the model has no limit.
 
-    The configurations of this package state the number as ``most_tokens``. Any other model of transformers has a limit
-    where it has a table with one row for each position, learned (``nn.Embedding``) or fixed (a buffer): the rows that
-    the model does not set aside for padding. Relative, rotary and growing encodings have no limit, whatever
-    ``max_position_embeddings`` says.
+    The configurations of this package state the number as ``most_tokens``. Another model of transformers has a limit if
+    it has a table with one row for each position, learned (``nn.Embedding``) or fixed (a buffer). The limit is the
+    number of rows that the model does not reserve for padding. Relative, rotary and growing encodings have no limit,
+    even if the configuration has ``max_position_embeddings``.
 
     Args:
-        model: a causal language model.
+        model: A causal language model.
     """
     if hasattr(model.config, "most_tokens"):
         limit: int | None = model.config.most_tokens
@@ -53,16 +53,16 @@ def _is_of_positions(name: str) -> bool:
 
 
 def check_positions(model: PreTrainedModel, tokens: int, what: str, advice: str) -> None:
-    """Refuse sequences that are longer than a model can read.
+    """Raise an error if sequences are longer than a model can read.
 
     Args:
-        model: a causal language model.
-        tokens: the number of tokens of the longest sequence, BOS included.
-        what: what takes that number of tokens, in the plural, for the message.
-        advice: what to do, for the message.
+        model: A causal language model.
+        tokens: The number of tokens of the longest sequence, including BOS.
+        what: The description of the sequences for the message, in the plural.
+        advice: The advice for the message.
 
     Raises:
-        RuleExtrapError: The model has fewer positions.
+        RuleExtrapError: If the model has fewer positions.
     """
     limit = most_tokens(model)
     if limit is not None and tokens > limit:

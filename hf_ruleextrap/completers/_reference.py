@@ -1,4 +1,4 @@
-"""What a model is compared with, as completers: a source (uniform, always-stop, n-gram), and the oracle."""
+"""The references of a model as completers: a source (uniform, always-stop, n-gram), and the oracle."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .base import Completions
 
 
 class FromSource:
-    """Continues with a source; greedily with its most likely symbols, else drawn."""
+    """A completer for a source. Greedy completions take the source's most likely symbols; samples are drawn from it."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -18,15 +18,15 @@ class FromSource:
     def complete(
         self, prompts: PromptSet, *, max_new_symbols: int, samples: int | None = None, seed: int = 0
     ) -> Completions:
-        """See `Completer.complete`."""
+        """Complete the prompts; see `Completer.complete`."""
         rows = np.arange(len(prompts)).repeat(samples or 1)
         rng = None if samples is None else np.random.default_rng(seed)
-        made = self.source.complete(prompts.words.take(rows), max_new_symbols=max_new_symbols, rng=rng)
-        return Completions(*made)
+        words, finished = self.source.complete(prompts.words.take(rows), max_new_symbols=max_new_symbols, rng=rng)
+        return Completions(words, finished)
 
 
 class Oracle:
-    """Adds the fewest symbols after which all holds that still can."""
+    """A completer that adds the fewest symbols after which every rule that can still hold does hold."""
 
     def __init__(self, language: Language) -> None:
         self.language = language
@@ -34,7 +34,7 @@ class Oracle:
     def complete(
         self, prompts: PromptSet, *, max_new_symbols: int, samples: int | None = None, seed: int = 0
     ) -> Completions:
-        """See `Completer.complete`; its samples are all the same."""
+        """Complete the prompts; see `Completer.complete`. All samples of a prompt are equal."""
         del seed
         rows = np.arange(len(prompts)).repeat(samples or 1)
         words, finished = oracle(self.language, prompts, max_new_symbols=max_new_symbols)

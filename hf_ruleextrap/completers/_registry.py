@@ -1,4 +1,4 @@
-"""Text completers by name, each loaded when it is first asked for."""
+"""Create text completers by name. A backend is imported when it is first used."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ BACKENDS: Mapping[str, str] = {
     "openai": "hf_ruleextrap.completers.openai:OpenAICompleter",
     "replay": "hf_ruleextrap.completers.replay:Replay",
 }
-"""Name to ``module:Class``; a line here is all that another one needs."""
+"""The ``module:Class`` of each backend. A new backend needs one line here."""
 
 
 def text_completer(name: str, backend: BackendConfig) -> TextCompleter:
-    """Make a text completer.
+    """Create a text completer.
 
     Args:
-        name: one of `BACKENDS`; or ``file.py:Class`` or ``package.module:Class`` for one's own.
-        backend: what it is told.
+        name: One of `BACKENDS`, or ``file.py:Class`` or ``package.module:Class`` for a class of the user's own.
+        backend: The settings of the completer.
 
     Raises:
-        RuleExtrapError: there is none of this name; or what the completer itself cannot do.
+        RuleExtrapError: If there is no backend of this name, or if the completer refuses its settings.
     """
     if name not in BACKENDS and ":" not in name:
         raise unknown("backend", name, BACKENDS, "Or give file.py:Class for your own.")
@@ -37,7 +37,7 @@ def text_completer(name: str, backend: BackendConfig) -> TextCompleter:
         raise RuleExtrapError(f"{place} has no {attribute!r}: give file.py:Class")
     if not isinstance(completer, type) or not hasattr(completer, "answers"):
         raise RuleExtrapError(
-            f"{name} is no text completer: give file.py:Class, a class with the methods of "
+            f"{name} is not a text completer: give file.py:Class, a class with the methods of "
             "hf_ruleextrap.completers.TextCompleter"
         )
     return cast("Callable[[BackendConfig], TextCompleter]", completer)(backend)

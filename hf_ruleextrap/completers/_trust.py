@@ -1,17 +1,19 @@
-"""Which checkpoints may bring code of their own."""
+"""Decide whether the code that a checkpoint contains may run."""
 
 from __future__ import annotations
 
 
 def may_run_code(name: str, *, trust_remote_code: bool) -> bool:
-    """Whether the code that a checkpoint brings may run: never for the architectures of this package, which has it.
+    """Return whether the code that a checkpoint contains may run.
+
+    The code never runs for the architectures of this package, because the installed package contains the same code.
 
     Args:
-        name: a folder, or a repository of the Hub.
-        trust_remote_code: what the user allows.
+        name: A folder, or a repository of the Hub.
+        trust_remote_code: Whether the user allows the code to run.
 
     Raises:
-        OSError: there is no such checkpoint.
+        OSError: If there is no such checkpoint.
     """
     if not trust_remote_code:
         return False

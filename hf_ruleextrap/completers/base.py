@@ -1,4 +1,4 @@
-"""The contracts: who continues prompts of a language, and who continues any text."""
+"""The interfaces of completers, which continue the prompts of a language, and of text completers, for any text."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hf_ruleextrap.formal.words import BoolArray, FloatArray
 
 @dataclass(frozen=True, eq=False)
 class Completions:
-    """What was added to each prompt.
+    """The completions of N prompts.
 
     Attributes:
-        words: N completions, without BOS and EOS.
-        finished: (N,) bool, the completer ended it by itself, within the limit.
-        statuses: N words for how each went, where there is more to say than that: ``ok``, ``unparsable``, a fault.
+        words: The N completions, without BOS and EOS.
+        finished: (N,) bool; True if the completer ended the completion itself, within the limit.
+        statuses: The status of each completion (``ok``, ``unparsable``, or a fault), if the completer reports one.
     """
 
     words: WordBatch
@@ -28,7 +28,7 @@ class Completions:
 
 
 class Completer(Protocol):
-    """Continues prompts of one language."""
+    """A completer continues the prompts of one language."""
 
     def complete(
         self, prompts: PromptSet, *, max_new_symbols: int, samples: int | None = None, seed: int = 0
@@ -36,11 +36,12 @@ class Completer(Protocol):
         """Continue each prompt.
 
         Args:
-            prompts: N prompts.
-            max_new_symbols: most symbols in a completion; one that has not ended after so many is unfinished.
-            samples: None for the most likely continuation, symbol by symbol (greedy), one row a prompt; or how many to
-                draw for each prompt, its rows next to each other.
-            seed: of the draw.
+            prompts: The N prompts.
+            max_new_symbols: The largest number of symbols in a completion. A completion that has not ended by then is
+                unfinished.
+            samples: None for greedy completions, which take the most likely symbol at each step, with one row for each
+                prompt. Otherwise the number of samples for each prompt; the samples of a prompt are adjacent rows.
+            seed: The random seed for drawing samples.
         """
         ...
 
@@ -55,16 +56,16 @@ class Turn:
 
 @dataclass(frozen=True)
 class Request:
-    """One text to be continued.
+    """A request to continue one text.
 
     Attributes:
-        prompt: a plain text, or the turns of a conversation, the user's last.
-        max_new_tokens: most tokens of the answer.
-        temperature: 0 for the most likely token each time; else tokens are drawn at this temperature, and nothing else
-            (no top-k, top-p 1).
-        sample: 0 for the greedy answer, 1 and so on for those that are drawn.
-        seed: of the draw.
-        stop: what ends the answer, besides the model's own end; None for nothing.
+        prompt: A plain text, or the turns of a conversation, of which the last is the user's.
+        max_new_tokens: The largest number of tokens of the answer.
+        temperature: 0 for the most likely token at each step. Otherwise the temperature at which tokens are drawn from
+            the whole distribution (no top-k, and top-p 1).
+        sample: 0 for the greedy answer; 1 and above for the samples.
+        seed: The random seed for drawing samples.
+        stop: A text that ends the answer, in addition to the model's own end; None for no such text.
     """
 
     prompt: str | tuple[Turn, ...]
@@ -76,20 +77,20 @@ class Request:
 
     @property
     def chat(self) -> bool:
-        """It is a conversation."""
+        """Whether the prompt is a conversation."""
         return not isinstance(self.prompt, str)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back.
+    """The answer to a request.
 
     Attributes:
-        text: the answer alone, perhaps with what ended it.
-        ended: the model stopped by itself, not at the limit.
-        fault: why there is no answer, as one word (``http-401``, ``timeout``); empty where there is one.
-        detail: of the fault, a line to be read.
-        thought: the model used up the limit with thinking and had not begun to answer.
+        text: The answer without the prompt. It may include the text that ended the answer.
+        ended: Whether the model stopped by itself, not at the limit.
+        fault: The reason why there is no answer, as one word (``http-401``, ``timeout``); empty for an answer.
+        detail: An explanation of the fault in one line.
+        thought: Whether the model reached the limit while it was reasoning, before the answer began.
     """
 
     text: str
@@ -101,13 +102,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Abilities:
-    """What a text completer can do.
+    """The abilities of a text completer.
 
     Attributes:
-        plain: continue a plain text verbatim.
-        chat: answer in a conversation.
-        sampling: draw at a temperature, not only take the most likely token.
-        log_probabilities: say how likely a given continuation is.
+        plain: Whether the completer continues a plain text verbatim.
+        chat: Whether the completer answers in a conversation.
+        sampling: Whether the completer draws tokens at a temperature, in addition to greedy answers.
+        log_probabilities: Whether the completer computes the log-probability of a given continuation.
     """
 
     plain: bool
@@ -118,20 +119,21 @@ class Abilities:
 
 @dataclass(frozen=True)
 class BackendConfig:
-    """The settings from which a text completer is built; each backend reads those that it needs.
+    """The settings from which a text completer is built. Each backend reads the settings that it needs.
 
     Attributes:
-        model: a name or a folder; for a replay, the file.
-        base_url: of a server, up to and with its ``/v1``.
-        key_env: the environment variable that holds the server's key. The key itself is never stored.
-        concurrency: most requests at once.
-        timeout: seconds that one request may take, from the connection to the last byte of the response.
-        retries: how often a request is sent again when that may help.
-        back_off: seconds before the second attempt, doubled before each further one, if the server names none.
-        max_wait: the most seconds before a request is sent again, whatever the server asks for.
-        batch_size: rows that go through a model in this process together.
-        trust_remote_code: run code that a checkpoint brings.
-        tokenizer: that of the checkpoint, where it has been loaded already.
+        model: The name or folder of a model; for a replay, the file of recorded answers.
+        base_url: The URL of a server, up to and including ``/v1``.
+        key_env: The environment variable that holds the server's key. The key itself is never stored.
+        concurrency: The largest number of simultaneous requests.
+        timeout: The number of seconds for one request, from the connection to the last byte of the response.
+        retries: The number of times that a request is sent again after a fault that may be temporary.
+        back_off: The number of seconds before the second attempt, if the server names none. The wait doubles before
+            each further attempt.
+        max_wait: The largest number of seconds before another attempt, even if the server names a longer time.
+        batch_size: The number of rows in a batch of a model in this process.
+        trust_remote_code: Whether to run the code that a checkpoint contains.
+        tokenizer: The tokenizer of the checkpoint, if it is already loaded.
     """
 
     model: str
@@ -150,37 +152,37 @@ class BackendConfig:
         """Check the numbers.
 
         Raises:
-            RuleExtrapError: one of them cannot be.
+            RuleExtrapError: If a number is below its smallest allowed value, or not finite.
         """
         numbers = {"concurrency": 1, "timeout": 0.001, "retries": 0, "back_off": 0, "max_wait": 0, "batch_size": 1}
-        for name, least in numbers.items():
-            # NaN is not above anything.
+        for name, smallest in numbers.items():
+            # The comparison is written so that NaN fails.
             value = getattr(self, name)
-            if not least <= value < math.inf:
-                finite = "" if value < least else ", and a finite number"
-                raise RuleExtrapError(f"{name} is {value}: give {least} or more{finite}")
+            if not smallest <= value < math.inf:
+                finite = "" if value < smallest else ", and a finite number"
+                raise RuleExtrapError(f"{name} is {value}: give {smallest} or more{finite}")
 
 
 class TextCompleter(Protocol):
-    """Continues texts. A class of a user's own takes a `BackendConfig` and has these three methods and two attributes.
+    """A text completer continues any text. A class of the user's own takes a `BackendConfig` and has these members.
 
     Attributes:
-        abilities: what it can do; it is never asked for more.
-        identity: what the answers depend on besides the request (the model, its weights, the endpoint), as JSON; part
-            of the key under which answers are stored.
+        abilities: The abilities of the completer. The evaluation requests nothing beyond them.
+        identity: Everything besides the request on which the answers depend (the model, its weights, the endpoint), as
+            JSON. The identity is part of the key under which answers are stored.
     """
 
     abilities: Abilities
     identity: dict[str, Any]
 
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
-        """Answer requests, in any order: the place of a request and its answer, as soon as that is there."""
+        """Answer requests in any order. Yield the index of a request with its answer as soon as the answer arrives."""
         ...
 
     def encode(self, text: str) -> Sequence[int] | None:
-        """The token ids of a text without special tokens; None where the tokenizer is not known."""
+        """Return the token ids of a text without special tokens, or None if the tokenizer is not available."""
         ...
 
     def log_probabilities(self, pairs: Sequence[tuple[str, str]]) -> FloatArray:
-        """(N,) float64: the log-probability, in nats, of the second text of each pair after the first."""
+        """Return, for each pair, the log-probability of the second text after the first: (N,) float64, in nats."""
         ...

@@ -1,4 +1,4 @@
-"""Generation under settings of ours alone: a checkpoint's own settings would bend what greedy and drawn mean."""
+"""Generation with fixed settings, because a checkpoint's own settings could change greedy decoding and sampling."""
 
 from __future__ import annotations
 
@@ -24,34 +24,35 @@ def generate(
 ) -> torch.Tensor:
     """Continue rows of tokens.
 
-    Ours are: the limit, what ends a row, the model's cache, and for draws temperature 1 without top-k and top-p. Every
-    other setting is neutral, whatever the checkpoint's ``generation_config.json`` and ``custom_generate`` say.
+    The caller decides the limit and the tokens that end a row. Generation uses the model's cache, and samples at
+    temperature 1 without top-k and top-p. Every other setting is neutral: the checkpoint's ``generation_config.json``
+    and ``custom_generate`` have no effect.
 
     Args:
-        model: a causal language model.
+        model: A causal language model.
         inputs: (B, T) int64 token ids without padding.
-        max_new_tokens: the most tokens of a continuation.
-        eos_ids: the tokens that end a row; there may be none.
-        pad_id: the token that fills a row behind its end.
-        sample: draw each token; else the most likely one is taken.
-        processors: functions of (B, t) tokens and (B, V) scores that give new scores.
+        max_new_tokens: The largest number of tokens in a continuation.
+        eos_ids: The tokens that end a row, possibly none.
+        pad_id: The token that fills a row after its end.
+        sample: Draw each token; otherwise take the most likely token.
+        processors: Functions that map (B, t) tokens and (B, V) scores to new scores.
 
     Returns:
         (B, N) int64, the new tokens.
 
     Raises:
-        RuleExtrapError: The model's class generates in a way of its own.
+        RuleExtrapError: If the model's class overrides ``generate``.
     """
     import torch
     from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList
 
     if getattr(type(model), "generate", None) is not GenerationMixin.generate:
         raise RuleExtrapError(
-            f"{type(model).__name__} generates in a way of its own, which may be neither greedy nor its distribution: "
-            "give a model that uses the generate() of transformers"
+            f"{type(model).__name__} has its own generate(), which may not decode greedily or sample from the model's "
+            "distribution: give a model that uses the generate() of transformers"
         )
     settings: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0} if sample else {}
-    ours = GenerationConfig(
+    fixed_config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=sample,
         num_beams=1,
@@ -60,18 +61,18 @@ def generate(
         pad_token_id=pad_id,
         **settings,
     )
-    own = model.generation_config
-    # What is not set is filled in from the model's own settings.
+    models_config = model.generation_config
+    # `generate` fills unset fields from the model's own settings, so these must be neutral.
     model.generation_config = GenerationConfig()
     try:
         output = GenerationMixin.generate(
             model,
             inputs,
-            generation_config=ours,
+            generation_config=fixed_config,
             attention_mask=torch.ones_like(inputs),
             logits_processor=LogitsProcessorList(processors),
         )
     finally:
-        model.generation_config = own
+        model.generation_config = models_config
     assert isinstance(output, torch.Tensor)
     return output[:, inputs.shape[1] :]

@@ -1,4 +1,4 @@
-"""Any causal language model with any tokenizer, in this process."""
+"""A text completer for any causal language model of transformers, with any tokenizer, in this process."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ _WHOLE_VOCABULARY = 1 << 14
 
 
 class HfCompleter:
-    """Generates with transformers; on the GPU if there is one.
+    """A text completer that generates with transformers, on the GPU if the machine has one.
 
-    Texts of equal length in tokens go through together, so there is never padding. A row that is drawn has random
-    numbers of its own (Gumbel noise on the log-probabilities, of which the largest is taken), so an answer does not
-    depend on the rows beside it, nor on which were answered before a run was killed.
+    A batch contains texts with equal numbers of tokens and therefore no padding. Each sampled row has its own random
+    numbers: Gumbel noise is added to the log-probabilities, and the largest sum is taken. An answer therefore depends
+    neither on the other rows nor on the answers that a killed run already has.
     """
 
     def __init__(self, backend: BackendConfig) -> None:
         """Load a checkpoint: a folder, or a repository of the Hub.
 
         Raises:
-            RuleExtrapError: there is none, or its tokenizer cannot write the protocol's texts.
+            RuleExtrapError: If there is no such checkpoint, or if its tokenizer cannot encode the protocol's texts.
         """
         import torch
 
         name = backend.model
         on_gpu = torch.cuda.is_available()
         self.tokenizer = backend.tokenizer or load_tokenizer(name, trust_remote_code=backend.trust_remote_code)
-        # Half precision on a CPU is slow, and rounds more.
+        # Half precision is slow on a CPU, and less exact.
         model: Any = load_model(
             name, trust_remote_code=backend.trust_remote_code, dtype="auto" if on_gpu else torch.float32
         )
         if not writes_text(self.tokenizer):
             raise RuleExtrapError(
-                f"the tokenizer of {name} has no spaces and line breaks, so the text protocol cannot ask it: "
-                "leave the protocol's flags out, and it is asked symbol by symbol"
+                f"the tokenizer of {name} has no spaces and line breaks, which the text protocol needs: "
+                "leave out the flags of the protocol, and the model is evaluated symbol by symbol"
             )
         self.texts = TextTokens(self.tokenizer, name)
         self.model = model.to("cuda" if on_gpu else "cpu").eval()
@@ -65,31 +65,31 @@ class HfCompleter:
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": self.model.device.type,
         }
-        listed = _ids(model.generation_config.eos_token_id, name)
-        self.texts.check_ends(sorted(listed))
-        self._ends = listed | _ids(self.tokenizer.eos_token_id, name)
+        end_ids = _ids(model.generation_config.eos_token_id, name)
+        self.texts.check_ends(sorted(end_ids))
+        self._ends = end_ids | _ids(self.tokenizer.eos_token_id, name)
         self._stops: dict[str, set[int]] = {}
 
     def encode(self, text: str) -> list[int]:
-        """See `TextCompleter.encode`.
+        """Return the token ids of a text; see `TextCompleter.encode`.
 
         Raises:
-            RuleExtrapError: The tokenizer changes the text.
+            RuleExtrapError: If the tokenizer changes the text.
         """
         return self.texts.plain(text)
 
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
-        """See `TextCompleter.answers`.
+        """Answer requests; see `TextCompleter.answers`.
 
         Raises:
-            RuleExtrapError: A prompt and its completion are longer than the model can read.
+            RuleExtrapError: If a prompt and its completion are longer than the model can read.
         """
         tokens = [self._tokens(request) for request in requests]
-        # The last new token is not read.
+        # The model does not read the last new token.
         longest = max(
             (len(ids) + request.max_new_tokens - 1 for ids, request in zip(tokens, requests, strict=True)), default=0
         )
-        advice = "give fewer context words or new symbols, or take a model with more positions"
+        advice = "give fewer context words or new symbols, or use a model with more positions"
         check_positions(self.model, longest, "the prompts and their completions", advice)
 
         def alike(row: int) -> tuple[int, int, str]:
@@ -100,13 +100,14 @@ class HfCompleter:
             yield from zip(rows, answers, strict=True)
 
     def log_probabilities(self, pairs: Sequence[tuple[str, str]]) -> FloatArray:
-        """See `TextCompleter.log_probabilities`.
+        """Compute log-probabilities; see `TextCompleter.log_probabilities`.
 
-        The texts are tokenized together; where their border is inside a token, each for itself.
+        The two texts of a pair are tokenized together. If the border between them is inside a token, they are
+        tokenized separately.
 
         Raises:
-            RuleExtrapError: The tokenizer changes a text, the border of a pair cannot be told, or a pair is longer
-                than the model can read.
+            RuleExtrapError: If the tokenizer changes a text, if the border of a pair cannot be determined, or if a pair
+                is longer than the model can read.
         """
         import torch
 
@@ -152,26 +153,26 @@ class HfCompleter:
         return Answer(self.texts.added(before, kept), ended=place is not None)
 
     def _holding(self, stop: str) -> set[int]:
-        """The tokens with this text in them."""
+        """Return the tokens that contain a text."""
         if stop not in self._stops:
-            holding: set[int] = set()
+            stop_ids: set[int] = set()
             for first in range(0, len(self.tokenizer), _WHOLE_VOCABULARY):
                 ids = range(first, min(first + _WHOLE_VOCABULARY, len(self.tokenizer)))
                 texts = self.tokenizer.batch_decode([[i] for i in ids], clean_up_tokenization_spaces=False)
-                holding |= {i for i, text in zip(ids, texts, strict=True) if stop in text}
-            self._stops[stop] = holding
+                stop_ids |= {i for i, text in zip(ids, texts, strict=True) if stop in text}
+            self._stops[stop] = stop_ids
         return self._stops[stop]
 
 
 class _Draw:
-    """A logits processor that makes the largest logit a draw at the row's temperature."""
+    """A logits processor whose largest score is a sample at the temperature of the row."""
 
     def __init__(self, requests: Sequence[Request]) -> None:
         self.temperatures = [request.temperature for request in requests]
         self.rngs = [np.random.default_rng([request.seed, request.sample]) for request in requests]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """(B, V) scores of the next token, noise added where tokens are drawn."""
+        """Return the (B, V) scores of the next token, with noise in the rows whose tokens are sampled."""
         import torch
 
         del input_ids
@@ -184,7 +185,7 @@ class _Draw:
 
 
 def _batches(keys: Sequence[tuple[Any, ...]], size: int) -> Iterator[list[int]]:
-    """Places of equal keys together, at most so many, the smallest keys first."""
+    """Yield batches of at most ``size`` indices with equal keys, the smallest keys first."""
     by_key: dict[tuple[Any, ...], list[int]] = {}
     for place, key in enumerate(keys):
         by_key.setdefault(key, []).append(place)
@@ -193,16 +194,16 @@ def _batches(keys: Sequence[tuple[Any, ...]], size: int) -> Iterator[list[int]]:
             yield by_key[key][first : first + size]
 
 
-def _ids(listed: object, name: str) -> set[int]:
-    """Return the token ids of a setting that holds one, several or none."""
-    ids = [] if listed is None else listed if isinstance(listed, list) else [listed]
+def _ids(setting: object, name: str) -> set[int]:
+    """Return the token ids of a setting that holds one id, several ids or none."""
+    ids = [] if setting is None else setting if isinstance(setting, list) else [setting]
     if not all(isinstance(token, int) and token >= 0 for token in ids):
-        raise RuleExtrapError(f"eos_token_id of {name} is {listed}: give token ids in its generation_config.json")
+        raise RuleExtrapError(f"eos_token_id of {name} is {setting}: give token ids in its generation_config.json")
     return set(ids)
 
 
 def _weights(folder: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of a folder's files, so that a model that was trained on has other answers."""
+    """Return the name, size and time of a checkpoint's files, so that answers of an older checkpoint are not reused."""
     if not folder.is_dir():
         return []
     files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".jinja", ".model"))

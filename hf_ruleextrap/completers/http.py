@@ -1,4 +1,4 @@
-"""One POST request with httpx: a deadline for all of it, a limit on its size, and no redirect that takes a key."""
+"""Send a POST request with httpx, with a deadline for the whole request, a size limit, and no redirects."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 @dataclass
 class Failure(Exception):
-    """A request that has no usable response.
+    """The failure of a request that has no usable response.
 
     Attributes:
-        fault: one word: ``http-500``, ``timeout``, ``no-connection``, ``bad-json``, ``no-choice``.
-        detail: an explanation for people. A server may have written it, so it can hold anything.
-        retry_after: the seconds after which the server wants the next request.
+        fault: The fault in one word: ``http-500``, ``timeout``, ``no-connection``, ``bad-json``, ``no-choice``.
+        detail: An explanation for people. The server may have written the explanation, so it can contain any text.
+        retry_after: The number of seconds that the server wants the client to wait before the next request.
     """
 
     fault: str
@@ -40,7 +40,7 @@ def checked_url(text: str) -> str:
     """Return a URL that is safe to send a key to and to store in results.
 
     Raises:
-        RuleExtrapError: The text is not a URL, or the URL holds more than a host and a path (such as a password).
+        RuleExtrapError: If the text is not a URL, or if it holds more than a host and a path (such as a password).
     """
     try:
         parts = urllib.parse.urlsplit(text)
@@ -52,31 +52,31 @@ def checked_url(text: str) -> str:
         raise RuleExtrapError("the base URL is not a URL: give one such as http://127.0.0.1:8000/v1")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise RuleExtrapError(
-            f"the base URL of {host} holds a user, a password or a query: a key belongs into the environment"
+            f"the base URL of {host} holds a user, a password or a query: put the key in an environment variable"
         )
     return text
 
 
 def client(connections: int) -> httpx.AsyncClient:
-    """Return a client that goes through the proxy that the environment names, and keeps its connections.
+    """Return a client that keeps its connections open and uses the proxy that the environment names.
 
-    It has no time limit of its own: `post` bounds each request as a whole.
+    The client has no time limit, because `post` limits the time of each whole request.
 
     Raises:
-        RuleExtrapError: The environment names a proxy that cannot be used.
+        RuleExtrapError: If the proxy that the environment names cannot be used.
     """
     try:
         return httpx.AsyncClient(
             timeout=None,
             follow_redirects=False,
-            # A compressed response could be far larger than what was read.
+            # A compressed response could exceed the size limit after decompression.
             headers={"Accept-Encoding": "identity"},
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         )
     except (ValueError, ImportError, httpx.InvalidURL, OSError) as error:
         reason = redacted(str(error), proxy_secrets())
         raise RuleExtrapError(
-            f"no HTTP client can be made with the proxy and the certificates that the environment names: {reason}"
+            f"the proxy or the certificates that the environment names cannot be used: {reason}"
         ) from None
 
 
@@ -86,42 +86,42 @@ async def post(
     """Send JSON and read the response.
 
     Args:
-        client: the client of `client`.
-        url: the address.
-        body: JSON.
-        headers: the headers besides the content type.
-        timeout: the seconds for the whole request: the name of the host, the connection, headers and content.
+        client: The client of `client`.
+        url: The address.
+        body: The JSON text to send.
+        headers: The headers besides the content type.
+        timeout: The number of seconds for the whole request: name resolution, connection, headers and content.
 
     Raises:
-        Failure: The status is not 200, there is no connection, or the time is over.
+        Failure: If the status is not 200, if there is no connection, or if the time limit is reached.
     """
     try:
         with anyio.fail_after(timeout):
-            sent = {"Content-Type": "application/json", **headers}
-            async with client.stream("POST", url, content=body, headers=sent) as response:
+            all_headers = {"Content-Type": "application/json", **headers}
+            async with client.stream("POST", url, content=body, headers=all_headers) as response:
                 content = await _content(response)
     except TimeoutError:
         raise Failure("timeout", f"no response within {timeout:g} seconds") from None
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-        # A proxy's refusal of a tunnel has no response of its own.
+        # If a proxy refuses a tunnel, the error holds the status, because there is no response.
         refused = re.match(r"(\d{3})\b", str(error)) if isinstance(error, httpx.ProxyError) else None
         fault = f"http-{refused[1]}" if refused else "no-connection"
         raise Failure(fault, _reason(error)) from None
     if response.status_code != 200:
-        words = content.decode("utf-8", "replace")
-        raise Failure(f"http-{response.status_code}", words, _retry_after(response.headers.get("Retry-After")))
+        message = content.decode("utf-8", "replace")
+        raise Failure(f"http-{response.status_code}", message, _retry_after(response.headers.get("Retry-After")))
     return content
 
 
 def _reason(error: BaseException) -> str:
-    """Return the name and the words of what an error of the library goes back to."""
+    """Return the name and the message of the original cause of an error of the library."""
     while True:
         inner: tuple[BaseException, ...] = getattr(error, "exceptions", ())
         cause = inner[0] if inner else error.__cause__ or error.__context__
         if cause is None:
             break
         error = cause
-    # asyncio says "Connect call failed" for whatever the system says.
+    # asyncio replaces the system's message by "Connect call failed".
     known = isinstance(error, OSError) and (error.errno or 0) > 0
     return f"{type(error).__name__}: {os.strerror(error.errno) if known else error}"  # type: ignore[attr-defined]
 
@@ -139,7 +139,7 @@ async def _content(response: httpx.Response) -> bytes:
 
 
 def redacted(text: str, secrets: Iterable[str]) -> str:
-    """Return a diagnostic text without secrets, in any form in which a server or a library may repeat them."""
+    """Return a diagnostic text without secrets, in each form in which a server or a library may repeat a secret."""
     forms = {form for secret in secrets for form in (secret, urllib.parse.quote(secret, safe=""))}
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, "[key]")
@@ -147,7 +147,7 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
 
 
 def proxy_secrets() -> list[str]:
-    """Return the passwords of the proxies in the environment, and the credentials as they are sent."""
+    """Return the passwords of the proxies in the environment, and the credentials in the form of the request header."""
     secrets: list[str] = []
     for name in (*_PROXIES, *map(str.upper, _PROXIES)):
         try:
@@ -161,7 +161,7 @@ def proxy_secrets() -> list[str]:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Return the seconds of the header, which holds a number or a date; None where it holds neither."""
+    """Return the seconds of the Retry-After header, which is a number or a date; None if it is neither."""
     if value is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Loading checkpoints: whatever is wrong with one of them is a line that names it."""
+"""Load the tokenizer or the model of a checkpoint, and report every error as one line that names the checkpoint."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _named(name: str) -> Iterator[None]:
         yield
     except RuleExtrapError:
         raise
-    # A file of a checkpoint that holds nonsense raises whatever the code that reads it runs into.
+    # Reading a corrupt file of a checkpoint may raise any exception.
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise RuleExtrapError(f"no checkpoint can be loaded from {name!r}: {lines[0]}") from error

@@ -1,4 +1,4 @@
-"""Any server that speaks OpenAI's protocol: ``/completions`` for texts, ``/chat/completions`` for conversations."""
+"""A text completer for servers with OpenAI's API: ``/completions`` for texts, ``/chat/completions`` for chats."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ from .replay import as_json
 DEFAULT_URL = "https://api.openai.com/v1"
 KEY_VARIABLE = "OPENAI_API_KEY"
 
-# No answer needs more characters: longer ones are unfinished or unparsable in their first characters already. In a
-# conversation the model's thoughts may stand before the answer.
+# The largest number of characters that is kept of an answer, without and with chat. The first characters of a longer
+# answer already show that it is unfinished or unparsable. In a chat, the model's reasoning may precede the answer.
 _MOST_TEXT = {False: 16_384, True: 1 << 20}
-# After this number of failed requests in a row, the rest is not sent.
+# The number of consecutive failed requests after which no further request is sent.
 _MOST_IN_A_ROW = 10
-# Sending again cannot help, for this request or any other.
+# After these faults, no retry and no other request can succeed.
 _FATAL = {"http-401", "http-403", "http-404", "http-407"}
 _AGAIN = {
     *("http-408", "http-409", "http-429"),
     *("bad-json", "broken-off", "no-choice", "no-connection", "server-error", "timeout"),
 }
-# A key changes no answer that can be read: an answer is touched only where the server repeats a key that is longer than
-# any symbol, and what is left is as unparsable as before. A shorter key may be a part of an honest answer.
+# The shortest key that is removed from answers. A key of this length is longer than any symbol, so removing it changes
+# only answers that were unparsable anyway. A shorter key could be part of a valid answer.
 _SHORTEST_KEY = 16
 
 
 class OpenAICompleter:
-    """Sends several requests at once, and again within bounds where they fail; what still fails has its fault."""
+    """A text completer that sends several requests at a time and retries failed requests a limited number of times."""
 
     abilities = Abilities(plain=True, chat=True, sampling=True, log_probabilities=False)
 
     def __init__(self, backend: BackendConfig) -> None:
-        """Read the key from the environment; nothing is sent.
+        """Read the key from the environment, without sending a request.
 
         Raises:
-            RuleExtrapError: The base URL is not a URL, or the variable that is named holds no key.
+            RuleExtrapError: If the base URL is not a URL, or if the environment variable holds no key.
         """
         self.backend = backend
         base = (backend.base_url or DEFAULT_URL).rstrip("/")
@@ -62,10 +62,10 @@ class OpenAICompleter:
         self._failed_in_a_row = 0
 
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
-        """See `TextCompleter.answers`. A caller that stops listening pays for no further request.
+        """Answer requests; see `TextCompleter.answers`. No further request is sent after the caller stops iterating.
 
-        A connection sends its next request once the caller has asked for the answer after its last one: a caller that
-        stores each answer loses at most the requests that are under way when its process is killed.
+        A connection sends its next request after the caller has taken its last answer and requested another. A caller that
+        stores each answer therefore loses at most the requests in progress when its process is killed.
         """
         arrived: queue.SimpleQueue[tuple[int, Answer, anyio.Event] | None] = queue.SimpleQueue()
         with start_blocking_portal() as portal:
@@ -74,7 +74,7 @@ class OpenAICompleter:
                 place, answer, taken = arrival
                 yield place, answer
                 portal.start_task_soon(taken.set)
-            # An error of the work itself is raised here.
+            # This raises the exception of the background task, if there is one.
             work.result()
 
     async def _ask_all(self, requests: Sequence[Request], arrived: queue.SimpleQueue[Any]) -> None:
@@ -94,11 +94,11 @@ class OpenAICompleter:
             arrived.put(None)
 
     def encode(self, text: str) -> None:
-        """Not known."""
+        """Return None, because the server's tokenizer is not available."""
         del text
 
     def log_probabilities(self, pairs: Sequence[tuple[str, str]]) -> FloatArray:
-        """Not known; see `abilities`: servers differ in what they call log-probabilities."""
+        """Return NaN, because servers differ in the meaning of log-probabilities; see `abilities`."""
         return np.full(len(pairs), np.nan)
 
     async def _answer(self, connections: httpx.AsyncClient, request: Request) -> Answer:
@@ -109,7 +109,7 @@ class OpenAICompleter:
             self._failed_in_a_row = 0
         else:
             self._failed_in_a_row += _MOST_IN_A_ROW if answer.fault in _FATAL else 1
-        # Before they are cut, or a part of the key could be left.
+        # Secrets are removed before the texts are cut, because a cut could leave part of a key.
         text = redacted(answer.text, [key for key in self._secrets if len(key) >= _SHORTEST_KEY])
         detail = _one_line(redacted(answer.detail, self._secrets))
         return replace(answer, text=text[: _MOST_TEXT[request.chat]], detail=detail)
@@ -123,15 +123,15 @@ class OpenAICompleter:
                 failure = error
             except RecursionError:
                 failure = Failure("bad-json", "the response is nested too deeply")
-            again = failure.fault in _AGAIN or failure.fault.startswith("http-5")
-            if not again or attempt == backend.retries:
+            may_help = failure.fault in _AGAIN or failure.fault.startswith("http-5")
+            if not may_help or attempt == backend.retries:
                 return Answer("", False, failure.fault, failure.detail)
             wait = backend.back_off * 2.0 ** min(attempt, 64) if failure.retry_after is None else failure.retry_after
             await anyio.sleep(min(wait, backend.max_wait))
             attempt += 1
 
     async def _send(self, connections: httpx.AsyncClient, request: Request) -> bytes:
-        # Every parameter of sampling is said, since servers' defaults differ.
+        # The request states every sampling parameter, because the defaults of servers differ.
         body: dict[str, Any] = {
             "model": self.backend.model,
             "max_tokens": request.max_new_tokens,
@@ -153,17 +153,17 @@ class OpenAICompleter:
 
 
 def _key(backend: BackendConfig) -> str:
-    """The key in the environment, or nothing (a server of one's own needs none)."""
+    """Return the key from the environment, or an empty text (a local server needs no key)."""
     variable = backend.key_env or KEY_VARIABLE
     key = os.environ.get(variable, "").strip()
     if backend.key_env and not key:
         raise RuleExtrapError(f"the environment variable {variable} holds no key: set it, or leave out --key-env")
-    # An error of the HTTP library would quote it.
+    # The HTTP library would quote a key with these characters in its error message.
     if re.search(r"[^\x21-\x7e]", key):
         raise RuleExtrapError(f"the key in {variable} has spaces or characters outside ASCII: set it again")
     return key
 
 
 def _one_line(text: str) -> str:
-    """What a server says, without line breaks and control characters, and short."""
+    """Return the first characters of a server's message, without line breaks and control characters."""
     return "".join(letter if letter.isprintable() else " " for letter in text[:200]).strip()

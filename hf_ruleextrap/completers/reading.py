@@ -1,4 +1,4 @@
-"""What the response of a server means: an answer that ended, was cut, was used up by thinking, or no answer at all."""
+"""Interpret a server's response: an answer that ended, that was cut, that is all reasoning, or no answer."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ REASONS: Mapping[str, str] = {
     }.items()
     for reason in reasons.split()
 }
-"""The known values of ``finish_reason``, in lower case, and their meaning.
+"""The meaning of each known value of ``finish_reason``, in lower case.
 
-``ended`` and ``cut`` are answers, the others are faults. Sources: the documentation of OpenAI, vLLM, SGLang, TGI,
-llama.cpp, Ollama, LM Studio, OpenRouter, Anthropic, Google, Mistral, Cohere, DeepSeek, watsonx.
+``ended`` and ``cut`` are answers; the other meanings are faults. Sources: the documentation of OpenAI, vLLM, SGLang,
+TGI, llama.cpp, Ollama, LM Studio, OpenRouter, Anthropic, Google, Mistral, Cohere, DeepSeek, watsonx.
 """
 
 _DETAILS = {
@@ -56,33 +56,33 @@ _REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thi
 
 
 def read_response(body: bytes, *, chat: bool) -> Answer:
-    """Read the first choice of a response. Everything in a response is data of unknown types.
+    """Read the first choice of a response. The parts of a response may have any type.
 
     Args:
-        body: the response to a request for one choice.
-        chat: the response is a message of a conversation.
+        body: The response to a request for one choice.
+        chat: Whether the response is a message of a conversation.
 
     Returns:
-        An answer; one with a fault where the request must not be sent again.
+        The answer. It has a fault if the request must not be sent again.
 
     Raises:
-        Failure: The response is broken, or the server says that it could not answer.
+        Failure: If the response is broken, or if the server reports an error.
     """
     response = _json(body)
     choices = response.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict):
-        words = _error_in(response)
-        if words:
-            raise Failure("server-error", words)
+        error = _error_in(response)
+        if error:
+            raise Failure("server-error", error)
         if "choices" not in response:
             raise Failure("bad-json", body.decode("utf-8", "replace"))
         raise Failure("no-choice", f"the response has no choice in it: {body.decode('utf-8', 'replace')}")
     message = choice.get("message") if chat else choice
     message = message if isinstance(message, dict) else {}
-    words = _error_in(response) or _error_in(choice) or _error_in(message)
-    if words:
-        raise Failure("server-error", words)
+    error = _error_in(response) or _error_in(choice) or _error_in(message)
+    if error:
+        raise Failure("server-error", error)
     reason = choice.get("finish_reason")
     meaning = _meaning(reason)
     if meaning == "broken-off":
@@ -90,16 +90,16 @@ def read_response(body: bytes, *, chat: bool) -> Answer:
     if meaning in _DETAILS:
         return Answer("", False, meaning, f"{_DETAILS[meaning]}: finish_reason {reason!r}")
     text, thought = _text_of(message.get("content" if chat else "text"))
-    # Some servers put a refusal into a field of its own. A refusal is an answer, and holds no symbols.
+    # Some servers return a refusal in a separate field. A refusal is an answer without symbols.
     if text is None and isinstance(message.get("refusal"), str):
         text = message["refusal"]
     thought = thought or _reasoned(response, message)
     if text is None and meaning != "cut":
         if thought:
-            return Answer("", False, "only-reasoning", "the server gave the reasoning and no answer")
+            return Answer("", False, "only-reasoning", "the server returned reasoning without an answer")
         raise Failure("no-choice", f"the choice has no text in it: {body.decode('utf-8', 'replace')}")
     if meaning not in ("ended", "cut"):
-        return Answer("", False, meaning, f"it is not known what finish_reason {reason!r} means; the text is {text!r}")
+        return Answer("", False, meaning, f"the meaning of finish_reason {reason!r} is unknown; the text is {text!r}")
     if meaning == "ended":
         return Answer(text or "", ended=True)
     used_up = thought or (chat and text is None)
@@ -117,7 +117,7 @@ def _json(body: bytes) -> dict[str, Any]:
 
 
 def _meaning(reason: object) -> str:
-    """Return the meaning of a reason; one that is not known is a fault under its own name."""
+    """Return the meaning of a reason. An unknown reason is a fault whose name contains the reason."""
     if reason is None or reason == "":
         return "reason-missing"
     if not isinstance(reason, str):
@@ -127,7 +127,7 @@ def _meaning(reason: object) -> str:
 
 
 def _error_in(part: Mapping[str, Any]) -> str:
-    """Return the server's own words on an error, if it reports one; empty where it does not."""
+    """Return the server's message about an error, or an empty text if the server reports no error."""
     error = part.get("error")
     if part.get("object") == "error":
         error = error or part.get("message") or "error"
@@ -138,12 +138,12 @@ def _error_in(part: Mapping[str, Any]) -> str:
 
 
 def _text_of(content: object) -> tuple[str | None, bool]:
-    """Return the text of a message's content (None where it has none), and whether thoughts were left out of it.
+    """Return the text of a message's content, or None without text; and whether the content also held reasoning.
 
     The content is a string, or a list of parts.
 
     Raises:
-        Failure: There is a part of an unknown type.
+        Failure: If a part has an unknown type.
     """
     if not isinstance(content, list):
         return (content if isinstance(content, str) else None), False
@@ -163,7 +163,7 @@ def _text_of(content: object) -> tuple[str | None, bool]:
 
 
 def _reasoned(response: Mapping[str, Any], message: Mapping[str, Any]) -> bool:
-    """Return whether the server says that the model was thinking."""
+    """Return whether the server reports reasoning of the model."""
     usage = response.get("usage")
     details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
     counts = [part.get("reasoning_tokens") for part in (usage, details) if isinstance(part, dict)]

@@ -1,4 +1,4 @@
-"""A file of recorded answers: of another run, or of whoever could only be asked elsewhere."""
+"""Replay a file of recorded answers, for example from an earlier run or from a model that runs elsewhere."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .base import Abilities, Answer, BackendConfig, Request
 
 
 class Replay:
-    """Gives what the file holds for a prompt and sample; what it lacks has the fault ``not-recorded``.
+    """A text completer that returns the recorded answers. A request without one has the fault ``not-recorded``.
 
-    A line is ``{"prompt": "…", "sample": 0, "text": "…", "ended": true}``; the prompt is the whole rendered text, or
-    the list of turns. Each run writes such a file, ``answers.jsonl``.
+    A line of the file is ``{"prompt": "…", "sample": 0, "text": "…", "ended": true}``. The prompt is the whole rendered
+    text, or the list of turns. Each run of the text protocol writes a file in this form, ``answers.jsonl``.
     """
 
     abilities = Abilities(plain=True, chat=True, sampling=True, log_probabilities=False)
@@ -29,7 +29,7 @@ class Replay:
         """Read the file.
 
         Raises:
-            RuleExtrapError: it cannot be read; the message names the line.
+            RuleExtrapError: If the file cannot be read. The message names the line.
         """
         text = read_text(backend.model, "file of recorded answers")
         self.recorded: dict[str, Answer] = {}
@@ -54,29 +54,29 @@ class Replay:
         }
 
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
-        """See `TextCompleter.answers`."""
-        absent = Answer("", False, "not-recorded", "the file has no such prompt and sample")
+        """Answer requests; see `TextCompleter.answers`."""
+        absent = Answer("", False, "not-recorded", "the file has no answer for this prompt and sample")
         for place, request in enumerate(requests):
             yield place, self.recorded.get(_key(as_json(request.prompt), request.sample), absent)
 
     def encode(self, text: str) -> None:
-        """Not known."""
+        """Return None, because the tokenizer is not available."""
         del text
 
     def log_probabilities(self, pairs: Sequence[tuple[str, str]]) -> FloatArray:
-        """Not known; see `abilities`."""
+        """Return NaN, because the file holds no log-probabilities; see `abilities`."""
         return np.full(len(pairs), np.nan)
 
 
 def as_json(prompt: Any) -> Any:
-    """A prompt as it stands in a file: the text, or the list of messages."""
+    """Return a prompt in the form of a file or a request: the text, or the list of messages."""
     if isinstance(prompt, str):
         return prompt
     return [{"role": turn.role, "content": turn.content} for turn in prompt]
 
 
 def _flag(row: dict[str, Any], name: str, default: bool) -> bool:
-    """Return a boolean of a line. The text "false" would count as true."""
+    """Return a boolean of a line. Other types are refused, because the text "false" would count as true."""
     value = row.get(name, default)
     if not isinstance(value, bool):
         raise TypeError(name)

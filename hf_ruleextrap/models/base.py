@@ -1,6 +1,6 @@
-"""What every architecture here shares: configuration, causal-LM head, padding masks.
+"""The common parts of all architectures: the configuration, the causal-LM head, and padding masks.
 
-This file travels with each checkpoint as remote code, so it imports nothing of the package.
+This file travels with each checkpoint as remote code, so it imports nothing else from the package.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from transformers.utils.generic import can_return_tuple
 
 _LOSS_ARGUMENTS = ("num_items_in_batch", "shift_labels", "ignore_index")
-# Arguments of other models that would change the output, or add to it, if they were not passed over; `generate` passes
-# on many that do not.
+# Arguments of other models that would change the output or add to it. They must not be ignored silently, unlike many
+# other arguments that `generate` passes on.
 _REFUSED = (
     "output_attentions",
     "head_mask",
@@ -30,21 +30,21 @@ _REFUSED = (
 
 
 class RuleConfig(PreTrainedConfig):
-    """What every architecture's configuration has; the special ids are the character tokenizer's.
+    """The base configuration of all architectures. The special ids are those of the symbol tokenizer.
 
-    A subclass adds its fields, names those to be checked in ``size_fields`` and ``probability_fields``, and
-    extends `check` with what only it knows.
+    A subclass adds its fields, lists the fields to check in ``size_fields`` and ``probability_fields``, and extends
+    `check` with its own conditions.
 
     Attributes:
-        vocab_size: number of tokens, the special ones included.
-        pad_token_id: id of ``<pad>``.
-        bos_token_id: id of ``<bos>``.
-        eos_token_id: id of ``<eos>``.
-        use_cache: return the state or the keys and values unless a call says otherwise.
-        tie_word_embeddings: let the output layer use the embedding matrix.
+        vocab_size: The number of tokens, including the special tokens.
+        pad_token_id: The id of ``<pad>``.
+        bos_token_id: The id of ``<bos>``.
+        eos_token_id: The id of ``<eos>``.
+        use_cache: Whether a call returns the cache by default.
+        tie_word_embeddings: Whether the output layer uses the embedding matrix.
 
     Raises:
-        ValueError: a value that cannot be built, in one line.
+        ValueError: If no model can be built from a value; the message is one line.
     """
 
     size_fields: ClassVar[tuple[str, ...]] = ()
@@ -59,22 +59,22 @@ class RuleConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Set the fields, then refuse what cannot be built."""
+        """Set the fields, then check them."""
         super().__post_init__(**kwargs)
         self.check()
 
     @property
     def looks_ahead(self) -> bool:
-        """Whether an output is meant to depend on later inputs."""
+        """Whether an output depends on later inputs by design."""
         return False
 
     @property
     def most_tokens(self) -> int | None:
-        """The longest sequence that there are positions for; None for any."""
+        """The largest number of tokens for which the model has positions; None if there is no limit."""
         return None
 
     def check(self) -> None:
-        """Raise ValueError, in one line, for a value from which no model can be built."""
+        """Raise ValueError, with a message of one line, for a value from which no model can be built."""
         for name in ("vocab_size", *self.size_fields):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -99,18 +99,18 @@ class RuleConfig(PreTrainedConfig):
 
 
 def real_tokens(attention_mask: Tensor | None, batch: int, columns: int) -> Tensor | None:
-    """Which columns hold tokens rather than padding.
+    """Return which columns hold tokens rather than padding.
 
     Args:
-        attention_mask: (B, columns), of any type, 1 for a token and 0 for padding; None for no padding.
-        batch: number of rows.
-        columns: all columns, those in the cache included.
+        attention_mask: (B, columns) of any type, 1 for a token and 0 for padding; None for no padding.
+        batch: The number of rows.
+        columns: The number of all columns, including the columns in the cache.
 
     Returns:
-        (B, columns) bool, or None when nothing is padded, so that the caller can take the plain path.
+        (B, columns) bool; None if no row has padding, so that the caller can use the faster path.
 
     Raises:
-        ValueError: the mask has another shape, or holds other values than 0 and 1.
+        ValueError: If the mask has another shape, or contains values other than 0 and 1.
     """
     if attention_mask is None:
         return None
@@ -128,12 +128,12 @@ def real_tokens(attention_mask: Tensor | None, batch: int, columns: int) -> Tens
 
 
 def token_positions(real: Tensor | None, columns: int, device: torch.device) -> Tensor:
-    """The number of tokens before each column in its row.
+    """Return the number of tokens before each column in its row.
 
     Args:
-        real: (B, columns) bool, of `real_tokens`.
-        columns: all columns, those in the cache included.
-        device: of the result.
+        real: (B, columns) bool, the result of `real_tokens`.
+        columns: The number of all columns, including the columns in the cache.
+        device: The device of the result.
 
     Returns:
         (B or 1, columns) int64, 0 at the first token and at the padding before it.
@@ -144,20 +144,20 @@ def token_positions(real: Tensor | None, columns: int, device: torch.device) -> 
 
 
 def check_position_ids(position_ids: Tensor | None, real: Tensor | None, batch: int, columns: int, length: int) -> None:
-    """Refuse positions that are not those of one word in each row.
+    """Raise an error for positions that do not belong to exactly one word in each row.
 
-    Positions that start again within a row say that several words are packed into it, and the later ones would see
-    the earlier ones.
+    Positions that restart within a row mean that several words are packed into the row, where the later words would
+    see the earlier words.
 
     Args:
         position_ids: (B or 1, length), or None.
-        real: (B, columns) bool, of `real_tokens`.
-        batch: number of rows.
-        columns: all columns, those in the cache included.
-        length: the last columns, which are those of the input.
+        real: (B, columns) bool, the result of `real_tokens`.
+        batch: The number of rows.
+        columns: The number of all columns, including the columns in the cache.
+        length: The number of columns of the input, which are the last columns.
 
     Raises:
-        ValueError: the positions are others than the number of tokens before each one.
+        ValueError: If a position is not the number of tokens before its token.
     """
     if position_ids is None:
         return
@@ -174,13 +174,13 @@ def check_position_ids(position_ids: Tensor | None, real: Tensor | None, batch: 
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
-    """Refuse an argument that a model would otherwise pass over in silence.
+    """Raise an error for an argument that the model would otherwise ignore silently.
 
     Args:
-        arguments: what `forward` got beside the arguments that it names.
+        arguments: The keyword arguments of `forward` that are not in its signature.
 
     Raises:
-        ValueError: one of them asks for something.
+        ValueError: If an unsupported argument is set.
     """
     for name in _REFUSED:
         if arguments.get(name) is not None and arguments[name] is not False:
@@ -188,32 +188,32 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
 
 
 class RulePreTrainedModel(PreTrainedModel):
-    """The parent of every backbone and head.
+    """The base class of every backbone and head.
 
-    Weights start as torch starts them (the authors' code does no more), not from the normal distribution
-    of width 0.02 that transformers has by default.
+    The weights are initialized by torch's defaults, as in the authors' code, and not from the normal distribution of
+    width 0.02 that is the default of transformers.
     """
 
     config_class = RuleConfig
     base_model_prefix = "model"
 
     def __init__(self, config: RuleConfig) -> None:
-        # A field may have been set after the configuration was made.
+        # A field may have changed after the configuration was created.
         config.check()
         super().__init__(config)
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """No: else transformers would pass over modules without parameters of their own, which start their parts'."""
+        """Return False, because in custom code transformers does not initialize modules without own parameters."""
         return False
 
     def _init_weights(self, module: nn.Module) -> None:
-        # transformers guards the functions of torch.nn.init here, so what was loaded is left alone.
+        # transformers guards the functions of torch.nn.init here, so that loaded weights stay unchanged.
         if callable(reset := getattr(module, "reset_parameters", None)):
             reset()
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """As in transformers; a causal LM's checkpoint also says where `AutoModel` finds the backbone."""
+        """Save as transformers does; the checkpoint of a causal LM also states where `AutoModel` finds the backbone."""
         backbone = type(self.base_model)
         if self._auto_class is not None:
             auto_map = dict(getattr(self.config, "auto_map", None) or {})
@@ -222,10 +222,10 @@ class RulePreTrainedModel(PreTrainedModel):
         super().save_pretrained(save_directory, *args, **kwargs)
 
     def embed_inputs(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
-        """(B, T, E) float, the embeddings of the ids or those given.
+        """Return the embeddings of the ids, or ``inputs_embeds`` itself: (B, T, E) float.
 
         Raises:
-            ValueError: both or neither are given, or there is no column.
+            ValueError: If both arguments or neither are set, or if the input has no column.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
@@ -236,16 +236,16 @@ class RulePreTrainedModel(PreTrainedModel):
 
 
 class RuleForCausalLM(RulePreTrainedModel, GenerationMixin):
-    """A backbone and a linear output layer; a concrete architecture names ``config_class`` and ``backbone``.
+    """A backbone and a linear output layer. A concrete architecture sets ``config_class`` and ``backbone``.
 
     Attributes:
-        backbone: class of the backbone, built from the configuration; it returns ``last_hidden_state``
+        backbone: The class of the backbone, which is built from the configuration and returns ``last_hidden_state``
             (B, T, ``hidden_size``) and ``past_key_values``.
-        head_bias: whether the output layer has a bias.
+        head_bias: Whether the output layer has a bias.
 
-    A backbone whose cache is a `RecurrentCache` also sets ``_is_stateful = True``. A concrete architecture names
-    `GenerationMixin` among its own parents: loaded as remote code, transformers would otherwise put a copy in the place
-    of the class, and what is pickled has to be found under its name.
+    An architecture whose cache is a `RecurrentCache` also sets ``_is_stateful = True``. A concrete architecture lists
+    `GenerationMixin` among its own base classes: otherwise transformers would replace a class that is loaded as remote
+    code by a copy, and pickle could not find the class under its name.
     """
 
     backbone: ClassVar[type[RulePreTrainedModel]]
@@ -259,12 +259,12 @@ class RuleForCausalLM(RulePreTrainedModel, GenerationMixin):
         self.post_init()
 
     def build_head(self, config: RuleConfig) -> nn.Module:
-        """The module that maps (B, T, hidden_size) to logits (B, T, vocab_size)."""
+        """Build the module that maps (B, T, hidden_size) to logits (B, T, vocab_size)."""
         return nn.Linear(config.hidden_size, config.vocab_size, bias=self.head_bias)
 
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
-        # Else generate would hand a recurrent model a cache for keys and values.
+        # Otherwise `generate` would pass a cache of keys and values to a recurrent model.
         return not cls._is_stateful
 
     def prepare_inputs_for_generation(
@@ -277,11 +277,11 @@ class RuleForCausalLM(RulePreTrainedModel, GenerationMixin):
         is_first_iteration: bool | None = False,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """As in transformers, but quick where a cache lacks the last token only: theirs costs a small model's step."""
+        """Prepare inputs as transformers does, but with a fast path for one new token, which small models need."""
         seen = 0 if past_key_values is None else past_key_values.get_seq_length()
         plain = inputs_embeds is None and not kwargs.get("output_hidden_states")
         if not plain or seen < 1 or seen != input_ids.shape[1] - 1:
-            # Theirs is typed for a protocol and for tensors of their own.
+            # The types in transformers name a protocol and tensor types of their own.
             prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]
             inputs: dict[str, Any] = prepare(
                 input_ids,
@@ -318,23 +318,23 @@ class RuleForCausalLM(RulePreTrainedModel, GenerationMixin):
 
         Args:
             input_ids: (B, T) int64.
-            attention_mask: (B, P + T), 1 for a token and 0 for padding, P columns being in the cache.
-            past_key_values: the cache of an earlier output; updated in place.
-            inputs_embeds: (B, T, E) float, instead of ``input_ids``.
-            labels: (B, T) int64, the ids themselves (the shift happens here); -100 is not counted.
-            use_cache: return the cache; by default what the configuration says.
-            logits_to_keep: compute the logits of this many last positions only, or of the positions given; 0 for all.
-            output_hidden_states: return the hidden states; by default what the configuration says.
-            **kwargs: arguments of the loss, e.g. ``num_items_in_batch``; and ``position_ids``, (B or 1, T) int64, which
-                may only be the number of tokens before each one in its row, and are known without being given.
+            attention_mask: (B, P + T), 1 for a token and 0 for padding, if the cache holds P columns.
+            past_key_values: The cache of an earlier output; the cache is updated in place.
+            inputs_embeds: (B, T, E) float; an alternative to ``input_ids``.
+            labels: (B, T) int64, the unshifted ids; -100 marks a position that does not count.
+            use_cache: Whether to return the cache; the default is in the configuration.
+            logits_to_keep: The number of last positions, or the positions, whose logits are computed; 0 for all.
+            output_hidden_states: Whether to return the hidden states; the default is in the configuration.
+            **kwargs: Arguments of the loss, such as ``num_items_in_batch``; and ``position_ids``, (B or 1, T) int64,
+                which need not be passed and must equal the number of tokens before each token in its row.
 
         Returns:
-            ``logits`` (B, T, vocab_size); ``loss``, the mean cross-entropy in nats, where there are labels;
-            ``past_key_values`` and ``hidden_states`` where asked for. The hidden states are what enters the first
-            layer and the output of each layer, the last one as the output layer reads it.
+            ``logits`` (B, T, vocab_size); with labels, ``loss``, the mean cross-entropy in nats; and, if requested,
+            ``past_key_values`` and ``hidden_states``. The hidden states are the input of the first layer and the
+            output of each layer, of which the last is the input of the output layer.
 
         Raises:
-            ValueError: an argument has another shape, or asks for something that this architecture does not have.
+            ValueError: If an argument has the wrong shape or is not supported by the architecture.
         """
         outputs: BaseModelOutputWithPast = self.model(
             input_ids=input_ids,
@@ -347,13 +347,13 @@ class RuleForCausalLM(RulePreTrainedModel, GenerationMixin):
         )
         hidden = outputs.last_hidden_state
         assert hidden is not None
-        # slice(-0, None) is everything.
+        # slice(-0, None) keeps all positions.
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(hidden[:, kept])
         loss = None
         if labels is not None:
-            of_loss = {name: kwargs[name] for name in _LOSS_ARGUMENTS if name in kwargs}
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **of_loss)
+            arguments = {name: kwargs[name] for name in _LOSS_ARGUMENTS if name in kwargs}
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **arguments)
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,

@@ -1,7 +1,7 @@
-"""The linear model of the rule-extrapolation experiments: the next token from all inputs, by their positions.
+"""The linear model of the rule-extrapolation experiments: a linear map from the inputs and their positions.
 
-Source: Mészáros et al., NeurIPS 2024, arXiv 2409.13728, and their code. There each output sees the inputs from its own
-position on, and a completion reads the last position whatever the prompt: ``causal=False`` with ``read="last"``.
+Source: Mészáros et al., NeurIPS 2024, arXiv 2409.13728, and their code. In their code, each output sees the inputs from
+its own position on, and a completion always reads the last position: ``causal=False`` with ``read="last"``.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from .recurrent import RecurrentBackbone, States
 
 
 class RuleLinearConfig(RuleConfig):
-    """Sizes and choices of the linear model; the defaults are the paper's sizes.
+    """The configuration of the linear model. The defaults are the paper's sizes.
 
     Attributes:
-        embedding_size: width of a token's vector.
-        max_position_embeddings: number of positions; a longer sequence is refused.
-        causal: an output sees the inputs up to its own position; else from it on, as in the authors' code.
-        read: with a cache, which is how completions are made, each output is that of its own position ("current")
-            or of the last one there is ("last", as in the authors' code).
+        embedding_size: The width of a token's vector.
+        max_position_embeddings: The number of positions. A longer sequence is refused.
+        causal: Whether an output sees the inputs up to its own position. If False, an output sees the inputs from its
+            own position on, as in the authors' code.
+        read: The position that an output reads if a cache is used, as in completions: its own position ("current"), or
+            the model's last position ("last", as in the authors' code).
     """
 
     model_type = "ruleextrap_linear"
@@ -39,24 +40,24 @@ class RuleLinearConfig(RuleConfig):
 
     @property
     def looks_ahead(self) -> bool:
-        """In the authors' form each output sees the inputs from its own position on."""
+        """Whether each output sees the inputs from its own position on, as in the authors' code."""
         return not self.causal
 
     @property
     def most_tokens(self) -> int | None:
-        """As many as there are positions."""
+        """The number of positions."""
         return self.max_position_embeddings
 
     def check(self) -> None:
-        """Raise ValueError, in one line, for a value from which no model can be built."""
+        """Raise ValueError, with a message of one line, for a value from which no model can be built."""
         super().check()
         self.check_choice("read", ("current", "last"))
         if self.tie_word_embeddings:
-            raise ValueError("tie_word_embeddings is on, and the linear model has no output layer: leave it off")
+            raise ValueError("tie_word_embeddings is True, but the linear model has no output layer: use False")
 
 
 class PositionalLinear(nn.Module):
-    """One matrix from each input position to each output position, and a bias at each."""
+    """A matrix from each input position to each output position, and a bias for each output position."""
 
     def __init__(self, config: RuleLinearConfig) -> None:
         super().__init__()
@@ -67,16 +68,16 @@ class PositionalLinear(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Xavier's uniform weights, and no bias."""
+        """Initialize the weights by Xavier's uniform distribution, and the bias by zeros."""
         nn.init.xavier_uniform_(self.weight)
         nn.init.zeros_(self.bias)
 
     def reach(self, first: int, known: int) -> tuple[int, int]:
-        """The outputs, from one to before the other, that inputs at positions first … first + known - 1 go to."""
+        """Return the half-open range of outputs that see the inputs at positions first … first + known - 1."""
         return (first, len(self.bias)) if self.causal else (0, first + known)
 
     def matrix(self, first: int, known: int, start: int, stop: int) -> Tensor:
-        """From inputs at positions first … first + known - 1 to outputs at start … stop - 1 within their reach.
+        """Return the matrix from inputs at first … first + known - 1 to outputs at start … stop - 1 in their reach.
 
         Returns:
             (known * embedding_size, (stop - start) * vocab_size).
@@ -90,13 +91,13 @@ class PositionalLinear(nn.Module):
         return weight.reshape(known * weight.shape[1], (stop - start) * weight.shape[3])
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(B, T, vocab_size), the outputs at the positions of the inputs (B, T, embedding_size), from 0 on."""
+        """Map inputs (B, T, embedding_size) at positions from 0 on to the outputs (B, T, vocab_size) there."""
         columns = inputs.shape[1]
         flat = inputs.flatten(1) @ self.matrix(0, columns, 0, columns)
         return flat.view(len(inputs), columns, -1) + self.bias[:columns]
 
     def add(self, sums: Tensor, inputs: Tensor, first: int) -> None:
-        """Add to sums (B, P, vocab_size), in place, what inputs (B, T, embedding_size) from ``first`` on give."""
+        """Add what inputs (B, T, embedding_size) from ``first`` on contribute to sums (B, P, vocab_size), in place."""
         known, width = min(inputs.shape[1], len(self.bias) - first), sums.shape[2]
         start, stop = self.reach(first, known)
         flat, matrix = inputs[:, :known].flatten(1), self.matrix(first, known, start, stop)
@@ -108,11 +109,11 @@ class PositionalLinear(nn.Module):
 
 
 class RuleLinearModel(RecurrentBackbone):
-    """Embedding and a linear map over positions.
+    """An embedding and a linear map over positions.
 
-    The cache holds, for each row, what its tokens so far add up to at each position, (B, max_position_embeddings,
-    vocab_size), and their number (B,). So one more token costs one product with the matrices that start from it. The
-    sums change in place where no gradient is asked for.
+    The cache holds, for each row, the sum of the tokens' contributions at each position, (B, max_position_embeddings,
+    vocab_size), and the number of tokens (B,). A new token therefore costs one product with the matrices of its
+    position. The sums change in place unless a gradient is required.
     """
 
     config_class = RuleLinearConfig
@@ -127,12 +128,12 @@ class RuleLinearModel(RecurrentBackbone):
     def run(
         self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
     ) -> tuple[Tensor, list[States]]:
-        """See `RecurrentBackbone.run`; the outputs (B, T, vocab_size) are the logits themselves.
+        """Run the model; see `RecurrentBackbone.run`. The outputs (B, T, vocab_size) are the logits.
 
-        A token's position is the number of tokens before it in its row.
+        The position of a token is the number of tokens before it in its row.
 
         Raises:
-            ValueError: a row has more tokens than there are positions.
+            ValueError: If a row has more tokens than the model has positions.
         """
         columns, limit = inputs.shape[1], len(self.linear.bias)
         counts = states[0][1] if states else torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
@@ -145,7 +146,7 @@ class RuleLinearModel(RecurrentBackbone):
                 "shorten it, or build the model with a larger max_position_embeddings"
             )
         if lengths is not None:
-            # What stands behind a row's tokens is 0, the input of an empty position.
+            # The columns after a row's tokens become 0, the input of an empty position.
             real = torch.arange(columns, device=inputs.device) < lengths[:, None]
             inputs = (inputs * real[..., None])[:, : max(1, int(lengths.max()))]
         if not stateful:
@@ -162,17 +163,17 @@ class RuleLinearModel(RecurrentBackbone):
         return self._read(sums, first if first == last else counts, columns).to(inputs.dtype), [(sums, after)]
 
     def _sums(self, inputs: Tensor, states: Sequence[States]) -> Tensor:
-        """What there is so far, to be added to in place; in single precision at least, for it is added to often."""
+        """Return the sums so far for updates in place. Frequent updates require at least single precision."""
         if not states:
             kind = torch.promote_types(inputs.dtype, torch.float32)
             return self.linear.bias.to(kind).expand(len(inputs), -1, -1).clone()
         sums = states[0][0]
-        # Torch keeps apart what was made in its inference mode; and gradients go through what is left as it was.
+        # Tensors of inference mode cannot change outside that mode, and gradients require unchanged tensors.
         usable = not torch.is_grad_enabled() and sums.is_inference() == torch.is_inference_mode_enabled()
         return sums if usable else sums.clone()
 
     def _read(self, sums: Tensor, first: int | Tensor, columns: int) -> Tensor:
-        """The outputs of so many columns from a position on, (B,) where it differs; a copy, since the sums go on."""
+        """Return a copy of the outputs of ``columns`` columns from position ``first`` on, (B,) if the rows differ."""
         if self.reads_last:
             return sums[:, -1:].expand(-1, columns, -1).clone()
         if isinstance(first, int):
@@ -183,13 +184,13 @@ class RuleLinearModel(RecurrentBackbone):
 
 
 def _widened(logits: Tensor, columns: int) -> Tensor:
-    """The same with zeros at the columns behind every row's tokens."""
+    """Return the logits, filled with zeros up to ``columns`` columns."""
     missing = columns - logits.shape[1]
     return pad(logits, (0, 0, 0, missing)) if missing else logits
 
 
 class RuleLinearForCausalLM(RuleForCausalLM, GenerationMixin):
-    """The linear model; it is its own output layer."""
+    """The linear model, which has no separate output layer."""
 
     config_class = RuleLinearConfig
     backbone = RuleLinearModel
@@ -197,10 +198,10 @@ class RuleLinearForCausalLM(RuleForCausalLM, GenerationMixin):
     _tied_weights_keys = {}  # noqa: RUF012  # transformers reads a dict
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *_: Any, **__: Any) -> nn.Embedding:
-        """Refused, unless the number of tokens stays: the outputs at each position are as many as the vocabulary.
+        """Return the embeddings if the number of tokens stays the same, since each position has one output per token.
 
         Raises:
-            ValueError: another number of tokens.
+            ValueError: If the number of tokens changes.
         """
         if new_num_tokens not in (None, self.config.vocab_size):
             raise ValueError(
@@ -210,6 +211,6 @@ class RuleLinearForCausalLM(RuleForCausalLM, GenerationMixin):
         embeddings: nn.Embedding = self.model.embed_tokens
         return embeddings
 
-    def build_head(self, config: RuleConfig) -> nn.Module:  # noqa: ARG002  # there is nothing to build
-        """The logits are already there."""
+    def build_head(self, config: RuleConfig) -> nn.Module:  # noqa: ARG002  # an identity needs no sizes
+        """Return an identity, because the backbone returns the logits."""
         return nn.Identity()

@@ -15,13 +15,13 @@ from .recurrent import RecurrentBackbone, States
 
 
 class RuleLSTMConfig(RuleConfig):
-    """Sizes of the LSTM; the defaults are the paper's.
+    """The configuration of the LSTM. The defaults are the paper's.
 
     Attributes:
-        embedding_size: width of a token's vector.
-        hidden_size: width of each layer's state.
-        num_hidden_layers: number of layers.
-        dropout: share of the last layer's outputs dropped before the output layer, and nowhere else.
+        embedding_size: The width of a token's vector.
+        hidden_size: The width of each layer's state.
+        num_hidden_layers: The number of layers.
+        dropout: The dropout rate of the last layer's outputs. The model has no other dropout.
     """
 
     model_type = "ruleextrap_lstm"
@@ -34,7 +34,7 @@ class RuleLSTMConfig(RuleConfig):
     dropout: float = 0.4
 
     def check(self) -> None:
-        """Raise ValueError, in one line, for a value from which no model can be built."""
+        """Raise ValueError, with a message of one line, for a value from which no model can be built."""
         super().check()
         if self.tie_word_embeddings and self.embedding_size != self.hidden_size:
             raise ValueError(
@@ -44,7 +44,7 @@ class RuleLSTMConfig(RuleConfig):
 
 
 class RuleLSTMModel(RecurrentBackbone):
-    """Embedding, `torch.nn.LSTM`, dropout. The cache holds each layer's (h, c), both (B, hidden_size)."""
+    """An embedding, `torch.nn.LSTM` and dropout. The cache holds (h, c) of each layer, both (B, hidden_size)."""
 
     config_class = RuleLSTMConfig
 
@@ -58,14 +58,14 @@ class RuleLSTMModel(RecurrentBackbone):
     def run(
         self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
     ) -> tuple[Tensor, list[States]]:
-        """See `RecurrentBackbone.run`; the width is hidden_size."""
+        """Run the model; see `RecurrentBackbone.run`. The width is hidden_size."""
         outputs, (h, c) = _run(self.lstm, inputs, lengths if stateful else None, self._start(inputs, states))
         return self.dropout(outputs), list(zip(h, c, strict=True))
 
     def run_recorded(
         self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
     ) -> tuple[list[Tensor], list[States]]:
-        """See `RecurrentBackbone.run_recorded`; torch gives the last layer's outputs only, so each runs alone."""
+        """Run the layers one by one, because torch returns only the last outputs; see `RecurrentBackbone`."""
         weights = dict(self.lstm.named_parameters())
         h, c = self._start(inputs, states)
         outputs: list[Tensor] = []
@@ -74,14 +74,14 @@ class RuleLSTMModel(RecurrentBackbone):
             single = nn.LSTM(inputs.shape[-1], self.lstm.hidden_size, batch_first=True, device="meta")
             for name, _ in list(single.named_parameters()):
                 setattr(single, name, weights[name.replace("_l0", f"_l{layer}")])
-            here = slice(layer, layer + 1)
-            inputs, (h_new, c_new) = _run(single, inputs, lengths if stateful else None, (h[here], c[here]))
+            part = slice(layer, layer + 1)
+            inputs, (h_new, c_new) = _run(single, inputs, lengths if stateful else None, (h[part], c[part]))
             outputs.append(inputs)
             new.append((h_new[0], c_new[0]))
         return [*outputs[:-1], self.dropout(outputs[-1])], new
 
     def _start(self, inputs: Tensor, states: Sequence[States]) -> States:
-        """h and c to start from, both (layers, B, hidden_size)."""
+        """Return the initial h and c, both (layers, B, hidden_size)."""
         if states:
             h, c = (torch.stack(tensors) for tensors in zip(*states, strict=True))
             return h, c
@@ -90,17 +90,17 @@ class RuleLSTMModel(RecurrentBackbone):
 
 
 def _run(lstm: nn.LSTM, inputs: Tensor, lengths: Tensor | None, start: States) -> tuple[Tensor, States]:
-    """Outputs (B, T, hidden_size) of an LSTM, and its h and c, (layers, B, hidden_size), after each row's last token.
+    """Return an LSTM's outputs (B, T, hidden_size), and (layers, B, hidden_size) h and c after each row's last token.
 
-    Without lengths, pads after a row's tokens spoil its state; packing them away costs a training step twice its time.
+    Without lengths, the padding after a row's tokens changes its state. Packing doubles the time of a training step.
     """
     if lengths is None:
         whole: tuple[Tensor, States] = lstm(inputs, start)
         return whole
-    # torch packs no empty row, so such a row runs over one pad and gets its old state back.
+    # torch cannot pack an empty row, so an empty row reads one pad, and its old state is restored below.
     packed = pack_padded_sequence(inputs, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
-    ran, (h, c) = lstm(packed, start)
-    outputs, _ = pad_packed_sequence(ran, batch_first=True, total_length=inputs.shape[1])
+    packed_outputs, (h, c) = lstm(packed, start)
+    outputs, _ = pad_packed_sequence(packed_outputs, batch_first=True, total_length=inputs.shape[1])
     empty = (lengths == 0)[:, None]
     return outputs, (torch.where(empty, start[0], h), torch.where(empty, start[1], c))
 

@@ -1,6 +1,6 @@
-"""What recurrent architectures share: their state as a cache, and rows of different lengths.
+"""The common parts of recurrent architectures: the state as a cache, and rows of different lengths.
 
-This file travels with each checkpoint as remote code, so it imports nothing of the package.
+This file travels with each checkpoint as remote code, so it imports nothing else from the package.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ States = tuple[Tensor, ...]
 
 
 class RecurrentCache(Cache):
-    """The state of a recurrent model as a cache that ``generate`` can carry, reorder and repeat.
+    """The state of a recurrent model as a cache that ``generate`` can pass on, reorder and repeat.
 
     Attributes:
-        states: one tuple of tensors for each layer, the batch dimension always first; empty before the first token.
-            What the tensors are is the architecture's own matter.
-        seen: number of columns consumed so far, padding included (what ``generate`` counts).
+        states: A tuple of tensors for each layer, with the batch as first dimension; empty before the first token. The
+            architecture decides the meaning of the tensors.
+        seen: The number of columns so far, including padding, as ``generate`` counts them.
     """
 
     def __init__(self) -> None:
@@ -35,10 +35,10 @@ class RecurrentCache(Cache):
 
     @classmethod
     def of(cls, past_key_values: Cache | None) -> RecurrentCache:
-        """The cache to go on from, a new one if none is given.
+        """Return the cache of an earlier call, or a new cache for None.
 
         Raises:
-            ValueError: it is another kind of cache.
+            ValueError: If the argument is another kind of cache.
         """
         if past_key_values is None:
             return cls()
@@ -51,8 +51,8 @@ class RecurrentCache(Cache):
         """Replace the state of every layer.
 
         Args:
-            states: one tuple of (B, ...) tensors for each layer.
-            columns: number of columns that led from the old state to this one.
+            states: A tuple of (B, ...) tensors for each layer.
+            columns: The number of columns between the old state and the new state.
         """
         self.states = [tuple(layer) for layer in states]
         self.seen += columns
@@ -67,19 +67,19 @@ class RecurrentCache(Cache):
         return f"RecurrentCache(layers={len(self)}, seen={self.seen})"
 
     def get_seq_length(self, layer_idx: int = 0) -> int:  # noqa: ARG002  # the layers move together
-        """Number of columns consumed so far, padding included."""
+        """Return the number of columns so far, including padding."""
         return self.seen
 
     def get_max_length(self, layer_idx: int | None = None) -> int:  # noqa: ARG002  # the layers are alike
-        """A state does not grow, so there is no maximum: -1."""
+        """Return -1 for no maximum, because the state does not grow."""
         return -1
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Let row i go on from what row ``beam_idx[i]`` has seen (beam search)."""
+        """Replace the state of row i by the state of row ``beam_idx[i]`` (beam search)."""
         self.batch_select_indices(beam_idx)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        """Repeat each row ``repeats`` times, copies side by side."""
+        """Repeat each row ``repeats`` times; the copies are adjacent."""
         self._each(lambda tensor: tensor.repeat_interleave(repeats, dim=0))
 
     def batch_select_indices(self, indices: Tensor) -> None:
@@ -87,36 +87,36 @@ class RecurrentCache(Cache):
         self._each(lambda tensor: tensor[indices.to(tensor.device)])
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Remove the state."""
         self.states, self.seen = [], 0
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Refused: a state does not remember the states before it.
+        """Raise an error, because earlier states cannot be recovered from a state.
 
         Raises:
-            ValueError: always, unless nothing is to be removed.
+            ValueError: If the number of tokens to remove is not 0.
         """
         if tokens_to_remove:
             raise ValueError("a recurrent state cannot be cropped: run the shorter prefix instead")
 
     @property
     def batch_size(self) -> int:
-        """Number of rows, or -1 before the first token."""
+        """The number of rows, or -1 before the first token."""
         return self.states[0][0].shape[0] if self.states else -1
 
     @property
     def is_initialized(self) -> bool:
-        """Whether any token was seen."""
+        """Whether the cache has a state."""
         return bool(self.states)
 
     @property
     def is_compileable(self) -> bool:
-        """The number of columns is a Python integer, so a compiled graph cannot carry it."""
+        """False, because the number of columns is a Python integer, which a compiled graph cannot update."""
         return False
 
     @property
     def is_croppable(self) -> bool:
-        """A state does not remember the states before it."""
+        """False, because earlier states cannot be recovered from a state."""
         return False
 
 
@@ -125,19 +125,19 @@ def run_aligned(
     real: Tensor | None,
     run: Callable[[Tensor, Tensor | None], tuple[Tensor, list[States]]],
 ) -> tuple[Tensor, list[States]]:
-    """Run a recurrent model over padded rows as if each row were alone.
+    """Run a recurrent model over padded rows with the same results as for each row alone.
 
-    The tokens of each row move to its front, in their order, and the outputs move back; so a recurrence that
-    only knows padding on the right never reads a pad, wherever the padding was.
+    The tokens of each row move to the front of the row, in their order, and the outputs move back. A model that
+    supports padding only after the tokens therefore never reads a pad, wherever the padding was.
 
     Args:
         inputs: (B, T, ...) float.
-        real: (B, T) bool from `real_tokens`, or None for no padding.
-        run: maps inputs and the number of tokens in each row, (B,) int64 or None for T, to outputs (B, T, ...) and
-            the states after the last token of each row (of a row without tokens: the states it had).
+        real: (B, T) bool, the result of `real_tokens`, or None for no padding.
+        run: A function that maps inputs and the number of tokens in each row, (B,) int64 or None for T, to outputs
+            (B, T, ...) and to the states after the last token of each row. A row without tokens keeps its states.
 
     Returns:
-        Outputs, those at padding being meaningless but finite, and states as ``run`` gave them.
+        The outputs, which are meaningless but finite at padding, and the states from ``run``.
     """
     if real is None:
         return run(inputs, None)
@@ -146,7 +146,7 @@ def run_aligned(
 
 
 def moved_back(outputs: Tensor, real: Tensor | None) -> Tensor:
-    """Outputs (B, T, ...) of rows whose tokens were moved to the front, where those tokens stood."""
+    """Move outputs (B, T, ...) of rows whose tokens were moved to the front back to the tokens' columns."""
     return outputs if real is None else _take(outputs, _tokens_first(real).argsort(dim=1))
 
 
@@ -160,32 +160,32 @@ def _take(values: Tensor, order: Tensor) -> Tensor:
 
 
 class RecurrentBackbone(RulePreTrainedModel):
-    """A backbone that goes from state to state; a concrete one has ``embed_tokens`` and `run`."""
+    """A backbone with a recurrent state. A concrete backbone has ``embed_tokens`` and `run`."""
 
     _is_stateful = True
 
     def run(
         self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
     ) -> tuple[Tensor, list[States]]:
-        """Go on.
+        """Read the inputs from the given states on.
 
         Args:
-            inputs: (B, T, E) float, the tokens of each row at its front.
-            lengths: (B,) int64, how many there are in each row; None for T.
-            states: of each layer, to start from; empty before the first token.
-            stateful: whether anyone asks for the new states; else what pads do to them does not matter.
+            inputs: (B, T, E) float, with the tokens of each row before its padding.
+            lengths: (B,) int64, the number of tokens in each row; None for T.
+            states: The initial state of each layer; empty before the first token.
+            stateful: Whether the caller uses the new states. If not, padding may change them.
 
         Returns:
-            (B, T, width), and the states after the last token of each row.
+            The outputs (B, T, width), and the states after the last token of each row.
         """
         raise NotImplementedError
 
     def run_recorded(
         self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
     ) -> tuple[list[Tensor], list[States]]:
-        """As `run`, with the output of each layer, (B, T, width) each, of which the last is what `run` returns.
+        """Run the model as `run` does, and return the output (B, T, width) of each layer; the last is that of `run`.
 
-        An architecture of several layers overrides it.
+        An architecture with several layers overrides this method.
         """
         outputs, states = self.run(inputs, lengths, states, stateful=stateful)
         return [outputs], list(states)
@@ -201,7 +201,7 @@ class RecurrentBackbone(RulePreTrainedModel):
         output_hidden_states: bool | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
-        """As `RuleForCausalLM.forward`; ``last_hidden_state`` is what `run` returns."""
+        """Run the backbone; see `RuleForCausalLM.forward`. ``last_hidden_state`` is the output of `run`."""
         check_arguments(kwargs)
         embeds = self.embed_inputs(input_ids, inputs_embeds)
         cache = RecurrentCache.of(past_key_values)
@@ -212,7 +212,7 @@ class RecurrentBackbone(RulePreTrainedModel):
             real = real[:, cache.seen :]
         keep = self.config.use_cache if use_cache is None else use_cache
         record = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        # A cache that was given is always moved on, or it would lag behind its caller.
+        # The caller's cache is always updated, because it must match the tokens that the caller has passed.
         stateful = keep or past_key_values is not None
 
         layers: list[Tensor] = []

@@ -297,8 +297,8 @@ def test_nothing_that_holds_the_key_shows_it(monkeypatch: pytest.MonkeyPatch) ->
     ("told", "message"),
     [
         ({"key_env": "NO_SUCH_KEY"}, "the environment variable NO_SUCH_KEY holds no key"),
-        ({"base_url": f"http://me:{KEY}@host/v1"}, "a key belongs into the environment"),
-        ({"base_url": f"http://host/v1?key={KEY}"}, "a key belongs into the environment"),
+        ({"base_url": f"http://me:{KEY}@host/v1"}, "put the key in an environment variable"),
+        ({"base_url": f"http://host/v1?key={KEY}"}, "put the key in an environment variable"),
         ({"base_url": "127.0.0.1:8000"}, "the base URL is not a URL"),
     ],
 )

@@ -222,7 +222,7 @@ def test_evaluating_beyond_the_positions_is_one_line(tmp_path: Path, capsys: pyt
     assert main([*words, "12"]) == 2
     assert capsys.readouterr().err == (
         "error: prompts of up to 8 symbols with up to 12 new symbols take 21 tokens, and the model has 20 positions: "
-        "allow fewer new symbols, or take a model with more positions\n"
+        "allow fewer new symbols, or use a model with more positions\n"
     )
     assert main([*words, "11"]) == 0
 
