@@ -226,6 +226,6 @@ def test_a_proxy_that_repeats_the_password_is_cut_short(monkeypatch: pytest.Monk
 
 
 def test_a_proxy_that_cannot_be_is_one_line_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(RuleExtrapError, match="the proxy and the certificates") as wrong:
+    with pytest.raises(RuleExtrapError, match="the proxy or the certificates") as wrong:
         through(monkeypatch, "gopher://user:s3cret@127.0.0.1:9")
     assert "s3cret" not in str(wrong.value)
