@@ -64,8 +64,8 @@ class OpenAICompleter:
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         """Answer requests; see `TextCompleter.answers`. No further request is sent after the caller stops iterating.
 
-        A connection sends its next request after the caller has taken its last answer and requested another. A caller that
-        stores each answer therefore loses at most the requests in progress when its process is killed.
+        A connection sends its next request after the caller has taken its last answer and requested another. A caller
+        that stores each answer therefore loses at most the requests in progress when its process is killed.
         """
         arrived: queue.SimpleQueue[tuple[int, Answer, anyio.Event] | None] = queue.SimpleQueue()
         with start_blocking_portal() as portal:
