@@ -1,4 +1,4 @@
-"""A language's alphabet as a plain fast tokenizer: one symbol, one token, and no code of ours to load it."""
+"""The tokenizer of a language: each symbol is one token. A saved tokenizer loads without this package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAD_ID, BOS_ID, EOS_ID = range(3)
 
 
 def vocabulary(language: Language) -> dict[str, int]:
-    """Token to id: the special tokens, then the symbols in the alphabet's order."""
+    """Return the id of each token: first the special tokens, then the symbols in the alphabet's order."""
     return _tokens(language.alphabet)
 
 
@@ -30,10 +30,10 @@ def _tokens(alphabet: Sequence[str]) -> dict[str, int]:
 
 
 def alphabet_of(tokens: Mapping[str, int]) -> tuple[str, ...]:
-    """The alphabet of which `vocabulary` gives these tokens.
+    """Return the alphabet whose `vocabulary` has these tokens.
 
     Raises:
-        ValueError: no alphabet of visible single characters does.
+        ValueError: The tokens are not those of an alphabet of visible single characters.
 
     >>> alphabet_of({"<pad>": 0, "<bos>": 1, "<eos>": 2, "a": 3, "b": 4})
     ('a', 'b')
@@ -131,7 +131,7 @@ def encode(words: WordBatch, language: Language, ids: IntArray | None = None) ->
 def decode_completions(
     tokens: npt.NDArray[np.int64], language: Language, *, ids: IntArray, eos_id: int
 ) -> tuple[WordBatch, BoolArray]:
-    """What a model generated, up to its first EOS.
+    """Return the completions that a model generated, each up to its first EOS.
 
     Args:
         tokens: (N, T) generated ids, the prompt left out.

@@ -1,4 +1,4 @@
-"""What samplers are made of."""
+"""Building blocks of samplers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _AT_ONCE = 4096
 
 
 def blocks(*runs: tuple[str, IntArray]) -> WordBatch:
-    """Words made of runs: ``runs[0]``'s symbol so often, then the next one's.
+    """Return N words that are concatenations of runs of one symbol each.
 
     Args:
-        runs: each a symbol and (N,) counts.
+        runs: For each run, the symbol and (N,) the number of its repetitions in each word.
 
     >>> list(blocks(("a", np.array([2, 0])), ("b", np.array([1, 3]))))
     ['aab', 'bbb']
@@ -27,7 +27,7 @@ def blocks(*runs: tuple[str, IntArray]) -> WordBatch:
 
 
 def shuffled(words: WordBatch, rng: np.random.Generator) -> WordBatch:
-    """Each word with its symbols in random order, all orders equally likely.
+    """Return each word with its symbols in random order; all orders are equally likely.
 
     >>> sorted(next(iter(shuffled(WordBatch.from_strings(["aab"]), np.random.default_rng(0)))))
     ['a', 'a', 'b']
@@ -39,7 +39,7 @@ def shuffled(words: WordBatch, rng: np.random.Generator) -> WordBatch:
 
 
 def bracket_words(language: Language, lengths: IntArray, rng: np.random.Generator, *, prime: bool = False) -> WordBatch:
-    """Words of a bracket language, grown symbol by symbol.
+    """Draw words of a bracket language, symbol by symbol.
 
     Each next symbol is uniform over those that leave the prefix viable; once the brackets that are open need all the
     symbols that remain, only closing ones are left to choose from. (Mészáros et al.'s generators for L4 and L6.)
@@ -87,7 +87,7 @@ def bracket_log_probability(
 
 
 def bracket_depth(language: Language, words: WordBatch) -> IntArray:
-    """(N,) int64: most brackets of a word that are open at once.
+    """Return (N,) int64: the largest number of brackets of a word that are open at once.
 
     Args:
         language: as in `bracket_words`.

@@ -1,4 +1,4 @@
-"""Scoring: does prompt + completion keep each rule? Verdicts for each row, then rates with their counts."""
+"""Scoring: decide for each completion which rules hold, and aggregate the verdicts to rates with their counts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .words import BoolArray, WordBatch, Words, pieces, rows_of
 
 @dataclass(frozen=True)
 class Rate:
-    """A rate and how sure it is.
+    """A rate with its count and its interval.
 
     Attributes:
-        rate: hits / n, or None where n is 0 (what was never asked has no rate).
-        low, high: the 95 % interval (see `count`; for an exact rate, the rate itself).
-        hits: the number of successes; None where only their probability is known.
-        n: the number of rows.
-        exact: the rate is computed, not counted in a sample.
+        rate: hits / n, or None where n is 0.
+        low, high: The 95 % interval (see `count`); for an exact rate, both ends are the rate itself.
+        hits: The number of successes; None where only their probability is known.
+        n: The number of rows.
+        exact: Whether the rate is computed from probabilities, not counted in a sample.
     """
 
     rate: float | None
@@ -37,15 +37,15 @@ class Rate:
 
     @classmethod
     def count(cls, hits: BoolArray, among: BoolArray | None = None, *, samples: int = 1) -> Rate:
-        """The rate of True, with its 95 % interval.
+        """Return the share of successes with its 95 % interval.
 
         With one row a prompt, the interval is Wilson's (E. B. Wilson, JASA 1927). With several, the rows of a prompt
         are alike, and the interval is Wilson's for the effective number of rows (`intervals.Clusters`).
 
         Args:
-            hits: (N,) bool.
-            among: (N,) bool, the rows that count; by default all.
-            samples: rows next to each other that belong to one prompt.
+            hits: (N,) bool, the successes.
+            among: (N,) bool, the rows that count; by default, all rows.
+            samples: The number of consecutive rows that belong to one prompt.
 
         >>> r = Rate.count(np.array([True, True, False]))
         >>> r.hits, r.n, round(r.low, 4), round(r.high, 4)
@@ -62,7 +62,7 @@ class Rate:
 
     @classmethod
     def known(cls, rate: float, n: int, hits: int | None = None) -> Rate:
-        """A rate that was computed, over n prompts."""
+        """Return an exact rate over n prompts."""
         return cls(rate, rate, rate, hits, n, exact=True) if n else cls(None, None, None, hits, 0, exact=True)
 
 
@@ -88,16 +88,16 @@ class Report:
     """What a set of completions did.
 
     Attributes:
-        language: its name.
-        n: number of completions.
-        headline: every open rule of the prompt holds; over all OOD prompts that leave one open.
-        finished: the completion ended by itself, within the limit.
-        empty: it has no symbol.
-        unparsable: it holds something that is no symbol.
-        grammatical: prompt + completion is a word of the language (and finished).
-        rules: each rule's rates, by its name, R1 first.
-        groups: the same for parts of the rows: by ``kind``, by set of ``broken`` rules, by prompt ``length``; where all
-            rows are alike in one of these, it is left out.
+        language: The name of the language.
+        n: The number of completions.
+        headline: The rate of completions that keep every open rule, over the OOD prompts that leave a rule open.
+        finished: The rate of completions that end within the limit.
+        empty: The rate of completions without symbols.
+        unparsable: The rate of completions that contain a character or token that is not a symbol.
+        grammatical: The rate of finished completions that extend their prompt to a word of the language.
+        rules: The rates of each rule by its name, R1 first.
+        groups: Reports of parts of the rows: by ``kind``, by set of ``broken`` rules, and by prompt ``length``. A
+            grouping is omitted if all rows belong to the same group.
     """
 
     language: str
@@ -148,17 +148,17 @@ def _as_exact(part: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Verdicts:
-    """What was found of each of N completions, for R rules.
+    """The verdicts of N completions for the R rules of a language.
 
     Attributes:
-        language: the language they were judged by.
-        prompts: N prompts.
-        finished: (N,) bool, ended by itself.
-        empty: (N,) bool, has no symbol.
-        parsed: (N,) bool, holds nothing but symbols.
-        word: (N, R) bool, the rule holds for prompt + completion.
-        completion: (N, R) bool, the rule holds for the completion alone.
-        samples: how many rows, next to each other, have the same prompt.
+        language: The language.
+        prompts: N prompts, one for each completion.
+        finished: (N,) bool, whether the completion ended by EOS within the limit.
+        empty: (N,) bool, whether the completion has no symbols.
+        parsed: (N,) bool, whether the completion contains only symbols.
+        word: (N, R) bool, whether the rule holds for prompt + completion.
+        completion: (N, R) bool, whether the rule holds for the completion alone.
+        samples: The number of consecutive rows that have the same prompt.
     """
 
     language: Language
@@ -347,9 +347,11 @@ def group_rows(prompts: PromptSet) -> dict[str, dict[str, BoolArray]]:
         "broken": lambda key: "+".join(names[(bits & key) > 0]) or "none",
         "length": str,
     }
-    found = {by: np.unique(of) for by, of in keys.items()}
+    distinct_keys = {by: np.unique(key) for by, key in keys.items()}
     return {
-        by: {label[by](value): keys[by] == value for value in values} for by, values in found.items() if len(values) > 1
+        by: {label[by](value): keys[by] == value for value in values}
+        for by, values in distinct_keys.items()
+        if len(values) > 1
     }
 
 

@@ -1,4 +1,4 @@
-"""Completers without a network, to compare a model with: the next symbol depends on the last few alone."""
+"""References without a network: the next symbol depends only on the last few symbols."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Source(Machine):
     last, 0 where the word had not begun.
 
     Attributes:
-        name: what it is called in a report.
-        alphabet: the k symbols.
-        order: how many symbols the next one depends on.
+        name: The name of the source in a report.
+        alphabet: The k symbols.
+        order: The number of symbols on which the next symbol depends.
         table: ((k + 1)^order, k + 1) float64, the probability of each symbol, and last of the end, after each context.
     """
 
@@ -41,11 +41,11 @@ class Source(Machine):
         return bool((self.table.max(axis=1) == 1).all())
 
     def start(self, n: int) -> State:
-        """Before the word."""
+        """Return the context before the first symbol."""
         return (np.zeros(n, np.int64),)
 
     def step(self, state: State, codes: ByteArray) -> State:
-        """The symbol becomes the latest of the context."""
+        """Append the symbol to the context."""
         (context,) = state
         digit = np.zeros(256, np.int64)
         digit[self.symbols] = np.arange(len(self.alphabet)) + 1
@@ -116,13 +116,13 @@ class Source(Machine):
 
 
 def uniform(language: Language) -> Source:
-    """Each symbol, and the end, with probability 1 / (k + 1)."""
+    """Return the source that draws each symbol, and the end, with probability 1 / (k + 1)."""
     k = len(language.alphabet)
     return Source("uniform", language.alphabet, 0, np.full((1, k + 1), 1 / (k + 1)))
 
 
 def always_stop(language: Language) -> Source:
-    """The end, at once."""
+    """Return the source that ends every completion at once."""
     table = np.zeros((1, len(language.alphabet) + 1))
     table[0, -1] = 1.0
     return Source("always-stop", language.alphabet, 0, table)

@@ -1,4 +1,4 @@
-"""The languages, one file each; a file in this folder is found by being there, and so are those of other packages."""
+"""The languages, one file each. Every file in this folder is a language, and other packages can register more."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hf_ruleextrap.formal.language import LEVELS, Language
 from hf_ruleextrap.own_files import run_file
 
 GROUP = "hf_ruleextrap.languages"
-"""The entry point group by which another package brings languages: a name, and ``module:Class``."""
+"""The entry point group in which another package registers languages, as a name and ``module:Class``."""
 
 
 def built_in_languages() -> list[str]:
@@ -50,13 +50,13 @@ def list_languages(*, level: str | None = None, tag: str | None = None) -> list[
     if level is not None and level not in LEVELS:
         raise unknown("level", level, LEVELS)
     classes = {name: _class_of(name) for name in names}
-    tags = {one for found in classes.values() for one in found.tags}
+    tags = {each_tag for language in classes.values() for each_tag in language.tags}
     if tag is not None and tag not in tags:
         raise unknown("tag", tag, tags)
     return [
         name
-        for name, found in classes.items()
-        if (level is None or found.level == level) and (tag is None or tag in found.tags)
+        for name, language in classes.items()
+        if (level is None or language.level == level) and (tag is None or tag in language.tags)
     ]
 
 
@@ -81,9 +81,9 @@ def get_language(name: str | Language, *, paper: bool = False) -> Language:
         raise RuleExtrapError(f"the language is {type(name).__name__} {described(name)}: give a name, or a Language")
     if name.startswith(PREFIX):
         return generated_language(name, paper)
-    found = _class_of(name)
+    language_class = _class_of(name)
     try:
-        return found(paper=paper)
+        return language_class(paper=paper)
     except RuleExtrapError as error:
         raise RuleExtrapError(f"{name}: {error}") from None
 
@@ -154,7 +154,7 @@ def is_file(name: str) -> bool:
     return ".py:" in name or name.endswith(".py")
 
 
-# The classes of files that this process was asked to run, by file and class.
+# The classes that this process has loaded from files, by file and class name.
 _LOADED: dict[tuple[str, str], type[Language]] = {}
 
 
@@ -175,8 +175,8 @@ def _class_of(name: str) -> type[Language]:
         _LOADED[_place(name)] = loaded = _from_file(name)
         return loaded
     if name in built_in_languages():
-        (found,) = _languages_in(importlib.import_module(f"{__name__}.{name}"))
-        return found
+        (language_class,) = _languages_in(importlib.import_module(f"{__name__}.{name}"))
+        return language_class
     if name in _installed():
         point = _installed()[name]
         try:
@@ -189,7 +189,7 @@ def _class_of(name: str) -> type[Language]:
 
 @cache
 def _installed() -> dict[str, EntryPoint]:
-    """What other packages bring; a built-in language keeps its name."""
+    """Return the languages that other packages register; the name of a built-in language cannot be replaced."""
     return {point.name: point for point in entry_points(group=GROUP) if point.name not in built_in_languages()}
 
 
@@ -197,7 +197,7 @@ def _from_file(reference: str) -> type[Language]:
     """The class of ``FILE.py:CLASS``."""
     file, _, name = reference.rpartition(":") if ".py:" in reference else (reference, "", "")
     module = run_file(file)
-    classes = [found.__name__ for found in _languages_in(module)]
+    classes = [language_class.__name__ for language_class in _languages_in(module)]
     if not name:
         raise RuleExtrapError(f"{file!r} lacks the class: give {file}:{classes[0] if classes else 'CLASS'}")
     if not hasattr(module, name):
@@ -206,15 +206,15 @@ def _from_file(reference: str) -> type[Language]:
 
 
 def _languages_in(module: ModuleType) -> list[type[Language]]:
-    """The languages that a module makes, not those that it imports."""
+    """Return the languages that a module defines, without those that it imports."""
     return [
-        found
-        for found in vars(module).values()
-        if isinstance(found, type) and issubclass(found, Language) and found.__module__ == module.__name__
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Language) and value.__module__ == module.__name__
     ]
 
 
-def _checked(name: str, found: object) -> type[Language]:
-    if isinstance(found, type) and issubclass(found, Language):
-        return found
-    raise RuleExtrapError(f"{name} is {found!r:.60}, no Language: derive it from hf_ruleextrap.formal.Language")
+def _checked(name: str, value: object) -> type[Language]:
+    if isinstance(value, type) and issubclass(value, Language):
+        return value
+    raise RuleExtrapError(f"{name} is {value!r:.60}, not a Language: derive it from hf_ruleextrap.formal.Language")

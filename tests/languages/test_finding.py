@@ -84,19 +84,19 @@ def test_a_run_and_its_checkpoint_keep_it(mine: str, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("reference", "said"),
+    ("reference", "message"),
     [
         ("nowhere.py:Mine", "there is no file 'nowhere.py': name an existing file as FILE.py:CLASS"),
         ("my_language.py", "'my_language.py' lacks the class: give my_language.py:Mine"),
         ("my_language.py:Mein", "unknown class of my_language.py 'Mein': did you mean 'Mine'"),
-        ("my_language.py:even_count", "no Language: derive it from hf_ruleextrap.formal.Language"),
+        ("my_language.py:even_count", "not a Language: derive it from hf_ruleextrap.formal.Language"),
         ("broken.py:Mine", "broken.py, line 2: invalid syntax"),
         ("crashes.py:Mine", "crashes.py cannot be loaded: ZeroDivisionError: division by zero"),
         ("empty.py:Mine", "empty.py holds no Language"),
         ("stated.py:Mine", "stated.py:Mine: summary is missing"),
     ],
 )
-def test_a_mistake_is_one_line(reference: str, said: str, mine: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_is_one_line(reference: str, message: str, mine: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert mine
     Path("broken.py").write_text("x = 1\nclass Mine(:\n", encoding="utf-8")
     Path("crashes.py").write_text("1 / 0\n", encoding="utf-8")
@@ -105,7 +105,7 @@ def test_a_mistake_is_one_line(reference: str, said: str, mine: str, capsys: pyt
     assert main(["sample", reference]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
-    assert said in error
+    assert message in error
     assert len(error.strip().splitlines()) == 1
 
 
