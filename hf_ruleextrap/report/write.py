@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import re
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
@@ -241,7 +242,7 @@ def _inline(picture: Picture) -> str:
     text = picture.svg.read_text(encoding="utf-8")
     text = text[text.index("<svg") :]
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{picture.name}-", text)
-    return text.replace("<svg", f'<svg role="img" aria-label="{picture.title}"', 1)
+    return text.replace("<svg", f'<svg role="img" aria-label="{html.escape(picture.title)}"', 1)
 
 
 def _write_csv(path: Path, groups: Iterable[Sequence[dict[str, object]]]) -> None:
@@ -250,7 +251,12 @@ def _write_csv(path: Path, groups: Iterable[Sequence[dict[str, object]]]) -> Non
         # All lines of a file have the same keys.
         writer = csv.DictWriter(file, list(lines[0]) if lines else [])
         writer.writeheader()
-        writer.writerows(lines)
+        writer.writerows({name: _inert(value) for name, value in line.items()} for line in lines)
+
+
+def _inert(value: object) -> object:
+    """Return a cell that no spreadsheet program takes for a formula: an apostrophe marks a text as text."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _tidy(row: Row) -> list[dict[str, object]]:
