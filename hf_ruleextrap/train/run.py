@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -198,8 +199,14 @@ def _train(trainer: RuleTrainer, checkpoint: Path | None) -> None:
             # The run was interrupted after its last step, and the Trainer would take one more step.
             trainer.state = state
             return
-    with trainer.interrupt.watching():
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    try:
+        with trainer.interrupt.watching():
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except pickle.UnpicklingError:
+        # torch refuses everything in a checkpoint but tensors and numbers: a pickle can run code.
+        raise RuleExtrapError(
+            f"{checkpoint} holds something other than the state of a training: remove that folder, or give --overwrite"
+        ) from None
     if trainer.interrupt.requested:
         raise Interrupted(trainer.state.global_step, recipe.run_dir)
 
