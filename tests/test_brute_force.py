@@ -375,7 +375,10 @@ def test_chance_agrees_with_200_000_samples(name: str) -> None:
         (lambda: get_language("anbn").prompts("odd"), "unknown kind of prompt 'odd': known: id, ood"),
         (lambda: get_language("anbn").contains(["ab", "axb"]), r"row 1: 'x' is not a symbol of the alphabet \{a, b\}"),
         (lambda: get_language("anbn").contains(["a\0b"]), r"row 0: '\\x00' is not a symbol"),
-        (lambda: get_language("anbn").contains("ab"), "a lone string 'ab': give a list of words"),
+        (
+            lambda: get_language("anbn").contains("ab"),
+            "is a lone string, 'ab': give a list with one value for each row",
+        ),
         (lambda: get_language("anbn").contains([[0, 2]]), "row 0 holds the symbol index 2: allowed are 0 = a, 1 = b"),
         (lambda: get_language("dyck").prompts(length=3), "no id prompt of dyck has 3 symbols"),
         (

@@ -211,7 +211,7 @@ def test_a_run_of_longer_sequences_than_positions_is_refused_before_its_folder_i
 def test_as_many_positions_as_are_needed_are_enough(tmp_path: Path) -> None:
     values = {"architecture": "linear", "model": {"max_position_embeddings": 25}, "max_steps": 1, "eval_steps": 1}
     results = run_recipe(Recipe.of({**TINY, **values, "output_dir": str(tmp_path)}, "test"))
-    assert results.best.max_new_symbols == 16
+    assert results.best.main.settings.max_new_symbols == 16
 
 
 def test_evaluating_beyond_the_positions_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

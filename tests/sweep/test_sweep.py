@@ -26,6 +26,7 @@ from tiny import TINY
 
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.evaluation.results import SCHEMA_VERSION
 from hf_ruleextrap.report import read_study
 from hf_ruleextrap.sweep.display import Display, duration
 from hf_ruleextrap.sweep.grid import read_grid
@@ -98,7 +99,7 @@ def test_eight_cells_of_which_one_fails_and_one_loses_its_worker(
     bad = cells[3]
     # A file where its run folder should be: nothing can run there.
     store.mkdir()
-    (store / "store.txt").write_text("1\n")
+    (store / "store.txt").write_text(f"{SCHEMA_VERSION}\n")
     (store / bad.key).write_text("in the way")
     killed: list[int] = []
 
@@ -227,7 +228,7 @@ def test_a_cell_that_another_sweep_runs_is_left_to_it(tmp_path: Path, capfd: pyt
     store = tmp_path / "store"
     cells = read_grid(grid(tmp_path, {"seed": [0, 1], "max_steps": [1]}), store)
     (store / "locks").mkdir(parents=True)
-    (store / "store.txt").write_text("1\n")
+    (store / "store.txt").write_text(f"{SCHEMA_VERSION}\n")
     hold = "import filelock, sys, time; held = filelock.FileLock(sys.argv[1]).acquire(); print('held'); time.sleep(99)"
     lock = store / "locks" / f"{cells[0].key}.lock"
     with subprocess.Popen([sys.executable, "-uc", hold, str(lock)], stdout=subprocess.PIPE) as other:
