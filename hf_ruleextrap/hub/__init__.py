@@ -1,1 +1,1 @@
-"""Repositories as folders: the files that the Hub holds, to be opened by the same line of code from disk."""
+"""Repositories as folders. The same line of code opens a folder on disk and its repository on the Hub."""

@@ -12,25 +12,25 @@ from hf_ruleextrap.errors import one_line
 from hf_ruleextrap.report.tables import escape_markdown
 
 ORGANIZATION = "ruleextrap"
-"""Whose repositories these are, unless one says otherwise."""
+"""The default owner of repositories."""
 
 _NUMBERS = re.compile(r"[\[\]\d., -]*")
 _TEMPLATES = Path(__file__).parent / "model_cards"
 
 
 def render(template: str, **values: Any) -> str:
-    """A card.
+    """Return the text of a card.
 
-    A template passes each text that comes from a run through a filter of the place where the text stands: ``text`` in a
-    paragraph, ``cells`` in a line of a table, ``code`` for code inside a paragraph, ``python`` for a string in a
-    program. None of them ends its line or its place.
+    A template passes each text that comes from a run through the filter for its place: ``text`` in a paragraph,
+    ``cells`` in a line of a table, ``code`` for code inside a paragraph, ``python`` for a string in a program. A
+    filtered text cannot end its line or its place.
 
     Args:
-        template: a file of ``model_cards/``, e.g. ``"dataset.md"``.
-        **values: its variables.
+        template: the name of a file in ``model_cards/``, for example ``"dataset.md"``.
+        **values: the variables of the template.
 
     Raises:
-        jinja2.UndefinedError: the template has a variable that is not given.
+        jinja2.UndefinedError: ``values`` lacks a variable of the template.
     """
     import jinja2
 
@@ -43,7 +43,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def cells(texts: Iterable[str]) -> str:
-    r"""Texts as the cells of one line of a Markdown table; numbers and intervals need no escape.
+    r"""Return texts as the cells of one line of a Markdown table; numbers and intervals are not escaped.
 
     >>> print(cells(["a|b", "[0.10, 0.20]"]))
     a\|b | [0.10, 0.20]
@@ -52,7 +52,7 @@ def cells(texts: Iterable[str]) -> str:
 
 
 def code(text: str) -> str:
-    """A text as code inside a Markdown paragraph, in more backquotes than it has itself.
+    """Return a text as code inside a Markdown paragraph, between more backquotes than the text contains.
 
     >>> code("lstm"), code("a`b")
     ('`lstm`', '`` a`b ``')
@@ -63,7 +63,7 @@ def code(text: str) -> str:
 
 
 def python(text: str) -> str:
-    r"""A text as a string of a Python program, which no quotation mark in it ends.
+    r"""Return a text as a string literal of Python, which no quotation mark in the text can end.
 
     >>> python('b"); print("')
     '"b\\"); print(\\""'

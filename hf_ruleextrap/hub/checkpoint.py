@@ -1,4 +1,4 @@
-"""A finished run as a model repository: weights, config, tokenizer, code where it is ours, results, and a card."""
+"""Write a finished run as a model repository: weights, config, tokenizer, modeling code if needed, results, a card."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from .cards import ORGANIZATION, render
 from .releases import read_run, repository_name
 from .run_files import brings_code, read_alphabet, read_model
 
-# Keys of a recipe that say nothing of the model.
-_OWN = ("output_dir", "push_to_hub", "hub_organization", "report_to")
+# The keys of a recipe that do not describe the model.
+_PRIVATE_KEYS = ("output_dir", "push_to_hub", "hub_organization", "report_to")
 
 
 def write_checkpoint(run: str | Path, folder: str | Path, *, organization: str = ORGANIZATION) -> list[Path]:
     """Write a model repository from a run folder; `from_pretrained` opens it.
 
-    The run folder may come from a stranger: no file of it is copied, no code of it is run, and no name in it leaves the
-    repository (see `hf_ruleextrap.hub.run_files`).
+    The run folder may come from a stranger. Therefore no file is copied from it, no code in it runs, and no name in it
+    leads out of the repository (see `hf_ruleextrap.hub.run_files`).
 
     Args:
-        run: the folder of a finished run; its checkpoint with the lowest validation loss is taken.
-        folder: where the repository goes; files of the same name are replaced.
-        organization: whose repository the card names.
+        run: the folder of a finished run, whose checkpoint with the lowest validation loss is published.
+        folder: the folder for the repository; files of the same name are replaced.
+        organization: the owner of the repository in the card.
 
     Returns:
         The files, sorted.
@@ -48,7 +48,7 @@ def write_checkpoint(run: str | Path, folder: str | Path, *, organization: str =
     model = read_model(run, results.recipe.architecture)
     tokenizer = tokenizer_of(read_alphabet(run))
     folder.mkdir(parents=True, exist_ok=True)
-    # Beside their places, so that each file is moved to its place whole.
+    # The draft is on the same disk, so that each complete file is moved to its place at once.
     with TemporaryDirectory(dir=folder, prefix=".part-") as place:
         draft = Path(place)
         save(model, tokenizer, results.recipe, draft)
@@ -64,10 +64,10 @@ def write_checkpoint(run: str | Path, folder: str | Path, *, organization: str =
 
 
 def _publishable(results: Results) -> Results:
-    """The results without what is nobody's matter: where files lay, and where the run was published and tracked."""
-    own: dict[str, object] = {name: Recipe.model_fields[name].default for name in _OWN}
+    """Return the results without private keys: paths, and where the run was published and tracked."""
+    defaults: dict[str, object] = {name: Recipe.model_fields[name].default for name in _PRIVATE_KEYS}
     language = re.split(r"[/\\]", results.recipe.language)[-1]
-    return results.model_copy(update={"recipe": results.recipe.model_copy(update={**own, "language": language})})
+    return results.model_copy(update={"recipe": results.recipe.model_copy(update={**defaults, "language": language})})
 
 
 def _card(results: Results, organization: str) -> str:
@@ -96,11 +96,11 @@ def _card(results: Results, organization: str) -> str:
 
 
 def _metadata(results: Results, organization: str) -> str:
-    """The card's YAML, with the rates as a ``model-index``."""
+    """Return the card's YAML, with the rates as a ``model-index``."""
     from huggingface_hub import EvalResult, ModelCardData
 
     recipe, language = results.recipe, safe_name(results.best.language)
-    found = [
+    eval_results = [
         EvalResult(
             task_type="text-generation",
             dataset_type=f"{organization}/{language}",
@@ -121,12 +121,12 @@ def _metadata(results: Results, organization: str) -> str:
         tags=["formal-languages", "rule-extrapolation"],
         datasets=[f"{organization}/{language}"],
         metrics=[f"{organization}/rule_extrapolation"],
-        eval_results=found,
+        eval_results=eval_results,
     ).to_yaml()
 
 
 def _write_eval_results(results: Results, folder: Path, organization: str) -> None:
-    """The same rates as ``.eval_results/LANGUAGE.yaml``, which the Hub reads, too."""
+    """Write the same rates to ``.eval_results/LANGUAGE.yaml``, which the Hub reads, too."""
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
     language, settings = safe_name(results.best.language), results.best.main.settings
@@ -145,12 +145,12 @@ def _write_eval_results(results: Results, folder: Path, organization: str) -> No
 
 
 def _rates(results: Results) -> list[tuple[str, str, float]]:
-    """Kind, name and rate of what the metadata hold; what was never asked is left out."""
-    found: list[tuple[str, str, float]] = []
+    """Return the kind, name and value of each rate in the metadata; undefined rates are left out."""
+    defined_rates: list[tuple[str, str, float]] = []
     for kind, condition in results.best.kinds.items():
         report = condition.greedy.report
         rates = {"every open rule holds": report.headline} if kind == "ood" else {}
         rates |= {name: rule.word.all for name, rule in report.rules.items()}
         rates["finished"] = report.finished
-        found += [(kind, one_line(name), rate.rate) for name, rate in rates.items() if rate.rate is not None]
-    return found
+        defined_rates += [(kind, one_line(name), rate.rate) for name, rate in rates.items() if rate.rate is not None]
+    return defined_rates

@@ -1,4 +1,4 @@
-"""What a dataset repository's card says of the files beside it: their sizes, and a digest of their bytes."""
+"""The sizes of a dataset repository's files, and a digest of their bytes, for the card."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class SplitContents:
     """The files of one split.
 
     Attributes:
-        name: the split's name.
-        num_bytes: bytes of its rows in memory, as Arrow holds them.
-        num_examples: its rows.
+        name: the name of the split.
+        num_bytes: the size of the rows in memory, in Arrow's format.
+        num_examples: the number of rows.
     """
 
     name: str
@@ -27,14 +27,14 @@ class SplitContents:
 class ConfigContents:
     """The files of one configuration, for the ``dataset_info`` of the card.
 
-    The cache of `datasets` tells two folders of the same name apart by their cards alone. So the card states a
-    digest of the files, and files of other content have another entry in the cache.
+    The cache of `datasets` distinguishes two folders of the same name only by their cards. Therefore the card states a
+    digest of the files, which gives files of other content another entry in the cache.
 
     Attributes:
-        config_name: the configuration's name.
+        config_name: the name of the configuration.
         splits: one entry for each split.
-        download_size: bytes of all files on the disk.
-        digest: SHA-256, in hexadecimal digits, of the files' own SHA-256 digests.
+        download_size: the size of all files on the disk, in bytes.
+        digest: the SHA-256 digest, in hexadecimal digits, of the files' SHA-256 digests.
     """
 
     config_name: str
@@ -44,7 +44,7 @@ class ConfigContents:
 
     @property
     def dataset_size(self) -> int:
-        """Bytes of all rows in memory."""
+        """The size of all rows in memory, in bytes."""
         return sum(split.num_bytes for split in self.splits)
 
     @classmethod
@@ -52,7 +52,7 @@ class ConfigContents:
         """Read the Parquet files of a configuration, one at a time.
 
         Args:
-            config_name: the configuration's name.
+            config_name: the name of the configuration.
             files: the files of each split, in the order of their rows.
 
         Raises:

@@ -1,4 +1,4 @@
-"""A language as a dataset repository: Parquet and a card."""
+"""Write a language as a dataset repository: Parquet files and a card."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from .contents import ConfigContents
 from .shards import SHARD_WORDS, is_table, text_column, write_shards, write_table
 
 MAX_LENGTH = 256
-"""Most symbols in a word, as in the paper."""
+"""The largest number of symbols in a word, as in the paper."""
 
 _TRAIN, _HELD_OUT = 15_000, 1_500
 _HOW = {
-    True: "It has one word of each length at most, so each split holds all of them.",
-    False: "Validation and test are drawn from the language's own distribution. Their words are left out of train, "
-    "except words that are drawn often (all words left out have a probability of at most 0.1 together) and words that "
-    "an ID prompt of the `prompts` configuration asks for.",
+    True: "The language has at most one word of each length, so each split holds all words.",
+    False: "Validation and test are drawn from the language's own distribution. Their words are not in train, except "
+    "words that are drawn often (the words that are not in train have a total probability of at most 0.1) and words "
+    "that complete an ID prompt of the `prompts` configuration.",
 }
 
 
@@ -48,21 +48,21 @@ def write_dataset(
     """Write a dataset repository, which `datasets` opens as it stands: ``load_dataset("ruleextrap/anbn")``.
 
     Args:
-        language: a name or a Language.
-        folder: where it goes; files of the same name are replaced.
-        organization: whose repository the card names.
-        max_length: most symbols in a word.
-        train_size: words to train on; a language with few words gives at most all of them.
-        held_out_size: words in validation, and in test.
-        seed: of the draws. The same arguments give the same bytes.
-        shard_words: more train words than these go to several files, one at a time and with a progress bar; a call
-            that was cut off goes on where it was.
+        language: the name of a language, or a Language.
+        folder: the folder for the repository; files of the same name are replaced.
+        organization: the owner of the repository in the card.
+        max_length: the largest number of symbols in a word.
+        train_size: the number of training words; a language with fewer words gives all its words.
+        held_out_size: the number of words in validation, and in test.
+        seed: the random seed for drawing words and prompts. The same arguments give the same bytes.
+        shard_words: the number of training words in a file. A larger split is written file by file with a progress
+            bar, and an interrupted call is resumed by the same call.
 
     Returns:
         The files, sorted.
 
     Raises:
-        RuleExtrapError: unknown language, ``max_length`` too small, or nothing to train on.
+        RuleExtrapError: the language is unknown, ``max_length`` is too small, or ``train_size`` is below 1.
     """
     if train_size < 1:
         raise RuleExtrapError(f"train_size is {train_size}: give 1 or more")
@@ -72,7 +72,7 @@ def write_dataset(
     default = build_splits(
         language,
         max_length=max_length,
-        # Of a large draw's words, only those held out are made here.
+        # For a large draw, only the held-out words are drawn here.
         train_size=1 if large else train_size,
         held_out_size=held_out_size,
         seed=seed,
@@ -90,8 +90,8 @@ def write_dataset(
         "default": _words(language, default),
         "paper": _words(paper, authors),
         "prompts": {
-            kind: (prompt_columns(prompts.of_kind(kind)), text)  # type: ignore[arg-type]  # the two kinds
-            for kind, text in (("id", "prompts that some suffix completes"), ("ood", "prompts that none does"))
+            kind: (prompt_columns(prompts.of_kind(kind)), f"prompts that {suffix} completes")  # type: ignore[arg-type]  # the two kinds
+            for kind, suffix in (("id", "some suffix"), ("ood", "no suffix"))
         },
     }
     if "paper" not in language.tags:
@@ -103,7 +103,7 @@ def write_dataset(
         (folder / name).mkdir(parents=True, exist_ok=True)
         written: dict[str, list[Path]] = {}
         listed = []
-        for split, (columns, what) in splits.items():
+        for split, (columns, description) in splits.items():
             path, rows = f"{name}/{split}-00000-of-00001.parquet", len(columns["length"])
             if large and (name, split) == ("default", "train"):
                 shards = write_shards(
@@ -121,7 +121,7 @@ def write_dataset(
             else:
                 write_table(columns, folder / path)
                 written[split] = [folder / path]
-            listed.append({"name": split, "path": path, "rows": rows, "what": what})
+            listed.append({"name": split, "path": path, "rows": rows, "what": description})
         _remove_files_of_other_draws(folder / name, chain.from_iterable(written.values()))
         contents.append(ConfigContents.read(name, written))
         configs.append({"name": name, "splits": listed})
@@ -148,28 +148,28 @@ def write_dataset(
 
 
 def _remove_files_of_other_draws(folder: Path, written: Iterable[Path]) -> None:
-    """Remove what other draws of this function left, and nothing else that lies there."""
+    """Remove the files of earlier draws of this function, and no other file in the folder."""
     for other in {*folder.glob("*.parquet"), *folder.glob("*.part")}.difference(written):
         if is_table(other):
             other.unlink()
 
 
 def overlap(splits: Splits) -> float:
-    """The share of validation words (as they were drawn) that also stand in train."""
+    """Return the share of drawn validation words that are also in train."""
     known = set(splits.train)
     return float(np.mean([word in known for word in splits.validation]))
 
 
 def word_columns(language: Language, words: WordBatch) -> dict[str, Any]:
-    """``text``, ``length``, and the language's own parameters, each with N rows."""
-    own = language.parameter_values(words)
+    """Return ``text``, ``length`` and the language's own parameters, each with N rows."""
+    parameters = language.parameter_values(words)
     return {"text": text_column(words), "length": words.lengths.astype(np.int32)} | {
-        name: values.astype(np.int32) for name, values in own.items()
+        name: values.astype(np.int32) for name, values in parameters.items()
     }
 
 
 def prompt_columns(prompts: PromptSet) -> dict[str, Any]:
-    """``prompt``, ``length``, ``kind``, ``broken``, ``open``, and whether each rule is open; each with N rows."""
+    """Return ``prompt``, ``length``, ``kind``, ``broken``, ``open`` and a flag for each open rule, each with N rows."""
     rows = list(prompts)
     return {
         "prompt": [row.text for row in rows],
@@ -181,13 +181,8 @@ def prompt_columns(prompts: PromptSet) -> dict[str, Any]:
 
 
 def _words(language: Language, splits: Splits) -> dict[str, tuple[dict[str, Any], str]]:
-    return {
-        name: (
-            word_columns(language, getattr(splits, name)),
-            what,
-        )
-        for name, what in (("train", "to train on"), ("validation", "to choose by"), ("test", "to measure on"))
-    }
+    uses = {"train": "for training", "validation": "for choosing a checkpoint", "test": "for measuring"}
+    return {name: (word_columns(language, getattr(splits, name)), use) for name, use in uses.items()}
 
 
 def _size_category(rows: int) -> str:
@@ -199,7 +194,7 @@ def _size_category(rows: int) -> str:
 
 
 def _prose(language: Language) -> str:
-    """The language's docstring up to its examples."""
+    """Return the language's docstring without its examples."""
     text = inspect.cleandoc(type(language).__doc__ or "").split(">>>")[0].strip()
-    # Double backquotes are reStructuredText's.
+    # Double backquotes mark code in reStructuredText, and single ones in Markdown.
     return text.replace("``", "`")

@@ -1,4 +1,4 @@
-"""The metric as a Space: the self-contained module and its card."""
+"""Write the metric as a Space: the self-contained module and its card."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .cards import ORGANIZATION, render
 
 
 def write_metric(folder: str | Path, *, organization: str = ORGANIZATION) -> list[Path]:
-    """Write the Space ``ORGANIZATION/rule_extrapolation``; see `build_metric`."""
+    """Write the Space ``ORGANIZATION/rule_extrapolation`` into a folder; see `build_metric`."""
     build_metric(folder)
     card = render(
         "metric.md",

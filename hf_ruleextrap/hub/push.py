@@ -1,4 +1,4 @@
-"""A folder to the Hub, in one commit."""
+"""Upload a folder to the Hub in one commit."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _WRITTEN: dict[Kind, list[str]] = {
     "model": ["*.safetensors", "*.py", ".eval_results/*"],
     "space": ["*.py", "golden/*"],
 }
-# Whose errors a broken connection raises depends on the version of huggingface_hub.
+# The library whose exceptions report a broken connection depends on the version of huggingface_hub.
 _TRANSPORTS = ("httpx", "httpx2", "requests")
-_PASSING = (429, 500, 502, 503, 504)
+_TEMPORARY = (429, 500, 502, 503, 504)
 
 
 def publisher(organization: str | None = None) -> str:
-    """Who will own what whoever is logged in publishes: the organization, or they themselves.
+    """Return the owner of published repositories: the organization, or the user who is logged in.
 
-    What a fine-grained token may do, only the Hub knows; it is then asked when there is something to publish.
+    Only the Hub knows the permissions of a fine-grained token, and checks them at the upload.
 
     Raises:
-        RuleExtrapError: nobody is logged in, their token only reads, or they are not of the organization; or the Hub
-            cannot be reached.
+        RuleExtrapError: no user is logged in, the token may only read, the user is not a member of the organization, or
+            the Hub cannot be reached.
     """
     from huggingface_hub import HfApi
 
@@ -41,38 +41,38 @@ def publisher(organization: str | None = None) -> str:
     role = (user.get("auth", {}).get("accessToken") or {}).get("role")
     if role == "read":
         raise RuleExtrapError(f"the token of {name} only reads: {_LOG_IN}")
-    owners = [name, *(found["name"] for found in user.get("orgs", []))]
+    owners = [name, *(member_of["name"] for member_of in user.get("orgs", []))]
     if role == "write" and organization is not None and organization not in owners:
-        raise RuleExtrapError(f"{name} may not publish as {organization!r}: give one of {', '.join(owners)}")
+        raise RuleExtrapError(f"{name} may not publish as {organization!r}: choose one of {', '.join(owners)}")
     return organization or name
 
 
 def push_folder(
     folder: str | Path, repository: str, kind: Kind, *, private: bool = False, revision: str | None = None
 ) -> str:
-    """Upload a folder in one commit; what is unchanged is not sent, and it is safe to repeat.
+    """Upload a folder in one commit. Unchanged files are not sent, and repeating the call is safe.
 
-    The repository, and the branch where one is named, are made if needed. Busy and broken answers (429, 5xx) are tried
-    again, five times in all, each after twice the wait.
+    The repository and the branch are created if needed. A request that the Hub answers with 429 or 5xx is sent again,
+    up to five times in all, each time after twice the wait.
 
     Args:
-        folder: its files become the repository's. What it lacks of the files that we write (such as data of more
-            shards, or code by another name) is removed in the same commit; any other file stays there.
+        folder: the folder whose files become those of the repository. Data files, weights and code in the repository
+            that the folder lacks are removed in the same commit; all other files of the repository stay.
         repository: ``owner/name``.
-        kind: of repository.
-        private: make it private, if it is made.
-        revision: a branch; by default main.
+        kind: the kind of repository.
+        private: whether a new repository is private.
+        revision: the branch; None for main.
 
     Returns:
-        What was done, in a sentence.
+        A sentence that describes the upload.
 
     Raises:
-        RuleExtrapError: no token, or one that may not write there; or the Hub stays unreachable.
+        RuleExtrapError: the token is missing or may not write there, or the Hub stays unreachable.
     """
     from huggingface_hub import HfApi
 
     api = HfApi()
-    made = not _patiently(lambda: api.repo_exists(repository, repo_type=kind))
+    is_new = not _patiently(lambda: api.repo_exists(repository, repo_type=kind))
     sdk = "static" if kind == "space" else None
     _patiently(lambda: api.create_repo(repository, repo_type=kind, private=private, exist_ok=True, space_sdk=sdk))
     if revision is not None:
@@ -90,10 +90,10 @@ def push_folder(
             delete_patterns=_WRITTEN[kind],
         )
     )
-    where = f"{api.endpoint}/{'' if kind == 'model' else kind + 's/'}{repository}"
-    if not made and commit.oid == before:
-        return f"{where}: nothing has changed"
-    return f"{where}: {'created and ' if made else ''}updated in commit {commit.oid[:8]}"
+    url = f"{api.endpoint}/{'' if kind == 'model' else kind + 's/'}{repository}"
+    if not is_new and commit.oid == before:
+        return f"{url}: nothing has changed"
+    return f"{url}: {'created and ' if is_new else ''}updated in commit {commit.oid[:8]}"
 
 
 def push_run(run: str | Path, organization: str) -> str:
@@ -107,27 +107,27 @@ def push_run(run: str | Path, organization: str) -> str:
         return push_folder(draft, f"{organization}/{release.name}", "model", revision=release.branch)
 
 
-def _patiently(ask: Callable[[], _Result]) -> _Result:
+def _patiently(request: Callable[[], _Result]) -> _Result:
     wait = _FIRST_WAIT
     for left in reversed(range(_TRIES)):
         try:
-            return ask()
+            return request()
         except Exception as error:
-            # The library tries an upload again by itself, and then wraps what went wrong.
-            tried = isinstance(error, RuntimeError)
-            judged = _judge((error.__cause__ or error) if tried else error)
-            if judged is None:
+            # The library repeats a failed upload itself, and then raises a RuntimeError from the last failure.
+            was_repeated = isinstance(error, RuntimeError)
+            diagnosis = _diagnose((error.__cause__ or error) if was_repeated else error)
+            if diagnosis is None:
                 raise
-            line, passing = judged
-            if tried or not passing or not left:
+            line, temporary = diagnosis
+            if was_repeated or not temporary or not left:
                 raise RuleExtrapError(line) from None
         time.sleep(wait)
         wait *= 2
-    raise AssertionError("the last try returns or raises")
+    raise AssertionError("the last attempt returns or raises")
 
 
-def _judge(error: BaseException) -> tuple[str, bool] | None:
-    """What to say of an error, and whether it may pass; None where it is not the Hub's."""
+def _diagnose(error: BaseException) -> tuple[str, bool] | None:
+    """Return the line for an error of the Hub and whether the error is temporary; None for any other error."""
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
     first = (str(error).splitlines() or [type(error).__name__])[0]
@@ -136,17 +136,17 @@ def _judge(error: BaseException) -> tuple[str, bool] | None:
         if status in (401, 403):
             return f"the Hub refuses ({status}): {_LOG_IN}", False
         if status == 412:
-            return "someone else has published there just now: give the same command again", False
-        return f"the Hub answers {status}: {first}", status in _PASSING
+            return "another user has published there at the same time: run the same command again", False
+        return f"the Hub answers {status}: {first}", status in _TEMPORARY
     if isinstance(error, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set, so the Hub is not asked: unset it to publish", False
+        return "HF_HUB_OFFLINE is set, so no request is sent: unset that variable to publish", False
     if isinstance(error, LocalTokenNotFoundError):
         return f"nobody is logged in: {_LOG_IN}", False
     if isinstance(error, ValueError):
-        # Such as a card whose metadata the Hub does not take.
-        return f"the Hub rejects it: {' '.join(str(error).split())}", False
+        # For example, a card with metadata that the Hub does not accept.
+        return f"the Hub rejects the upload: {' '.join(str(error).split())}", False
     if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _TRANSPORTS:
         return f"the Hub cannot be reached: {first}", True
     if isinstance(error, RuntimeError):
-        return f"the upload does not come through: {first}; give the same command again", False
+        return f"the upload failed: {first}; run the same command again", False
     return None

@@ -1,4 +1,4 @@
-"""Which run goes where: a repository for a language and an architecture, a branch for each further seed."""
+"""The repository and branch of each run: a repository for a language and an architecture, a branch for a seed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Release:
-    """Where a run is published.
+    """The repository and branch of a run.
 
     Attributes:
         run: the run folder.
-        name: of the repository, ``LANGUAGE-ARCHITECTURE``.
-        branch: of the repository; None is main.
+        name: the name of the repository, ``LANGUAGE-ARCHITECTURE``.
+        branch: the branch in the repository; None for main.
     """
 
     run: Path
@@ -30,58 +30,60 @@ class Release:
 
     @classmethod
     def of(cls, run: str | Path) -> Release:
-        """Of one run: seed 0 on main, any other on ``seed-N``.
+        """Return the release of one run: seed 0 goes to main, and any other seed N to ``seed-N``.
 
         Raises:
-            RuleExtrapError: the folder holds no finished run.
+            RuleExtrapError: the folder contains no finished run.
         """
         recipe = read_run(run).recipe
         return cls(Path(run), repository_name(recipe), f"seed-{recipe.seed}" if recipe.seed else None)
 
     @property
     def folder(self) -> str:
-        """Of the name where main is; on disk, which has no branches, a branch is a folder beside it."""
+        """The name of the folder on disk, where a branch is a folder of its own."""
         return self.name if self.branch is None else f"{self.name}-{self.branch}"
 
 
 def find_releases(folder: str | Path) -> tuple[list[Release], list[str]]:
-    """All finished runs in a folder: of each repository the lowest seed on main, any other on ``seed-N``.
+    """Return the releases of all finished runs in a folder.
+
+    The lowest seed of each repository goes to main, and any other seed N to ``seed-N``.
 
     Returns:
-        The releases, those on main first in each repository; and a line for each run that is left out, saying why.
+        The releases, with main first in each repository, and a line with the reason for each run that is left out.
     """
-    found: dict[str, dict[int, Path]] = {}
+    runs: dict[str, dict[int, Path]] = {}
     skipped = []
-    # Either says that there is, or will be, a run.
-    notes = [*Path(folder).glob("*/recipe.yaml"), *Path(folder).glob("*/results.json")]
-    for run in sorted({note.parent for note in notes}):
+    # Each of these files marks the folder of a finished or unfinished run.
+    markers = [*Path(folder).glob("*/recipe.yaml"), *Path(folder).glob("*/results.json")]
+    for run in sorted({marker.parent for marker in markers}):
         try:
             recipe = read_run(run).recipe
         except RuleExtrapError as error:
             skipped.append(str(error))
             continue
         name, seed = repository_name(recipe), recipe.seed
-        other = found.setdefault(name, {}).setdefault(seed, run)
+        other = runs.setdefault(name, {}).setdefault(seed, run)
         if other != run:
             command = f"hf-ruleextrap publish checkpoint {run}"
             skipped.append(f"{run}: {other} is {name} seed {seed}, too; `{command}` publishes this one in its place")
-    made = [
+    releases = [
         Release(seeds[seed], name, None if seed == min(seeds) else f"seed-{seed}")
-        for name, seeds in sorted(found.items())
+        for name, seeds in sorted(runs.items())
         for seed in sorted(seeds)
     ]
-    return made, skipped
+    return releases, skipped
 
 
 def read_run(run: str | Path) -> Results:
-    """The results of a finished run.
+    """Return the results of a finished run.
 
     Raises:
-        RuleExtrapError: the folder holds none.
+        RuleExtrapError: the folder contains no results of this version.
     """
     run = Path(run)
     if (run / "results.json").is_symlink() or not (run / "results.json").is_file():
-        raise RuleExtrapError(f"{str(run)!r} holds no finished run: give a run folder with results.json")
+        raise RuleExtrapError(f"{str(run)!r} holds no finished run: name a run folder with results.json")
     try:
         return Results.read(run)
     except ValueError as error:
@@ -90,5 +92,5 @@ def read_run(run: str | Path) -> Results:
 
 
 def repository_name(recipe: Recipe) -> str:
-    """``LANGUAGE-ARCHITECTURE`` of a recipe."""
+    """Return ``LANGUAGE-ARCHITECTURE`` for a recipe."""
     return safe_name(f"{recipe.language_name}-{recipe.architecture}")

@@ -1,7 +1,7 @@
-"""What publishing reads of a run folder: weights, configuration and tokenizer, made again from checked values.
+"""Read the weights, the configuration and the tokenizer of a run folder as checked values for publishing.
 
-A run folder may come from a stranger. So no file of it is copied: the model is loaded with the classes that
-transformers and this package have, never with code that lies in the folder, and is saved again for publishing.
+A run folder may come from a stranger. Therefore no file is copied from it. The model is loaded with the classes of
+transformers and of this package, never with code in the folder, and is saved again for publishing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def read_model(run: Path, architecture: str) -> PreTrainedModel:
 
     Args:
         run: the run folder.
-        architecture: the name in the run's recipe.
+        architecture: the name of the architecture in the run's recipe.
 
     Raises:
         RuleExtrapError: the weights are missing or unreadable, do not fit the configuration, or are not of the
@@ -44,7 +44,7 @@ def read_model(run: Path, architecture: str) -> PreTrainedModel:
         model, loading = load(
             run, config=config, trust_remote_code=False, use_safetensors=True, output_loading_info=True
         )
-    # A torn file, or shapes that do not fit, raise whatever the library has for them.
+    # The exception for an incomplete file or for wrong shapes depends on the library.
     except Exception as error:
         raise RuleExtrapError(
             f"{path} cannot be read as the weights of this run ({one_line(str(error))[:200]}): train it again"
@@ -53,15 +53,15 @@ def read_model(run: Path, architecture: str) -> PreTrainedModel:
     if wrong or not names:
         shown = one_line(", ".join(wrong[:3]))[:200] or "it is empty"
         raise RuleExtrapError(f"{path} does not fit {run / _CONFIG} ({shown}): train it again")
-    made: PreTrainedModel = model
-    return made
+    loaded: PreTrainedModel = model
+    return loaded
 
 
 def read_alphabet(run: Path) -> tuple[str, ...]:
-    """The symbols that the tokenizer of a run knows.
+    """Return the alphabet of a run's tokenizer.
 
     Raises:
-        RuleExtrapError: the tokenizer is missing, unreadable, or none that this package writes.
+        RuleExtrapError: the tokenizer is missing or unreadable, or this package did not write it.
     """
     path = _regular(run / _TOKENIZER)
     try:
@@ -71,7 +71,7 @@ def read_alphabet(run: Path) -> tuple[str, ...]:
 
 
 def _read_config(run: Path, architecture: str) -> PreTrainedConfig:
-    """The configuration of a run, with the fields that its class knows and nothing else."""
+    """Return the configuration of a run with only the fields that its class knows."""
     from transformers import CONFIG_MAPPING, PreTrainedConfig
 
     path = _regular(run / _CONFIG)
@@ -89,7 +89,7 @@ def _read_config(run: Path, architecture: str) -> PreTrainedConfig:
 
 
 def brings_code(architecture: str) -> bool:
-    """Whether checkpoints of an architecture carry code of this package, because transformers lacks it."""
+    """Return whether checkpoints of an architecture contain code, because transformers lacks the architecture."""
     return architecture in list_architectures() and model_type_of(architecture).startswith("ruleextrap_")
 
 
@@ -101,7 +101,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _regular(path: Path) -> Path:
-    """A path that is a file itself: a link could stand for any file of this machine."""
+    """Return a path that is a regular file; a symbolic link could point to any file of this machine."""
     if path.is_symlink():
         raise RuleExtrapError(f"{path} is a symbolic link, and publishing follows none: put the file itself there")
     if not path.is_file():

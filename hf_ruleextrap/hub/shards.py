@@ -1,4 +1,4 @@
-"""Parquet files of words, written whole or not at all, and draws too large for memory."""
+"""Parquet files of words, written completely or not at all, also for draws that do not fit into memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SHARD_WORDS = 100_000
-"""Words in a shard: some hundred megabytes of memory while it is made, whatever the number of shards."""
+"""The number of words in a shard, which takes a few hundred megabytes of memory for any number of shards."""
 
 _NOTE = b"hf_ruleextrap"
 _NAME = re.compile(r"(train|validation|test|id|ood)-\d{5}-of-\d{5}\.(parquet|part)")
@@ -38,37 +38,37 @@ def write_shards(
 ) -> list[Path]:
     """Draw train words to ``train-00000-of-NNNNN.parquet`` and so on, one shard in memory at a time.
 
-    A shard's words depend on the arguments and its number alone, and it gets its name when it is complete. So a call
-    that was cut off goes on where it was, and ends with the bytes of one that was not.
+    The words of a shard depend only on the arguments and the number of the shard, and a shard gets its name when the
+    file is complete. Therefore a repeated call resumes an interrupted one and ends with the same bytes.
 
     Args:
-        language: what to draw; not one with few words.
-        folder: where the shards go. Shards of a draw with other arguments are replaced.
-        size: words in all.
-        max_length: most symbols in a word.
-        seed: of the draw.
-        held_out: words that are not drawn (`Splits.held_out`).
-        columns: of a batch of words.
-        shard_words: words in a shard; the last may have fewer.
+        language: the language of the words, which must have many words.
+        folder: the folder for the shards. Shards of a draw with other arguments are replaced.
+        size: the number of words in all shards together.
+        max_length: the largest number of symbols in a word.
+        seed: the random seed for drawing words.
+        held_out: the words that are not drawn (`Splits.held_out`).
+        columns: the function that returns the columns of a batch of words.
+        shard_words: the number of words in a shard; the last shard may have fewer.
 
     Returns:
         The shards, in order.
 
     Raises:
-        RuleExtrapError: ``max_length`` gives too few words.
-        RuleExtrapError: the disk is full; what is complete stays.
+        RuleExtrapError: the language has too few words of at most ``max_length`` symbols.
+        RuleExtrapError: the disk is full; complete shards stay.
     """
     from tqdm.auto import tqdm
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     count = -(-size // shard_words)
-    left_out = hashlib.sha256(held_out.tobytes()).hexdigest()[:16]
+    held_out_digest = hashlib.sha256(held_out.tobytes()).hexdigest()[:16]
     paths = [folder / f"train-{shard:05}-of-{count:05}.parquet" for shard in range(count)]
     with tqdm(total=size, unit="word", unit_scale=True, desc=f"{language.name}: train") as bar:
         for shard, path in enumerate(paths):
             rows = min(shard_words, size - shard * shard_words)
-            note = f"{__version__} {language.name} {max_length} {seed} {left_out} {shard} {shard_words} {rows}"
+            note = f"{__version__} {language.name} {max_length} {seed} {held_out_digest} {shard} {shard_words} {rows}"
             if _note_of(path) != note:
                 rng = np.random.default_rng([seed, shard])
                 words = draw_train_words(language, rows, max_length=max_length, held_out=held_out, rng=rng)
@@ -78,19 +78,19 @@ def write_shards(
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file is one that `write_table` wrote for a split, or the draft of one."""
+    """Return whether `write_table` wrote a file for a split, or its draft."""
     if path.is_symlink() or not path.is_file() or not _NAME.fullmatch(path.name):
         return False
     return path.suffix == ".part" or _note_of(path) is not None
 
 
 def write_table(columns: dict[str, Any], path: Path, *, note: str = __version__) -> None:
-    """Write a Parquet file; under its name there is never part of one.
+    """Write a Parquet file, completely or not at all.
 
     Args:
-        columns: arrays or lists of one length, at least 1; a list's rows may be lists of strings.
-        path: where.
-        note: kept in the file's metadata, by which the file is known as one of this package.
+        columns: arrays or lists of equal length, at least 1; the rows of a list may be lists of strings.
+        path: the file.
+        note: a text for the file's metadata, which marks the file as one of this package.
     """
     import pyarrow as pa
     from pyarrow.parquet import write_table as write
@@ -105,7 +105,7 @@ def write_table(columns: dict[str, Any], path: Path, *, note: str = __version__)
 
 
 def text_column(words: WordBatch) -> pa.StringArray:
-    """Words as an Arrow column, without a Python string for each."""
+    """Return words as an Arrow column, without creating a Python string for each word."""
     import pyarrow as pa
 
     ends = np.concatenate([[0], words.lengths.cumsum()]).astype(np.int32)
@@ -114,12 +114,12 @@ def text_column(words: WordBatch) -> pa.StringArray:
 
 
 def _note_of(path: Path) -> str | None:
-    """The note of a complete file; None where there is none, or a torn one."""
+    """Return the note of a complete file; None if the file is absent, incomplete, or has no note."""
     import pyarrow as pa
     from pyarrow.parquet import read_metadata
 
     try:
-        held = read_metadata(path).metadata
+        metadata = read_metadata(path).metadata
     except (OSError, pa.ArrowInvalid):
         return None
-    return (held or {}).get(_NOTE, b"").decode() or None
+    return (metadata or {}).get(_NOTE, b"").decode() or None

@@ -1,4 +1,4 @@
-"""The suite of generated problems as a dataset repository, a row a problem."""
+"""Write the suite of generated problems as a dataset repository with a row for each problem."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def write_suite(folder: str | Path, *, organization: str = ORGANIZATION) -> list
     """Write the repository, which `datasets` opens as it stands: ``load_dataset("ruleextrap/random-conjunctions")``.
 
     Args:
-        folder: where it goes; files of the same name are replaced.
-        organization: whose repository the card names.
+        folder: the folder for the repository; files of the same name are replaced.
+        organization: the owner of the repository in the card.
 
     Returns:
-        The files, sorted. They have the same bytes each time.
+        The files, sorted. Every call writes the same bytes.
     """
     folder, languages = Path(folder), suite()
     (folder / _FILE).parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def write_suite(folder: str | Path, *, organization: str = ORGANIZATION) -> list
 
 
 def problem(language: GeneratedLanguage) -> dict[str, Any]:
-    """A problem as a row."""
+    """Return a problem as a row."""
     first, second = language.rules
     prompts = language.prompts()
     proof = language.proof

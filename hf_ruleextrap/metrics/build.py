@@ -1,4 +1,4 @@
-"""The metric's folder as it is published: complete without this package."""
+"""Build the published folder of the metric, which works without this package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hf_ruleextrap.metrics import GOLDEN, RULE_EXTRAPOLATION
 
 _PACKAGE = Path(__file__).parents[1]
 _NAME = _PACKAGE.name
-_HEADER = '''"""Rules, languages and scoring of hf-ruleextrap in one file, made from its modules: change those."""
+_HEADER = '''"""Rules, languages and scoring of hf-ruleextrap in one file, generated from the modules; edit those."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from __future__ import annotations
 
 
 def build_metric(folder: str | Path) -> list[Path]:
-    """Write the metric as a folder that needs NumPy, `datasets` and `evaluate`, and nothing of ours.
+    """Write the metric as a folder that needs NumPy, `datasets` and `evaluate`, but not this package.
 
     Args:
-        folder: the folder; it is made, and its files are replaced. Its last part has to be ``rule_extrapolation``,
-            since `evaluate` looks for a script of the folder's name.
+        folder: the folder, which is created if needed. Its name must be ``rule_extrapolation``, because `evaluate`
+            looks for a script with the name of the folder.
 
     Returns:
         The files, sorted. The same sources give the same bytes.
@@ -35,7 +35,7 @@ def build_metric(folder: str | Path) -> list[Path]:
     """
     folder, source = Path(folder), Path(RULE_EXTRAPOLATION)
     if folder.name != source.name:
-        raise RuleExtrapError(f"{str(folder)!r}: evaluate needs a folder of the name {source.name!r}")
+        raise RuleExtrapError(f"{str(folder)!r}: evaluate needs a folder with the name {source.name!r}")
     (folder / "golden").mkdir(parents=True, exist_ok=True)
     script = f"{source.name}.py"
     copy_file(source / script, folder / script)
@@ -46,10 +46,10 @@ def build_metric(folder: str | Path) -> list[Path]:
 
 
 def flat_source() -> str:
-    """The modules that scoring needs, one after the other in one file, each after what it imports.
+    """Return the text of all modules that scoring needs, in one file, each module after those that it imports.
 
     Raises:
-        RuleExtrapError: two modules give a name of their own to different things.
+        RuleExtrapError: two modules define the same name.
     """
     modules = [f"{_NAME}.languages.{name}" for name in built_in_languages()]
     imports: defaultdict[str, set[str]] = defaultdict(set)
@@ -59,11 +59,11 @@ def flat_source() -> str:
         tree = ast.parse(_file(module).read_text(encoding="utf-8"))
         for name in _defined(tree):
             if owners.setdefault(name, module) != module:
-                raise RuleExtrapError(f"{owners[name]} and {module} both define {name}: give one of them another name")
+                raise RuleExtrapError(f"{owners[name]} and {module} both define {name}: rename one of the two")
         parts.append(_body(module, tree, imports))
     classes = ", ".join(type(get_language(name)).__name__ for name in built_in_languages())
-    listed = f"LANGUAGES = {{language.name: language() for language in ({classes})}}\n"
-    return "\n\n".join([_HEADER + _statements(imports), *parts, listed])
+    languages = f"LANGUAGES = {{language.name: language() for language in ({classes})}}\n"
+    return "\n\n".join([_HEADER + _statements(imports), *parts, languages])
 
 
 def _file(module: str) -> Path:
@@ -71,7 +71,7 @@ def _file(module: str) -> Path:
 
 
 def _home(node: ast.ImportFrom, module: str) -> str:
-    """The module that a ``from … import`` of another module names."""
+    """Return the module that a ``from … import`` statement names."""
     base = module.split(".")[: -node.level] if node.level else []
     return ".".join([*base, *([node.module] if node.module else [])])
 
@@ -83,7 +83,7 @@ def _ours(node: ast.stmt, module: str) -> str | None:
 
 
 def _in_order(modules: list[str]) -> list[str]:
-    """The modules and all that they import of ours, each after what it imports."""
+    """Return the modules and all modules of this package that they import, each after those that it imports."""
     order: list[str] = []
 
     def visit(module: str) -> None:
@@ -100,7 +100,7 @@ def _in_order(modules: list[str]) -> list[str]:
 
 
 def _defined(tree: ast.Module) -> list[str]:
-    """The names that a module gives to things of its own."""
+    """Return the names that a module defines."""
     names = []
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -115,7 +115,7 @@ def _is_stored(name: ast.Name) -> bool:
 
 
 def _body(module: str, tree: ast.Module, imports: defaultdict[str, set[str]]) -> str:
-    """A module's text under a heading, without its imports; those of other packages are noted."""
+    """Return a module's text under a heading, without its imports; imports of other packages are collected."""
     lines = _file(module).read_text(encoding="utf-8").splitlines()
     for node in tree.body:
         is_import = isinstance(node, (ast.Import, ast.ImportFrom))
@@ -129,7 +129,7 @@ def _body(module: str, tree: ast.Module, imports: defaultdict[str, set[str]]) ->
 
 
 def _note(node: ast.stmt, imports: defaultdict[str, set[str]]) -> None:
-    """Remember an import of another package: "" for the names of modules, else the names by their module."""
+    """Collect an import of another package: names by their module, and whole modules under the key ""."""
     if isinstance(node, ast.ImportFrom) and node.module != "__future__":
         imports[str(node.module)] |= {alias.name for alias in node.names}
     elif isinstance(node, ast.Import):

@@ -95,7 +95,7 @@ def test_an_upload_that_ends_in_an_error_of_another_library_is_one_line(
         raise RuntimeError("Data processing error: CAS service error\nand more")
 
     monkeypatch.setattr("huggingface_hub._commit_api._upload_lfs_files", upload)
-    line = "the upload does not come through: Data processing error: CAS service error; give the same command again"
+    line = "the upload failed: Data processing error: CAS service error; run the same command again"
     with pytest.raises(RuleExtrapError, match=f"^{line}$"):
         push_folder(folder, NAME, "dataset")
     assert hub.files("datasets", NAME) == {}
@@ -115,7 +115,7 @@ def test_offline_nobody_waits(hub: Hub, folder: Path, monkeypatch: pytest.Monkey
         ("", None, "nobody is logged in"),
         ("hf_wrong", None, r"the Hub refuses \(401\): log in"),
         (READER, None, "the token of tester only reads: log in"),
-        (WRITER, "google", "tester may not publish as 'google': give one of tester, ruleextrap"),
+        (WRITER, "google", "tester may not publish as 'google': choose one of tester, ruleextrap"),
     ],
 )
 def test_who_may_not_publish_is_told_before_the_work(

@@ -120,7 +120,7 @@ def test_two_publishers_at_once_lose_nothing(hub: Hub, tmp_path: Path) -> None:
     hub.rivals = 1
     done = writer.publish("dataset", "anbn", *SMALL)
     assert done.returncode == 2
-    assert "someone else has published there just now: give the same command again" in done.stderr
+    assert "another user has published there at the same time: run the same command again" in done.stderr
     assert hub.files("datasets", "ruleextrap/anbn") == {"rival.txt": b"first"}
     assert writer.publish("dataset", "anbn", *SMALL).returncode == 0
     assert {"rival.txt", "README.md"} <= set(hub.files("datasets", "ruleextrap/anbn"))
@@ -180,7 +180,7 @@ def test_a_card_that_the_hub_rejects_is_one_line_and_a_repeat_completes_it(hub: 
     done = writer.publish("dataset", "anbn", *SMALL)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines() == [
-        "error: the Hub rejects it: Invalid metadata in README.md. - " + hub.rejects
+        "error: the Hub rejects the upload: Invalid metadata in README.md. - " + hub.rejects
     ]
     assert hub.files("datasets", "ruleextrap/anbn") == {}
     hub.rejects = ""

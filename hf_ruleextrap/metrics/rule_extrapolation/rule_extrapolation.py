@@ -1,8 +1,8 @@
-"""The metric `rule_extrapolation`: do completions of a prompt keep the rules of a formal language?"""
+"""The metric `rule_extrapolation`: whether completions of a prompt keep the rules of a formal language."""
 
 from __future__ import annotations
 
-# `evaluate` reads these lines itself: one module a line, no comment behind a relative import.
+# `evaluate` parses these lines: each line imports one module, and no comment follows a relative import.
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +22,7 @@ _INPUTS = """\
 Args:
     predictions: list of str, the completions: symbols alone, without prompt, spaces and special tokens. A completion
         with anything else in it is unparsable, and keeps no rule.
-    references: list of str, the prompt of each.
+    references: list of str, the prompt of each completion.
     finished: list of bool (or 0 and 1, or the words true and false), whether each completion ended by itself within its
         limit. By default all did. `compute` and `add_batch` take these three, `add` one of each (prediction,
         reference, finished). `add` and `add_batch` of `evaluate.combine` need it: that library fills nothing in.
@@ -31,7 +31,7 @@ Args:
 Returns:
     A dictionary: n, headline, finished, empty, unparsable, grammatical, rules[NAME]["word" | "completion"]["all" |
     "finished"], each a rate {"rate", "low", "high", "hits", "n", "exact"}; groups by kind, broken rules and length.
-    What was never asked has the rate None.
+    A rate over no completions is None.
 Example:
     >>> metric = evaluate.load("ruleextrap/rule_extrapolation", "anbn")
     >>> metric.compute(predictions=["b", ""], references=["baa", "aab"])["headline"]["rate"]
@@ -50,11 +50,11 @@ _CITATION = """\
 
 
 class RuleExtrapolation(evaluate.Metric):
-    """One configuration a language."""
+    """The metric, with one configuration for each language."""
 
     def _info(self) -> evaluate.MetricInfo:
         if self.config_name not in LANGUAGES:
-            hint = 'Give it as the second argument: evaluate.load(…, "anbn")'
+            hint = 'Pass the language as the second argument: evaluate.load(…, "anbn")'
             raise unknown("language", self.config_name, LANGUAGES, hint)
         text, flag = datasets.Value("string"), datasets.Value("bool")
         return evaluate.MetricInfo(
@@ -109,7 +109,7 @@ class RuleExtrapolation(evaluate.Metric):
         samples = check_integer("samples", samples, least=1)
         prompts = references[::samples]
         if [prompt for prompt in prompts for _ in range(samples)] != references:
-            raise RuleExtrapError(f"samples is {samples}: repeat each prompt so often, next to each other")
+            raise RuleExtrapError(f"samples is {samples}: repeat each prompt that many times in consecutive rows")
         language = LANGUAGES[self.config_name]
         return aggregate(score(language, prompts, predictions, finished, samples=samples)).to_dict()
 
@@ -117,7 +117,7 @@ class RuleExtrapolation(evaluate.Metric):
 def _columns(
     predictions: Sequence[str], references: Sequence[str], finished: Sequence[object] | None
 ) -> dict[str, list[Any]]:
-    """What Arrow can hold; what it cannot, `evaluate` would report at length and without the row."""
+    """Return the columns for Arrow. Values that Arrow cannot store are refused here, with their row."""
     texts = {"predictions": _texts("prediction", predictions), "references": _texts("reference", references)}
     n = len(texts["predictions"])
     flags = [True] * n if finished is None else finished_flags(finished).tolist()
@@ -135,6 +135,6 @@ def _texts(what: str, rows: Sequence[str]) -> list[str]:
     texts = list(rows_of(rows, f"{what}s"))
     for row, text in enumerate(texts):
         if not isinstance(text, str):
-            raise RuleExtrapError(f"{what} {row} is {type(text).__name__}, not a string: give one a row")
-    # Half of a surrogate pair cannot be stored; the replacement character is no symbol either.
+            raise RuleExtrapError(f"{what} {row} is {type(text).__name__}, not a string: give one string for each row")
+    # Arrow cannot store half of a surrogate pair; the replacement character is not a symbol, either.
     return [t if t.isascii() else t.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for t in texts]

@@ -1,4 +1,4 @@
-"""What the metric needs of this package. A published metric holds the code itself here: see `metrics.build`."""
+"""The parts of this package that the metric needs. In a published metric, this file holds their code itself."""
 
 from hf_ruleextrap.errors import RuleExtrapError, check_integer, unknown
 from hf_ruleextrap.formal.scoring import aggregate, finished_flags, score
