@@ -122,13 +122,6 @@ def refuse_flags(arguments: argparse.Namespace, names: Iterable[str], what: str,
         raise RuleExtrapError(f"{', '.join(given)} {does} not apply to {what}: leave {them} out{advice}")
 
 
-def natural(name: str, value: int) -> int:
-    """Return the value of a flag, which must be 0 or more."""
-    if value < 0:
-        raise RuleExtrapError(f"{name} is {value}: give 0 or more")
-    return value
-
-
 def print_json(value: Any) -> None:
     """Print a dictionary, a list, or the items of an iterable as JSON."""
     print(json.dumps(value if isinstance(value, (dict, list)) else list(value), indent=2, ensure_ascii=False))

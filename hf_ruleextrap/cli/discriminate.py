@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_ruleextrap.errors import check_integer
+
 from .common import (
     Commands,
     add_checkpoint,
     add_json,
     given_flags,
     given_values,
-    natural,
     print_json,
     quiet,
     refuse_flags,
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     from hf_ruleextrap.tokenization import writes_text
 
     language = get_language(arguments.language)
-    natural("--seed", arguments.seed)
+    check_integer("--seed", arguments.seed)
     if arguments.max_length is not None:
         language.check_length(arguments.max_length)
     quiet()

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.errors import RuleExtrapError, check_integer
 from hf_ruleextrap.files import hold, safe_name
 
 from .common import (
@@ -18,7 +18,6 @@ from .common import (
     add_wait,
     given_flags,
     given_values,
-    natural,
     print_not_run,
     quiet,
     refuse_flags,
@@ -118,7 +117,7 @@ def run(arguments: argparse.Namespace) -> None:
         prompt_length=arguments.prompt_length,
         max_new_symbols=limit,
         train_words=training_words(Path(arguments.model), language),
-        seed=natural("--seed", arguments.seed),
+        seed=check_integer("--seed", arguments.seed),
     )
     _print(evaluator(model, arguments.model), arguments, language.summary)
 

@@ -7,7 +7,9 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from .common import Commands, add_json, add_paper, natural, print_json
+from hf_ruleextrap.errors import check_integer
+
+from .common import Commands, add_json, add_paper, print_json
 
 if TYPE_CHECKING:
     from hf_ruleextrap.formal import Explanation, RationalLearner
@@ -46,8 +48,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     language = get_language(arguments.language, paper=arguments.paper)
     prompts = language.label(arguments.prompts)
-    rng = np.random.default_rng(natural("seed", arguments.seed))
-    words = language.sample(natural("words", arguments.words), max_length=arguments.max_length, rng=rng)
+    rng = np.random.default_rng(check_integer("seed", arguments.seed))
+    words = language.sample(check_integer("words", arguments.words), max_length=arguments.max_length, rng=rng)
     settings = RationalSettings(epsilon=arguments.epsilon, delta=arguments.delta, budget=arguments.budget)
 
     def track(conjunctions: list[frozenset[int]]) -> Any:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from .common import Commands, add_json, add_paper, add_prompt_set, natural, print_json
+from hf_ruleextrap.errors import check_integer
+
+from .common import Commands, add_json, add_paper, add_prompt_set, print_json
 
 
 def add(commands: Commands) -> None:
@@ -27,7 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
     from hf_ruleextrap.languages import get_language
 
     language = get_language(arguments.language, paper=arguments.paper)
-    rng = np.random.default_rng(natural("seed", arguments.seed))
+    rng = np.random.default_rng(check_integer("seed", arguments.seed))
     prompts = language.prompts(arguments.kind, length=arguments.length, limit=arguments.limit, rng=rng)
     if arguments.json:
         print_json(asdict(prompt) for prompt in prompts)

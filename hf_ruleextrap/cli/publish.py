@@ -13,10 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.errors import RuleExtrapError, check_integer
 from hf_ruleextrap.files import hold, is_leftover, room
 
-from .common import Commands, add_wait, natural, print_not_run, quiet_hub
+from .common import Commands, add_wait, print_not_run, quiet_hub
 
 if TYPE_CHECKING:
     from hf_ruleextrap.hub.push import Kind
@@ -211,7 +211,7 @@ def _dataset(name: str, arguments: argparse.Namespace) -> _Job:
         max_length=arguments.max_length,
         train_size=arguments.train_size,
         held_out_size=min(max(1, arguments.train_size // 10), _MOST_HELD_OUT),
-        seed=natural("seed", arguments.seed),
+        seed=check_integer("seed", arguments.seed),
     )
     return _Job(language.name, "dataset", language.name, write, opened)
 

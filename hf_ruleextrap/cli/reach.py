@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.errors import RuleExtrapError, check_integer
 
-from .common import Commands, add_checkpoint, add_json, natural, print_json, print_lines, quiet
+from .common import Commands, add_checkpoint, add_json, print_json, print_lines, quiet
 from .evaluate import training_words
 
 
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
         train_length=train_length,
         lengths=arguments.lengths,
         n=arguments.prompts,
-        seed=natural("seed", arguments.seed),
+        seed=check_integer("seed", arguments.seed),
     )
     if arguments.json:
         print_json({"model": arguments.model, **reach.to_dict()})

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import read_evaluations
 from hf_ruleextrap.evaluation.results import SCHEMA_VERSION
+from hf_ruleextrap.inputs import parse_json_lines, read_text
 from hf_ruleextrap.train.results import Results
 
 from .record import FORMER_NAMES, Run
@@ -105,10 +106,11 @@ def _log(path: Path) -> list[dict[str, Any]]:
     Raises:
         RuleExtrapError: a line is not JSON.
     """
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    if not path.exists():
+        return []
     try:
-        return [json.loads(line) for line in lines]
-    except ValueError:
+        return [row for _, row in parse_json_lines(read_text(path, "log"), str(path))]
+    except RuleExtrapError:
         raise RuleExtrapError(f"{path} is torn: remove the file, or run its recipe again") from None
 
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.files import replacing
 from hf_ruleextrap.train.recipe import Recipe
 
 from .record import FORMER_NAMES, Masses, Run
@@ -99,9 +100,8 @@ def write_store(path: Path, runs: Sequence[Run], missing: Mapping[str, str], row
         _ROWS: _ROWS_TYPE.dump_json(list(rows)),
     }
     table = pa.Table.from_pylist([_to_row(run) for run in runs], schema=_SCHEMA.with_metadata(metadata))
-    draft = path.with_name(f"{path.name}.part")
-    pq.write_table(table, draft, compression="zstd")
-    draft.replace(path)
+    with replacing(path) as draft:
+        pq.write_table(table, draft, compression="zstd")
     return path
 
 

@@ -52,11 +52,12 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, wait: bool = False) -
         wait: Wait for another process that holds the run folder.
 
     Returns:
-        The results, as in the run folder's ``results.json``. A finished run of the same recipe is not trained again.
+        The results, as in the run folder's ``results.json``.
 
     Raises:
         RuleExtrapError: Before any training: if the recipe needs something that this machine does not have, if the
-            run folder holds another run, or if another process holds the folder. Later: if the disk is full.
+            run folder holds a finished run or another run, or if another process holds the folder. Later: if the disk
+            is full.
 
     >>> from hf_ruleextrap import Recipe, run_recipe
     >>> recipe = Recipe(train_size=8, held_out_size=8, max_length=16, max_steps=2, eval_steps=2, output_dir="my-run")
