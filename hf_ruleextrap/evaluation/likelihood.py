@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,8 @@ class Likelihood:
             be, as far as the words drawn are likelier than most.
         excess: the loss less that of the language's own distribution on the same words, which is free of that luck: an
             estimate of the Kullback-Leibler divergence per token. None where the floor is.
+        excess_error: the standard error of ``excess`` over the draw of the words; None where ``excess`` is, and for
+            fewer than two words.
     """
 
     loss: float
@@ -40,6 +42,7 @@ class Likelihood:
     tokens: int
     floor: float | None = None
     excess: float | None = None
+    excess_error: float | None = None
 
 
 def token_rows(words: WordBatch, language: Language, *, width: int | None = None) -> IntArray:
@@ -60,20 +63,36 @@ def token_rows(words: WordBatch, language: Language, *, width: int | None = None
     return rows
 
 
-def measure_likelihood(model: PreTrainedModel, rows: IntArray, *, count_padding: bool = False) -> Likelihood:
-    """Loss and accuracy of the next token, exact over all rows whatever the batches.
+def measure_likelihood(
+    model: PreTrainedModel,
+    rows: IntArray,
+    *,
+    count_padding: bool = False,
+    log_probability: FloatArray | None = None,
+) -> Likelihood:
+    """Return the loss and the accuracy of the next token, which do not depend on how the rows are batched.
 
     Args:
         model: a causal language model.
         rows: (N, T) token ids, as of `token_rows`.
-        count_padding: PAD targets count, too (as in the paper's code).
+        count_padding: count PAD targets, too (as the paper's code does).
+        log_probability: (N,) the logarithm of the probability of each word in the language's distribution, in nats,
+            for ``excess`` and its standard error.
     """
-    loss, right, total = 0.0, 0, 0
-    for losses, correct, counted in _batches(model, rows, count_padding=count_padding):
-        loss += float(losses.sum())
-        right += int(correct.sum())
-        total += int(counted.sum())
-    return Likelihood(loss / total, right / total, total)
+    batches = list(_batches(model, rows, count_padding=count_padding))
+    losses = np.concatenate([losses.sum(axis=1) for losses, _, _ in batches])
+    tokens = np.concatenate([counted.sum(axis=1) for _, _, counted in batches])
+    right, total = sum(int(correct.sum()) for _, correct, _ in batches), int(tokens.sum())
+    measured = Likelihood(float(losses.sum()) / total, right / total, total)
+    if log_probability is None:
+        return measured
+    excess = float((losses + log_probability).sum()) / total
+    n, error = len(rows), None
+    if n > 1 and np.isfinite(excess):
+        # The standard error of a ratio of two sums over words (Cochran, Sampling Techniques, 1977, section 6.3).
+        residuals = losses + log_probability - excess * tokens
+        error = float(np.sqrt(n / (n - 1) * (residuals**2).sum())) / total
+    return replace(measured, excess=excess, excess_error=error)
 
 
 def word_log_probability(model: PreTrainedModel, words: WordBatch, language: Language) -> FloatArray:

@@ -101,13 +101,14 @@ class Task:
             monitored = self.recipe.validate_on_padding if split == "validation" else None
             padded = self.recipe.loss_on_padding if monitored is None else monitored
         words: WordBatch = getattr(self.splits, split)
-        measured = measure_likelihood(model, self.rows(split, full=padded or looks_ahead(model)), count_padding=padded)
-        logs = self.language.log_probability(words, self.recipe.max_length)
+        logs = None if self._entropy is None else self.language.log_probability(words, self.recipe.max_length)
+        rows = self.rows(split, full=padded or looks_ahead(model))
+        measured = measure_likelihood(model, rows, count_padding=padded, log_probability=logs)
         if self._entropy is None or logs is None:
             return measured
         # A padded row has as many targets whatever its word.
         floor = self._entropy.nats / (self.recipe.max_length + 1) if padded else self._entropy.per_token
-        return replace(measured, floor=floor, excess=measured.loss + float(logs.sum() / measured.tokens))
+        return replace(measured, floor=floor)
 
     @cached_property
     def _entropy(self) -> Entropy | None:

@@ -92,3 +92,19 @@ def test_the_entropy_of_the_paper_s_data_is_the_known_floor(name: str) -> None:
     # The published floors of the two bracket languages have a standard error themselves.
     known_to = {"dyck": 0.005, "csdyck": 0.007}.get(name, 0.00005)
     assert -log_probability.mean() / 257 == pytest.approx(FLOORS[name], abs=3 * float(np.hypot(error, known_to)))
+
+
+def test_the_error_of_the_excess_is_its_spread_over_draws_of_words() -> None:
+    language, rng = get_language("dyck"), np.random.default_rng(0)
+    model = build_model("lstm", language=language, seed=0)
+    measured = []
+    for _ in range(80):
+        words = language.sample(40, max_length=12, rng=rng)
+        logs = language.log_probability(words, 12)
+        measured.append(measure_likelihood(model, token_rows(words, language), log_probability=logs))
+    spread = np.std([each.excess for each in measured], ddof=1)
+    assert np.mean([each.excess_error for each in measured]) == pytest.approx(spread, rel=0.2)
+    one = language.sample(1, max_length=12, rng=rng)
+    alone = measure_likelihood(model, token_rows(one, language), log_probability=language.log_probability(one, 12))
+    assert alone.excess is not None
+    assert alone.excess_error is None
