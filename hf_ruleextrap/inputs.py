@@ -1,4 +1,4 @@
-"""Read the text, JSON and YAML of users. Every fault is one line that names the file."""
+"""Find the files that users name, and read their text, JSON and YAML. Every fault is one line that names the file."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
-from .errors import RuleExtrapError
+from .errors import RuleExtrapError, unknown
 
 FILE_MODULE = "hf_ruleextrap_file_"
 """The beginning of a module's name for a file that the user names as FILE.py:CLASS; the file's name follows."""
@@ -18,8 +18,49 @@ FILE_MODULE = "hf_ruleextrap_file_"
 MOST_DEPTH = 32
 """The largest number of nested levels of lists and mappings in a YAML text."""
 
+_PACKAGE = Path(__file__).parent
 _MOST_YAML = 1 << 20
 _MOST_VALUES = 100_000
+
+
+def packaged_files(kind: Literal["recipe", "grid"]) -> dict[str, Path]:
+    """Return the recipes or the grids that come with the package: name to file, sorted by name.
+
+    >>> "quickstart" in packaged_files("recipe"), "mini" in packaged_files("grid")
+    (True, True)
+    """
+    return {path.stem: path for path in sorted((_PACKAGE / f"{kind}s").glob("*.yaml"))}
+
+
+def find_file(kind: Literal["recipe", "grid"], name: str | Path, *, beside: Path | None = None) -> Path:
+    """Return the file of a recipe or a grid.
+
+    Args:
+        kind: ``"recipe"`` or ``"grid"``.
+        name: a path, or a name of `packaged_files`. A name that ends in ``.yaml`` or contains a folder is a path.
+        beside: the folder from which a relative path starts; the default is the working directory.
+
+    Raises:
+        RuleExtrapError: the file does not exist. The message suggests the nearest names.
+
+    >>> find_file("grid", "minni")
+    Traceback (most recent call last):
+    hf_ruleextrap.errors.RuleExtrapError: cannot read the grid: unknown grid 'minni': did you mean 'mini'? ...
+    """
+    known = packaged_files(kind)
+    is_path = Path(name).suffix in {".yaml", ".yml"} or len(Path(name).parts) != 1
+    if not is_path and str(name) in known:
+        return known[str(name)]
+    path = Path(name) if beside is None else beside / name
+    if path.is_file():
+        return path
+    if is_path or path.exists():
+        reason = "it is a folder" if path.is_dir() else "there is no such file"
+        names = "`hf-ruleextrap recipes` lists" if kind == "recipe" else f"the package has: {', '.join(known)}"
+        raise RuleExtrapError(
+            f"cannot read the {kind} {shown(path)}: {reason}; give a YAML file, or a name that {names}"
+        )
+    raise RuleExtrapError(f"cannot read the {kind}: {unknown(kind, str(name), known)}. A YAML file works too")
 
 
 def read_text(path: str | Path, what: str, *, most_bytes: int | None = None) -> str:

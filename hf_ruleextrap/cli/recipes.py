@@ -22,9 +22,11 @@ def add(commands: Commands) -> None:
 
 def list_recipes(arguments: argparse.Namespace) -> None:
     """Print each recipe's name and the first sentence of its file."""
-    from hf_ruleextrap.train.recipe_files import recipe_names
+    from hf_ruleextrap.inputs import packaged_files
 
-    rows = [{"name": name, "summary": _summary(path), "file": str(path)} for name, path in recipe_names().items()]
+    rows = [
+        {"name": name, "summary": _summary(path), "file": str(path)} for name, path in packaged_files("recipe").items()
+    ]
     if arguments.json:
         print_json(rows)
         return
@@ -36,14 +38,13 @@ def list_recipes(arguments: argparse.Namespace) -> None:
 def show_recipe(arguments: argparse.Namespace) -> None:
     """Print all values of a recipe, in the form of a recipe file."""
     from hf_ruleextrap.train.recipe import Recipe
-    from hf_ruleextrap.train.recipe_files import find_recipe, read_recipe
+    from hf_ruleextrap.train.recipe_files import read_recipe
 
-    path = find_recipe(arguments.recipe)
-    recipe = Recipe.from_file(path)
+    recipe = Recipe.from_file(arguments.recipe)
     if arguments.json:
         print_json(recipe.model_dump())
         return
-    print(f"# {', which extends '.join(map(str, read_recipe(path, Recipe.model_fields).chain))}")
+    print(f"# {', which extends '.join(map(str, read_recipe(arguments.recipe, Recipe.model_fields).chain))}")
     print(recipe.to_yaml(), end="")
 
 

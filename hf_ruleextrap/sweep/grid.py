@@ -13,11 +13,11 @@ from hf_ruleextrap.architectures import architecture_config
 from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.files import safe_name
 from hf_ruleextrap.formal import Language
-from hf_ruleextrap.inputs import read_yaml
+from hf_ruleextrap.inputs import find_file, read_yaml
 from hf_ruleextrap.languages import check_consent, get_language
 from hf_ruleextrap.tokenization import SPECIAL_TOKENS
 from hf_ruleextrap.train.recipe import Recipe
-from hf_ruleextrap.train.recipe_files import RecipeValues, find_recipe, merged, read_recipe
+from hf_ruleextrap.train.recipe_files import RecipeValues, merged, read_recipe
 from hf_ruleextrap.train.trackers import check_tracker
 
 _KEYS = ("recipes", "axes")
@@ -46,7 +46,7 @@ def read_grid(path: str | Path, store: str | Path) -> list[Cell]:
     model's config.
 
     Args:
-        path: The grid file (YAML).
+        path: The grid file (YAML), or the name of a grid of the package.
         store: The folder in which each cell gets a run folder.
 
     Raises:
@@ -54,7 +54,7 @@ def read_grid(path: str | Path, store: str | Path) -> list[Cell]:
             two cells are the same, or if a language is a class in a file that the user has not named with
             `get_language` before.
     """
-    path = Path(path)
+    path = find_file("grid", path)
     grid = read_yaml(path, "grid")
     for key in grid:
         if key not in _KEYS:
@@ -68,7 +68,7 @@ def read_grid(path: str | Path, store: str | Path) -> list[Cell]:
             raise RuleExtrapError(f"{path}: {unknown('axis', axis, Recipe.model_fields)}")
         if not isinstance(values, list) or not values:
             raise RuleExtrapError(f"{path}: axis {axis} is {values!r}: give a list of values")
-    bases = [(name, read_recipe(find_recipe(name, beside=path.parent), Recipe.model_fields)) for name in recipes] or [
+    bases = [(name, read_recipe(name, Recipe.model_fields, beside=path.parent)) for name in recipes] or [
         (str(path), RecipeValues({}))
     ]
     cells: dict[str, Cell] = {}

@@ -18,7 +18,7 @@ from hf_ruleextrap.formal import Language
 from hf_ruleextrap.inputs import parse_yaml
 from hf_ruleextrap.languages import check_consent, get_language, is_file, loaded_language
 
-from .recipe_files import ALTERNATIVES, RecipeValues, find_recipe, merged, read_recipe
+from .recipe_files import ALTERNATIVES, RecipeValues, merged, read_recipe
 
 
 def _number(value: object) -> object:
@@ -261,12 +261,12 @@ class Recipe(BaseModel):
 
     @classmethod
     def from_file(cls, path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-        """Create a recipe from a YAML file, or from a name of `recipe_names`, with overrides.
+        """Create a recipe from a YAML file, or from the name of a recipe of the package, with overrides.
 
         Raises:
             RuleExtrapError: If the file does not exist or is not YAML, and for every reason of `of`.
         """
-        return cls.over(read_recipe(find_recipe(path), cls.model_fields), overrides or {}, str(path))
+        return cls.over(read_recipe(path, cls.model_fields), overrides or {}, str(path))
 
     @classmethod
     def over(cls, base: RecipeValues, overrides: Mapping[str, Any], where: str) -> Recipe:
@@ -330,7 +330,7 @@ def from_arguments(arguments: argparse.Namespace) -> Recipe:
         for name in Recipe.model_fields
         if name != "model" and (value := getattr(arguments, name)) is not None
     }
-    base = read_recipe(find_recipe(arguments.recipe), Recipe.model_fields) if arguments.recipe else RecipeValues({})
+    base = read_recipe(arguments.recipe, Recipe.model_fields) if arguments.recipe else RecipeValues({})
     if "language" not in flags:
         check_consent(str(base.values.get("language", "")), base.places.get("language", ""))
     elif is_file(flags["language"]):

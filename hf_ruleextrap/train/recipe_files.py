@@ -1,4 +1,4 @@
-"""Find recipe files by name or path, and read them together with the recipes that they extend."""
+"""Read recipe files together with the recipes that they extend."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ from typing import Any
 import yaml
 
 from hf_ruleextrap.errors import RuleExtrapError, unknown
-from hf_ruleextrap.inputs import read_text, read_yaml, shown
+from hf_ruleextrap.inputs import find_file, read_text, read_yaml
 
 ALTERNATIVES = {"max_epochs": "max_steps", "eval_epochs": "eval_steps", "max_total_tokens": "max_new_symbols"}
 """For each alternative key, the plain key whose value is derived from the alternative."""
-
-_PACKAGE = Path(__file__).parents[1]
-# An installed package contains the recipes; a checkout keeps them beside `training/train.py`.
-_FOLDERS = (_PACKAGE / "recipes", _PACKAGE.parent / "training" / "recipes")
 
 
 @dataclass(frozen=True)
@@ -35,54 +31,18 @@ class RecipeValues:
     chain: tuple[Path, ...] = ()
 
 
-def recipe_names() -> dict[str, Path]:
-    """Return the recipes that come with the package: name to file.
-
-    >>> "quickstart" in recipe_names()
-    True
-    """
-    folder = next((folder for folder in _FOLDERS if folder.is_dir()), None)
-    return {} if folder is None else {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
-def find_recipe(name: str | Path, *, beside: Path | None = None) -> Path:
-    """Return the file of a recipe.
-
-    Args:
-        name: A path, or the name of a recipe of the package. A name that ends in ``.yaml`` or contains a folder is a
-            path.
-        beside: The folder from which a relative path starts; the default is the working directory.
-
-    Raises:
-        RuleExtrapError: If the file does not exist. The message suggests the nearest names.
-    """
-    known = recipe_names()
-    is_path = Path(name).suffix in {".yaml", ".yml"} or len(Path(name).parts) != 1
-    if not is_path and str(name) in known:
-        return known[str(name)]
-    path = Path(name) if beside is None else beside / name
-    if path.is_file():
-        return path
-    if is_path or path.exists():
-        reason = "it is a folder" if path.is_dir() else "there is no such file"
-        raise RuleExtrapError(
-            f"cannot read the recipe {shown(path)}: {reason}; give a YAML file, or a name that `hf-ruleextrap recipes` "
-            "lists"
-        )
-    raise RuleExtrapError(f"cannot read the recipe: {unknown('recipe', name, known)}. A YAML file works too")
-
-
-def read_recipe(path: Path, keys: Collection[str]) -> RecipeValues:
+def read_recipe(name: str | Path, keys: Collection[str], *, beside: Path | None = None) -> RecipeValues:
     """Read the values of a recipe file, and under them the values of the recipe that its ``extends`` names.
 
     Args:
-        path: The file.
+        name: The file, or the name of a recipe of the package (see `find_file`).
         keys: The keys that a recipe may have.
+        beside: The folder from which a relative path starts; the default is the working directory.
 
     Raises:
         RuleExtrapError: If a file is missing or is not a recipe, if a recipe extends itself, or if a key is unknown.
     """
-    return _read(path, keys, ())
+    return _read(find_file("recipe", name, beside=beside), keys, ())
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,7 +79,7 @@ def _read(path: Path, keys: Collection[str], before: tuple[Path, ...]) -> Recipe
     if not isinstance(extends, str) or not extends:
         raise RuleExtrapError(f"{places['extends']}: extends is {extends!r}: give the name or the file of one recipe")
     try:
-        parent = find_recipe(extends, beside=path.parent)
+        parent = find_file("recipe", extends, beside=path.parent)
     except RuleExtrapError as error:
         raise RuleExtrapError(f"{places['extends']}: {error}") from None
     base = _read(parent, keys, (*before, path))

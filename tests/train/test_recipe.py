@@ -9,9 +9,9 @@ import pytest
 from hf_ruleextrap.architectures import list_architectures
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.inputs import packaged_files
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.train.recipe import Recipe, add_arguments, from_arguments, splits_of
-from hf_ruleextrap.train.recipe_files import recipe_names
 
 RECIPES = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.yaml"))
 
@@ -194,7 +194,7 @@ def test_steps_replace_epochs_that_are_inherited_and_the_other_way_round(tmp_pat
 
 def test_a_recipe_is_found_by_name_and_by_path_and_a_name_that_is_none_gets_suggestions(tmp_path: Path) -> None:
     assert parse("paper-dyck") == Recipe.from_file(RECIPES[0].with_name("paper-dyck.yaml"))
-    assert set(recipe_names()) == {path.stem for path in RECIPES}
+    assert set(packaged_files("recipe")) == {path.stem for path in RECIPES}
     for name, line in [("paper-dick", "did you mean 'paper-dyck'"), (str(tmp_path), "it is a folder")]:
         with pytest.raises(RuleExtrapError, match=line):
             parse(name)
