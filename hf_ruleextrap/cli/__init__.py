@@ -12,6 +12,7 @@ from . import (
     architectures,
     chance,
     check,
+    completion,
     discriminate,
     evaluate,
     explain,
@@ -56,6 +57,7 @@ _COMMANDS = [
     sweep,
     report,
     publish,
+    completion,
 ]
 
 
@@ -79,13 +81,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(work)
 
 
-def build_parser() -> Parser:
-    """Return the parser of all commands."""
+def build_parser(*, with_recipe_flags: bool = False) -> Parser:
+    """Return the parser of all commands.
+
+    Args:
+        with_recipe_flags: whether the parser knows the flags of ``train``, which take a second to import.
+    """
     parser = Parser(prog="hf-ruleextrap", description="Rule extrapolation in language models.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for command in _COMMANDS:
         command.add(commands)
-    for command_parser in commands.choices.values():
-        add_yes(command_parser)
+    for name, command_parser in commands.choices.items():
+        if name != "train":
+            add_yes(command_parser)
+        elif with_recipe_flags:
+            training.add_flags(command_parser)
     return parser

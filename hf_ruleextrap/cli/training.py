@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -24,20 +25,27 @@ def add(commands: Commands) -> None:
     )
 
 
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the recipe argument and the flags of ``train``."""
+    from hf_ruleextrap.train.recipe import add_arguments
+
+    add_arguments(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in the run folder")
+    add_wait(parser)
+    parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
+    add_yes(parser)
+
+
 def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
     """Run ``hf-ruleextrap train`` or ``training/train.py``: a recipe and flags describe the run."""
-    from hf_ruleextrap.train.recipe import add_arguments, from_arguments
+    from hf_ruleextrap.train.recipe import from_arguments
 
     parser = Parser(
         prog=prog,
         description="Train a model on a language, complete its prompts, and score the completions.",
         allow_abbrev=False,
     )
-    add_arguments(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace the run in the run folder")
-    add_wait(parser)
-    parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
-    add_yes(parser)
+    add_flags(parser)
 
     def work() -> None:
         check_words(sys.argv[1:] if argv is None else argv)
