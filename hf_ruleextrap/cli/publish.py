@@ -37,8 +37,8 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("publish", help="write a repository as a folder, and upload it with --push-to-hub")
     parser.add_argument(
         "what",
-        choices=("dataset", "checkpoint", "metric", "space", "all"),
-        help="the kind of repository; metric and space are the same repository",
+        choices=("dataset", "checkpoint", "metric", "space", "docs", "all"),
+        help="the kind of repository; metric and space are the same repository, and docs are these pages",
     )
     parser.add_argument(
         "names",
@@ -118,6 +118,10 @@ def _jobs(arguments: argparse.Namespace) -> Iterator[_Job]:
     what, names = arguments.what, arguments.names
     if what in ("metric", "space"):
         yield _metric(arguments)
+    elif what == "docs":
+        from hf_ruleextrap.hub.site import write_site
+
+        yield _Job("docs", "space", "docs", write_site, "{}/index.html")
     elif what == "dataset":
         if not names:
             raise RuleExtrapError(f"publish dataset needs a language: {', '.join(list_languages())}")
