@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 # The text protocol's own flags; each of them asks for it.
 _TEXT_FLAGS = (
     *("alphabet", "backend", "base_url", "batch_size", "chat", "concurrency", "controls", "dry_run", "key_env", "kind"),
-    *("limit", "max_wait", "out", "retries", "rules_stated", "samples", "shots", "timeout", "tokenizer", "wait"),
+    *("limit", "max_reasoning_tokens", "max_wait", "out", "retries", "rules_stated", "samples", "shots", "timeout"),
+    *("tokenizer", "wait"),
 )
 _SERVER_FLAGS = ("base_url", "key_env", "concurrency", "timeout", "max_wait", "retries")
 # The flags that a backend of ours has no use for; a class of the user's own may read each.
@@ -78,6 +79,7 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--alphabet", help="what stands for the symbols (default letters)")
     group.add_argument("--shots", type=int, help="context words before each prompt (default 32)")
     group.add_argument("--samples", type=int, help="completions drawn for each prompt besides the greedy (default 8)")
+    group.add_argument("--max-reasoning-tokens", type=int, help="tokens for a chat model's reasoning (default 0)")
     group.add_argument("--limit", type=int, help="at most so many prompts, chosen at random")
     group.add_argument("--kind", choices=("id", "ood"), help="of the prompts (default ood)")
     group.add_argument("--seed", type=int, default=0, help="of prompts, contexts and draws (default 0)")
@@ -192,7 +194,7 @@ def _settings(arguments: argparse.Namespace) -> ProtocolSettings:
     from hf_ruleextrap.evaluation.protocol import ProtocolSettings
 
     lengths = () if arguments.prompt_length is None else (arguments.prompt_length,)
-    names = ("alphabet", "shots", "samples", "kind", "max_new_symbols")
+    names = ("alphabet", "shots", "samples", "kind", "max_new_symbols", "max_reasoning_tokens")
     return ProtocolSettings(
         arguments.language,
         prompt_lengths=lengths,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -91,6 +91,9 @@ class Answer:
         fault: The reason why there is no answer, as one word (``http-401``, ``timeout``); empty for an answer.
         detail: An explanation of the fault in one line.
         thought: Whether the model reached the limit while it was reasoning, before the answer began.
+        reasoning_tokens: The number of tokens of reasoning that are not part of the text.
+        refused: The parameters of the request that the server refused, each with the name under which the server took
+            the parameter instead, or None if the request was sent without the parameter.
     """
 
     text: str
@@ -98,6 +101,8 @@ class Answer:
     fault: str = ""
     detail: str = ""
     thought: bool = False
+    reasoning_tokens: int = 0
+    refused: Mapping[str, str | None] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ._positions import check_positions
 from .base import Abilities, Answer, BackendConfig, Request
 from .generation import generate
 from .loading import load_model, load_tokenizer
+from .thoughts import opened_thought
 from .tokens import TextTokens
 
 if TYPE_CHECKING:
@@ -142,15 +143,17 @@ class HfCompleter:
                 pad_id=min(stops, default=0),
                 processors=[_Draw(requests)],
             )
-        return [self._answer(before, new, stops) for before, new in zip(tokens, output.tolist(), strict=True)]
+        rows = zip(requests, tokens, output.tolist(), strict=True)
+        return [self._answer(before, new, stops, chat=request.chat) for request, before, new in rows]
 
-    def _answer(self, before: list[int], new: list[int], stops: set[int]) -> Answer:
+    def _answer(self, before: list[int], new: list[int], stops: set[int], *, chat: bool) -> Answer:
         place = next((i for i, token in enumerate(new) if token in stops), None)
         kept = new if place is None else new[: place + 1]
         # The end is no text. Any other special token is, and no symbol.
         if place is not None and new[place] in self._ends:
             kept = new[:place]
-        return Answer(self.texts.added(before, kept), ended=place is not None)
+        opening = opened_thought(self.texts.text(before)) if chat else ""
+        return Answer(opening + self.texts.added(before, kept), ended=place is not None)
 
     def _holding(self, stop: str) -> set[int]:
         """Return the tokens that contain a text."""

@@ -29,11 +29,13 @@ class Failure(Exception):
         fault: The fault in one word: ``http-500``, ``timeout``, ``no-connection``, ``bad-json``, ``no-choice``.
         detail: An explanation for people. The server may have written the explanation, so it can contain any text.
         retry_after: The number of seconds that the server wants the client to wait before the next request.
+        response: The whole response, if the detail is only a part of the response.
     """
 
     fault: str
     detail: str
     retry_after: float | None = None
+    response: str = ""
 
 
 def checked_url(text: str) -> str:

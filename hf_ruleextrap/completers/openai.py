@@ -6,7 +6,7 @@ import json
 import os
 import queue
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from hf_ruleextrap.formal.words import FloatArray
 
 from .base import Abilities, Answer, BackendConfig, Request
 from .http import Failure, checked_url, client, post, proxy_secrets, redacted
-from .reading import read_response
+from .reading import read_response, refused_parameter
 from .replay import as_json
 
 DEFAULT_URL = "https://api.openai.com/v1"
@@ -60,6 +60,9 @@ class OpenAICompleter:
         self._secrets = [*filter(None, [self._key]), *proxy_secrets()]
         self.identity: dict[str, Any] = {"backend": "openai", "model": backend.model, "base_url": base}
         self._failed_in_a_row = 0
+        # The parameters that the server refuses, each with its new name, or None.
+        self._refused: Mapping[str, str | None] = {}
+        self._first_answered = False
 
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         """Answer requests; see `TextCompleter.answers`. No further request is sent after the caller stops iterating.
@@ -79,11 +82,22 @@ class OpenAICompleter:
 
     async def _ask_all(self, requests: Sequence[Request], arrived: queue.SimpleQueue[Any]) -> None:
         waiting = iter(enumerate(requests))
+        alone = anyio.Lock()
+
+        async def answer(request: Request) -> Answer:
+            # The first request is sent alone, so that the server refuses a parameter once and not on each connection.
+            async with alone:
+                if not self._first_answered:
+                    try:
+                        return await self._answer(connections, request)
+                    finally:
+                        self._first_answered = True
+            return await self._answer(connections, request)
 
         async def work() -> None:
             for place, request in waiting:
                 taken = anyio.Event()
-                arrived.put((place, await self._answer(connections, request), taken))
+                arrived.put((place, await answer(request), taken))
                 await taken.wait()
 
         try:
@@ -115,14 +129,23 @@ class OpenAICompleter:
         return replace(answer, text=text[: _MOST_TEXT[request.chat]], detail=detail)
 
     async def _with_retries(self, connections: httpx.AsyncClient, request: Request) -> Answer:
-        backend, attempt = self.backend, 0
+        backend, attempt, refused = self.backend, 0, self._refused
         while True:
+            body = self._body(request, refused)
             try:
-                return read_response(await self._send(connections, request), chat=request.chat)
+                answer = read_response(await self._send(connections, request, body), chat=request.chat)
             except Failure as error:
                 failure = error
             except RecursionError:
                 failure = Failure("bad-json", "the response is nested too deeply")
+            else:
+                # A parameter counts as refused only after the request without the parameter has an answer.
+                self._refused = refused
+                return replace(answer, refused=refused)
+            parameter = _refused_parameter(failure, body)
+            if parameter:
+                refused = {**self._refused, **refused, **_without(parameter, refused)}
+                continue
             may_help = failure.fault in _AGAIN or failure.fault.startswith("http-5")
             if not may_help or attempt == backend.retries:
                 return Answer("", False, failure.fault, failure.detail)
@@ -130,26 +153,48 @@ class OpenAICompleter:
             await anyio.sleep(min(wait, backend.max_wait))
             attempt += 1
 
-    async def _send(self, connections: httpx.AsyncClient, request: Request) -> bytes:
+    def _body(self, request: Request, refused: Mapping[str, str | None]) -> dict[str, Any]:
+        """Return the body of a request without the refused parameters, or with their new names."""
         # The request states every sampling parameter, because the defaults of servers differ.
-        body: dict[str, Any] = {
-            "model": self.backend.model,
+        parameters: dict[str, Any] = {
             "max_tokens": request.max_new_tokens,
             "temperature": request.temperature,
             "top_p": 1.0,
             "n": 1,
             "seed": request.seed,
             "stream": False,
-            "messages" if request.chat else "prompt": as_json(request.prompt),
         }
         if request.stop is not None:
-            body["stop"] = [request.stop]
+            parameters["stop"] = [request.stop]
+        names = {name: refused.get(name, name) for name in parameters}
+        return {
+            "model": self.backend.model,
+            "messages" if request.chat else "prompt": as_json(request.prompt),
+            **{name: parameters[parameter] for parameter, name in names.items() if name is not None},
+        }
+
+    async def _send(self, connections: httpx.AsyncClient, request: Request, body: dict[str, Any]) -> bytes:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         url, content = self.urls[request.chat], json.dumps(body).encode()
         return await post(connections, url, content, headers, timeout=self.backend.timeout)
 
     def __repr__(self) -> str:
         return f"OpenAICompleter({self.identity['model']!r} at {self.identity['base_url']})"
+
+
+def _refused_parameter(failure: Failure, body: Mapping[str, Any]) -> str | None:
+    """Return the parameter of a request that the server refuses by name, or None."""
+    if failure.fault in _FATAL or not (failure.fault.startswith("http-") or failure.fault == "server-error"):
+        return None
+    sent = [name for name in body if name not in ("model", "messages", "prompt")]
+    return refused_parameter(failure.response or failure.detail, sent)
+
+
+def _without(parameter: str, refused: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return the new name of a parameter that is refused: ``max_tokens`` has one, any other is left out."""
+    if parameter == "max_tokens":
+        return {parameter: "max_completion_tokens"}
+    return {next((old for old, new in refused.items() if new == parameter), parameter): None}
 
 
 def _key(backend: BackendConfig) -> str:

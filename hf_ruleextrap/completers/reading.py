@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .base import Answer
@@ -52,6 +52,8 @@ _DETAILS = {
 }
 _TEXT_PARTS = ("text", "output_text", "refusal")
 _THOUGHT_PARTS = ("thinking", "redacted_thinking", "reasoning", "reasoning_content")
+# The fields of a part that hold no reasoning.
+_NOT_THOUGHT = ("type", "id", "format", "index", "signature", "data")
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
 
 
@@ -68,42 +70,41 @@ def read_response(body: bytes, *, chat: bool) -> Answer:
     Raises:
         Failure: If the response is broken, or if the server reports an error.
     """
-    response = _json(body)
+    response, text_of_body = _json(body), body.decode("utf-8", "replace")
     choices = response.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict):
         error = _error_in(response)
         if error:
-            raise Failure("server-error", error)
+            raise Failure("server-error", error, response=text_of_body)
         if "choices" not in response:
-            raise Failure("bad-json", body.decode("utf-8", "replace"))
-        raise Failure("no-choice", f"the response has no choice in it: {body.decode('utf-8', 'replace')}")
+            raise Failure("bad-json", text_of_body)
+        raise Failure("no-choice", f"the response has no choice in it: {text_of_body}")
     message = choice.get("message") if chat else choice
     message = message if isinstance(message, dict) else {}
     error = _error_in(response) or _error_in(choice) or _error_in(message)
     if error:
-        raise Failure("server-error", error)
+        raise Failure("server-error", error, response=text_of_body)
     reason = choice.get("finish_reason")
     meaning = _meaning(reason)
     if meaning == "broken-off":
         raise Failure(meaning, f"{_DETAILS[meaning]}: finish_reason {reason!r}")
     if meaning in _DETAILS:
         return Answer("", False, meaning, f"{_DETAILS[meaning]}: finish_reason {reason!r}")
-    text, thought = _text_of(message.get("content" if chat else "text"))
+    text, thoughts = _text_of(message.get("content" if chat else "text"))
     # Some servers return a refusal in a separate field. A refusal is an answer without symbols.
     if text is None and isinstance(message.get("refusal"), str):
         text = message["refusal"]
-    thought = thought or _reasoned(response, message)
+    reasoning_tokens = _reasoning_tokens(response, message, thoughts)
     if text is None and meaning != "cut":
-        if thought:
+        if reasoning_tokens:
             return Answer("", False, "only-reasoning", "the server returned reasoning without an answer")
-        raise Failure("no-choice", f"the choice has no text in it: {body.decode('utf-8', 'replace')}")
+        raise Failure("no-choice", f"the choice has no text in it: {text_of_body}")
     if meaning not in ("ended", "cut"):
         return Answer("", False, meaning, f"the meaning of finish_reason {reason!r} is unknown; the text is {text!r}")
-    if meaning == "ended":
-        return Answer(text or "", ended=True)
-    used_up = thought or (chat and text is None)
-    return Answer(text or "", ended=False, thought=used_up and not (text or "").strip())
+    used_up = (reasoning_tokens > 0 or (chat and text is None)) and not (text or "").strip()
+    ended = meaning == "ended"
+    return Answer(text or "", ended, thought=used_up and not ended, reasoning_tokens=reasoning_tokens)
 
 
 def _json(body: bytes) -> dict[str, Any]:
@@ -137,8 +138,8 @@ def _error_in(part: Mapping[str, Any]) -> str:
     return str(error) if error else ""
 
 
-def _text_of(content: object) -> tuple[str | None, bool]:
-    """Return the text of a message's content, or None without text; and whether the content also held reasoning.
+def _text_of(content: object) -> tuple[str | None, list[object]]:
+    """Return the text of a message's content, or None without text; and the parts of the content that are reasoning.
 
     The content is a string, or a list of parts.
 
@@ -146,25 +147,84 @@ def _text_of(content: object) -> tuple[str | None, bool]:
         Failure: If a part has an unknown type.
     """
     if not isinstance(content, list):
-        return (content if isinstance(content, str) else None), False
+        return (content if isinstance(content, str) else None), []
     texts: list[str] = []
-    thought = False
+    thoughts: list[object] = []
     for part in content:
         fields = {"type": "text", "text": part} if isinstance(part, str) else part if isinstance(part, dict) else {}
         kind = fields.get("type")
         if kind in _THOUGHT_PARTS:
-            thought = True
+            thoughts.append(part)
             continue
         text = fields.get("refusal" if kind == "refusal" else "text")
         if kind not in _TEXT_PARTS or not isinstance(text, str):
             raise Failure("no-choice", f"the answer has a part that is not text: {part}")
         texts.append(text)
-    return ("".join(texts) if texts else None), thought
+    return ("".join(texts) if texts else None), thoughts
 
 
-def _reasoned(response: Mapping[str, Any], message: Mapping[str, Any]) -> bool:
-    """Return whether the server reports reasoning of the model."""
+def _reasoning_tokens(response: Mapping[str, Any], message: Mapping[str, Any], thoughts: list[object]) -> int:
+    """Return the number of tokens of reasoning as the server counts them, or else the number of words in the reasoning.
+
+    Args:
+        response: The whole response.
+        message: The message of the first choice.
+        thoughts: The parts of the message's content that are reasoning.
+    """
     usage = response.get("usage")
     details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
     counts = [part.get("reasoning_tokens") for part in (usage, details) if isinstance(part, dict)]
-    return any(message.get(field) for field in _REASONING_FIELDS) or any(counts)
+    fields = [message[field] for field in _REASONING_FIELDS if message.get(field)]
+    # A server may repeat the reasoning in another field.
+    words = max((len(_words_in(part).split()) or 1 for part in [*fields, thoughts] if part), default=0)
+    return max([count for count in counts if type(count) is int and count > 0], default=words)
+
+
+def _words_in(part: object) -> str:
+    """Return the texts in a part of reasoning, which a server may nest."""
+    if isinstance(part, dict):
+        part = [value for name, value in part.items() if name not in _NOT_THOUGHT]
+    return " ".join(map(_words_in, part)) if isinstance(part, list) else part if isinstance(part, str) else ""
+
+
+# What a server says instead of a parameter that it does not know, and of a value that it does not take.
+_UNKNOWN = re.compile(
+    r"unsupported(?! value)|not[ _](?:\w+[ _]){0,2}support|no support|unknown|unrecogni[sz]ed|unexpected|deprecated"
+    r"|extra[ _](?:inputs|fields|forbidden)|not (?:permitted|allowed|accepted|available|recogni[sz]ed)"
+    r"|cannot find field|max_completion_tokens.{0,3} instead",
+    re.IGNORECASE,
+)
+_WRONG_VALUE = re.compile(
+    r"unsupported value|invalid|must be|should be|only|greater|less|range|cannot be", re.IGNORECASE
+)
+_UNSUPPORTED_VALUE = re.compile("unsupported value", re.IGNORECASE)
+_LIMITS = ("max_tokens", "max_completion_tokens")
+
+
+def refused_parameter(response: str, sent: Iterable[str]) -> str | None:
+    """Return the parameter that a server refuses by name, or None.
+
+    A complaint about the value of a limit is no refusal: without the limit, the server would take a longer answer.
+
+    Args:
+        response: The response of a server that refuses a request.
+        sent: The names of the parameters in the request.
+    """
+    unknown, wrong_value = _UNKNOWN.search(response), _WRONG_VALUE.search(response)
+    limit_unknown = unknown and not _UNSUPPORTED_VALUE.search(response)
+    names = [name for name in sent if (limit_unknown if name in _LIMITS else unknown or wrong_value)]
+    return next((name for place in range(4) for name in names if re.search(_mentions(name)[place], response)), None)
+
+
+def _mentions(name: str) -> tuple[str, ...]:
+    """Return a pattern for each way in which a response may name a parameter, the clearest way first."""
+    name = re.escape(name)
+    before = r"(?:param|parameter|argument|field|property|name|supplied|support|model)s?\W{1,3}"
+    after = r"\W{1,3}(?:is|are|must|should|does|cannot|can't|may|parameter|field|not|unsupported)\b"
+    return (
+        # A field of the response, which may itself be quoted in a text.
+        rf"""\b(?:param|loc)\W{{1,8}}(?:body\W{{1,8}})?{name}\b""",
+        rf"""(?<=['"`]){name}(?=\\?['"`])""",
+        rf"(?i)\b{before}{name}\b",
+        rf"(?i)\b{name}{after}",
+    )

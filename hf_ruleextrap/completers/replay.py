@@ -41,6 +41,8 @@ class Replay:
                     ended=_flag(row, "ended", True),
                     fault=str(row.get("fault", "")),
                     thought=_flag(row, "thought", False),
+                    reasoning_tokens=int(row.get("reasoning_tokens", 0)),
+                    refused=dict(row.get("refused", {})),
                 )
             except (ValueError, TypeError, KeyError, AttributeError):
                 raise RuleExtrapError(

@@ -30,7 +30,7 @@ MOST_NEW_TOKENS = 65
 """``max_gen_toks`` of the tasks; enough for each language that the protocol can ask."""
 
 # Who draws, and how a conversation is made, is the harness's own business.
-_NOT_HERE = ("chat", "samples", "temperature")
+_NOT_HERE = ("chat", "max_reasoning_tokens", "samples", "temperature")
 
 
 def documents(

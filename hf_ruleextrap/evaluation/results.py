@@ -98,11 +98,21 @@ class Outcome(_Model):
         statuses: the number of answers of each status, faults among them; empty where there are only finished and
             unfinished completions.
         verdict: the sentence that compares with the references; None where nothing was compared.
+        reasoning_tokens: The number of tokens of reasoning before the answers, which are not part of the answers.
+        refused: The parameters of a request that the server refused, each with the name under which the server took
+            the parameter instead, or None if the requests were sent without the parameter.
     """
 
     report: Report
     statuses: dict[str, int] = {}
     verdict: Verdict | None = None
+    reasoning_tokens: int = 0
+    refused: dict[str, str | None] = {}
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the server took the temperature, without which the answers are drawn in an unknown way."""
+        return "temperature" not in self.refused
 
 
 class Condition(_Model):

@@ -34,7 +34,7 @@ def rates_table(evaluation: Evaluation) -> Table:
     headings = ["prompts", "over all prompts", "greedy", "95 % interval", *drawn, *map(heading, names), "n"]
     rows = []
     for condition in conditions:
-        label = f"{_KINDS[condition.kind]} ({condition.greedy.report.n})"
+        label = f"{_KINDS[condition.kind]} ({condition.greedy.report.n}){_not_greedy(condition)}"
         for what, rate_of in _counted(condition):
             greedy = rate_of(condition.greedy.report)
             cells = [number(greedy), interval(greedy)]
@@ -61,7 +61,7 @@ def controls_table(evaluation: Evaluation) -> Table:
         cells.append(reference_number(rate_of(condition.references[ngram])) if ngram else "-")
         cells += [number(rate) for rate in (report.finished, report.empty, report.unparsable)]
         verdict = condition.greedy.verdict.text if condition.greedy.verdict else ""
-        rows.append([condition.name, *cells, str(rate_of(report).n), verdict])
+        rows.append([condition.name + _not_greedy(condition), *cells, str(rate_of(report).n), verdict])
     return [*headings, "finished", "empty", "unparsable", "n", "verdict (greedy)"], rows
 
 
@@ -179,6 +179,10 @@ def reference_number(rate: Rate) -> str:
 def interval(rate: Rate) -> str:
     """The 95 % interval in brackets."""
     return "" if rate.low is None or rate.exact else f"[{rate.low:.2f}, {rate.high:.2f}]"
+
+
+def _not_greedy(condition: Condition) -> str:
+    return "" if condition.greedy.is_greedy else ", not greedy"
 
 
 def _counted(condition: Condition) -> list[tuple[str, Callable[[Report], Rate]]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_ruleextrap.completers import BackendConfig, Request, Turn, text_completer
 from hf_ruleextrap.completers.hf import HfCompleter
@@ -125,3 +126,36 @@ def test_a_model_without_a_chat_template_has_no_conversations(text_model: Path, 
 def test_no_checkpoint_is_one_line() -> None:
     with pytest.raises(RuleExtrapError, match="no checkpoint can be loaded from 'nowhere/at-all'"):
         text_completer("hf", BackendConfig("nowhere/at-all"))
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_model_in_this_process_that_reasons_is_read_as_behind_a_server(
+    opened: bool, text_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test decides what the model writes. The chat template opens the reasoning, or the model does."""
+    tokenizer = AutoTokenizer.from_pretrained(text_model)
+    tokenizer.add_tokens(["<think>", "</think>"])
+    tokenizer.chat_template += "{% if add_generation_prompt %}<think>\n{% endif %}" if opened else ""
+    model = AutoModelForCausalLM.from_pretrained(text_model)
+    model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    thoughts = tokenizer.encode("a" + " b" * 20)
+    begin, end = tokenizer.convert_tokens_to_ids(["<think>", "</think>"])
+    answer = tokenizer.encode("b b")
+
+    def writes(model: object, inputs: torch.Tensor, *, max_new_tokens: int, **_: object) -> torch.Tensor:
+        del model
+        row = [*([] if opened else [begin]), *thoughts, end, *answer, tokenizer.eos_token_id]
+        return torch.tensor([row[:max_new_tokens]] * len(inputs))
+
+    monkeypatch.setattr("hf_ruleextrap.completers.hf.generate", writes)
+    settings = ProtocolSettings("anbn", shots=2, limit=3, samples=0, chat=True, max_new_symbols=2)
+    assert settings.max_new_tokens == 20
+    for more, status in ((0, "unfinished: reasoning"), (30, "ok")):
+        condition = settings.with_changes(max_reasoning_tokens=more)
+        out = tmp_path / str(more)
+        greedy = TextRun(completer_of(tmp_path), "m", condition, controls=False, out=out)().main.greedy
+        assert greedy.statuses == {status: 3}
+        # The marks of the reasoning do not count, but the line break that the template writes does.
+        assert greedy.reasoning_tokens == 3 * (len(thoughts) + opened if more else 19 + 2 * opened)

@@ -91,35 +91,38 @@ THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
 
 
 @pytest.mark.parametrize(
-    "response",
+    ("response", "reasoning_tokens"),
     [
-        chat_response(None, "length", reasoning_content="The user gives letters, so"),
-        chat_response("", "length", reasoning="so"),
-        chat_response(None, "length"),
-        chat_response([THOUGHT], "length"),
-        chat_response([], "length"),
-        {**chat_response("", "length"), "usage": {"completion_tokens_details": {"reasoning_tokens": 80}}},
-        {**chat_response("", "max_tokens"), "usage": {"reasoning_tokens": 80}},
+        (chat_response(None, "length", reasoning_content="The user gives letters, so"), 5),
+        (chat_response("", "length", reasoning="so", reasoning_details=[{"type": "reasoning.text", "text": "so"}]), 1),
+        (chat_response(None, "length"), 0),
+        (chat_response([THOUGHT], "length"), 1),
+        (chat_response([], "length"), 0),
+        (chat_response("", "length", reasoning_details=[{"type": "reasoning.encrypted", "data": "x y"}]), 1),
+        ({**chat_response("", "length"), "usage": {"completion_tokens_details": {"reasoning_tokens": 80}}}, 80),
+        ({**chat_response("", "max_tokens"), "usage": {"reasoning_tokens": 80}}, 80),
+        ({**chat_response("", "length", reasoning="a b"), "usage": {"reasoning_tokens": 80}}, 80),
     ],
 )
-def test_a_limit_that_thinking_used_up_is_an_unfinished_answer(response: Any) -> None:
-    assert read(response) == Answer("", ended=False, thought=True)
+def test_a_limit_that_thinking_used_up_is_an_unfinished_answer(response: Any, reasoning_tokens: int) -> None:
+    assert read(response) == Answer("", ended=False, thought=True, reasoning_tokens=reasoning_tokens)
 
 
 @pytest.mark.parametrize(
-    "response",
+    ("response", "reasoning_tokens"),
     [
-        chat_response(""),
-        chat_response("", reasoning_content="There is nothing to add."),
-        {**chat_response(""), "usage": {"completion_tokens_details": {"reasoning_tokens": 0}}},
+        (chat_response(""), 0),
+        (chat_response("", reasoning_content="There is nothing to add."), 5),
+        ({**chat_response(""), "usage": {"completion_tokens_details": {"reasoning_tokens": 0}}}, 0),
     ],
 )
-def test_an_empty_answer_that_ended_is_an_answer(response: Any) -> None:
-    assert read(response) == Answer("", ended=True)
+def test_an_empty_answer_that_ended_is_an_answer(response: Any, reasoning_tokens: int) -> None:
+    assert read(response) == Answer("", ended=True, reasoning_tokens=reasoning_tokens)
 
 
 def test_a_cut_answer_that_had_begun_is_only_unfinished() -> None:
-    assert read(chat_response("b b", "length", reasoning_content="so")) == Answer("b b", ended=False)
+    cut = read(chat_response("b b", "length", reasoning_content="so"))
+    assert cut == Answer("b b", ended=False, reasoning_tokens=1)
     assert read(chat_response("", "length")) == Answer("", ended=False)
 
 
@@ -139,7 +142,8 @@ def test_reasoning_without_an_answer_is_no_answer() -> None:
     ],
 )
 def test_content_in_parts_is_the_text_of_its_text_parts(parts: list[Any], text: str) -> None:
-    assert read(chat_response(parts)) == Answer(text, ended=True)
+    reasoning_tokens = sum(part in (THOUGHT, {"type": "reasoning", "text": "hm"}) for part in parts)
+    assert read(chat_response(parts)) == Answer(text, ended=True, reasoning_tokens=reasoning_tokens)
 
 
 @pytest.mark.parametrize("part", [{"type": "image_url"}, {"type": "text", "text": None}, {}, 7, None, ["b"]])

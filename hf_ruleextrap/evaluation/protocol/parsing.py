@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, get_args
+
+from hf_ruleextrap.completers.thoughts import split_thoughts
 
 from .settings import ProtocolSettings
 
@@ -20,9 +21,6 @@ STATUSES: tuple[str, ...] = get_args(Status)
 _BLANK = " \n"
 _FENCE = "```"
 _QUOTES = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019", "\u00ab": "\u00bb"}
-# How models mark the beginning and the end of their thinking where the server does not take it out of the answer.
-_THOUGHT_BEGINS = re.compile(r"\s*(<(seed:)?(think|thinking|thought|reasoning)>|\[THINK\]|◁think▷)")
-_THOUGHT_ENDS = re.compile(r"</(seed:)?(think|thinking|thought|reasoning)>|\[/THINK\]|◁/think▷")
 
 
 @dataclass(frozen=True)
@@ -57,9 +55,9 @@ def parse(settings: ProtocolSettings, text: str, *, ended: bool) -> Parsed:
         ended: the model stopped by itself, not at the limit.
     """
     if settings.chat:
-        text, thinking = _without_thoughts(text)
-        if thinking and not ended:
-            return Parsed("", "unfinished: reasoning")
+        _, text, thinking = split_thoughts(text)
+        if thinking:
+            return Parsed("", "unparsable" if ended else "unfinished: reasoning")
     line, closed = _unwrapped(text) if settings.chat else _first_line(text)
     ended = ended or closed
     symbol_of = {shown: symbol for symbol, shown in settings.texts.items()}
@@ -86,12 +84,6 @@ def _first_line(text: str) -> tuple[str, bool]:
     """The text up to its first line break, and whether there is one."""
     line, ending, _ = text.partition("\n")
     return line, bool(ending)
-
-
-def _without_thoughts(text: str) -> tuple[str, bool]:
-    """The text behind the last end of a thought, and whether a thought has begun and not ended."""
-    *_, end = [0, *(found.end() for found in _THOUGHT_ENDS.finditer(text))]
-    return text[end:], not end and _THOUGHT_BEGINS.match(text) is not None
 
 
 def _unwrapped(text: str) -> tuple[str, bool]:

@@ -51,6 +51,8 @@ class ProtocolSettings:
         temperature: of these; all else about sampling is off (top-p 1, no top-k).
         max_new_symbols: most symbols in a completion; by default twice `max_word_length`.
         seed: of the prompts, the contexts and the samples.
+        max_reasoning_tokens: The number of tokens that a chat model may use to reason, in addition to those of its
+            answer.
     """
 
     language: str
@@ -68,6 +70,7 @@ class ProtocolSettings:
     temperature: float = 1.0
     max_new_symbols: int = 0
     seed: int = 0
+    max_reasoning_tokens: int = 0
 
     def __post_init__(self) -> None:
         """Fill in what the language decides, and check the rest.
@@ -88,11 +91,13 @@ class ProtocolSettings:
             raise unknown("context", self.context, CONTEXTS)
         if self.kind not in ("id", "ood"):
             raise unknown("kind of prompt", self.kind, ("id", "ood"))
-        least = {"shots": 0, "samples": 0, "seed": 0, "max_new_symbols": 1, "limit": 1}
+        least = {"shots": 0, "samples": 0, "seed": 0, "max_new_symbols": 1, "limit": 1, "max_reasoning_tokens": 0}
         for name, value in least.items():
             given = getattr(self, name)
             if given is not None and given < value:
                 raise RuleExtrapError(f"{name} is {given}: give {value} or more")
+        if self.max_reasoning_tokens and not self.chat:
+            raise RuleExtrapError("max_reasoning_tokens is for conversations: give --chat, or leave it out")
 
     def _fill_in(self, language: Language) -> None:
         """Set what the language decides where nothing is given, and check what it is to be asked for."""
@@ -123,8 +128,8 @@ class ProtocolSettings:
 
     @property
     def max_new_tokens(self) -> int:
-        """Most tokens of an answer: the symbols and the end; for chat, also room for fences and quotes."""
-        return 2 * self.max_new_symbols + 16 if self.chat else self.max_new_symbols + 1
+        """The largest number of tokens of an answer: the symbols and the end; for chat, also reasoning and quotes."""
+        return 2 * self.max_new_symbols + 16 + self.max_reasoning_tokens if self.chat else self.max_new_symbols + 1
 
     def prompts(self) -> PromptSet:
         """The prompts, labelled.

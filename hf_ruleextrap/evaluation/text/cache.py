@@ -147,5 +147,5 @@ def as_record(request: Request, answer: Answer) -> dict[str, Any]:
     """A request and its answer as a line of ``answers.jsonl``, which `completers.replay` reads."""
     prompt = request.prompt if isinstance(request.prompt, str) else [asdict(turn) for turn in request.prompt]
     record = {"prompt": prompt, "sample": request.sample, "text": answer.text, "ended": answer.ended}
-    record |= {"fault": answer.fault} if answer.fault else {}
-    return record | ({"thought": True} if answer.thought else {})
+    names = ("fault", "thought", "reasoning_tokens", "refused")
+    return record | {name: getattr(answer, name) for name in names if getattr(answer, name)}

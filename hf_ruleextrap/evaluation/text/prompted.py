@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from hf_ruleextrap.completers.base import Answer, Completions, Request, TextCompleter
+from hf_ruleextrap.completers.thoughts import split_thoughts
+from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings, parse, rendered
 from hf_ruleextrap.formal import PromptSet, WordBatch
 from hf_ruleextrap.formal.words import FOREIGN_CODE
@@ -50,6 +52,8 @@ class Prompted:
         faults: a line that explains each fault that occurred.
         asked, known: how many answers were asked for now, and how many had been stored.
         record: every request with its answer.
+        reasoning_tokens: The number of tokens of reasoning in the answers of the last call.
+        refused: The parameters that the server refused in the last call, as in `Answer.refused`.
     """
 
     def __init__(
@@ -59,12 +63,16 @@ class Prompted:
         cache: AnswerCache,
         *,
         on_answer: Callable[[], object] = lambda: None,
+        encode: Callable[[str], Sequence[int] | None] | None = None,
     ) -> None:
         self.settings, self.completer, self.cache = settings, completer, cache
+        self.encode = encode or completer.encode
         self.on_answer = on_answer
         self.faults: dict[str, str] = {}
         self.asked = self.known = 0
         self.record: list[tuple[Request, Answer]] = []
+        self.reasoning_tokens = 0
+        self.refused: dict[str, str | None] = {}
 
     def complete(
         self, prompts: PromptSet, *, max_new_symbols: int, samples: int | None = None, seed: int = 0
@@ -83,12 +91,26 @@ class Prompted:
         in_order = [answers.get(place, silent) for place in range(len(requests))]
         self.record += zip(requests, in_order, strict=True)
         self.faults |= {answer.fault: answer.detail for answer in in_order if answer.fault}
+        self.reasoning_tokens = sum(map(self._reasoning_tokens, in_order)) if settings.chat else 0
+        self.refused = {name: new for answer in in_order for name, new in answer.refused.items()}
         read = [read_answer(settings, answer) for answer in in_order]
         return Completions(
             WordBatch.from_strings([symbols for symbols, _, _ in read]),
             np.array([finished for _, finished, _ in read], np.bool_),
             tuple(status for _, _, status in read),
         )
+
+    def _reasoning_tokens(self, answer: Answer) -> int:
+        """Return the number of tokens of reasoning; without the tokenizer, a word in the text counts as a token."""
+        thoughts = split_thoughts(answer.text).thoughts
+        if answer.reasoning_tokens or not thoughts:
+            return answer.reasoning_tokens
+        try:
+            ids = self.encode(thoughts)
+        except RuleExtrapError:
+            # A tokenizer may change a text that is no prompt.
+            ids = None
+        return len(thoughts.split()) if ids is None else len(ids)
 
 
 def read_answer(settings: ProtocolSettings, answer: Answer) -> tuple[str, bool, str]:

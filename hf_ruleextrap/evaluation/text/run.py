@@ -166,7 +166,9 @@ class TextRun:
         faults: dict[str, str] = {}
         lines: dict[str, None] = {}
         for name in self.conditions:
-            prompted = Prompted(self.conditions[name], self.completer, self._cache, on_answer=on_answer)
+            prompted = Prompted(
+                self.conditions[name], self.completer, self._cache, on_answer=on_answer, encode=self._encode
+            )
             conditions.append(self._condition(name, prompted))
             faults |= prompted.faults
             # Conditions may share requests.
@@ -191,10 +193,11 @@ class TextRun:
         settings, prompts = self.conditions[name], self._prompts[name]
         references = protocol_references(settings)
         greedy, verdicts = _decode(settings, prompts, prompted)
-        drawn, notes = None, self._notes(settings)
+        outcome = _outcome(greedy, verdicts, references, prompted)
+        drawn, notes = None, [*self._notes(settings), *_notes_on(outcome, settings)]
         if settings.samples:
             several, drawn_verdicts = _decode(settings, prompts, prompted, settings.samples)
-            drawn = _outcome(several, drawn_verdicts, references)
+            drawn = _outcome(several, drawn_verdicts, references, prompted)
             repeated = [word for word in greedy.words for _ in range(settings.samples)]
             if not prompted.faults and list(several.words) == repeated:
                 notes.append("every drawn answer is the greedy one: does the server sample?")
@@ -202,7 +205,7 @@ class TextRun:
             name=name,
             kind=settings.kind,
             settings=settings,
-            greedy=_outcome(greedy, verdicts, references),
+            greedy=outcome,
             drawn=drawn,
             references=references.reports,
             samples=samples_of(verdicts, greedy),
@@ -250,9 +253,33 @@ def _decode(
     return made, formal.score(settings.the_language, prompts, made.words, made.finished, samples=samples or 1)
 
 
-def _outcome(completions: Completions, verdicts: Verdicts, references: References) -> Outcome:
+def _outcome(completions: Completions, verdicts: Verdicts, references: References, prompted: Prompted) -> Outcome:
     return Outcome(
         report=formal.aggregate(verdicts),
         statuses=counted(completions.statuses),
         verdict=judge(success(verdicts), references.success),
+        reasoning_tokens=prompted.reasoning_tokens,
+        refused=prompted.refused,
     )
+
+
+def _notes_on(greedy: Outcome, settings: ProtocolSettings) -> list[str]:
+    """Return what a reader should know of the greedy answers of a server or of a model that reasons."""
+    notes = []
+    if greedy.refused:
+        names = [f"{name} (sent as {new})" if new else name for name, new in greedy.refused.items()]
+        notes.append(f"the server refused the parameters {', '.join(names)}")
+    if not greedy.is_greedy:
+        notes.append(
+            "the answers in the column greedy are drawn at the server's own temperature, because the server refused "
+            "the temperature 0"
+        )
+    if greedy.reasoning_tokens:
+        notes.append(f"the model reasoned with {greedy.reasoning_tokens:,} tokens before its greedy answers")
+    unfinished = greedy.statuses.get("unfinished: reasoning", 0)
+    if unfinished:
+        notes.append(
+            f"the reasoning used up the limit of {settings.max_new_tokens:,} tokens in {unfinished} answers: "
+            "give a larger --max-reasoning-tokens"
+        )
+    return notes
