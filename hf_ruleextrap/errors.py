@@ -40,6 +40,21 @@ def check_integer(name: str, value: object, least: int = 0) -> int:
     return number
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, which is in the plural unless the number is 1.
+
+    >>> counted(1, "run"), counted(0, "run"), counted(12_000, "word"), counted(2, "run has"), counted(1, "run has")
+    ('1 run', '0 runs', '12,000 words', '2 runs have', '1 run has')
+    """
+    if number != 1:
+        subject, space, verb = noun.partition(" ")
+        noun = f"{subject}s{space}{_PLURAL_VERBS.get(verb, verb)}"
+    return f"{number:,} {noun}"
+
+
+_PLURAL_VERBS = {"has": "have", "is": "are"}
+
+
 def one_line(text: str) -> str:
     r"""A text from a file as one line: without line breaks, and without characters that control a terminal or a page.
 

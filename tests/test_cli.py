@@ -128,6 +128,32 @@ def test_train_prints_the_table_and_what_to_type_next(capsys: pytest.CaptureFixt
     assert json.loads(printed) == json.loads((folder / "results.json").read_text())
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "--model", "{run}", "--language", "anbn"],
+        ["discriminate", "--model", "{run}", "--language", "anbn", "--limit", "4", "--protocol", "symbols"],
+        ["mass", "--model", "{run}", "--language", "anbn", "--max-length", "3"],
+        ["reach", "--model", "{run}", "--language", "anbn", "--train-length", "8", "--lengths", "8", "--prompts", "2"],
+        ["plot", "{run}", "--out", "{out}/run.svg"],
+        ["report", "{run}/..", "--out", "{out}/report"],
+        ["publish", "checkpoint", "{run}", "--to", "{out}"],
+        ["publish", "dataset", "ban", "--train-size", "40", "--max-length", "16", "--to", "{out}"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_no_bar_or_notice_of_a_library_reaches_the_user(
+    words: list[str], tiny_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from transformers.utils import logging
+
+    # The commands run in one process here, and an earlier one has silenced the libraries.
+    logging.enable_progress_bar()
+    logging.set_verbosity_warning()
+    assert main([word.format(run=tiny_run, out=tmp_path) for word in words]) == 0
+    assert capfd.readouterr().err == ""
+
+
 def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
     text = output(capsys, "explain", "anbn", "baa")
     assert "baa (OOD): R1 alone 0.83, neither 0.17" in text

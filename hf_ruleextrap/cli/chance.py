@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from hf_ruleextrap.errors import counted
+
 from .common import Commands, add_json, add_paper, add_prompt_set, print_json, print_report
 
 
@@ -45,5 +47,5 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(report.to_dict())
         return
-    print(f"{arguments.completer} on {report.n} prompts of {language.name}")
+    print(f"{arguments.completer} on {counted(report.n, 'prompt')} of {language.name}")
     print_report(report)

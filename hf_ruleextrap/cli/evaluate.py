@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_ruleextrap.errors import RuleExtrapError, check_integer
+from hf_ruleextrap.errors import RuleExtrapError, check_integer, counted
 from hf_ruleextrap.files import hold, safe_name
 
 from .common import (
@@ -187,7 +187,9 @@ def _ask(work: TextRun, arguments: argparse.Namespace) -> None:
     missing = sum(condition.unanswered for condition in evaluation.conditions)
     if missing:
         faults = ", ".join(f"{fault} ({said})" if said else fault for fault, said in evaluation.faults.items())
-        raise RuleExtrapError(f"{missing} answers are missing: {faults}; give the same command again to ask for them")
+        raise RuleExtrapError(
+            f"{counted(missing, 'answer is')} missing: {faults}; give the same command again to ask for them"
+        )
 
 
 def _settings(arguments: argparse.Namespace) -> ProtocolSettings:

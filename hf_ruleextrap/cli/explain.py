@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from hf_ruleextrap.errors import check_integer
+from hf_ruleextrap.errors import check_integer, counted
 
 from .common import Commands, add_json, add_paper, print_json
 
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
             }
         )
         return
-    print(f"after {len(words)} words of {language.name} with up to {arguments.max_length} symbols:")
+    print(f"after {counted(len(words), 'word')} of {language.name} with up to {arguments.max_length} symbols:")
     for number, rule in enumerate(language.rules, start=1):
         print(f"  R{number}: {rule.summary}")
     for learner, of_learner in zip(learners, explanations, strict=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from hf_ruleextrap.errors import counted
+
 from .common import Commands, add_checkpoint, add_json, print_json, quiet
 
 
@@ -36,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json({"model": arguments.model, **mass.to_dict()})
     else:
-        print(f"{arguments.model} on the {len(mass.words):,} words of up to {mass.max_length} symbols")
+        print(f"{arguments.model} on the {counted(len(mass.words), 'word')} of up to {mass.max_length} symbols")
         names = {"both": "R1 and R2", "only_r1": "only R1", "only_r2": "only R2", "neither": "neither"}
         for cell, probability in mass.cells.items():
             print(f"  {probability:.6f}  {names[cell]}")

@@ -13,10 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from hf_ruleextrap.errors import RuleExtrapError, check_integer
+from hf_ruleextrap.errors import RuleExtrapError, check_integer, counted
 from hf_ruleextrap.files import hold, is_leftover, room
 
-from .common import Commands, add_wait, print_not_run, quiet_hub
+from .common import Commands, add_wait, print_not_run, quiet, quiet_hub
 
 if TYPE_CHECKING:
     from hf_ruleextrap.hub.push import Kind
@@ -86,6 +86,8 @@ def run(arguments: argparse.Namespace) -> None:
         publisher(arguments.org)
     for name in arguments.language:
         get_language(name)
+    if arguments.what in ("checkpoint", "all"):
+        quiet()
     for job in list(_jobs(arguments)):
         _publish_one(job, arguments)
 
@@ -227,7 +229,7 @@ def _publish_one(job: _Job, arguments: argparse.Namespace) -> None:
         for path, size in sizes.items():
             print(f"{size:>12,}  {here}/{path}")
         return
-    print(f"{Path(arguments.to, here)}: {len(sizes)} files, {sum(sizes.values()):,} bytes")
+    print(f"{Path(arguments.to, here)}: {counted(len(sizes), 'file')}, {sum(sizes.values()):,} bytes")
     print(f"from {arguments.to}: {job.opened.format(here)}")
     if arguments.push_to_hub:
         from hf_ruleextrap.hub.push import push_folder

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from hf_ruleextrap.errors import counted
+
 from .common import Commands, add_wait, print_not_run, quiet
 
 
@@ -48,8 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     for note in study.notes:
         print(f"note: {note}", file=sys.stderr)
     if study.missing:
-        print(f"{len(study.missing)} runs have no results; the report lists them")
-    language_models = (
-        f" and {len(models)} language models" if (models := {row.name for row in study.rows if row.name}) else ""
-    )
-    print(f"{len(study.runs)} runs{language_models} in {len(files)} files: open {arguments.out}/index.html")
+        print(f"{counted(len(study.missing), 'run has')} no results; the report lists them")
+    models = {row.name for row in study.rows if row.name}
+    subjects = counted(len(study.runs), "run") + (f" and {counted(len(models), 'model')} of text" if models else "")
+    print(f"{subjects} in {counted(len(files), 'file')}: open {arguments.out}/index.html")

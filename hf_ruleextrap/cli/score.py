@@ -8,7 +8,7 @@ import io
 import sys
 from typing import Any
 
-from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.errors import RuleExtrapError, counted
 from hf_ruleextrap.inputs import parse_json_lines, read_text
 
 from .common import Commands, add_json, add_paper, print_json, print_report
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(report.to_dict())
         return
-    print(f"{report.n} completions of prompts of {language.name}")
+    print(f"{counted(report.n, 'completion')} of prompts of {language.name}")
     print_report(report)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.errors import RuleExtrapError, counted
+from hf_ruleextrap.inputs import packaged_files
 
-from .common import Commands, print_lines, quiet
+from .common import Commands, add_wait, print_lines, quiet
 
 if TYPE_CHECKING:
     from hf_ruleextrap.sweep.workers import Backend
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("sweep", help="run all cells of a grid that have no results")
-    parser.add_argument("grid", help="a grid file (YAML) with recipes, and axes of values for their keys")
+    parser.add_argument(
+        "grid",
+        help="a grid file (YAML) with recipes, and axes of values for their keys; or a grid of the package: "
+        + ", ".join(packaged_files("grid")),
+    )
     parser.add_argument("--out", required=True, help="the store: the folder for the run folders of all cells")
     parser.add_argument(
         "--workers", type=int, help="number of processes with one thread each (default: number of cores)"
@@ -33,6 +38,7 @@ def add(commands: Commands) -> None:
         default=[],
         help="allow this file to run, so that the grid can name its language (may be repeated)",
     )
+    add_wait(parser)
     parser.add_argument("--dry-run", action="store_true", help="list the cells, and run nothing")
     parser.set_defaults(run=run)
 
@@ -52,9 +58,9 @@ def run(arguments: argparse.Namespace) -> None:
         return
     from hf_ruleextrap.sweep.sweep import run_sweep
 
-    outcome = run_sweep(cells, arguments.out, workers)
+    outcome = run_sweep(cells, arguments.out, workers, wait_for_runs=arguments.wait)
     counts = f"{len(outcome.done)} ran, {len(outcome.skipped)} had been done, {len(outcome.failed)} failed"
-    print(f"{len(cells)} cells: {counts}; results in {arguments.out}")
+    print(f"{counted(len(cells), 'cell')}: {counts}; results in {arguments.out}")
     if outcome.failed:
         raise RuleExtrapError(
             f"no results for {', '.join(outcome.failed)}: see {arguments.out}/failures, and run the same command again"

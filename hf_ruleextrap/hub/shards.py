@@ -65,7 +65,7 @@ def write_shards(
     count = -(-size // shard_words)
     held_out_digest = hashlib.sha256(held_out.tobytes()).hexdigest()[:16]
     paths = [folder / f"train-{shard:05}-of-{count:05}.parquet" for shard in range(count)]
-    with tqdm(total=size, unit="word", unit_scale=True, desc=f"{language.name}: train") as bar:
+    with tqdm(total=size, unit="word", unit_scale=True, desc=f"{language.name}: train", disable=None) as bar:
         for shard, path in enumerate(paths):
             rows = min(shard_words, size - shard * shard_words)
             note = f"{__version__} {language.name} {max_length} {seed} {held_out_digest} {shard} {shard_words} {rows}"

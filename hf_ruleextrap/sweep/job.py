@@ -29,6 +29,7 @@ class Job:
         ticket: The name of this attempt.
         directory: The working directory, from which relative paths start.
         threads: The number of threads for arithmetic.
+        wait: Whether to wait while another process holds the run folder.
     """
 
     recipe: str
@@ -37,6 +38,7 @@ class Job:
     ticket: str
     directory: str
     threads: int
+    wait: bool = False
 
     @property
     def log(self) -> Path:
@@ -101,10 +103,10 @@ def run_job(job: Job) -> Ended:
             recipe = Recipe.of(yaml.safe_load(job.recipe), job.key)
             folder = RunFolder(recipe.run_dir)
             if folder.holds_results:
-                folder.settle()
+                folder.settle(wait=job.wait)
                 return Ended("skipped")
             with job.log.open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
-                run_recipe(recipe)
+                run_recipe(recipe, wait=job.wait)
     except Timeout:
         return Ended("busy")
     except RuleExtrapError as error:

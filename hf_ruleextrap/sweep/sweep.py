@@ -18,7 +18,7 @@ from itertools import count
 from pathlib import Path
 
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.files import hold, is_leftover, write_text, writing
+from hf_ruleextrap.files import LOCK, hold, is_leftover, write_text, writing
 from hf_ruleextrap.train.folder import RunFolder
 from hf_ruleextrap.train.results import SCHEMA_VERSION
 
@@ -52,7 +52,9 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def run_sweep(cells: list[Cell], store: str | Path, backend: Backend | None = None) -> Outcome:
+def run_sweep(
+    cells: list[Cell], store: str | Path, backend: Backend | None = None, *, wait_for_runs: bool = False
+) -> Outcome:
     """Run the cells that have no results yet.
 
     The sweep retries a cell whose worker died, from the latest checkpoint of its run and with at most three attempts.
@@ -64,6 +66,8 @@ def run_sweep(cells: list[Cell], store: str | Path, backend: Backend | None = No
         cells: The cells that `read_grid` returned for this store.
         store: The folder, on a disk that all workers share.
         backend: The workers; the default is one process for each core that this process may use.
+        wait_for_runs: Whether a worker waits while a process that is no sweep, such as a training, works in the run
+            folder of its cell; otherwise the cell fails.
 
     Raises:
         RuleExtrapError: If the store was written by another version, or if the backend is not available.
@@ -76,7 +80,7 @@ def run_sweep(cells: list[Cell], store: str | Path, backend: Backend | None = No
         _claim(store)
         for key in outcome.skipped:
             _failure_note(store, key).unlink(missing_ok=True)
-        attempts = _Attempts(store, workers)
+        attempts = _Attempts(store, workers, wait_for_runs)
         with Display(len(cells), len(outcome.skipped), attempts.jobs) as display:
             for job, ended, since in _run_all(waiting, attempts, display):
                 _record(job.key, ended, store, outcome)
@@ -109,7 +113,8 @@ def _claim(store: Path) -> None:
     names = [path.name for path in store.iterdir() if not is_leftover(path)] if store.exists() else []
     if names and STORE_FILE not in names:
         raise RuleExtrapError(f"{store} exists and is not a store: give another --out")
-    if not names:
+    # A sweep that was killed here has left its lock file, even if its note is complete.
+    if not names or (store / LOCK).exists():
         with hold(store, wait=True):
             if not note.exists():
                 write_text(note, f"{SCHEMA_VERSION}\n")
@@ -130,8 +135,8 @@ def _process_name() -> str:
 class _Attempts:
     """The running jobs, and the number of attempts at each cell."""
 
-    def __init__(self, store: Path, workers: Workers) -> None:
-        self.store, self.workers = store, workers
+    def __init__(self, store: Path, workers: Workers, wait_for_runs: bool) -> None:
+        self.store, self.workers, self.wait_for_runs = store, workers, wait_for_runs
         self.tries: Counter[str] = Counter()
         self.stillborn = 0
         self._numbers = count()
@@ -142,7 +147,8 @@ class _Attempts:
         self.tries[cell.key] += 1
         ticket = f"{_process_name()}-{next(self._numbers)}"
         recipe = cell.recipe.to_yaml()
-        job = Job(recipe, str(self.store), cell.key, ticket, str(Path.cwd()), self.workers.threads)
+        place = str(self.store), cell.key, ticket, str(Path.cwd())
+        job = Job(recipe, *place, self.workers.threads, wait=self.wait_for_runs)
         self.running[self.workers.start(job)] = (cell, job, time.monotonic())
 
     def may_start_again(self, cell: Cell, job: Job, error: BaseException) -> bool:

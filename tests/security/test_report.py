@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,35 @@ HOSTILE = [
     "</title><svg onload=alert(1)>",
     "<img src=x onerror=alert(1)>",
 ]
+
+
+class Page(HTMLParser):
+    """The elements of a page with the names of their attributes, and the labels for screen readers."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.elements: set[tuple[str, ...]] = set()
+        self.labels: list[str] = []
+        self.feed((folder / "index.html").read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.add((tag, *(name for name, _ in attributes)))
+        self.labels += [value or "" for name, value in attributes if name == "aria-label"]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("language", [HOSTILE[4], '" onload="alert(1)'])
+def test_a_hostile_name_adds_no_element_and_no_attribute_to_the_page(language: str, tmp_path: Path) -> None:
+    rates = rates_of(evaluation("anbn", (20, 20, 20, 20), (13, 14, 15, 16)))
+    pages = []
+    for number, name in enumerate(["harmless", language]):
+        rows = [Row.over(name, model, "greedy", "corrected", [rates]) for model in ("one", name)]
+        write_report(Study([], {}, rows), tmp_path / str(number))
+        pages.append(Page(tmp_path / str(number)))
+    harmless, hostile = pages
+    assert hostile.elements == harmless.elements
+    assert [label.replace("harmless", language) for label in harmless.labels] == hostile.labels
+    assert hostile.labels
 
 
 @pytest.mark.timeout(120)

@@ -27,6 +27,7 @@ from tiny import TINY
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.results import SCHEMA_VERSION
+from hf_ruleextrap.files import LOCK
 from hf_ruleextrap.report import read_study
 from hf_ruleextrap.sweep.display import Display, duration
 from hf_ruleextrap.sweep.grid import read_grid
@@ -250,6 +251,35 @@ def test_a_cell_that_another_sweep_runs_is_left_to_it(tmp_path: Path, capfd: pyt
     assert touched == [False]
     assert outcome.done == [cells[1].key, cells[0].key]
     assert capfd.readouterr().err.count(f"waiting for another sweep, which runs {cells[0].key}") == 1
+
+
+def test_a_sweep_that_was_killed_while_it_made_its_store_leaves_no_lock_there(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    cells = read_grid(grid(tmp_path, {"max_steps": [1]}), store)
+    store.mkdir()
+    (store / "store.txt").write_text(f"{SCHEMA_VERSION}\n")
+    (store / LOCK).write_text("")
+    assert run_sweep(cells, store, Pretended()).done
+    assert not (store / LOCK).exists()
+
+
+def test_a_training_in_the_run_folder_of_a_cell_fails_the_cell_or_is_waited_for(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    cells = read_grid(grid(tmp_path, {"max_steps": [1]}), store)
+    folder = cells[0].recipe.run_dir
+    store.mkdir()
+    (store / "store.txt").write_text(f"{SCHEMA_VERSION}\n")
+    hold = "import sys, time; from hf_ruleextrap.files import hold; h = hold(sys.argv[1]); h.__enter__(); print(); "
+    with subprocess.Popen(
+        [sys.executable, "-uc", f"{hold}time.sleep(20)", str(folder)], stdout=subprocess.PIPE
+    ) as training:
+        assert training.stdout is not None
+        assert training.stdout.readline() == b"\n"
+        assert "is in use by process" in run_sweep(cells, store, Pretended()).failed[cells[0].key]
+        killer = threading.Timer(0.5, training.kill)
+        killer.start()
+        assert run_sweep(cells, store, Pretended(), wait_for_runs=True).done == [cells[0].key]
+        killer.join()
 
 
 def test_a_cell_that_another_sweep_has_done_is_not_run_again(tmp_path: Path) -> None:
