@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ID, _OOD = "#0072B2", "#D55E00"
 
 
-def plot_run(folder: Path, out: Path) -> None:
+def plot_run(folder: str | Path, out: str | Path) -> None:
     """Draw a run.
 
     Args:
@@ -29,6 +29,7 @@ def plot_run(folder: Path, out: Path) -> None:
     Raises:
         RuleExtrapError: the folder holds no finished run, another format, or matplotlib is not installed.
     """
+    folder, out = Path(folder), Path(out)
     if not (folder / "results.json").exists():
         raise RuleExtrapError(f"{folder} holds no finished run (no results.json): give a run folder")
     check_format(out)
