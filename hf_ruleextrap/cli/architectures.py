@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .common import Commands, add_json, print_json, quiet
+from .common import Commands, add_json, print_json
 
 
 def add(commands: Commands) -> None:
@@ -17,26 +17,20 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the architectures."""
-    quiet()
-    from hf_ruleextrap.architectures import architecture_config, count_parameters, get_preset, list_architectures
     from hf_ruleextrap.kernels import kernels_found
+    from hf_ruleextrap.presets import get_preset, list_architectures
 
     kernels = kernels_found()
-    rows: list[dict[str, Any]] = []
-    for preset in map(get_preset, list_architectures()):
-        # The smallest vocabulary of a language in this package: two symbols and three special tokens.
-        counts = {
-            size: count_parameters(architecture_config(preset.name, size=size, vocab_size=5)) for size in preset.sizes
+    rows: list[dict[str, Any]] = [
+        {
+            "name": preset.name,
+            "summary": preset.summary,
+            "model_type": preset.model_type,
+            "parameters": dict(preset.parameters),
+            "computed_by": kernels.get(preset.name, "torch"),
         }
-        rows.append(
-            {
-                "name": preset.name,
-                "summary": preset.summary,
-                "model_type": preset.model_type,
-                "parameters": counts,
-                "computed_by": kernels.get(preset.name, "torch"),
-            }
-        )
+        for preset in map(get_preset, list_architectures())
+    ]
     if arguments.json:
         print_json(rows)
         return

@@ -26,6 +26,7 @@ class Preset:
         sizes: For each size ("paper", "mini"), the fields of its configuration. Two more keys are not fields:
             ``vocab_multiple``, the number to whose multiple the vocabulary is rounded up, and ``torch_init``, the
             modules that keep torch's initial weights.
+        parameters: For each size, the number of parameters of its model for an alphabet of two symbols.
         released: The fields of the configuration in which the authors' released code differs from the description in
             the paper. A recipe with ``paper: true`` and ``size: paper`` sets these fields.
         fit: How the model is fitted to a parameter budget: the field under ``width`` grows in steps, the fields under
@@ -36,6 +37,7 @@ class Preset:
     model_type: str
     summary: str
     sizes: Mapping[str, Mapping[str, Any]]
+    parameters: Mapping[str, int]
     fit: Mapping[str, Mapping[str, float]]
     released: Mapping[str, Any] = field(default_factory=dict)
 

@@ -161,7 +161,7 @@ def test_what_is_not_installed_is_said_once(monkeypatch: pytest.MonkeyPatch, cap
     monkeypatch.setattr(
         kernels, "find_spec", lambda name: None if name == "mamba_ssm" else importlib.util.find_spec("numba")
     )
-    kernels._say_once.cache_clear()
+    kernels._log_once.cache_clear()
     with caplog.at_level(logging.INFO, logger="hf_ruleextrap.kernels"):
         for use in (False, True, True):
             use_kernels(use)

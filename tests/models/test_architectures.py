@@ -33,10 +33,19 @@ def test_the_presets_are_there_in_both_sizes_and_with_one_sentence():
         assert preset.summary.count(".") == 1
 
 
+@pytest.mark.parametrize("name", list_architectures())
+def test_a_preset_states_the_parameters_of_each_size_for_two_symbols(name):
+    preset = get_preset(name)
+    assert preset.parameters == {
+        size: count_parameters(architecture_config(name, size=size, vocab_size=5)) for size in preset.sizes
+    }
+
+
 def test_listing_does_not_import_torch():
     code = (
-        "import sys; from hf_ruleextrap.architectures import list_architectures; "
-        "assert list_architectures(); sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+        "import sys; from hf_ruleextrap.architectures import list_architectures; from hf_ruleextrap.cli import main; "
+        "assert list_architectures() and main(['architectures']) == 0; "
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
