@@ -14,8 +14,8 @@ from .common import (
     add_json,
     given_flags,
     given_values,
+    import_models,
     print_json,
-    quiet,
     refuse_flags,
     tokenizer_of,
 )
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_integer("--seed", arguments.seed)
     if arguments.max_length is not None:
         language.check_length(arguments.max_length)
-    quiet()
+    import_models()
     by_text, tokenizer = arguments.protocol == "v2" or bool(given_flags(arguments, _TEXT_FLAGS)), None
     if arguments.protocol == "symbols":
         refuse_flags(arguments, _TEXT_FLAGS, "a checkpoint that is asked symbol by symbol", ", or give --protocol v2")

@@ -18,6 +18,7 @@ from .common import (
     add_wait,
     given_flags,
     given_values,
+    import_models,
     print_not_run,
     quiet,
     refuse_flags,
@@ -106,7 +107,7 @@ def run(arguments: argparse.Namespace) -> None:
         _run_protocol(arguments, tokenizer)
         return
     refuse_flags(arguments, _TEXT_FLAGS, "a checkpoint that is asked symbol by symbol", ", or give --protocol v2")
-    quiet()
+    import_models()
     from hf_ruleextrap.completers import LocalModel
     from hf_ruleextrap.evaluation import Evaluator
 

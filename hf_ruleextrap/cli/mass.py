@@ -6,7 +6,7 @@ import argparse
 
 from hf_ruleextrap.errors import counted
 
-from .common import Commands, add_checkpoint, add_json, print_json, quiet
+from .common import Commands, add_checkpoint, add_json, import_models, print_json
 
 
 def add(commands: Commands) -> None:
@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
     from hf_ruleextrap.languages import get_language
 
     language = get_language(arguments.language)
-    quiet()
+    import_models()
     from hf_ruleextrap.completers import LocalModel
     from hf_ruleextrap.evaluation.mass import check_size, exact_mass
 

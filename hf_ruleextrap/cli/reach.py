@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hf_ruleextrap.errors import RuleExtrapError, check_integer
 
-from .common import Commands, add_checkpoint, add_json, print_json, print_lines, quiet
+from .common import Commands, add_checkpoint, add_json, import_models, print_json, print_lines
 from .evaluate import training_words
 
 
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
         from hf_ruleextrap.evaluation.figures import check_format
 
         check_format(arguments.out)
-    quiet()
+    import_models()
     from hf_ruleextrap.completers import LocalModel
     from hf_ruleextrap.evaluation.lengths import draw_reach, measure_reach, table_lines
 

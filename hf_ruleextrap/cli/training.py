@@ -12,7 +12,7 @@ from hf_ruleextrap.costs import any_cost
 from hf_ruleextrap.errors import RuleExtrapError
 
 from .boundary import check_words, run_command
-from .common import Commands, Parser, add_wait, add_yes, quiet, quiet_hub
+from .common import Commands, Parser, add_wait, add_yes, fast_imports, import_models, quiet_hub
 
 if TYPE_CHECKING:
     from hf_ruleextrap.train.recipe import Recipe
@@ -51,7 +51,7 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
         check_words(sys.argv[1:] if argv is None else argv)
         arguments = parser.parse_args(argv)
         recipe = from_arguments(arguments)
-        quiet()
+        import_models()
         owner = None
         if recipe.push_to_hub:
             # Missing permission is reported before hours of training.
@@ -59,11 +59,12 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
 
             quiet_hub()
             owner = publisher(recipe.hub_organization)
-        from accelerate import PartialState
+        with fast_imports():
+            from accelerate import PartialState
 
-        from hf_ruleextrap.train.folder import RunFolder
-        from hf_ruleextrap.train.run import run_recipe
-        from hf_ruleextrap.train.sharing import leave
+            from hf_ruleextrap.train.folder import RunFolder
+            from hf_ruleextrap.train.run import run_recipe
+            from hf_ruleextrap.train.sharing import leave
 
         # Repeating the command has the same outcome: an earlier call may have been killed at its very end, or may have
         # failed to publish.

@@ -138,7 +138,7 @@ def _by_device(name: str) -> Callable[..., Any]:
     original = _original[name]
     plain = inspect.unwrap(original)
     if name == _SCAN:
-        from .sequential_scan import over
+        from .chunked_scan import over
 
         plain = over(plain)
     if _mamba_on_cuda() is None:

@@ -10,11 +10,12 @@ too strong. Going backward is the same scan in the other direction.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import pad, silu, softplus
 
 
 def _scan(a: Tensor, u: Tensor) -> Tensor:
@@ -58,3 +59,51 @@ def selective_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> tu
     steps = dt[..., None]
     states = _States.apply(torch.exp(steps * a[:, None]), steps * x[..., None] * b[:, None])
     return torch.einsum("bdtn,btn->bdt", states, c), states[:, :, -1]
+
+
+def over(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """Replace transformers' ``mamba_selective_scan``: by the compiled loop on a CPU in fp32, else by this scan.
+
+    Half precision is computed in fp32. `torch.compile` traces ``plain``, the function of transformers.
+    """
+
+    def scan(
+        hidden_states: Tensor,
+        dt: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None = None,
+        z: Tensor | None = None,
+        delta_bias: Tensor | None = None,
+        delta_softplus: bool = False,
+        return_last_state: bool = False,
+        **rest: Any,
+    ) -> Any:
+        tensors = [tensor for tensor in (hidden_states, dt, A, B, C, D, z, delta_bias) if tensor is not None]
+        if torch.compiler.is_compiling():
+            return plain(hidden_states, dt, A, B, C, D, z, delta_bias, delta_softplus, return_last_state, **rest)
+        # A state that changes at each step would lose precision if it were rounded to half precision at each step.
+        kind = torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
+        compiled = kind == torch.float32 and all(tensor.device.type == "cpu" for tensor in tensors)
+        steps = dt.to(kind) if delta_bias is None else dt.to(kind) + delta_bias[..., None]
+        if compiled:
+            # numba is imported by the first model that needs the compiled loop, because the import takes a second.
+            from .sequential_scan import selective_scan as run
+        else:
+            run = selective_scan
+        y, last = run(
+            hidden_states.to(kind),
+            softplus(steps) if delta_softplus else steps,
+            A.to(kind),
+            B.transpose(1, 2).to(kind),
+            C.transpose(1, 2).to(kind),
+        )
+        y = y.to(hidden_states.dtype)
+        if D is not None:
+            y = y + hidden_states * D[:, None]
+        if z is not None:
+            y = y * silu(z)
+        return (y, last) if return_last_state else y
+
+    return scan

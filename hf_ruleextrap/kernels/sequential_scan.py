@@ -8,7 +8,6 @@ rather than stored; what is stored is what went in.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numba
@@ -16,9 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import silu, softplus
-
-from . import chunked_scan
 
 _Array: TypeAlias = npt.NDArray[np.float32]
 # Sums may be taken in any order; what is not a number stays so.
@@ -153,46 +149,3 @@ def selective_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> tu
     """
     y, last = _Scan.apply(x, dt, a, b, c)
     return y, last
-
-
-def over(plain: Callable[..., Any]) -> Callable[..., Any]:
-    """transformers' ``mamba_selective_scan`` by this scan, and by chunks in torch on another device or in fp64.
-
-    Half precision is computed in fp32. What ``torch.compile`` traces is left to ``plain``.
-    """
-
-    def scan(
-        hidden_states: Tensor,
-        dt: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        D: Tensor | None = None,
-        z: Tensor | None = None,
-        delta_bias: Tensor | None = None,
-        delta_softplus: bool = False,
-        return_last_state: bool = False,
-        **rest: Any,
-    ) -> Any:
-        tensors = [tensor for tensor in (hidden_states, dt, A, B, C, D, z, delta_bias) if tensor is not None]
-        if torch.compiler.is_compiling():
-            return plain(hidden_states, dt, A, B, C, D, z, delta_bias, delta_softplus, return_last_state, **rest)
-        # Half precision is for what is stored; a state that is added to at each step is not rounded at each step.
-        kind = torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
-        compiled = kind == torch.float32 and all(tensor.device.type == "cpu" for tensor in tensors)
-        steps = dt.to(kind) if delta_bias is None else dt.to(kind) + delta_bias[..., None]
-        y, last = (selective_scan if compiled else chunked_scan.selective_scan)(
-            hidden_states.to(kind),
-            softplus(steps) if delta_softplus else steps,
-            A.to(kind),
-            B.transpose(1, 2).to(kind),
-            C.transpose(1, 2).to(kind),
-        )
-        y = y.to(hidden_states.dtype)
-        if D is not None:
-            y = y + hidden_states * D[:, None]
-        if z is not None:
-            y = y * silu(z)
-        return (y, last) if return_last_state else y
-
-    return scan

@@ -18,7 +18,8 @@ from transformers import MambaConfig, MambaForCausalLM
 
 from hf_ruleextrap import kernels
 from hf_ruleextrap.kernels import chunked_scan, kernels_found, use_kernels
-from hf_ruleextrap.kernels.sequential_scan import over, selective_scan
+from hf_ruleextrap.kernels.chunked_scan import over
+from hf_ruleextrap.kernels.sequential_scan import selective_scan
 
 CLOSE = 1e-5
 
@@ -181,8 +182,9 @@ def test_not_a_number_stays_visible() -> None:
 
 def test_building_a_model_warns_of_nothing_and_the_environment_turns_it_off() -> None:
     code = (
-        "import torch; from hf_ruleextrap import build_model; from hf_ruleextrap.kernels import kernels_found;"
-        "m = build_model('mamba', language='anbn'); m(torch.tensor([[1, 3, 4]])); print(kernels_found()['mamba'])"
+        "import sys, torch; from hf_ruleextrap import build_model; from hf_ruleextrap.kernels import kernels_found;"
+        "m = build_model('mamba', language='anbn'); assert 'numba' not in sys.modules, 'imported before its use';"
+        "m(torch.tensor([[1, 3, 4]])); print(kernels_found()['mamba'])"
     )
     for value, expected in (("1", "compiled scan"), ("0", "transformers' loop")):
         done = subprocess.run(
