@@ -146,7 +146,8 @@ class HypothesisSpace:
             seconds=seconds,
         )
         tracked = self._track(conjunctions) if self._track is not None and seconds > 10 else conjunctions
-        return [kept for kept in tracked if np.isfinite(self.programs.log_word(kept)).any()]
+        self.programs.count(tracked)
+        return [kept for kept in conjunctions if np.isfinite(self.programs.log_word(kept)).any()]
 
 
 @dataclass(frozen=True, eq=False)

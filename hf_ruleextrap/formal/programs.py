@@ -13,8 +13,8 @@ gives to the prefix than uniformly drawn symbols do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 
@@ -22,10 +22,12 @@ import numpy as np
 
 from hf_ruleextrap.errors import RuleExtrapError
 
+from .brackets import Nested
+from .copying import Copied
 from .graph import NOWHERE, Graph, explore
+from .machine import Machine, State
 from .rules import Rule
-from .viability import reachable
-from .words import BoolArray, FloatArray, IntArray
+from .words import BoolArray, ByteArray, FloatArray, IntArray
 
 RuleSet = frozenset[int]
 """A conjunction: the places of its rules in a list of rules."""
@@ -33,8 +35,14 @@ RuleSet = frozenset[int]
 _MOST_DIGITS = 250.0
 """Decimal digits of the number of all words, beyond which the probability of a word is no floating-point number."""
 
-_LARGE = 1 << 10
-"""States of a product from which on those that no word needs are looked for and left out."""
+_DENSE = 1 << 14
+"""The largest product of two graphs that is built with all pairs of states, and not only those that words reach."""
+
+_MOST_MARKS = 1 << 27
+"""The largest product of two graphs whose pairs are marked in one array, of one byte each."""
+
+_BATCH = 1 << 17
+"""The number of states of conjunctions that are counted together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,32 +58,22 @@ class Program:
     graph: Graph
     max_length: int
     ways: FloatArray
+    _gains: dict[int, FloatArray] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, graph: Graph, max_length: int) -> Program:
         """Count the words of a graph."""
         return cls(graph, max_length, ways_to_end(graph, max_length))
 
-    @cached_property
-    def log_word(self) -> FloatArray:
-        """(L + 1,) float64: the log-probability of each word of each length, in nats; -inf where there is none."""
-        numbers = self.ways[:, 0].copy()
-        # The empty word is in no language.
-        numbers[0] = 0.0
-        lengths = np.arange(self.max_length + 1)
-        with np.errstate(divide="ignore"):
-            logs = -np.log(numbers) - lengths * np.log(len(self.graph.alphabet)) - np.log((numbers > 0).sum())
-        return np.asarray(np.where(numbers > 0, logs, -np.inf))
+    def gain(self, length: int) -> FloatArray:
+        """(S + 1,) float64: the gain of a prefix of a length in each state."""
+        if length not in self._gains:
+            self._gains[length] = np.asarray(self._after(length) @ self.ways)
+        return self._gains[length]
 
-    @cached_property
-    def gain(self) -> FloatArray:
-        """(L + 1, S + 1) float64: the gain of a prefix of each length in each state."""
-        return np.asarray(self._after(np.arange(self.max_length + 1)) @ self.ways)
-
-    @cached_property
-    def end_gain(self) -> FloatArray:
-        """(L + 1, S + 1) float64: the same for the word that ends with the prefix."""
-        return np.asarray(self._after(np.arange(self.max_length + 1))[:, :1] * self.ways[:1])
+    def end_gain(self, length: int) -> FloatArray:
+        """(S + 1,) float64: the gain of the word that ends with the prefix."""
+        return np.asarray(self._after(length)[0] * self.ways[0])
 
     def gain_within(
         self, states: IntArray, length: int, target: Graph, target_states: IntArray, limit: int | None = None
@@ -89,24 +87,43 @@ class Program:
             target_states: (N,) the state in which it reads the completion.
             limit: the most symbols in a completion; None for any number.
         """
-        longest = self.max_length - length if limit is None else min(limit, self.max_length - length)
-        joint = _joint(states, target_states, len(target))
-        ways = ways_to_end(_product(self.graph, target), longest)
-        return np.asarray(self._after(np.array([length]))[0, : longest + 1] @ ways[:, joint])
+        gains = np.zeros(len(states))
+        alive = (states != NOWHERE) & (target_states != NOWHERE)
+        if alive.any():
+            longest = self.max_length - length if limit is None else min(limit, self.max_length - length)
+            joint, starts = product_graph(self.graph, target, states[alive], target_states[alive])
+            gains[alive] = self._after(length)[: longest + 1] @ ways_to_end(joint, longest)[:, starts]
+        return gains
 
     def gain_up_to(self, states: IntArray, length: int, limit: int) -> FloatArray:
         """(N,) float64: the gain of N prefixes, counting only completions of at most ``limit`` symbols."""
         longest = min(limit, self.max_length - length)
-        return np.asarray(self._after(np.array([length]))[0, : longest + 1] @ self.ways[: longest + 1, states])
+        return np.asarray(self._after(length)[: longest + 1] @ self.ways[: longest + 1, states])
 
-    def _after(self, lengths: IntArray) -> FloatArray:
-        """(M, L + 1): for prefixes of M lengths and completions of n symbols, 1 / (number of lengths) / W(start)."""
+    def _after(self, length: int) -> FloatArray:
+        """(L + 1,): for a prefix of a length and completions of n symbols, 1 / (number of lengths) / W(start)."""
         numbers = self.ways[:, 0].copy()
+        # The empty word is in no language.
         numbers[0] = 0.0
         inverse = np.divide(1.0, numbers, out=np.zeros_like(numbers), where=numbers > 0)
         inverse /= max(int((numbers > 0).sum()), 1)
-        total = lengths[:, None] + np.arange(self.max_length + 1)
-        return np.where(total <= self.max_length, inverse[np.minimum(total, self.max_length)], 0.0)
+        return np.append(inverse[length:], np.zeros(min(length, self.max_length + 1)))
+
+
+def log_word_probabilities(numbers: FloatArray, symbols: int) -> FloatArray:
+    """Return the log-probability of each word of each length, in nats; -inf where a conjunction has no word.
+
+    Args:
+        numbers: (..., L + 1) float64, W_n(start) of each length n.
+        symbols: The number of symbols of the alphabet.
+    """
+    numbers = numbers.copy()
+    # The empty word is in no language.
+    numbers[..., 0] = 0.0
+    with np.errstate(divide="ignore"):
+        logs = -np.log(numbers) - np.arange(numbers.shape[-1]) * np.log(symbols)
+        logs -= np.log((numbers > 0).sum(axis=-1, keepdims=True))
+    return np.asarray(np.where(numbers > 0, logs, -np.inf))
 
 
 class Programs:
@@ -140,14 +157,13 @@ class Programs:
         """
         if kept not in self._graphs:
             if len(kept) == 1:
-                self._graphs[kept] = self._explored(self.rules[min(kept)])
+                self._graphs[kept] = self.explored(self.rules[min(kept)])
             elif not kept:
                 self._graphs[kept] = _everything(self.alphabet)
             else:
                 last = max(kept)
-                joint = _product(self.graph(kept - {last}), self.graph(frozenset({last})))
-                # Of conjunctions there are many, so only a program keeps its graph.
-                return _pruned(joint, self.max_length) if len(joint) > _LARGE else joint
+                # There are many conjunctions, so only a program keeps its graph.
+                return product_graph(self.graph(kept - {last}), self.graph(frozenset({last})))[0]
         return self._graphs[kept]
 
     def program(self, kept: RuleSet) -> Program:
@@ -156,11 +172,39 @@ class Programs:
             self._programs[kept] = Program.of(self.graph(kept), self.max_length)
         return self._programs[kept]
 
+    def count(self, conjunctions: Iterable[RuleSet]) -> None:
+        """Count the words of conjunctions for `log_word`, many conjunctions at once."""
+        waiting: dict[RuleSet, Graph] = {}
+        states = 0
+        for kept in conjunctions:
+            if kept not in self._log_words and kept not in waiting:
+                waiting[kept] = self.graph(kept)
+                states += len(waiting[kept])
+            if states > _BATCH:
+                self._count(waiting)
+                waiting, states = {}, 0
+        self._count(waiting)
+
+    def _count(self, graphs: dict[RuleSet, Graph]) -> None:
+        """Count the words of several graphs side by side, as those of one graph with several starts."""
+        if not graphs:
+            return
+        sizes = np.array([len(graph) for graph in graphs.values()])
+        starts, total = np.cumsum(sizes) - sizes, int(sizes.sum())
+        following = np.concatenate([graph.following for graph in graphs.values()])
+        shifted = np.where(following == NOWHERE, total, following + starts.repeat(sizes)[:, None])
+        by_symbol = np.ascontiguousarray(shifted.T)
+        ways = np.append(np.concatenate([graph.accepting for graph in graphs.values()]), False).astype(np.float64)
+        numbers = np.zeros((len(graphs), self.max_length + 1))
+        for length in range(1, self.max_length + 1):
+            ways[:-1] = ways[by_symbol].sum(axis=0) / len(by_symbol)
+            numbers[:, length] = ways[starts]
+        self._log_words.update(zip(graphs, log_word_probabilities(numbers, len(self.alphabet)), strict=True))
+
     def log_word(self, kept: RuleSet) -> FloatArray:
-        """Return `Program.log_word` of a conjunction, without keeping its program."""
+        """(L + 1,) float64: the log-probability of each word of each length, in nats; -inf where there is none."""
         if kept not in self._log_words:
-            program = self._programs.get(kept) or Program.of(self.graph(kept), self.max_length)
-            self._log_words[kept] = program.log_word
+            self.count([kept])
         return self._log_words[kept]
 
     def implies(self, kept: RuleSet, rule: int) -> bool:
@@ -173,9 +217,14 @@ class Programs:
         """Whether two conjunctions have the same words up to the length."""
         return all(self.implies(kept, rule) for rule in other) and all(self.implies(other, rule) for rule in kept)
 
-    def _explored(self, rule: Rule) -> Graph:
+    def explored(self, rule: Rule) -> Graph:
+        """Return the states of a rule that words up to the length need.
+
+        Raises:
+            RuleExtrapError: the rule has too many states.
+        """
         try:
-            return explore(rule, self.alphabet, self.max_length).useful()
+            return explore(_Bounded(rule, self.max_length // 2), self.alphabet, self.max_length).useful()
         except RuleExtrapError:
             raise RuleExtrapError(
                 f"the words of up to {self.max_length} symbols cannot be counted, because the rule {rule.summary!r} "
@@ -187,8 +236,9 @@ def ways_to_end(graph: Graph, longest: int) -> FloatArray:
     """(longest + 1, S + 1) float64: the probability that n uniform symbols lead from a state to the end of a word."""
     ways = np.zeros((longest + 1, len(graph) + 1))
     ways[0, :-1] = graph.accepting
+    by_symbol = np.ascontiguousarray(graph.following.T)
     for n in range(1, longest + 1):
-        ways[n, :-1] = ways[n - 1][graph.following].mean(axis=1)
+        ways[n, :-1] = ways[n - 1][by_symbol].sum(axis=0) / len(by_symbol)
     return ways
 
 
@@ -198,24 +248,79 @@ def _everything(alphabet: tuple[str, ...]) -> Graph:
     return Graph(alphabet, (), following, np.ones(1, np.bool_), depth, None)
 
 
-def _joint(first: IntArray, second: IntArray, size: int) -> IntArray:
-    """The number of a pair of states, of which the second has ``size``; `NOWHERE` where one of them is."""
-    return np.where((first < 0) | (second < 0), NOWHERE, first * size + second)
+def product_graph(
+    first: Graph, second: Graph, first_states: IntArray | None = None, second_states: IntArray | None = None
+) -> tuple[Graph, IntArray]:
+    """Return the graph of pairs of states, whose depths mean nothing, and the numbers of the given pairs.
+
+    Args:
+        first, second: the graphs, over one alphabet.
+        first_states, second_states: (N,) the pairs that are asked for, without `NOWHERE`; by default the two starts.
+    """
+    n, m = len(first), len(second)
+    asked = np.zeros(1, np.int64)
+    if first_states is not None and second_states is not None:
+        asked = first_states * m + second_states
+    pairs = np.arange(n * m) if n * m <= _DENSE else _reached(first, second, np.unique(asked))
+    after = _following(first, second, pairs)
+    if n * m > _DENSE:
+        after = np.where(after == NOWHERE, NOWHERE, np.searchsorted(pairs, after))
+        asked = np.searchsorted(pairs, asked)
+    accepting: BoolArray = first.accepting[pairs // m] & second.accepting[pairs % m]
+    return Graph(first.alphabet, (), after, accepting, np.zeros(len(pairs), np.int64), None), asked
 
 
-def _product(first: Graph, second: Graph) -> Graph:
-    """The graph of pairs of states, the second changing fastest; its depths mean nothing."""
-    n, m, k = len(first), len(second), len(first.alphabet)
-    following = _joint(first.following[:, None, :], second.following[None, :, :], m)
-    accepting: BoolArray = (first.accepting[:, None] & second.accepting).ravel()
-    return Graph(first.alphabet, (), following.reshape(n * m, k), accepting, np.zeros(n * m, np.int64), None)
+def _following(first: Graph, second: Graph, pairs: IntArray) -> IntArray:
+    """(N, k): the pair after each symbol; pair (i, j) has the number i * len(second) + j."""
+    left, right = first.following[pairs // len(second)], second.following[pairs % len(second)]
+    return np.where((left < 0) | (right < 0), NOWHERE, left * len(second) + right)
 
 
-def _pruned(graph: Graph, longest: int) -> Graph:
-    """Without the states that no word of the length passes through."""
-    keep = reachable(graph, 0) & (ways_to_end(graph, longest)[:, :-1] > 0).any(axis=0)
-    keep[0] = True
-    return graph.take(keep)
+def _reached(first: Graph, second: Graph, starts: IntArray) -> IntArray:
+    """(S,) the pairs that words lead to from some pairs, in ascending order."""
+    size = len(first) * len(second)
+    if size > _MOST_MARKS:
+        known = frontier = starts
+        while len(frontier):
+            after = np.unique(_following(first, second, frontier))
+            frontier = np.setdiff1d(after[after != NOWHERE], known, assume_unique=True)
+            known = np.union1d(known, frontier)
+        return known
+    # A mark for each pair is much faster than sorting, as long as the marks fit into memory.
+    marked = np.zeros(size, np.bool_)
+    frontier = starts
+    while len(frontier):
+        marked[frontier] = True
+        after = _following(first, second, frontier)
+        frontier = np.unique(after[(after != NOWHERE) & ~marked[after]])
+    return np.flatnonzero(marked)
+
+
+@dataclass(frozen=True)
+class _Bounded(Machine):
+    """A rule without the states whose memory is larger than any word of the length can use.
+
+    A memory of n symbols takes n symbols to fill, and n more until the rule holds: to close n brackets, or to copy n
+    symbols.
+    """
+
+    rule: Rule
+    most: int
+
+    def start(self, n: int) -> State:
+        return self.rule.start(n)
+
+    def step(self, state: State, codes: ByteArray) -> State:
+        return self.rule.step(state, codes)
+
+    def accepts(self, state: State) -> BoolArray:
+        return self.rule.accepts(state)
+
+    def alive(self, state: State) -> BoolArray:
+        alive = self.rule.alive(state)
+        if isinstance(self.rule, (Nested, Copied)):
+            alive = alive & (self.rule.depth(state) <= self.most)
+        return alive
 
 
 def subsets(kept: RuleSet) -> list[RuleSet]:

@@ -270,8 +270,8 @@ class RationalLearner:
         gains = {}
         for kept, share in self.shares.items():
             program = programs.program(kept)
-            table = program.end_gain if whole else program.gain
-            gains[kept] = share * table[length, program.graph.read(words)]
+            table = program.end_gain(length) if whole else program.gain(length)
+            gains[kept] = share * table[program.graph.read(words)]
         return gains
 
     def _by_length(self, words: WordBatch, *, check: bool = True) -> list[tuple[int, IntArray]]:
@@ -314,8 +314,8 @@ class _Walk:
             gain = np.zeros((len(states), k + 1))
             if length < longest:
                 # Each symbol is one of k, hence the factor.
-                gain[:, :k] = program.gain[length + 1][_after(program, states)] / k
-            gain[:, k] = program.end_gain[length][states]
+                gain[:, :k] = program.gain(length + 1)[_after(program, states)] / k
+            gain[:, k] = program.end_gain(length)[states]
             yield share, gain
 
     def step(self, choice: IntArray) -> _Walk:

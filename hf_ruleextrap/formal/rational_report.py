@@ -8,7 +8,6 @@ import numpy as np
 
 from hf_ruleextrap.errors import check_integer
 
-from .graph import explore
 from .prompts import PromptSet
 from .rational import RationalLearner
 from .scoring import Rate, Report, RuleReport, Split, group_rows
@@ -45,10 +44,8 @@ def expected_report(learner: RationalLearner, prompts: PromptSet, *, max_new_sym
     def within(*target: int) -> FloatArray:
         return learner.holds(words, frozenset(target), max_new_symbols=max_new_symbols)
 
-    alone = [
-        explore(rule.for_completion.of_language(language.alphabet), language.alphabet, learner.max_length).useful()
-        for rule in language.rules
-    ]
+    programs = learner.posterior.space.programs
+    alone = [programs.explored(rule.for_completion.of_language(language.alphabet)) for rule in language.rules]
     return _Expected(
         prompts,
         {rule.name: rule.summary for rule in language.rules},

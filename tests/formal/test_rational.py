@@ -217,7 +217,7 @@ def _can_be_kept(learner: RationalLearner, prompt: str, names: tuple[str, ...]) 
     rules = frozenset(i for i, rule in enumerate(language.rules) if rule.name in names)
     program = learner.posterior.space.programs.program(rules)
     state = program.graph.read(WordBatch.from_strings([prompt]))
-    return bool(program.gain[len(prompt), state] > 0)
+    return bool(program.gain(len(prompt))[state] > 0)
 
 
 @pytest.mark.parametrize("kind", EXCEPTIONS)
