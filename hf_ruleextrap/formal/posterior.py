@@ -35,8 +35,14 @@ NO_RULES: RuleSet = frozenset()
 Track: TypeAlias = Callable[[list[RuleSet]], Iterable[RuleSet]]
 """Iterates over conjunctions and shows how far it is."""
 
-_SECONDS_A_STEP, _SECONDS_A_STATE = 3e-5, 1.5e-8
-"""Time for one length of a conjunction's words, and for each state and symbol in it."""
+_SECONDS_A_STEP, _SECONDS_A_STATE, _SECONDS_AN_EXPLORED_STATE = 1e-6, 1e-8, 3e-5
+"""Time for one length of a conjunction's words, for each state and symbol in it, and to find a state of a rule."""
+
+_SILENT_SECONDS = 10
+"""Longer work shows a progress bar."""
+
+_PROBE = 12
+"""The length at which the growth of a rule's states is measured."""
 
 _NEGLIGIBLE = 1e-13
 
@@ -107,10 +113,9 @@ class HypothesisSpace:
         self.rules = candidate_rules(language, (longest - 1) / self.settings.bits_per_token)
         self.programs = Programs(self.rules, language.alphabet, max_length)
         self.own: RuleSet = frozenset(range(len(language.rules)))
-        if not np.isfinite(self.programs.log_word(self.own)).any():
-            raise RuleExtrapError(
-                f"no word of {language.name} has at most {max_length} symbols: give a larger max_length"
-            )
+        # A language whose words cannot be counted is refused at once.
+        for rule in self.own:
+            self.programs.graph(frozenset({rule}))
         self._track = track
         self._single_bits = np.array([self.bits(frozenset({i})) for i in range(len(self.rules))])
 
@@ -137,17 +142,43 @@ class HypothesisSpace:
         Raises:
             RuleExtrapError: it is estimated to take more than ten minutes.
         """
-        symbols, length = len(self.language.alphabet), self.max_length
-        states = np.array([np.prod([len(self.programs.graph(frozenset({i}))) for i in c]) for c in conjunctions])
-        seconds = float((length * (_SECONDS_A_STEP + _SECONDS_A_STATE * symbols * states)).sum())
-        check_cost(
-            f"counting the words of {len(conjunctions):,} hypotheses for {self.language.name}",
-            f"give a smaller budget (it is {self.settings.budget:g} bits) or a smaller max_length (it is {length})",
-            seconds=seconds,
-        )
-        tracked = self._track(conjunctions) if self._track is not None and seconds > 10 else conjunctions
+        length, rules = self.max_length, sorted({i for kept in conjunctions for i in kept})
+        sizes = dict(zip(rules, self._sizes(rules), strict=True))
+        states = np.array([np.prod([sizes[i] for i in kept]) for kept in conjunctions])
+        steps = length * (_SECONDS_A_STEP + _SECONDS_A_STATE * len(self.language.alphabet) * states)
+        exploring, counting = sum(sizes.values()) * _SECONDS_AN_EXPLORED_STATE, float(steps.sum())
+        work = f"counting the words of {len(conjunctions):,} hypotheses for {self.language.name}"
+        for kept in self.tracked([frozenset({i}) for i in rules], work, seconds=exploring + counting):
+            self.programs.graph(kept)
+        tracked = self.tracked(conjunctions, work, seconds=counting)
         self.programs.count(tracked)
         return [kept for kept in conjunctions if np.isfinite(self.programs.log_word(kept)).any()]
+
+    def tracked(self, conjunctions: list[RuleSet], work: str, *, seconds: float) -> Iterable[RuleSet]:
+        """Return conjunctions to iterate over, with a progress bar where the work takes more than ten seconds.
+
+        Args:
+            conjunctions: the conjunctions.
+            work: a phrase for the work, which is the subject of an error message.
+            seconds: the estimated time.
+
+        Raises:
+            RuleExtrapError: the work is estimated to take more than ten minutes.
+        """
+        advice = f"give a smaller budget (it is {self.settings.budget:g} bits) or a smaller max_length"
+        check_cost(work, f"{advice} (it is {self.max_length})", seconds=seconds)
+        return self._track(conjunctions) if self._track is not None and seconds > _SILENT_SECONDS else conjunctions
+
+    def _sizes(self, rules: list[int]) -> list[float]:
+        """Return the number of states of each rule, which for a large length follows from two smaller lengths."""
+
+        def at(programs: Programs) -> FloatArray:
+            return np.array([len(programs.graph(frozenset({i}))) for i in rules], np.float64)
+
+        if self.max_length <= 2 * _PROBE:
+            return at(self.programs).tolist()
+        near, far = (at(Programs(self.rules, self.language.alphabet, length)) for length in (_PROBE, 2 * _PROBE))
+        return np.asarray(far * (self.max_length / (2 * _PROBE)) ** np.log2(far / near)).tolist()
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,6 +255,7 @@ class Posterior:
         if exceptions == "simple":
             parts = simple_exceptions(space)
             mixed = np.sum([share * evidence.probability(space, kept) for kept, share in parts.items()], axis=0)
+        space.count(subsets(space.own))
         own = _log_joint(space, evidence, space.own, exceptions, mixed)
         plausible, lost = _plausible(space, evidence, candidates, own)
         fitting = space.count(plausible)

@@ -228,8 +228,18 @@ class Programs:
         except RuleExtrapError:
             raise RuleExtrapError(
                 f"the words of up to {self.max_length} symbols cannot be counted, because the rule {rule.summary!r} "
-                "has too many states: give a smaller max_length"
+                f"has too many states: give max_length {self._longest(rule)} or less"
             ) from None
+
+    def _longest(self, rule: Rule) -> int:
+        """Return the largest length at which the states of a rule can be explored."""
+        length = 1
+        while True:
+            try:
+                explore(_Bounded(rule, (length + 1) // 2), self.alphabet, length + 1)
+            except RuleExtrapError:
+                return length
+            length += 1
 
 
 def ways_to_end(graph: Graph, longest: int) -> FloatArray:

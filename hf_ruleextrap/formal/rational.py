@@ -22,7 +22,7 @@ principle. The three readings of an exception are ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +54,9 @@ NEGLIGIBLE = 1e-13
 
 _ERROR = 1e-12
 """The largest relative error, after any prefix, for which programs of the smallest shares are left out."""
+
+_SECONDS_A_PAIR = 5e-9
+"""Time for a pair of states, for each symbol and each length."""
 
 _TIE = 1e-9
 """Two probabilities are equal where they differ by less than this share."""
@@ -243,26 +246,37 @@ class RationalLearner:
             RuleExtrapError: a prefix is longer than any word.
         """
         programs, rates = self.posterior.space.programs, np.zeros(len(prefixes))
+        limit = self.max_length if max_new_symbols is None else max_new_symbols
         for length, rows in self._by_length(prefixes):
             words = prefixes.take(rows)
             gains = self.gains(words)
             total, hits = sum(gains.values()), np.zeros(len(rows))
-            for kept, gain in gains.items():
+            for kept in self._tracked([kept for kept, gain in gains.items() if gain.any()], target, alone):
                 program, missing = programs.program(kept), target - kept
-                matters = np.flatnonzero(gain > NEGLIGIBLE * total)
+                matters = np.flatnonzero(gains[kept] > NEGLIGIBLE * total)
                 if not len(matters):
                     continue
                 states = program.graph.read(words.take(matters))
                 if alone is None and not missing:
-                    limit = self.max_length if max_new_symbols is None else max_new_symbols
                     within = program.gain_up_to(states, length, limit)
                 else:
                     graph = programs.graph(missing) if alone is None else alone
                     at = graph.read(words.take(matters)) if alone is None else np.zeros(len(matters), np.int64)
-                    within = program.gain_within(states, length, graph, at, max_new_symbols)
+                    within = program.gain_within(states, length, graph, at, limit)
                 hits[matters] += self.shares[kept] * within
             rates[rows] = np.minimum(hits / total, 1.0)
         return rates
+
+    def _tracked(self, conjunctions: list[RuleSet], target: RuleSet, alone: Graph | None) -> Iterable[RuleSet]:
+        """Iterate over the programs of conjunctions, each of which is followed together with a target."""
+        space, pairs = self.posterior.space, 0
+        for kept in conjunctions:
+            if alone is not None or target - kept:
+                graph = space.programs.graph(target - kept) if alone is None else alone
+                pairs += len(space.programs.program(kept).graph) * len(graph)
+        seconds = pairs * len(self.language.alphabet) * self.max_length * _SECONDS_A_PAIR
+        work = f"following {len(conjunctions):,} hypotheses for {self.language.name}"
+        return space.tracked(conjunctions, work, seconds=seconds)
 
     def gains(self, words: WordBatch, *, whole: bool = False) -> dict[RuleSet, FloatArray]:
         """For each program, (N,) its share of the gain of N prefixes of one length, or of these as whole words."""

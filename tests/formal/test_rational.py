@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations, product
-from math import log
+from math import comb, log
 
 import numpy as np
 import numpy.typing as npt
@@ -188,6 +188,38 @@ def one_hypothesis(name: str, settings: RationalSettings, kind: str, max_length:
     return rational_learner(language, words, f"rational-{kind}", max_length=max_length, settings=settings)
 
 
+@pytest.mark.parametrize("name", ["dyck", "markedcopy", "dyck2d3"])
+def test_states_that_no_short_word_needs_change_no_count(name: str) -> None:
+    language = get_language(name)
+    programs = HypothesisSpace(language, 6).programs
+    for kept in (frozenset({0}), frozenset({1}), frozenset({0, 1})):
+        rules = [language.rules[i] for i in sorted(kept)]
+        logs = programs.log_word(kept)
+        lengths = [n for n in range(1, 7) if np.isfinite(logs[n])]
+        for length in lengths:
+            texts = ["".join(symbols) for symbols in product(language.alphabet, repeat=length)]
+            number = np.logical_and.reduce([rule.holds(texts) for rule in rules]).sum()
+            assert logs[length] == pytest.approx(-log(number) - log(len(lengths)), abs=1e-9)
+
+
+def test_dyck_is_counted_at_the_lengths_of_the_mini_study() -> None:
+    language = get_language("dyck")
+    words = list(language.sample(32, max_length=32, rng=np.random.default_rng(0)))
+    learner = rational_learner(language, words, max_length=32)
+    # The number of Dyck words of two kinds of brackets: a Catalan number times 2^n.
+    n = 16
+    number = log(comb(2 * n, n)) - log(n + 1) + n * log(2)
+    assert learner.posterior.space.programs.log_word(learner.posterior.space.own)[32] == pytest.approx(
+        -number - log(16), abs=1e-9
+    )
+    assert learner.headline(language.prompts("ood")).mean() == pytest.approx(0.092, abs=0.001)
+
+
+def test_work_of_hours_is_refused_before_it_begins() -> None:
+    with pytest.raises(RuleExtrapError, match=r"counting the words of [\d,]+ hypotheses for csdyck would take about"):
+        rational_learner(get_language("csdyck"), ["()", "[]"], max_length=400)
+
+
 @pytest.mark.parametrize("kind", EXCEPTIONS)
 def test_after_an_id_prompt_one_hypothesis_is_that_hypothesis(kind: str) -> None:
     learner = one_hypothesis("anbn", RationalSettings(budget=1, exception_budget=1, epsilon=1e-9), kind)
@@ -275,7 +307,7 @@ def test_the_lengths_are_those_of_a_prefix_code(name: str) -> None:
         ({"words": []}, "there are no training words to tell the largest length: give max_length"),
         ({"name": "rational-modest"}, "did you mean 'rational-modular'"),
         ({"max_length": 1}, "max_length 1 is too small"),
-        ({"language": "dyck", "words": ["()"], "max_length": 64}, "has too many states: give a smaller max_length"),
+        ({"language": "dyck", "words": ["()"], "max_length": 64}, "has too many states: give max_length 35 or less"),
         ({"max_length": 2000}, "give 830 or less"),
     ],
 )
