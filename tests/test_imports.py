@@ -19,7 +19,7 @@ LAYERS = [
     {"costs", "files", "inputs"},
     {"own_files"},
     {"formal"},
-    {"languages", "symbol_tokenizer"},
+    {"disk_cache", "languages", "symbol_tokenizer"},
     {"tokenization", "data", "metrics", "models"},
     {"causality", "kernels", "presets"},
     {"architectures", "completers"},

@@ -121,6 +121,7 @@ def run(arguments: argparse.Namespace) -> None:
         max_new_symbols=limit,
         train_words=training_words(Path(arguments.model), language),
         seed=check_integer("--seed", arguments.seed),
+        rational=True,
     )
     _print(evaluator(model, arguments.model), arguments, language.summary)
 

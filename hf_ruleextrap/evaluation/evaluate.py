@@ -9,13 +9,13 @@ import numpy as np
 from hf_ruleextrap import formal
 from hf_ruleextrap.completers.base import Completer
 from hf_ruleextrap.costs import MOST_SECONDS, check_cost
-from hf_ruleextrap.errors import check_integer, unknown
+from hf_ruleextrap.errors import RuleExtrapError, check_integer, unknown
 from hf_ruleextrap.formal import Kind, Language, PromptSet, Report, WordBatch
 from hf_ruleextrap.formal.words import BoolArray, Words
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.versions import git_commit, package_versions
 
-from .rational_references import RATIONAL, is_rational
+from .rational_references import RATIONAL, LearnerRates, is_rational, learner_rates
 from .references import REFERENCES, is_ngram, reference_report
 from .results import Condition, Evaluation, Outcome, SymbolSettings, samples_of
 
@@ -105,6 +105,8 @@ class Evaluator:
         max_new_symbols: the length limit of a completion.
         train_words: what n-gram references are fitted on; without them there are none.
         seed: for prompt sets that are drawn, and for references where they must be sampled.
+        rational: whether the OOD condition also holds the rates of the rational learners of the training words. They
+            depend on no model and take up to a minute for some languages, so training leaves them out.
 
     Raises:
         RuleExtrapError: no such prompt exists, or the limit is negative.
@@ -126,6 +128,7 @@ class Evaluator:
         max_new_symbols: int,
         train_words: WordBatch | None = None,
         seed: int = 0,
+        rational: bool = False,
     ) -> None:
         check_integer("max_new_symbols", max_new_symbols)
         check_cost(
@@ -148,6 +151,15 @@ class Evaluator:
             )
 
         self.references = {kind: {name: report(kind, name) for name in names} for kind in self.prompts}
+        self.rational: list[LearnerRates] = []
+        self._notes: list[str] = []
+        if rational and train_words is not None:
+            try:
+                self.rational = learner_rates(
+                    language, train_words, self.prompts["ood"], max_new_symbols=max_new_symbols
+                )
+            except RuleExtrapError as error:
+                self._notes = [f"no rates of rational learners: {error}"]
 
     def __call__(self, completer: Completer, model: str = "") -> Evaluation:
         """Complete all prompts and score them.
@@ -175,5 +187,7 @@ class Evaluator:
             settings=self.settings,
             greedy=Outcome(report=formal.aggregate(verdicts)),
             references=self.references[kind],
+            rational=self.rational if kind == "ood" else [],
             samples=samples_of(verdicts, completions),
+            notes=self._notes if kind == "ood" else [],
         )

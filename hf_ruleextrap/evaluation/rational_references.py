@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from hf_ruleextrap import formal
+from hf_ruleextrap.disk_cache import cached, digest, language_key
 from hf_ruleextrap.errors import RuleExtrapError, check_integer
 from hf_ruleextrap.formal import (
     HypothesisSpace,
     Language,
     PromptSet,
+    Rate,
     RationalLearner,
     RationalSettings,
     Report,
@@ -100,6 +103,71 @@ def rational_report(
         return formal.expected_report(learner, prompts, max_new_symbols=max_new_symbols)
     completions, finished = learner.complete(prompts, max_new_symbols=max_new_symbols)
     return formal.aggregate(formal.score(language, prompts, completions, finished)).as_exact()
+
+
+@dataclass(frozen=True)
+class LearnerRates:
+    """The rates at which a rational learner keeps every rule that an OOD prompt leaves open.
+
+    Attributes:
+        learner: the learner's name.
+        expected: the exact rate over all its completions, each with its probability.
+        greedy: the rate of its greedy completions, to which the greedy completions of a model compare.
+        max_length: the largest length of the words that the learner has seen.
+    """
+
+    learner: str
+    expected: Rate
+    greedy: Rate
+    max_length: int
+
+    def __str__(self) -> str:
+        """The learner and both rates, e.g. ``rational-modular: 0.83 expected, 0.98 greedy``."""
+        if self.expected.rate is None or self.greedy.rate is None:
+            return f"{self.learner}: no prompt leaves a rule open"
+        return f"{self.learner}: {self.expected.rate:.2f} expected, {self.greedy.rate:.2f} greedy"
+
+
+def learner_rates(
+    language: Language, words: WordBatch, prompts: PromptSet, *, max_new_symbols: int | None = None
+) -> list[LearnerRates]:
+    """Return the rates of the three rational learners on a model's prompts, after the model's training words.
+
+    The rates are cached on disk, because they depend on the words and prompts and on no model.
+
+    Args:
+        language: the language.
+        words: the training words; the longest of them sets the largest length that the learners consider.
+        prompts: the prompts; only OOD prompts that leave a rule open count.
+        max_new_symbols: the length limit of a completion; None for no limit.
+
+    Raises:
+        RuleExtrapError: there are no words, their conjunctions cannot be counted, or a prompt is longer than any word.
+
+    >>> language = get_language("anbn")
+    >>> prompts = language.prompts("ood", length=4)
+    >>> print(*learner_rates(language, language.sample(99, max_length=8, rng=np.random.default_rng(0)), prompts)[1:])
+    rational-simple: 0.22 expected, 0.00 greedy rational-modular: 0.73 expected, 0.92 greedy
+    """
+    key = {**language_key(language), "words": digest(words), "prompts": digest(prompts), "limit": max_new_symbols}
+
+    def compute() -> list[LearnerRates]:
+        asked = prompts.take(prompts.ood & prompts.asked)
+        if not len(words):
+            raise RuleExtrapError("a rational learner needs training words, and there are none: give at least one")
+        longest, n = int(words.lengths.max()), len(asked)
+        if not n:
+            return [LearnerRates(name, Rate.known(0.0, 0), Rate.known(0.0, 0), longest) for name in LEARNERS]
+        rates = []
+        for name in LEARNERS:
+            learner = RationalLearner.of(_space(language, longest), words, name)
+            expected = float(learner.headline(asked, max_new_symbols=max_new_symbols).mean())
+            completions, finished = learner.complete(asked, max_new_symbols=max_new_symbols)
+            greedy = formal.aggregate(formal.score(language, asked, completions, finished), groups=False).as_exact()
+            rates.append(LearnerRates(name, Rate.known(expected, n), greedy.headline, longest))
+        return rates
+
+    return cached("rational-rates", key, list[LearnerRates], compute)
 
 
 # The three learners of a language, and the prompts of both kinds, share what was counted.

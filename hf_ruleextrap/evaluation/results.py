@@ -19,6 +19,7 @@ from hf_ruleextrap.formal.words import FOREIGN_CODE
 from hf_ruleextrap.inputs import parse_json, read_text
 
 from .protocol import STATUSES, ProtocolSettings
+from .rational_references import LearnerRates
 from .references import UNIFORM
 from .verdict import Verdict
 
@@ -126,6 +127,7 @@ class Condition(_Model):
         greedy: the most likely symbols or tokens; the headline.
         drawn: some completions drawn for each prompt; None where none were asked for.
         references: by name, what needs no model, on the same prompts (`evaluation.references`).
+        rational: the rates of the rational learners of the training words, on OOD prompts where they were computed.
         samples: a few greedy completions.
         notes: what a reader should know of it.
     """
@@ -136,6 +138,7 @@ class Condition(_Model):
     greedy: Outcome
     drawn: Outcome | None = None
     references: dict[str, Report]
+    rational: list[LearnerRates] = []
     samples: list[Sample] = []
     notes: list[str] = []
 

@@ -108,6 +108,9 @@ def remarks(evaluation: Evaluation) -> list[str]:
     for name, outcome in (("greedy", main.greedy), ("drawn", main.drawn)):
         if outcome is not None and outcome.verdict is not None:
             lines.append(f"{name}: {outcome.verdict.text}")
+    if main.rational:
+        lines.append("rational learners of the training words, every open rule holds (docs/rational.md):")
+        lines += [f"  {rates}" for rates in main.rational]
     lines += [f"note: {note}" for note in main.notes]
     return lines + [f"not run: {name}: {reason}" for name, reason in evaluation.skipped.items()]
 

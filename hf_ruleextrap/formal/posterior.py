@@ -169,16 +169,16 @@ class HypothesisSpace:
         check_cost(work, f"{advice} (it is {self.max_length})", seconds=seconds)
         return self._track(conjunctions) if self._track is not None and seconds > _SILENT_SECONDS else conjunctions
 
-    def _sizes(self, rules: list[int]) -> list[float]:
-        """Return the number of states of each rule, which for a large length follows from two smaller lengths."""
+    def _sizes(self, rules: list[int]) -> FloatArray:
+        """(R,) float64: the number of states of each rule, for a large length estimated from two smaller lengths."""
 
         def at(programs: Programs) -> FloatArray:
             return np.array([len(programs.graph(frozenset({i}))) for i in rules], np.float64)
 
         if self.max_length <= 2 * _PROBE:
-            return at(self.programs).tolist()
+            return at(self.programs)
         near, far = (at(Programs(self.rules, self.language.alphabet, length)) for length in (_PROBE, 2 * _PROBE))
-        return np.asarray(far * (self.max_length / (2 * _PROBE)) ** np.log2(far / near)).tolist()
+        return np.asarray(far * (self.max_length / (2 * _PROBE)) ** np.log2(far / near))
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -264,20 +263,25 @@ def product_graph(
     """Return the graph of pairs of states, whose depths mean nothing, and the numbers of the given pairs.
 
     Args:
-        first, second: the graphs, over one alphabet.
-        first_states, second_states: (N,) the pairs that are asked for, without `NOWHERE`; by default the two starts.
+        first: a graph.
+        second: another graph over the same alphabet, whose states change fastest.
+        first_states: (N,) the first state of each given pair, never `NOWHERE`; by default the start.
+        second_states: (N,) the second state of each given pair.
+
+    Returns:
+        The graph, in which all given pairs stand, and (N,) the number of each given pair in it.
     """
     n, m = len(first), len(second)
-    asked = np.zeros(1, np.int64)
+    given_pairs = np.zeros(1, np.int64)
     if first_states is not None and second_states is not None:
-        asked = first_states * m + second_states
-    pairs = np.arange(n * m) if n * m <= _DENSE else _reached(first, second, np.unique(asked))
+        given_pairs = first_states * m + second_states
+    pairs = np.arange(n * m) if n * m <= _DENSE else _reached(first, second, np.unique(given_pairs))
     after = _following(first, second, pairs)
     if n * m > _DENSE:
         after = np.where(after == NOWHERE, NOWHERE, np.searchsorted(pairs, after))
-        asked = np.searchsorted(pairs, asked)
+        given_pairs = np.searchsorted(pairs, given_pairs)
     accepting: BoolArray = first.accepting[pairs // m] & second.accepting[pairs % m]
-    return Graph(first.alphabet, (), after, accepting, np.zeros(len(pairs), np.int64), None), asked
+    return Graph(first.alphabet, (), after, accepting, np.zeros(len(pairs), np.int64), None), given_pairs
 
 
 def _following(first: Graph, second: Graph, pairs: IntArray) -> IntArray:

@@ -6,8 +6,8 @@ import pytest
 
 from hf_ruleextrap import chance, get_language
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.rational_references import RATIONAL, learner_of
-from hf_ruleextrap.formal import expected_report
+from hf_ruleextrap.evaluation.rational_references import RATIONAL, learner_of, learner_rates
+from hf_ruleextrap.formal import WordBatch, expected_report
 
 
 @pytest.mark.parametrize("name", [name for name in RATIONAL if "," not in name])
@@ -35,6 +35,16 @@ def test_a_learner_learns_from_the_words_that_it_is_given() -> None:
     once, often = (chance("anbn", completer="rational", train_words=seen) for seen in (words[-1:], words * 16))
     assert once.headline.rate < often.headline.rate
     assert often.headline.rate > 0.8
+
+
+def test_the_rates_beside_a_model_are_those_of_chance() -> None:
+    language = get_language("anbn")
+    words = WordBatch.from_strings(list(language.words(16)) * 8)
+    prompts = language.prompts(length=6)
+    for rates in learner_rates(language, words, prompts, max_new_symbols=4):
+        for name, rate in ((rates.learner, rates.expected), (f"{rates.learner}, greedy", rates.greedy)):
+            report = chance("anbn", completer=name, length=6, max_new_symbols=4, train_words=words)
+            assert rate == report.headline
 
 
 def test_the_limit_counts_longer_completions_as_failures() -> None:

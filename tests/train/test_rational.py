@@ -1,0 +1,45 @@
+"""The rational learners of a run follow from its recipe, and are those that `evaluate` shows beside the checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hf_ruleextrap.__main__ import main
+from hf_ruleextrap.train.folder import RunFolder
+from hf_ruleextrap.train.rational import rational_rates
+from hf_ruleextrap.train.recipe import Recipe
+
+
+def test_evaluate_shows_the_learners_of_the_runs_own_words(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = RunFolder(tiny_run).recipe()
+    rates = rational_rates(recipe)
+    assert [row.learner for row in rates.rows] == ["rational-uniform", "rational-simple", "rational-modular"]
+    command = ["evaluate", "--model", str(tiny_run), "--language", recipe.language]
+    limit = ["--max-new-symbols", str(recipe.completion_limit)]
+    main([*command, *limit, "--seed", str(recipe.seed), "--json"])
+    shown = json.loads(capsys.readouterr().out)
+    of_kinds = {condition["name"]: condition["rational"] for condition in shown["conditions"]}
+    assert of_kinds["id"] == []
+    assert [(row["learner"], row["expected"]["rate"], row["greedy"]["rate"]) for row in of_kinds["ood"]] == [
+        (row.learner, row.expected.rate, row.greedy.rate) for row in rates.rows
+    ]
+    main([*command, *limit])
+    assert str(rates.rows[2]) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"language": "dyck", "max_length": 64}, "give max_length 35 or less"),
+        ({"language": "no-such-language"}, "the language no-such-language is not known here"),
+        ({"language": "stranger.py:Language"}, "is not known here"),
+    ],
+)
+def test_a_run_without_learners_says_why(values: dict[str, object], reason: str) -> None:
+    recipe = Recipe.model_construct(**{**Recipe().model_dump(), **values})
+    rates = rational_rates(recipe)
+    assert rates.rows == ()
+    assert reason in rates.reason
