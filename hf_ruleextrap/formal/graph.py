@@ -98,7 +98,12 @@ class Graph:
 
 
 def explore(
-    machine: Machine, alphabet: Sequence[str], max_length: int | None = None, *, most_states: int = MOST_STATES
+    machine: Machine,
+    alphabet: Sequence[str],
+    max_length: int | None = None,
+    *,
+    most_states: int = MOST_STATES,
+    shorten: bool = False,
 ) -> Graph:
     """All states that words reach and in which the machine is alive.
 
@@ -106,10 +111,12 @@ def explore(
         machine: a rule, or a language.
         alphabet: the symbols that it reads.
         max_length: of the words; None to go on until there is no new state, which only a finite-state machine allows.
-        most_states: the limit.
+        most_states: The largest number of states.
+        shorten: Whether to follow only shorter words where words of ``max_length`` symbols lead to too many states. The
+            ``max_length`` of the graph is then the length that was reached.
 
     Raises:
-        RuleExtrapError: there are more states than the limit.
+        RuleExtrapError: There are more states than ``most_states``, and ``shorten`` is False.
 
     >>> from hf_ruleextrap.formal.rules import even_count, equal_counts
     >>> explore(even_count("a"), "ab").following.tolist()
@@ -128,6 +135,9 @@ def explore(
         merged = tuple(_joined(old, new[alive]) for old, new in zip(states, after, strict=True))
         first, place = distinct(merged)
         new = np.sort(first[first >= known])
+        if known + len(new) > most_states and shorten:
+            max_length = len(following)
+            break
         if known + len(new) > most_states:
             raise _too_many(max_length, len(following), most_states)
         number = np.where(first < known, first, known + np.searchsorted(new, first))

@@ -20,7 +20,8 @@ from .graph import explore, shortest_length
 from .machine import ask
 from .prompts import Kind, PromptSet
 from .rules import Rule
-from .words import BoolArray, FloatArray, IntArray, WordBatch, Words, pieces, symbol_codes
+from .tables import FlatWords, Tables
+from .words import BoolArray, FloatArray, IntArray, WordBatch, Words, compiled_loops, pieces, symbol_codes
 
 _MOST_PROMPTS = 1 << 20
 _DRAWN = 20_000
@@ -104,6 +105,7 @@ class Language(Conjunction):
         rules = self.paper_rules if paper and self.paper_rules else self.rules
         super().__init__([rule.of_language(self.alphabet) for rule in rules])
         self._counts: dict[int, WordCounts] = {}
+        self._tables: dict[tuple[bool, int], Tables] = {}
 
     # What a subclass may state.
 
@@ -340,12 +342,35 @@ class Language(Conjunction):
         batch = WordBatch.of(prefixes, self.alphabet)
         ood = np.zeros(len(batch), np.bool_)
         is_open = np.zeros((len(batch), len(self.rules)), np.bool_)
-        for rows, piece in pieces(batch):
+        unread = np.arange(len(batch))
+        if compiled_loops(int(batch.lengths.sum())):
+            tables = self.tables(int(batch.lengths.max()))
+            verdict = tables.verdict(tables.read(FlatWords.of(batch))[0])
+            ood, is_open = ~verdict.alive[:, -1], verdict.alive[:, :-1]
+            unread = np.flatnonzero(verdict.unknown.any(axis=1))
+        for places, piece in pieces(batch if len(unread) == len(batch) else batch.take(unread)):
+            rows = unread[places]
             state = self.read(piece, to_the_end=True)
             ood[rows] = ~self.alive(state)
             for i, (rule, part) in enumerate(zip(self.rules, self.split(state), strict=True)):
                 is_open[rows, i] = rule.alive(part)
         return PromptSet(batch, ood, is_open, tuple(rule.name for rule in self.rules))
+
+    def tables(self, max_length: int, *, of_completions: bool = False) -> Tables:
+        """Return the look-up tables with which many words are read; the result is cached.
+
+        Args:
+            max_length: The number of symbols in the longest word.
+            of_completions: Whether the tables are those with which completions are scored: for each rule, and then for
+                each rule that reads a completion alone. By default, they are those of the rules and of the language.
+        """
+        # A power of two, so that few tables are made.
+        max_length = 1 << max(4, (max_length - 1).bit_length())
+        key = (of_completions, max_length)
+        if key not in self._tables:
+            others = [rule.for_completion for rule in self.rules] if of_completions else [self]
+            self._tables[key] = Tables([*self.rules, *others], self.alphabet, max_length)
+        return self._tables[key]
 
     def check_length(self, max_length: int) -> None:
         """Raise a RuleExtrapError if every word is longer than ``max_length``, or if such words take too much time."""

@@ -13,7 +13,8 @@ from hf_ruleextrap.errors import RuleExtrapError, check_integer, described
 from .intervals import Clusters
 from .language import Language
 from .prompts import PromptSet
-from .words import BoolArray, WordBatch, Words, pieces, rows_of
+from .tables import FlatWords
+from .words import BoolArray, WordBatch, Words, compiled_loops, pieces, rows_of
 
 
 @dataclass(frozen=True)
@@ -241,6 +242,17 @@ def score(
     if not n:
         raise RuleExtrapError("nothing to score: give at least one prompt and its completion")
     prompts = prompts if samples == 1 else prompts.take(np.arange(len(prompts)).repeat(samples))
+    symbols = int(texts.lengths.sum()) if isinstance(texts, WordBatch) else sum(map(len, texts))
+    read = _read_by_tables if compiled_loops(symbols) else _read_by_rules
+    empty, parsed, word, alone = read(language, prompts.words, texts)
+    return Verdicts(language, prompts, done, empty, parsed, word, alone, samples)
+
+
+def _read_by_rules(
+    language: Language, prompts: WordBatch, texts: WordBatch | Sequence[str]
+) -> tuple[BoolArray, BoolArray, BoolArray, BoolArray]:
+    """Return ``empty``, ``parsed``, ``word`` and ``completion`` of `Verdicts`: each rule reads every word."""
+    n = len(texts)
     empty, parsed = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
     word, alone = (np.zeros((n, len(language.rules)), np.bool_) for _ in range(2))
     for rows, piece in pieces(texts):
@@ -249,11 +261,35 @@ def score(
         if language.paper:
             # The rules of the authors' code pass over tokens that are no symbols.
             piece, known = piece.without_foreign(language.alphabet), np.ones_like(known)
-        before = prompts.words.take(rows)
+        before = prompts.take(rows)
         for i, rule in enumerate(language.rules):
             word[rows, i] = known & rule.accepts(rule.read(piece, rule.read(before)))
             alone[rows, i] = known & rule.for_completion.accepts(rule.for_completion.read(piece))
-    return Verdicts(language, prompts, done, empty, parsed, word, alone, samples)
+    return empty, parsed, word, alone
+
+
+def _read_by_tables(
+    language: Language, prompts: WordBatch, texts: WordBatch | Sequence[str]
+) -> tuple[BoolArray, BoolArray, BoolArray, BoolArray]:
+    """Return the same as `_read_by_rules` from look-up tables, and read by rules only words outside the tables."""
+    words, before = FlatWords.of(texts), FlatWords.of(prompts)
+    tables = language.tables(int((words.lengths + before.lengths).max()), of_completions=True)
+    states, _ = tables.read(before)
+    split = len(language.rules)
+    # The prompt is no part of a completion alone.
+    states[:, split:] = tables.start[split:]
+    states, foreign = tables.read(words, states)
+    verdict = tables.verdict(states)
+    accepts = verdict.accepts
+    if not language.paper:
+        accepts &= ~foreign[:, None]
+    columns = words.lengths == 0, ~foreign, accepts[:, :split], accepts[:, split:]
+    unknown = np.flatnonzero(verdict.unknown.any(axis=1))
+    if len(unknown):
+        rest = texts.take(unknown) if isinstance(texts, WordBatch) else [texts[row] for row in unknown.tolist()]
+        for column, values in zip(columns, _read_by_rules(language, prompts.take(unknown), rest), strict=True):
+            column[unknown] = values
+    return columns
 
 
 _FLAGS = {"true": True, "false": False, "1": True, "0": False}
@@ -292,9 +328,10 @@ def _readable(completions: Words, language: Language) -> WordBatch | Sequence[st
     rows = rows_of(completions, "completions")
     if isinstance(rows, np.ndarray) or (len(rows) and not isinstance(rows[0], (str, type(None)))):
         return WordBatch.of(rows, language.alphabet, allow_foreign=True)
-    for row, text in enumerate(rows):
-        if not isinstance(text, str):
-            raise RuleExtrapError(f"completion {row} is {type(text).__name__}, not a string: give one a row")
+    if not set(map(type, rows)) <= {str}:
+        for row, text in enumerate(rows):
+            if not isinstance(text, str):
+                raise RuleExtrapError(f"completion {row} is {type(text).__name__}, not a string: give one a row")
     return rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -24,6 +25,9 @@ FOREIGN_CODE = 0x1A
 
 # Rows read together, so that their registers stay in the cache, and the most places of such a piece.
 _ROWS, _CELLS = 1 << 14, 1 << 22
+
+FEWEST_SYMBOLS = 1 << 22
+"""The number of symbols from which compiled loops are faster, with the time for loading numba and for exploring."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +64,7 @@ class WordBatch:
             row, value = next((i, t) for i, t in enumerate(texts) if not isinstance(t, str))
             message = f"row {row} is {type(value).__name__}, not a string: give one string a word"
             raise RuleExtrapError(message) from None
-        flat = _flat_codes(joined)
+        flat = flat_codes(joined)
         lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
         return cls.from_flat(flat, lengths)
 
@@ -103,6 +107,10 @@ class WordBatch:
         ['aab', 'b']
         """
         matrix = _integer_matrix(ids)
+        if loops := compiled_loops(matrix.size):
+            codes, lengths = np.zeros(matrix.shape, np.uint8), np.zeros(len(matrix), np.int64)
+            if loops.read_ids(matrix, symbol_codes(alphabet), codes, lengths):
+                return cls(codes[:, : int(lengths.max())], lengths)
         outside = matrix >= len(alphabet)
         if outside.any():
             row, column = np.argwhere(outside)[0]
@@ -246,6 +254,20 @@ def concatenate(batches: Sequence[WordBatch]) -> WordBatch:
     return WordBatch(np.concatenate(padded), np.concatenate([b.lengths for b in batches]))
 
 
+def compiled_loops(symbols: int) -> ModuleType | None:
+    """Return the module of compiled loops, or None for fewer than ``FEWEST_SYMBOLS`` symbols.
+
+    The result is None, too, where numba is not installed, and in the published metric, which is one file.
+    """
+    if symbols < FEWEST_SYMBOLS:
+        return None
+    try:
+        from . import _scan
+    except ImportError:
+        return None
+    return _scan
+
+
 def symbol_codes(alphabet: Sequence[str]) -> ByteArray:
     """(k,) uint8: the code of each symbol.
 
@@ -255,7 +277,8 @@ def symbol_codes(alphabet: Sequence[str]) -> ByteArray:
     return np.frombuffer("".join(alphabet).encode("ascii"), dtype=np.uint8)
 
 
-def _flat_codes(text: str) -> ByteArray:
+def flat_codes(text: str) -> ByteArray:
+    """Return the code of each character; a character outside ASCII has ``FOREIGN_CODE``."""
     if text.isascii() and "\0" not in text:
         return np.frombuffer(text.encode("ascii"), dtype=np.uint8)
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)

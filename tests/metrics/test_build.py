@@ -122,3 +122,13 @@ def test_two_modules_with_one_name_for_two_things_are_refused(monkeypatch: pytes
     monkeypatch.setattr(build, "_defined", lambda _: ["_ROWS"])
     with pytest.raises(RuleExtrapError, match="both define _ROWS"):
         flat_source()
+
+
+def test_the_one_file_scores_many_completions_without_compiled_loops(
+    rules: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "FEWEST_SYMBOLS", 0)
+    assert rules.score(rules.LANGUAGES["anbn"], ["baa", "baa"], ["b", "a"]).word.tolist() == [
+        [True, False],
+        [False, False],
+    ]
