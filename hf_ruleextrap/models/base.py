@@ -120,11 +120,14 @@ def real_tokens(attention_mask: Tensor | None, batch: int, columns: int) -> Tens
             "one number for each token, those already in the cache included"
         )
     real = attention_mask.bool()
-    if bool(real.all()) and not bool((attention_mask != 1).any()):
-        return None
-    if not bool((attention_mask == real).all()):
+    if attention_mask.dtype != torch.bool and not bool((attention_mask == real).all()):
         raise ValueError("attention_mask holds other values than 0 and 1: give 1 for a token and 0 for padding")
-    return real
+    return None if bool(real.all()) else real
+
+
+def is_right_padded(real: Tensor) -> bool:
+    """Return whether the padding of every row stands after the row's tokens; ``real`` is that of `real_tokens`."""
+    return not bool((real[:, 1:] > real[:, :-1]).any())
 
 
 def token_positions(real: Tensor | None, columns: int, device: torch.device) -> Tensor:

@@ -7,11 +7,14 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.functional import pad
 from transformers import GenerationMixin
 
 from .base import RuleConfig, RuleForCausalLM
 from .recurrent import RecurrentBackbone, States
+
+_LARGE = 1e4
+"""A gate's input at which its sigmoid is exactly 0 or 1 in every precision."""
 
 
 class RuleLSTMConfig(RuleConfig):
@@ -59,25 +62,25 @@ class RuleLSTMModel(RecurrentBackbone):
         self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
     ) -> tuple[Tensor, list[States]]:
         """Run the model; see `RecurrentBackbone.run`. The width is hidden_size."""
-        outputs, (h, c) = _run(self.lstm, inputs, lengths if stateful else None, self._start(inputs, states))
+        if stateful and lengths is not None:
+            layers, new = self.run_recorded(inputs, lengths, states, stateful=stateful)
+            return layers[-1], new
+        # Padding after a row's tokens changes no output before it, and the final state is not used.
+        outputs, (h, c) = self.lstm(inputs, self._start(inputs, states))
         return self.dropout(outputs), list(zip(h, c, strict=True))
 
     def run_recorded(
         self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
     ) -> tuple[list[Tensor], list[States]]:
         """Run the layers one by one, because torch returns only the last outputs; see `RecurrentBackbone`."""
-        weights = dict(self.lstm.named_parameters())
-        h, c = self._start(inputs, states)
+        start_h, start_c = self._start(inputs, states)
         outputs: list[Tensor] = []
         new: list[States] = []
-        for layer in range(self.lstm.num_layers):
-            single = nn.LSTM(inputs.shape[-1], self.lstm.hidden_size, batch_first=True, device="meta")
-            for name, _ in list(single.named_parameters()):
-                setattr(single, name, weights[name.replace("_l0", f"_l{layer}")])
+        for layer, weights in enumerate(self.lstm.all_weights):
             part = slice(layer, layer + 1)
-            inputs, (h_new, c_new) = _run(single, inputs, lengths if stateful else None, (h[part], c[part]))
+            inputs, state = _run_layer(inputs, weights, (start_h[part], start_c[part]), lengths if stateful else None)
             outputs.append(inputs)
-            new.append((h_new[0], c_new[0]))
+            new.append(state)
         return [*outputs[:-1], self.dropout(outputs[-1])], new
 
     def _start(self, inputs: Tensor, states: Sequence[States]) -> States:
@@ -89,20 +92,33 @@ class RuleLSTMModel(RecurrentBackbone):
         return zeros, zeros
 
 
-def _run(lstm: nn.LSTM, inputs: Tensor, lengths: Tensor | None, start: States) -> tuple[Tensor, States]:
-    """Return an LSTM's outputs (B, T, hidden_size), and (layers, B, hidden_size) h and c after each row's last token.
+def _run_layer(
+    inputs: Tensor, weights: Sequence[Tensor], start: States, lengths: Tensor | None
+) -> tuple[Tensor, States]:
+    """Run one layer.
 
-    Without lengths, the padding after a row's tokens changes its state. Packing doubles the time of a training step.
+    Args:
+        inputs: (B, T, E).
+        weights: The weights and biases of the layer, as in `torch.nn.LSTM.all_weights`.
+        start: h and c before the first token, both (1, B, hidden_size).
+        lengths: (B,) int64, the number of tokens in each row; None for T.
+
+    Returns:
+        The outputs (B, T, hidden_size), and h and c after the last token of each row, both (B, hidden_size).
     """
+    columns, size = inputs.shape[1], start[0].shape[-1]
+    to_gates, *others = weights
+    if lengths is not None:
+        # A further input is 1 at padding. It closes the input gate and opens the forget gate, so that c stays the same.
+        padding = torch.arange(columns, device=inputs.device) >= lengths[:, None]
+        inputs = torch.cat([inputs, padding[..., None].to(inputs.dtype)], dim=-1)
+        keep = torch.cat([to_gates.new_full((size,), -_LARGE), to_gates.new_full((size,), _LARGE)])
+        to_gates = torch.cat([to_gates, pad(keep, (0, 2 * size))[:, None]], dim=1)
+    outputs, h, c = torch.lstm(inputs, start, [to_gates, *others], True, 1, 0.0, False, False, True)
     if lengths is None:
-        whole: tuple[Tensor, States] = lstm(inputs, start)
-        return whole
-    # torch cannot pack an empty row, so an empty row reads one pad, and its old state is restored below.
-    packed = pack_padded_sequence(inputs, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
-    packed_outputs, (h, c) = lstm(packed, start)
-    outputs, _ = pad_packed_sequence(packed_outputs, batch_first=True, total_length=inputs.shape[1])
-    empty = (lengths == 0)[:, None]
-    return outputs, (torch.where(empty, start[0], h), torch.where(empty, start[1], c))
+        return outputs, (h[0], c[0])
+    last = outputs[torch.arange(len(outputs), device=outputs.device), (lengths - 1).clamp(min=0)]
+    return outputs, (torch.where((lengths == 0)[:, None], start[0][0], last), c[0])
 
 
 class RuleLSTMForCausalLM(RuleForCausalLM, GenerationMixin):

@@ -14,7 +14,7 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
-from .base import RulePreTrainedModel, check_arguments, check_position_ids, real_tokens
+from .base import RulePreTrainedModel, check_arguments, check_position_ids, is_right_padded, real_tokens
 
 States = tuple[Tensor, ...]
 
@@ -120,43 +120,26 @@ class RecurrentCache(Cache):
         return False
 
 
-def run_aligned(
-    inputs: Tensor,
-    real: Tensor | None,
-    run: Callable[[Tensor, Tensor | None], tuple[Tensor, list[States]]],
-) -> tuple[Tensor, list[States]]:
-    """Run a recurrent model over padded rows with the same results as for each row alone.
+def tokens_first(real: Tensor | None) -> Tensor | None:
+    """Return the order of columns that moves the tokens of each row to its front.
 
-    The tokens of each row move to the front of the row, in their order, and the outputs move back. A model that
-    supports padding only after the tokens therefore never reads a pad, wherever the padding was.
+    A model that supports padding only after the tokens then never reads a pad before a token.
 
     Args:
-        inputs: (B, T, ...) float.
         real: (B, T) bool, the result of `real_tokens`, or None for no padding.
-        run: A function that maps inputs and the number of tokens in each row, (B,) int64 or None for T, to outputs
-            (B, T, ...) and to the states after the last token of each row. A row without tokens keeps its states.
 
     Returns:
-        The outputs, which are meaningless but finite at padding, and the states from ``run``.
+        (B, T) int64, in which the tokens keep their order; None if no token needs to move.
     """
-    if real is None:
-        return run(inputs, None)
-    outputs, states = run(_take(inputs, _tokens_first(real)), real.sum(dim=1))
-    return moved_back(outputs, real), states
-
-
-def moved_back(outputs: Tensor, real: Tensor | None) -> Tensor:
-    """Move outputs (B, T, ...) of rows whose tokens were moved to the front back to the tokens' columns."""
-    return outputs if real is None else _take(outputs, _tokens_first(real).argsort(dim=1))
-
-
-def _tokens_first(real: Tensor) -> Tensor:
+    if real is None or is_right_padded(real):
+        return None
     return real.int().argsort(dim=1, descending=True, stable=True)
 
 
-def _take(values: Tensor, order: Tensor) -> Tensor:
-    rows = torch.arange(len(order), device=order.device)[:, None]
-    return values[rows, order]
+def reordered(values: Tensor, order: Tensor) -> Tensor:
+    """Return values (B, T, ...) whose columns are in the order (B, T)."""
+    rows = torch.arange(len(order), device=order.device)[:, None] * order.shape[1]
+    return values.flatten(0, 1).index_select(0, (rows + order).flatten()).view_as(values)
 
 
 class RecurrentBackbone(RulePreTrainedModel):
@@ -171,12 +154,13 @@ class RecurrentBackbone(RulePreTrainedModel):
 
         Args:
             inputs: (B, T, E) float, with the tokens of each row before its padding.
-            lengths: (B,) int64, the number of tokens in each row; None for T.
+            lengths: (B,) int64, the number of tokens in each row; None for T. A row without tokens keeps its states.
             states: The initial state of each layer; empty before the first token.
             stateful: Whether the caller uses the new states. If not, padding may change them.
 
         Returns:
-            The outputs (B, T, width), and the states after the last token of each row.
+            The outputs (B, T, width), which are meaningless but finite at padding, and the states after the last
+            token of each row.
         """
         raise NotImplementedError
 
@@ -210,25 +194,30 @@ class RecurrentBackbone(RulePreTrainedModel):
         check_position_ids(kwargs.get("position_ids"), real, batch, cache.seen + columns, columns)
         if real is not None:
             real = real[:, cache.seen :]
-        keep = self.config.use_cache if use_cache is None else use_cache
+            # Generation after left padding appends columns without padding.
+            real = None if bool(real.all()) else real
+        # Training needs no state, and transformers' own recurrent models return none then either.
+        keep = (self.config.use_cache and not self.training) if use_cache is None else use_cache
         record = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         # The caller's cache is always updated, because it must match the tokens that the caller has passed.
         stateful = keep or past_key_values is not None
 
-        layers: list[Tensor] = []
-
-        def run(inputs: Tensor, lengths: Tensor | None) -> tuple[Tensor, list[States]]:
-            if not record:
-                return self.run(inputs, lengths, cache.states, stateful=stateful)
+        lengths = None if real is None else real.sum(dim=1)
+        order = tokens_first(real)
+        inputs = embeds if order is None else reordered(embeds, order)
+        if record:
             outputs, states = self.run_recorded(inputs, lengths, cache.states, stateful=stateful)
-            layers.extend(moved_back(output, real) for output in outputs[:-1])
-            return outputs[-1], states
-
-        hidden, states = run_aligned(embeds, real, run)
+        else:
+            output, states = self.run(inputs, lengths, cache.states, stateful=stateful)
+            outputs = [output]
+        if order is not None:
+            back = order.argsort(dim=1)
+            outputs = [reordered(output, back) for output in outputs]
+        hidden = outputs[-1]
         if stateful:
             cache.update_states(states, columns)
         return BaseModelOutputWithPast(
             last_hidden_state=hidden,
             past_key_values=cache if keep else None,
-            hidden_states=(embeds, *layers, hidden) if record else None,
+            hidden_states=(embeds, *outputs) if record else None,
         )

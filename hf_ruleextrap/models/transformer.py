@@ -24,6 +24,7 @@ from .base import (
     RulePreTrainedModel,
     check_arguments,
     check_position_ids,
+    is_right_padded,
     real_tokens,
     token_positions,
 )
@@ -311,6 +312,9 @@ class RuleTransformerModel(RulePreTrainedModel):
             attention_mask = input_ids != self.config.pad_token_id
         real = real_tokens(attention_mask, batch, past + length)
         check_position_ids(kwargs.get("position_ids"), real, batch, past + length, length)
+        if real is not None and past == 0 and not self.config.mask_padding and is_right_padded(real):
+            # No token looks at the padding after it.
+            real = None
         positions = token_positions(real, past + length, embeds.device)
         hidden = self.dropout(self._place(embeds * math.sqrt(self.config.hidden_size), positions[:, past:]))
         window = self._window(real, positions, past, hidden.dtype)

@@ -9,7 +9,7 @@ import torch
 
 from hf_ruleextrap.models import RecurrentCache
 from hf_ruleextrap.models.lstm import RuleLSTMConfig, RuleLSTMForCausalLM
-from hf_ruleextrap.models.recurrent import run_aligned
+from hf_ruleextrap.models.recurrent import reordered, tokens_first
 from hf_ruleextrap.models.transformer import RuleTransformerConfig, RuleTransformerForCausalLM
 
 
@@ -51,18 +51,27 @@ def test_a_state_cannot_be_cropped():
         cache().crop(-1)
 
 
-def test_alignment_moves_tokens_to_the_front_and_back():
-    inputs = torch.arange(8.0).view(2, 4, 1)
+def test_tokens_move_to_the_front_in_their_order_and_back():
+    inputs = torch.arange(16.0).view(2, 4, 2)
     real = torch.tensor([[False, True, False, True], [True, True, True, False]])
+    order = tokens_first(real)
+    moved = reordered(inputs, order)
+    assert moved[0, :2, 0].tolist() == [2, 6]
+    assert moved[1, :3, 0].tolist() == [8, 10, 12]
+    assert reordered(moved, order.argsort(dim=1)).equal(inputs)
 
-    def run(values, lengths):
-        assert values[0, :2, 0].tolist() == [1, 3]
-        assert values[1, :3, 0].tolist() == [4, 5, 6]
-        assert lengths.tolist() == [2, 3]
-        return values * 10, []
 
-    outputs, _ = run_aligned(inputs, real, run)
-    assert outputs.equal(inputs * 10)
+def test_right_padding_moves_nothing():
+    assert tokens_first(None) is None
+    assert tokens_first(torch.tensor([[True, True, False], [True, False, False], [False, False, False]])) is None
+
+
+def test_training_returns_no_state_unless_one_is_requested():
+    model = RuleLSTMForCausalLM(RuleLSTMConfig()).train()
+    ids = torch.tensor([[1, 3, 4]])
+    assert model(ids).past_key_values is None
+    assert model(ids, use_cache=True).past_key_values.seen == 3
+    assert model.eval()(ids).past_key_values.seen == 3
 
 
 @torch.no_grad()

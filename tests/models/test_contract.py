@@ -275,19 +275,47 @@ def test_every_parameter_gets_a_finite_gradient(fresh):
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_padded_and_unpadded_gradients_are_equal(fresh):
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padded_and_unpadded_gradients_are_equal(fresh, side):
     fresh.eval()
-    short = tokens(1, 5)
+    short, places = tokens(1, 5), slice(4, 9) if side == "left" else slice(0, 5)
     ids, mask = torch.full((1, 9), PAD), torch.zeros(1, 9, dtype=torch.long)
-    ids[:, 4:], mask[:, 4:] = short, 1
-    fresh(short, labels=short).loss.backward()
-    expected = {name: p.grad.clone() for name, p in fresh.named_parameters()}
-    fresh.zero_grad()
+    ids[:, places], mask[:, places] = short, 1
     # The label of BOS would be predicted from a pad.
-    labels = ids.masked_fill(mask.cumsum(dim=1) <= 1, -100)
-    fresh(ids, attention_mask=mask, labels=labels, use_cache=False).loss.backward()
-    for name, parameter in fresh.named_parameters():
-        torch.testing.assert_close(parameter.grad, expected[name], **CLOSE, msg=name)
+    labels = ids.masked_fill(mask * mask.cumsum(dim=1) <= 1, -100)
+    expected = gradients(fresh, fresh(short, labels=short).loss)
+    found = gradients(fresh, fresh(ids, attention_mask=mask, labels=labels, use_cache=False).loss)
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[name], **CLOSE, msg=name)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_gradients_through_a_cache_after_padding_are_those_without_padding(own, side):
+    """Rows of 5, 3 and 1 tokens, then two more tokens: each row has the gradients of the row alone."""
+    ids, mask = tokens(3, 5), torch.ones(3, 5, dtype=torch.long)
+    following, expected = tokens(3, 2, seed=1), dict[str, torch.Tensor]()
+    for row, length in enumerate([5, 3, 1]):
+        real = slice(5 - length, 5) if side == "left" else slice(0, length)
+        mask[row], mask[row, real] = 0, 1
+        cache = own(ids[row : row + 1, real], use_cache=True).past_key_values
+        alone = own(following[row : row + 1], past_key_values=cache, use_cache=True)
+        for name, gradient in gradients(own, alone.logits[..., 3].sum()).items():
+            expected[name] = expected.get(name, 0) + gradient
+    cache = own(ids, attention_mask=mask, use_cache=True).past_key_values
+    both = torch.cat([mask, torch.ones(3, 2, dtype=torch.long)], dim=1)
+    together = own(following, attention_mask=both, past_key_values=cache, use_cache=True)
+    for name, gradient in gradients(own, together.logits[..., 3].sum()).items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def gradients(model: PreTrainedModel, loss: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The gradient of each parameter; zeros where none arrives."""
+    model.zero_grad()
+    loss.backward()
+    return {
+        name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+        for name, parameter in model.named_parameters()
+    }
 
 
 def test_a_saved_model_loads_equal(fresh, tmp_path: Path):
