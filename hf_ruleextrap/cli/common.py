@@ -6,13 +6,14 @@ import argparse
 import gc
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hf_ruleextrap.errors import RuleExtrapError, one_line
 
 if TYPE_CHECKING:
+    from hf_ruleextrap.completers import TextCompleter
     from hf_ruleextrap.formal import Report
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
@@ -25,6 +26,64 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
         """Print one line and exit with code 2."""
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
+SERVER_FLAGS = ("base_url", "key_env", "concurrency", "timeout", "max_wait", "retries")
+"""The flags of `add_server` that a backend in this process has no use for."""
+
+
+def add_server(group: argparse._ActionsContainer) -> None:
+    """Add the flags of a server, each with the default None."""
+    group.add_argument("--base-url", help="of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1")
+    group.add_argument("--key-env", help="the environment variable with the server's key (default OPENAI_API_KEY)")
+    group.add_argument("--tokenizer", help="of a server's model, to check that each symbol is one token")
+    group.add_argument("--concurrency", type=int, help="most requests to a server at once (default 4)")
+    group.add_argument("--timeout", type=float, help="seconds for one whole request (default 120)")
+    group.add_argument("--max-wait", type=float, help="most seconds before a request is sent again (default 60)")
+    group.add_argument("--retries", type=int, help="how often a request is sent again (default 4)")
+
+
+def backend_of(arguments: argparse.Namespace) -> str:
+    """Return the name of the backend, and refuse the flags that the backend has no use for."""
+    backend: str = arguments.backend or ("openai" if arguments.base_url else "hf")
+    # A class of the user's own may read each flag.
+    unused = {
+        "hf": (*SERVER_FLAGS, "tokenizer"),
+        "vllm": (*SERVER_FLAGS, "tokenizer"),
+        "openai": ("batch_size", "trust_remote_code"),
+        "replay": (*SERVER_FLAGS, "batch_size", "trust_remote_code"),
+    }
+    refuse_flags(arguments, unused.get(backend, ()), f"the backend {backend}")
+    return backend
+
+
+def text_completer_of(backend: str, arguments: argparse.Namespace, tokenizer: Any) -> TextCompleter:
+    """Create the text completer that the flags describe.
+
+    Args:
+        backend: The name of `backend_of`.
+        arguments: The arguments of the command.
+        tokenizer: The tokenizer of the checkpoint, if it is already loaded.
+    """
+    from hf_ruleextrap.completers import BackendConfig, text_completer
+
+    config = BackendConfig(
+        arguments.model,
+        trust_remote_code=arguments.trust_remote_code,
+        tokenizer=tokenizer,
+        **given_values(arguments, (*SERVER_FLAGS, "batch_size")),
+    )
+    return text_completer(backend, config)
+
+
+def encoder(name: str | None) -> Callable[[str], list[int]] | None:
+    """Return the function that returns the token ids of a text for the tokenizer of a name; None without a name."""
+    if not name:
+        return None
+    from hf_ruleextrap.completers.loading import load_tokenizer
+    from hf_ruleextrap.completers.tokens import TextTokens
+
+    return TextTokens(load_tokenizer(name), name).plain
 
 
 def add_yes(parser: argparse.ArgumentParser) -> None:

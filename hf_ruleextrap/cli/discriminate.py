@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 from hf_ruleextrap.errors import check_integer
 
 from .common import (
+    SERVER_FLAGS,
     Commands,
     add_checkpoint,
     add_json,
+    add_server,
+    backend_of,
+    encoder,
     given_flags,
     given_values,
     import_models,
     print_json,
     refuse_flags,
+    text_completer_of,
     tokenizer_of,
 )
 
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
     from hf_ruleextrap.evaluation.discrimination import Discrimination
     from hf_ruleextrap.formal import Language
 
-_TEXT_FLAGS = ("alphabet", "backend", "batch_size", "shots")
+_TEXT_FLAGS = (*SERVER_FLAGS, "alphabet", "backend", "batch_size", "shots", "tokenizer")
 
 
 def add(commands: Commands) -> None:
@@ -33,7 +38,8 @@ def add(commands: Commands) -> None:
         "discriminate",
         help="is a word more likely than one like it that breaks one rule?",
         description="For each rule, pairs of a word of the language and the nearest one that breaks that rule alone. "
-        "A language model of text gets both after the same context lines; a checkpoint of ours, symbol by symbol.",
+        "A language model of text, in this process or behind a server, gets both after the same context lines; "
+        "a checkpoint of ours, symbol by symbol.",
     )
     add_checkpoint(parser)
     parser.add_argument("--limit", type=int, default=64, help="most pairs of a rule (default 64)")
@@ -41,7 +47,8 @@ def add(commands: Commands) -> None:
     parser.add_argument("--protocol", choices=("v2", "symbols"), help="ask as text, or symbol by symbol")
     parser.add_argument("--shots", type=int, help="context words before each pair, as text (default 32)")
     parser.add_argument("--alphabet", help="what stands for the symbols, as text (default letters)")
-    parser.add_argument("--backend", help="who is asked as text: hf, or my.py:Class (default hf)")
+    parser.add_argument("--backend", help="hf, openai, vllm, or my.py:Class (default hf; openai with --base-url)")
+    add_server(parser)
     parser.add_argument("--batch-size", type=int, help="texts through the model at once (default 32)")
     parser.add_argument("--seed", type=int, default=0, help="of words, pairs and contexts (default 0)")
     add_json(parser)
@@ -93,21 +100,16 @@ def _symbols(arguments: argparse.Namespace, language: Language, tokenizer: Any) 
 
 
 def _text(arguments: argparse.Namespace, tokenizer: Any) -> Discrimination:
-    from hf_ruleextrap.completers import BackendConfig, text_completer
     from hf_ruleextrap.evaluation.discrimination import discriminate_text
     from hf_ruleextrap.evaluation.protocol import ProtocolSettings
 
+    backend = backend_of(arguments)
     settings = ProtocolSettings(
         arguments.language,
         max_word_length=arguments.max_length or 0,
         seed=arguments.seed,
         **given_values(arguments, ("alphabet", "shots")),
     )
-    config = BackendConfig(
-        arguments.model,
-        trust_remote_code=arguments.trust_remote_code,
-        tokenizer=tokenizer,
-        **given_values(arguments, ("batch_size",)),
-    )
-    completer = text_completer(arguments.backend or "hf", config)
-    return discriminate_text(completer, arguments.model, settings, limit=arguments.limit)
+    completer = text_completer_of(backend, arguments, tokenizer)
+    encode = encoder(arguments.tokenizer)
+    return discriminate_text(completer, arguments.model, settings, limit=arguments.limit, encode=encode)

@@ -15,18 +15,21 @@ from .common import (
     add_checkpoint,
     add_json,
     add_paper,
+    add_server,
     add_wait,
+    backend_of,
+    encoder,
     given_flags,
     given_values,
     import_models,
     print_not_run,
     quiet,
     refuse_flags,
+    text_completer_of,
     tokenizer_of,
 )
 
 if TYPE_CHECKING:
-    from hf_ruleextrap.completers import TextCompleter
     from hf_ruleextrap.evaluation import Evaluation
     from hf_ruleextrap.evaluation.protocol import ProtocolSettings
     from hf_ruleextrap.evaluation.text import TextRun
@@ -38,13 +41,6 @@ _TEXT_FLAGS = (
     *("limit", "max_reasoning_tokens", "max_wait", "out", "retries", "rules_stated", "samples", "shots", "timeout"),
     *("tokenizer", "wait"),
 )
-_SERVER_FLAGS = ("base_url", "key_env", "concurrency", "timeout", "max_wait", "retries")
-# The flags that a backend of ours has no use for; a class of the user's own may read each.
-_UNUSED = {
-    "hf": (*_SERVER_FLAGS, "tokenizer"),
-    "openai": ("batch_size", "trust_remote_code"),
-    "replay": (*_SERVER_FLAGS, "batch_size", "trust_remote_code"),
-}
 
 
 def add(commands: Commands) -> None:
@@ -72,9 +68,6 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the text protocol, for any language model")
     group.add_argument("--protocol", choices=("v2", "symbols"), help="ask as text, or symbol by symbol")
     group.add_argument("--backend", help="hf, openai, replay, or my.py:Class (default hf; openai with --base-url)")
-    group.add_argument("--base-url", help="of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1")
-    group.add_argument("--key-env", help="the environment variable with the server's key (default OPENAI_API_KEY)")
-    group.add_argument("--tokenizer", help="of a server's model, to check that each symbol is one token")
     group.add_argument("--chat", action="store_true", help="ask in a conversation, not in a plain text")
     group.add_argument("--rules-stated", action="store_true", help="say the rules in words before the examples")
     group.add_argument("--alphabet", help="what stands for the symbols (default letters)")
@@ -88,10 +81,7 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--out", help="the folder for answers and results (default evaluations/MODEL-LANGUAGE)")
     add_wait(group)
     group.add_argument("--dry-run", action="store_true", help="print three prompts and the estimate, ask nothing")
-    group.add_argument("--concurrency", type=int, help="most requests to a server at once (default 4)")
-    group.add_argument("--timeout", type=float, help="seconds for one whole request (default 120)")
-    group.add_argument("--max-wait", type=float, help="most seconds before a request is sent again (default 60)")
-    group.add_argument("--retries", type=int, help="how often a request is sent again (default 4)")
+    add_server(group)
     group.add_argument("--batch-size", type=int, help="prompts through a local model at once (default 32)")
 
 
@@ -151,16 +141,15 @@ def _run_protocol(arguments: argparse.Namespace, tokenizer: Any) -> None:
     refuse_flags(arguments, ["paper"], "the text protocol", ", or give --protocol symbols")
     if arguments.dry_run:
         refuse_flags(arguments, ["json", "wait"], "a dry run, which prints prompts and an estimate and asks nothing")
-    backend = arguments.backend or ("openai" if arguments.base_url else "hf")
-    refuse_flags(arguments, _UNUSED.get(backend, ()), f"the backend {backend}")
+    backend = backend_of(arguments)
     settings = _settings(arguments)
     if not arguments.base_url or arguments.tokenizer:
         quiet()
     out = Path(arguments.out or f"evaluations/{safe_name(arguments.model)}-{safe_name(settings.language)}")
     from hf_ruleextrap.evaluation.text import TextRun
 
-    encode = _encoder(arguments.tokenizer) if arguments.tokenizer else None
-    completer = _completer(backend, arguments, tokenizer)
+    encode = encoder(arguments.tokenizer)
+    completer = text_completer_of(backend, arguments, tokenizer)
     if arguments.samples and not completer.abilities.sampling:
         refuse_flags(arguments, ["samples"], f"{arguments.model}, which draws no completions by this backend")
     work = TextRun(completer, arguments.model, settings, controls=arguments.controls, out=out, encode=encode)
@@ -207,25 +196,6 @@ def _settings(arguments: argparse.Namespace) -> ProtocolSettings:
         chat=arguments.chat,
         seed=arguments.seed,
     ).with_changes(**given_values(arguments, names))
-
-
-def _completer(name: str, arguments: argparse.Namespace, tokenizer: Any) -> TextCompleter:
-    from hf_ruleextrap.completers import BackendConfig, text_completer
-
-    config = BackendConfig(
-        arguments.model,
-        trust_remote_code=arguments.trust_remote_code,
-        tokenizer=tokenizer,
-        **given_values(arguments, (*_SERVER_FLAGS, "batch_size")),
-    )
-    return text_completer(name, config)
-
-
-def _encoder(name: str):  # type: ignore[no-untyped-def]  # a tokenizer's own method
-    from hf_ruleextrap.completers.loading import load_tokenizer
-    from hf_ruleextrap.completers.tokens import TextTokens
-
-    return TextTokens(load_tokenizer(name), name).plain
 
 
 def training_words(folder: Path, language: Language) -> WordBatch | None:

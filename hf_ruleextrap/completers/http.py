@@ -1,4 +1,4 @@
-"""Send a POST request with httpx, with a deadline for the whole request, a size limit, and no redirects."""
+"""Send POST requests with httpx, each with a deadline for the whole request, a size limit, and no redirects."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ import base64
 import email.utils
 import math
 import os
+import queue
 import re
 import time
 import urllib.parse
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import anyio
 import httpx
+from anyio.from_thread import start_blocking_portal
 
 from hf_ruleextrap.errors import RuleExtrapError
 
 _MOST_BYTES = 1 << 24
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
@@ -80,6 +85,49 @@ def client(connections: int) -> httpx.AsyncClient:
         raise RuleExtrapError(
             f"the proxy or the certificates that the environment names cannot be used: {reason}"
         ) from None
+
+
+def in_parallel(
+    items: Iterable[_Item], ask: Callable[[httpx.AsyncClient, _Item], Awaitable[_Result]], *, connections: int
+) -> Generator[tuple[int, _Result]]:
+    """Ask for several items at a time. Nothing more is asked after the caller stops iterating.
+
+    A connection starts its next item after the caller has taken its last result and requested another. A caller that
+    stores each result therefore loses at most those in progress when its process is killed.
+
+    Args:
+        items: The items. Each is taken when a connection is free for it.
+        ask: The function that sends the requests for an item.
+        connections: The largest number of items at a time.
+
+    Yields:
+        The index of an item and its result, as soon as there is one.
+    """
+    arrived: queue.SimpleQueue[tuple[int, _Result, anyio.Event] | None] = queue.SimpleQueue()
+    waiting = iter(enumerate(items))
+
+    async def work(shared_client: httpx.AsyncClient) -> None:
+        for place, item in waiting:
+            taken = anyio.Event()
+            arrived.put((place, await ask(shared_client, item), taken))
+            await taken.wait()
+
+    async def work_all() -> None:
+        try:
+            async with client(connections) as shared_client, anyio.create_task_group() as group:
+                for _ in range(connections):
+                    group.start_soon(work, shared_client)
+        finally:
+            arrived.put(None)
+
+    with start_blocking_portal() as portal:
+        task = portal.start_task_soon(work_all)
+        while (arrival := arrived.get()) is not None:
+            place, result, taken = arrival
+            yield place, result
+            portal.start_task_soon(taken.set)
+        # This raises the exception of the background task, if there is one.
+        task.result()
 
 
 async def post(

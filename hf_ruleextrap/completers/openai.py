@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeVar
 
 import anyio
 import httpx
 import numpy as np
-from anyio.from_thread import start_blocking_portal
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal.words import FloatArray
 
 from .base import Abilities, Answer, BackendConfig, Request
-from .http import Failure, checked_url, client, post, proxy_secrets, redacted
-from .reading import read_response, refused_parameter
+from .http import Failure, checked_url, in_parallel, post, proxy_secrets, redacted
+from .reading import read_log_probability, read_response, refused_parameter
 from .replay import as_json
+
+_Result = TypeVar("_Result")
 
 DEFAULT_URL = "https://api.openai.com/v1"
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -42,10 +44,18 @@ _AGAIN = {
 _SHORTEST_KEY = 16
 
 
+@dataclass
+class _First:
+    """The state of the first request, which is sent alone."""
+
+    done: bool = False
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+
+
 class OpenAICompleter:
     """A text completer that sends several requests at a time and retries failed requests a limited number of times."""
 
-    abilities = Abilities(plain=True, chat=True, sampling=True, log_probabilities=False)
+    abilities = Abilities(plain=True, chat=True, sampling=True, log_probabilities=True)
 
     def __init__(self, backend: BackendConfig) -> None:
         """Read the key from the environment, without sending a request.
@@ -62,63 +72,48 @@ class OpenAICompleter:
         self._failed_in_a_row = 0
         # The parameters that the server refuses, each with its new name, or None.
         self._refused: Mapping[str, str | None] = {}
-        self._first_answered = False
+        self._first = _First()
 
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
-        """Answer requests; see `TextCompleter.answers`. No further request is sent after the caller stops iterating.
-
-        A connection sends its next request after the caller has taken its last answer and requested another. A caller
-        that stores each answer therefore loses at most the requests in progress when its process is killed.
-        """
-        arrived: queue.SimpleQueue[tuple[int, Answer, anyio.Event] | None] = queue.SimpleQueue()
-        with start_blocking_portal() as portal:
-            work = portal.start_task_soon(self._ask_all, requests, arrived)
-            while (arrival := arrived.get()) is not None:
-                place, answer, taken = arrival
-                yield place, answer
-                portal.start_task_soon(taken.set)
-            # This raises the exception of the background task, if there is one.
-            work.result()
-
-    async def _ask_all(self, requests: Sequence[Request], arrived: queue.SimpleQueue[Any]) -> None:
-        waiting = iter(enumerate(requests))
-        alone = anyio.Lock()
-
-        async def answer(request: Request) -> Answer:
-            # The first request is sent alone, so that the server refuses a parameter once and not on each connection.
-            async with alone:
-                if not self._first_answered:
-                    try:
-                        return await self._answer(connections, request)
-                    finally:
-                        self._first_answered = True
-            return await self._answer(connections, request)
-
-        async def work() -> None:
-            for place, request in waiting:
-                taken = anyio.Event()
-                arrived.put((place, await answer(request), taken))
-                await taken.wait()
-
-        try:
-            async with client(self.backend.concurrency) as connections, anyio.create_task_group() as group:
-                for _ in range(self.backend.concurrency):
-                    group.start_soon(work)
-        finally:
-            arrived.put(None)
+        """Answer requests; see `TextCompleter.answers` and `http.in_parallel`."""
+        return in_parallel(requests, self._answer, connections=self.backend.concurrency)
 
     def encode(self, text: str) -> None:
         """Return None, because the server's tokenizer is not available."""
         del text
 
     def log_probabilities(self, pairs: Sequence[tuple[str, str]]) -> FloatArray:
-        """Return NaN, because servers differ in the meaning of log-probabilities; see `abilities`."""
-        return np.full(len(pairs), np.nan)
+        """Ask the server for log-probabilities; see `TextCompleter.log_probabilities`.
+
+        The server repeats the two texts as one prompt (``echo``) with the log-probability of each token (``logprobs``).
+
+        Raises:
+            RuleExtrapError: If the server returns no log-probabilities of a prompt.
+        """
+        sums = np.zeros(len(pairs))
+        with closing(in_parallel(pairs, self._log_probability, connections=self.backend.concurrency)) as results:
+            for place, result in results:
+                if isinstance(result, Failure):
+                    fault = f"{result.fault}: {_one_line(redacted(result.detail, self._secrets))}"
+                    advice = "give a server that takes echo with logprobs, such as vLLM, or give --backend hf"
+                    if result.fault in _FATAL - {"http-404"} or _may_help(result):
+                        advice = "give the same command again when the server answers"
+                    raise RuleExtrapError(
+                        f"{self.identity['base_url']} gives no log-probabilities of a prompt ({fault}): {advice}"
+                    )
+                sums[place] = result
+        return sums
 
     async def _answer(self, connections: httpx.AsyncClient, request: Request) -> Answer:
         if self._failed_in_a_row >= _MOST_IN_A_ROW:
             return Answer("", False, "not-sent", "too many requests before it failed")
-        answer = await self._with_retries(connections, request)
+        prompt = {"messages" if request.chat else "prompt": as_json(request.prompt)}
+        try:
+            read = partial(read_response, chat=request.chat)
+            answer, refused = await self._negotiated(connections, request, prompt, read)
+            answer = replace(answer, refused=refused)
+        except Failure as failure:
+            answer = Answer("", False, failure.fault, failure.detail)
         if not answer.fault:
             self._failed_in_a_row = 0
         else:
@@ -128,12 +123,61 @@ class OpenAICompleter:
         detail = _one_line(redacted(answer.detail, self._secrets))
         return replace(answer, text=text[: _MOST_TEXT[request.chat]], detail=detail)
 
-    async def _with_retries(self, connections: httpx.AsyncClient, request: Request) -> Answer:
+    async def _log_probability(self, connections: httpx.AsyncClient, pair: tuple[str, str]) -> float | Failure:
+        before, after = pair
+        # Some servers accept no request for 0 new tokens. The new token is not read.
+        request = Request(before + after, max_new_tokens=1, temperature=0.0, sample=0, seed=0, stop=None)
+        body = {"prompt": request.prompt, "echo": True, "logprobs": 1}
+        try:
+            read = partial(read_log_probability, before=before, after=after)
+            return (await self._negotiated(connections, request, body, read))[0]
+        except Failure as failure:
+            return failure
+
+    async def _negotiated(
+        self,
+        connections: httpx.AsyncClient,
+        request: Request,
+        body: Mapping[str, Any],
+        read: Callable[[bytes], _Result],
+    ) -> tuple[_Result, Mapping[str, str | None]]:
+        """Send a request, without the parameters that the server refuses.
+
+        The first request is sent alone, so that the server refuses a parameter once and not on each connection.
+
+        Args:
+            connections: The HTTP client.
+            request: The request.
+            body: The part of the request's body that is not negotiable.
+            read: The function that reads the response.
+
+        Returns:
+            What the function reads, and the refused parameters as in `Answer.refused`.
+
+        Raises:
+            Failure: If there is no usable response after all retries.
+        """
+        async with self._first.lock:
+            if not self._first.done:
+                try:
+                    return await self._with_retries(connections, request, body, read)
+                finally:
+                    self._first.done = True
+        return await self._with_retries(connections, request, body, read)
+
+    async def _with_retries(
+        self,
+        connections: httpx.AsyncClient,
+        request: Request,
+        body: Mapping[str, Any],
+        read: Callable[[bytes], _Result],
+    ) -> tuple[_Result, Mapping[str, str | None]]:
         backend, attempt, refused = self.backend, 0, self._refused
         while True:
-            body = self._body(request, refused)
+            parameters = _parameters(request, refused)
             try:
-                answer = read_response(await self._send(connections, request, body), chat=request.chat)
+                content = json.dumps({"model": backend.model, **body, **parameters}).encode()
+                result = read(await self._post(connections, content, chat=request.chat))
             except Failure as error:
                 failure = error
             except RecursionError:
@@ -141,53 +185,52 @@ class OpenAICompleter:
             else:
                 # A parameter counts as refused only after the request without the parameter has an answer.
                 self._refused = refused
-                return replace(answer, refused=refused)
-            parameter = _refused_parameter(failure, body)
+                return result, refused
+            parameter = _refused_parameter(failure, parameters)
             if parameter:
                 refused = {**self._refused, **refused, **_without(parameter, refused)}
                 continue
-            may_help = failure.fault in _AGAIN or failure.fault.startswith("http-5")
-            if not may_help or attempt == backend.retries:
-                return Answer("", False, failure.fault, failure.detail)
+            if not _may_help(failure) or attempt == backend.retries:
+                raise failure
             wait = backend.back_off * 2.0 ** min(attempt, 64) if failure.retry_after is None else failure.retry_after
             await anyio.sleep(min(wait, backend.max_wait))
             attempt += 1
 
-    def _body(self, request: Request, refused: Mapping[str, str | None]) -> dict[str, Any]:
-        """Return the body of a request without the refused parameters, or with their new names."""
-        # The request states every sampling parameter, because the defaults of servers differ.
-        parameters: dict[str, Any] = {
-            "max_tokens": request.max_new_tokens,
-            "temperature": request.temperature,
-            "top_p": 1.0,
-            "n": 1,
-            "seed": request.seed,
-            "stream": False,
-        }
-        if request.stop is not None:
-            parameters["stop"] = [request.stop]
-        names = {name: refused.get(name, name) for name in parameters}
-        return {
-            "model": self.backend.model,
-            "messages" if request.chat else "prompt": as_json(request.prompt),
-            **{name: parameters[parameter] for parameter, name in names.items() if name is not None},
-        }
-
-    async def _send(self, connections: httpx.AsyncClient, request: Request, body: dict[str, Any]) -> bytes:
+    async def _post(self, connections: httpx.AsyncClient, content: bytes, *, chat: bool) -> bytes:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        url, content = self.urls[request.chat], json.dumps(body).encode()
-        return await post(connections, url, content, headers, timeout=self.backend.timeout)
+        return await post(connections, self.urls[chat], content, headers, timeout=self.backend.timeout)
 
     def __repr__(self) -> str:
         return f"OpenAICompleter({self.identity['model']!r} at {self.identity['base_url']})"
 
 
-def _refused_parameter(failure: Failure, body: Mapping[str, Any]) -> str | None:
+def _may_help(failure: Failure) -> bool:
+    """Return whether the same request may succeed later."""
+    return failure.fault in _AGAIN or failure.fault.startswith("http-5")
+
+
+def _parameters(request: Request, refused: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return the parameters of a request without the refused ones, or with their new names."""
+    # The request states every sampling parameter, because the defaults of servers differ.
+    parameters: dict[str, Any] = {
+        "max_tokens": request.max_new_tokens,
+        "temperature": request.temperature,
+        "top_p": 1.0,
+        "n": 1,
+        "seed": request.seed,
+        "stream": False,
+    }
+    if request.stop is not None:
+        parameters["stop"] = [request.stop]
+    names = {name: refused.get(name, name) for name in parameters}
+    return {name: parameters[parameter] for parameter, name in names.items() if name is not None}
+
+
+def _refused_parameter(failure: Failure, parameters: Iterable[str]) -> str | None:
     """Return the parameter of a request that the server refuses by name, or None."""
     if failure.fault in _FATAL or not (failure.fault.startswith("http-") or failure.fault == "server-error"):
         return None
-    sent = [name for name in body if name not in ("model", "messages", "prompt")]
-    return refused_parameter(failure.response or failure.detail, sent)
+    return refused_parameter(failure.response or failure.detail, parameters)
 
 
 def _without(parameter: str, refused: Mapping[str, str | None]) -> dict[str, str | None]:

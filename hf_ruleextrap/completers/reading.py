@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from typing import Any
 
 from .base import Answer
@@ -52,6 +54,7 @@ _DETAILS = {
 }
 _TEXT_PARTS = ("text", "output_text", "refusal")
 _THOUGHT_PARTS = ("thinking", "redacted_thinking", "reasoning", "reasoning_content")
+_LOGPROBS = ("tokens", "token_logprobs")
 # The fields of a part that hold no reasoning.
 _NOT_THOUGHT = ("type", "id", "format", "index", "signature", "data")
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
@@ -105,6 +108,49 @@ def read_response(body: bytes, *, chat: bool) -> Answer:
     used_up = (reasoning_tokens > 0 or (chat and text is None)) and not (text or "").strip()
     ended = meaning == "ended"
     return Answer(text or "", ended, thought=used_up and not ended, reasoning_tokens=reasoning_tokens)
+
+
+def read_log_probability(body: bytes, *, before: str, after: str) -> float:
+    """Read the log-probability of a text after another text from a response that repeats both as the prompt.
+
+    Special tokens before the prompt, and new tokens after the prompt, are not read.
+
+    Args:
+        body: The response to a request with ``echo`` and ``logprobs`` for the two texts.
+        before: The first text.
+        after: The second text.
+
+    Returns:
+        The sum of the log-probabilities of the tokens of the second text, in nats.
+
+    Raises:
+        Failure: If the response is broken, or if it holds no log-probabilities of the tokens of the second text.
+    """
+    response = _json(body)
+    choices = response.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    error = _error_in(response) or (_error_in(choice) if isinstance(choice, dict) else "")
+    if error:
+        raise Failure("server-error", error, response=body.decode("utf-8", "replace"))
+    logprobs = choice.get("logprobs") if isinstance(choice, dict) else None
+    tokens, values = (logprobs.get(name) if isinstance(logprobs, dict) else None for name in _LOGPROBS)
+    if not (isinstance(tokens, list) and isinstance(values, list) and len(tokens) == len(values)):
+        raise Failure("no-log-probabilities", "the response has no token_logprobs")
+    place = "".join(map(str, tokens)).find(before + after)
+    if place < 0:
+        raise Failure("no-log-probabilities", "the tokens in the response do not spell the prompt")
+    # The places at which a token begins, in the text of all tokens.
+    begins = list(accumulate((len(str(token)) for token in tokens), initial=0))
+    border, end = place + len(before), place + len(before) + len(after)
+    if border not in begins or end not in begins:
+        raise Failure(
+            "no-log-probabilities", f"a token holds the end of {before[-10:]!r} and the beginning of {after[:10]!r}"
+        )
+    of_second = [value for value, begin in zip(values, begins, strict=False) if border <= begin < end]
+    # A server's rounding may make the logarithm of 1 larger than 0.
+    if not all(type(value) in (int, float) and value < 1e-3 for value in of_second):
+        raise Failure("no-log-probabilities", f"the log-probabilities in the response are {of_second}")
+    return math.fsum(of_second)
 
 
 def _json(body: bytes) -> dict[str, Any]:

@@ -131,7 +131,12 @@ class Discrimination:
 
 
 def discriminate_text(
-    completer: TextCompleter, model: str, settings: ProtocolSettings, *, limit: int = 64
+    completer: TextCompleter,
+    model: str,
+    settings: ProtocolSettings,
+    *,
+    limit: int = 64,
+    encode: Callable[[str], Sequence[int] | None] | None = None,
 ) -> Discrimination:
     """Ask a language model of text: both words of a pair after the same K context lines, as the protocol has them.
 
@@ -142,6 +147,7 @@ def discriminate_text(
         model: its name.
         settings: the condition; of plain text, in an intact context. Prompts and completions are not used.
         limit: at most so many pairs of each rule.
+        encode: The function that returns the token ids of a text, if the completer does not know them.
 
     Raises:
         RuleExtrapError: the completer has no log-probabilities, a symbol is not one token, or another condition.
@@ -150,8 +156,9 @@ def discriminate_text(
         raise RuleExtrapError(f"{model} gives no log-probabilities by this backend: give --backend hf")
     if settings.chat or settings.context != "intact" or not settings.shots:
         raise RuleExtrapError("words are compared in plain text, after one or more words of the language")
-    if completer.encode("a") is not None:
-        check_single_tokens(list(settings.texts.values()), lambda text: completer.encode(text) or ())
+    encode = encode or completer.encode
+    if encode("a") is not None:
+        check_single_tokens(list(settings.texts.values()), lambda text: encode(text) or ())
     language = settings.the_language
 
     def lines(pair: MinimalPair) -> list[str]:

@@ -213,7 +213,7 @@ def test_the_command(tiny_run: Path, text_model: Path, capsys: pytest.CaptureFix
         (["--limit", "0"], "limit is 0: give 1 or more"),
         (["--max-length", "1"], "max_length 1 is too small"),
         (["--seed", "-1"], "--seed is -1"),
-        (["--backend", "openai"], "gives no log-probabilities by this backend: give --backend hf"),
+        (["--backend", "openai", "--batch-size", "2"], "--batch-size does not apply to the backend openai"),
     ):
         assert main(["discriminate", "--model", str(tiny_run), "--language", "anbn", *flags]) == 2
         assert said in capsys.readouterr().err
