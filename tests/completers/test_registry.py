@@ -68,7 +68,7 @@ def test_a_class_of_one_s_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     # It cannot draw, so it is not asked to; what it leaves out is counted.
     assert condition["settings"]["samples"] == 0
     assert condition["greedy"]["statuses"] == {"empty": 4, "no-answer": 1}
-    assert "1 answers are missing: no-answer" in shown.err
+    assert "1 answer is missing: no-answer" in shown.err
 
 
 def completers(text_model: Path, url: str, record: Path) -> dict[str, TextCompleter]:
