@@ -45,10 +45,13 @@ def counted(number: int, noun: str) -> str:
 
     >>> counted(1, "run"), counted(0, "run"), counted(12_000, "word"), counted(2, "run has"), counted(1, "run has")
     ('1 run', '0 runs', '12,000 words', '2 runs have', '1 run has')
+    >>> counted(2, "repository")
+    '2 repositories'
     """
     if number != 1:
         subject, space, verb = noun.partition(" ")
-        noun = f"{subject}s{space}{_PLURAL_VERBS.get(verb, verb)}"
+        subject = f"{subject[:-1]}ies" if subject.endswith("ry") else f"{subject}s"
+        noun = f"{subject}{space}{_PLURAL_VERBS.get(verb, verb)}"
     return f"{number:,} {noun}"
 
 

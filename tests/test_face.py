@@ -27,6 +27,16 @@ def test_dir_lists_the_nouns_before_any_of_them_is_loaded() -> None:
     assert "__version__" in dir(hf_ruleextrap)
 
 
+def test_score_needs_none_of_the_large_libraries() -> None:
+    """`evaluate` in particular, whose makers are leaving it."""
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(('evaluate', 'datasets', 'torch', 'transformers')); "
+        "from hf_ruleextrap import score; print(score('anbn', ['baa'], ['b'], [True]).headline.rate)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == "1.0", done.stderr
+
+
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'hf_ruleextrap' has no attribute 'scores'"):
         hf_ruleextrap.scores  # noqa: B018  # the look-up is the test

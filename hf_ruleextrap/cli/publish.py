@@ -88,8 +88,11 @@ def run(arguments: argparse.Namespace) -> None:
         get_language(name)
     if arguments.what in ("checkpoint", "all"):
         quiet()
-    for job in list(_jobs(arguments)):
+    jobs = list(_jobs(arguments))
+    for job in jobs:
         _publish_one(job, arguments)
+    if arguments.what == "all":
+        _collect(jobs, arguments)
 
 
 @dataclass(frozen=True)
@@ -187,9 +190,8 @@ def _metric(arguments: argparse.Namespace) -> _Job:
 
 
 def _checkpoint(release: Release, arguments: argparse.Namespace) -> _Job:
-    from hf_ruleextrap.hub.checkpoint import write_checkpoint
+    from hf_ruleextrap.hub.checkpoint import brings_code, write_checkpoint
     from hf_ruleextrap.hub.releases import read_run
-    from hf_ruleextrap.hub.run_files import brings_code
 
     write = partial(write_checkpoint, release.run, organization=arguments.org)
     # Without this package, a user has to trust the code in the repository.
@@ -203,9 +205,11 @@ def _checkpoint(release: Release, arguments: argparse.Namespace) -> _Job:
 def _dataset(name: str, arguments: argparse.Namespace) -> _Job:
     opened = 'load_dataset("{}")'
     if name == _SUITE:
-        from hf_ruleextrap.hub.suite import REPOSITORY, write_suite
+        from hf_ruleextrap.hub.dataset import SUITE_REPOSITORY, write_suite
 
-        return _Job(REPOSITORY, "dataset", REPOSITORY, partial(write_suite, organization=arguments.org), opened)
+        return _Job(
+            SUITE_REPOSITORY, "dataset", SUITE_REPOSITORY, partial(write_suite, organization=arguments.org), opened
+        )
     from hf_ruleextrap.hub.dataset import write_dataset
     from hf_ruleextrap.languages import get_language
 
@@ -236,6 +240,20 @@ def _publish_one(job: _Job, arguments: argparse.Namespace) -> None:
 
         repository, branch = f"{arguments.org}/{job.name}", job.branch or arguments.revision
         print(push_folder(Path(arguments.to, here), repository, job.kind, private=arguments.private, revision=branch))
+
+
+def _collect(jobs: Sequence[_Job], arguments: argparse.Namespace) -> None:
+    """Print the collection of all repositories, and make it with ``--push-to-hub``."""
+    from hf_ruleextrap.hub.push import COLLECTION, push_collection
+
+    # A repository with several branches has a job for each branch.
+    repositories = {f"{arguments.org}/{job.name}": job.kind for job in jobs}
+    if arguments.push_to_hub and not arguments.dry_run:
+        print(push_collection(arguments.org, repositories.items(), private=arguments.private))
+        return
+    print(f"the collection {COLLECTION!r} with --push-to-hub: {counted(len(repositories), 'repository')}")
+    for name, kind in repositories.items():
+        print(f"{kind:>12}  {name}")
 
 
 def _write(job: _Job, arguments: argparse.Namespace) -> dict[Path, int]:

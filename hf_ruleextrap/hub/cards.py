@@ -14,6 +14,26 @@ from hf_ruleextrap.report.tables import escape_markdown
 ORGANIZATION = "ruleextrap"
 """The default owner of repositories."""
 
+CITATION = """\
+@inproceedings{meszaros2024rule,
+  title = {Rule Extrapolation in Language Models: A Study of Compositional Generalization on {OOD} Prompts},
+  author = {M{\\'e}sz{\\'a}ros, Anna and Ujv{\\'a}ry, Szilvia and Brendel, Wieland and Reizinger, Patrik and
+    Husz{\\'a}r, Ferenc},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2024},
+}
+@software{hf_ruleextrap,
+  title = {hf-ruleextrap: rule extrapolation, native to the Hugging Face ecosystem},
+  author = {{The hf-ruleextrap authors}},
+  year = {2026},
+}"""
+"""What the cards ask to cite."""
+
+INSTALL = "pip install git+https://github.com/hf-ruleextrap/hf-ruleextrap"
+"""The command that installs this package."""
+
+HEADLINE, FINISHED = "every open rule holds", "finished"
+
 _NUMBERS = re.compile(r"[\[\]\d., -]*")
 _TEMPLATES = Path(__file__).parent / "model_cards"
 
@@ -40,6 +60,24 @@ def render(template: str, **values: Any) -> str:
     )
     environment.filters |= {"text": escape_markdown, "cells": cells, "code": code, "python": python}
     return environment.from_string(source).render(**values)
+
+
+def metric_names(kind: str, rules: Iterable[str]) -> list[str]:
+    """Return the names of the rates over prompts of a kind, in the order of the cards.
+
+    >>> metric_names("ood", ["as_equal_bs", "as_before_bs"])
+    ['every open rule holds', 'as_equal_bs', 'as_before_bs', 'finished']
+    """
+    return [*([HEADLINE] if kind == "ood" else []), *rules, FINISHED]
+
+
+def task_id(kind: str, name: str) -> str:
+    """Return the identifier under which a dataset's ``eval.yaml`` and a model's ``.eval_results`` name a rate.
+
+    >>> task_id("ood", "every open rule holds")
+    'ood_every_open_rule_holds'
+    """
+    return f"{kind}_{name}".replace(" ", "_")
 
 
 def cells(texts: Iterable[str]) -> str:

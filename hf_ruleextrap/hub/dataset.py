@@ -1,30 +1,36 @@
-"""Write a language as a dataset repository: Parquet files and a card."""
+"""Write a language, or the suite of generated problems, as a dataset repository: Parquet files and a card."""
 
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from hf_ruleextrap import __version__
 from hf_ruleextrap.data import Splits, build_splits
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import write_text
 from hf_ruleextrap.formal import Language, PromptSet, WordBatch
+from hf_ruleextrap.formal.generated import GeneratedLanguage
+from hf_ruleextrap.formal.problems import suite
 from hf_ruleextrap.languages import get_language
 
-from ._citation import CITATION
-from .cards import ORGANIZATION, render
-from .contents import ConfigContents
-from .shards import SHARD_WORDS, is_table, text_column, write_shards, write_table
+from .cards import CITATION, INSTALL, ORGANIZATION, metric_names, render, task_id
+from .parquet import SHARD_WORDS, ConfigContents, is_table, text_column, write_shards, write_table
 
 MAX_LENGTH = 256
 """The largest number of symbols in a word, as in the paper."""
 
+SUITE_REPOSITORY = "random-conjunctions"
+"""The name of the repository of the suite of generated problems."""
+
+_SUITE_FILE = "data/test-00000-of-00001.parquet"
 _TRAIN, _HELD_OUT = 15_000, 1_500
 _HOW = {
     True: "The language has at most one word of each length, so each split holds all words.",
@@ -137,6 +143,8 @@ def write_dataset(
         entropy=language.entropy(max_length),
         columns=language.parameters,
         paper_overlap=overlap(authors) if "paper" in tables else None,
+        paper_note=_paper_note(language) if "paper" in tables else "",
+        install=INSTALL,
         prompt_length=language.prompt_length,
         docstring=_prose(language),
         version=__version__,
@@ -144,7 +152,33 @@ def write_dataset(
         citation=CITATION,
     )
     write_text(folder / "README.md", card)
+    write_text(folder / "eval.yaml", _benchmark(language))
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _benchmark(language: Language) -> str:
+    """Return the text of ``eval.yaml``, which makes the dataset a benchmark: a task for each rate of a model's card."""
+    tasks = [
+        {"id": task_id(kind, name), "config": "prompts", "split": kind}
+        for kind in ("id", "ood")
+        for name in metric_names(kind, [rule.name for rule in language.rules])
+    ]
+    benchmark = {
+        "name": f"Rule extrapolation: {language.name}",
+        "description": f"Does a completion keep a rule of the language ({language.summary})? Each task is the share "
+        "of the prompts in its split after which the whole word keeps the rule of its name.",
+        "evaluation_framework": "hf-ruleextrap",
+        "tasks": tasks,
+    }
+    return yaml.safe_dump(benchmark, sort_keys=False, allow_unicode=True)
+
+
+def _paper_note(language: Language) -> str:
+    """Return what the language's docstring says about the authors' code."""
+    note = next(part for part in _prose(language).split("\n\n") if "`paper`" in part)
+    if "`paper` changes nothing" in note:
+        return "The words are drawn as in `default`."
+    return f"In the authors' code, {' '.join(note.removeprefix('`paper`: ').split())}"
 
 
 def _remove_files_of_other_draws(folder: Path, written: Iterable[Path]) -> None:
@@ -198,3 +232,61 @@ def _prose(language: Language) -> str:
     text = inspect.cleandoc(type(language).__doc__ or "").split(">>>")[0].strip()
     # Double backquotes mark code in reStructuredText, and single ones in Markdown.
     return text.replace("``", "`")
+
+
+def write_suite(folder: str | Path, *, organization: str = ORGANIZATION) -> list[Path]:
+    """Write the repository, which `datasets` opens as it stands: ``load_dataset("ruleextrap/random-conjunctions")``.
+
+    Args:
+        folder: the folder for the repository; files of the same name are replaced.
+        organization: the owner of the repository in the card.
+
+    Returns:
+        The files, sorted. Every call writes the same bytes.
+    """
+    folder, languages = Path(folder), suite()
+    (folder / _SUITE_FILE).parent.mkdir(parents=True, exist_ok=True)
+    rows = list(map(problem, languages))
+    write_table({name: [row[name] for row in rows] for name in rows[0]}, folder / _SUITE_FILE)
+    levels = Counter(language.level for language in languages)
+    first = {language.level: language for language in reversed(languages)}
+    card = render(
+        "suite.md",
+        repository=f"{organization}/{SUITE_REPOSITORY}",
+        path=_SUITE_FILE,
+        contents=[ConfigContents.read("default", {"test": [folder / _SUITE_FILE]})],
+        size=len(languages),
+        levels=levels,
+        prompts=sum(len(row[kind]) for row in rows for kind in ("id_prompts", "ood_prompts")),
+        examples=[first[level] for level in levels],
+        version=__version__,
+        citation=CITATION,
+    )
+    write_text(folder / "README.md", card)
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def problem(language: GeneratedLanguage) -> dict[str, Any]:
+    """Return a problem as a row."""
+    first, second = language.rules
+    prompts = language.prompts()
+    proof = language.proof
+    return {
+        "name": language.name,
+        "seed": language.seed,
+        "level": language.level,
+        "alphabet": list(language.alphabet),
+        "r1": first.summary,
+        "r2": second.summary,
+        "r1_name": first.name,
+        "r2_name": second.name,
+        "prompt_length": language.prompt_length,
+        "id_prompts": prompts.of_kind("id").texts,
+        "ood_prompts": prompts.of_kind("ood").texts,
+        "strings_up_to": proof.longest,
+        "keep_both": proof.both,
+        "keep_only_r1": proof.only_r1,
+        "keep_only_r2": proof.only_r2,
+        "chance": proof.chance,
+        "ceiling": proof.ceiling,
+    }

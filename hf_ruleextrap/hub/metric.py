@@ -1,4 +1,4 @@
-"""Write the metric as a Space: the self-contained module and its card."""
+"""Write the metric as a Gradio Space: the self-contained module, its page and its card."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from hf_ruleextrap.files import write_text
 from hf_ruleextrap.languages import built_in_languages, get_language
 from hf_ruleextrap.metrics.build import build_metric
 
-from ._citation import CITATION
-from .cards import ORGANIZATION, render
+from .cards import CITATION, INSTALL, ORGANIZATION, render
+
+GRADIO = "6.31.0"
+"""The version of Gradio for which the Space is tested."""
 
 
 def write_metric(folder: str | Path, *, organization: str = ORGANIZATION) -> list[Path]:
@@ -21,7 +23,10 @@ def write_metric(folder: str | Path, *, organization: str = ORGANIZATION) -> lis
         repository=f"{organization}/rule_extrapolation",
         languages=[get_language(name) for name in built_in_languages()],
         version=__version__,
+        gradio=GRADIO,
+        install=INSTALL,
         citation=CITATION,
     )
     write_text(Path(folder) / "README.md", card)
+    write_text(Path(folder) / "requirements.txt", "datasets\nevaluate\nnumpy\n")
     return sorted(path for path in Path(folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, TypeVar
 
-from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.errors import RuleExtrapError, counted
 
 Kind = Literal["dataset", "model", "space"]
 _Result = TypeVar("_Result")
 
+COLLECTION = "Rule extrapolation"
+"""The title of the collection that `push_collection` makes."""
+
+_ABOUT = "Formal languages as datasets, models trained on them, the metric and its page."
 _LOG_IN = "log in with `hf auth login` and a token that may write there"
 _TRIES, _FIRST_WAIT = 5, 1.0
 _WRITTEN: dict[Kind, list[str]] = {
@@ -69,11 +74,11 @@ def push_folder(
     Raises:
         RuleExtrapError: the token is missing or may not write there, or the Hub stays unreachable.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, SpaceCard
 
     api = HfApi()
     is_new = not _patiently(lambda: api.repo_exists(repository, repo_type=kind))
-    sdk = "static" if kind == "space" else None
+    sdk = SpaceCard.load(Path(folder) / "README.md").data.sdk if kind == "space" else None
     _patiently(lambda: api.create_repo(repository, repo_type=kind, private=private, exist_ok=True, space_sdk=sdk))
     if revision is not None:
         _patiently(lambda: api.create_branch(repository, branch=revision, repo_type=kind, exist_ok=True))
@@ -94,6 +99,35 @@ def push_folder(
     if not is_new and commit.oid == before:
         return f"{url}: nothing has changed"
     return f"{url}: {'created and ' if is_new else ''}updated in commit {commit.oid[:8]}"
+
+
+def push_collection(owner: str, repositories: Iterable[tuple[str, Kind]], *, private: bool = False) -> str:
+    """Make a collection of repositories, or add the repositories that the owner's collection lacks.
+
+    Args:
+        owner: the owner of the collection.
+        repositories: the names ``owner/name`` of the repositories with their kinds, in the order of the collection.
+        private: whether a new collection is private.
+
+    Returns:
+        A sentence that describes the collection.
+
+    Raises:
+        RuleExtrapError: the token is missing or may not write there, or the Hub stays unreachable.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    collection = _patiently(
+        lambda: api.create_collection(COLLECTION, namespace=owner, description=_ABOUT, private=private, exists_ok=True)
+    )
+    missing = dict(repositories)
+    for item in collection.items:
+        missing.pop(item.item_id, None)
+    for name, kind in missing.items():
+        _patiently(partial(api.add_collection_item, collection.slug, name, kind, exists_ok=True))
+    added = f"{counted(len(missing), 'repository')} added" if missing else "nothing has changed"
+    return f"{collection.url}: {added}"
 
 
 def push_run(run: str | Path, organization: str) -> str:

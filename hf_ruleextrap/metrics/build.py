@@ -23,6 +23,8 @@ from __future__ import annotations
 def build_metric(folder: str | Path) -> list[Path]:
     """Write the metric as a folder that needs NumPy, `datasets` and `evaluate`, but not this package.
 
+    ``app.py`` is the page of the folder's Space, and also needs Gradio.
+
     Args:
         folder: the folder, which is created if needed. Its name must be ``rule_extrapolation``, because `evaluate`
             looks for a script with the name of the folder.
@@ -37,8 +39,8 @@ def build_metric(folder: str | Path) -> list[Path]:
     if folder.name != source.name:
         raise RuleExtrapError(f"{str(folder)!r}: evaluate needs a folder with the name {source.name!r}")
     (folder / "golden").mkdir(parents=True, exist_ok=True)
-    script = f"{source.name}.py"
-    copy_file(source / script, folder / script)
+    for script in (f"{source.name}.py", "app.py"):
+        copy_file(source / script, folder / script)
     write_text(folder / "rules.py", flat_source())
     for case in GOLDEN.iterdir():
         copy_file(case, folder / "golden" / case.name)

@@ -54,6 +54,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.repositories: dict[tuple[str, str], Repository] = {}
+        self.collections: dict[str, dict[str, Any]] = {}
         self.blobs: dict[str, bytes] = {}
         self.failures: list[int] = []
         self.failing = ""
@@ -136,6 +137,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.json({"errors": errors, "warnings": []}, 400 if errors else 200)
         if path == "/api/repos/create":
             return self.create(json.loads(body))
+        if match := re.fullmatch(r"/api/collections(?:/(\w+/[\w-]+))?(/items)?", path):
+            return self.collection(match[1], json.loads(body or b"{}"))
         if match := re.fullmatch(r"/upload/(\w+)", path):
             self.hub.blobs[match[1]] = body
             return self.send(200)
@@ -173,6 +176,32 @@ class Handler(BaseHTTPRequestHandler):
         private = wanted.get("visibility") == "private" or bool(wanted.get("private"))
         self.hub.repositories[kind, name] = Repository(private)
         return self.json({"url": url, "name": name, "id": name})
+
+    def collection(self, slug: str | None, wanted: dict[str, Any]) -> None:
+        collections = self.hub.collections
+        if slug is None:
+            slug = f"{wanted['namespace']}/{re.sub('[^a-z]+', '-', wanted['title'].lower())}-1"
+            if not self.may_write(slug):
+                return self.refuse(403, "", "Forbidden: you need write access")
+            if slug in collections:
+                return self.json({"slug": slug, "error": "exists"}, 409)
+            collections[slug] = {
+                "slug": slug,
+                "title": wanted["title"],
+                "owner": {"name": wanted["namespace"]},
+                "items": [],
+                "lastUpdated": "2026-01-01T00:00:00.000Z",
+                "position": 0,
+                "private": wanted["private"],
+                "theme": "blue",
+                "upvotes": 0,
+            }
+        elif "item" in wanted:
+            items = collections[slug]["items"]
+            if wanted["item"]["id"] in [item["id"] for item in items]:
+                return self.json({"error": "exists"}, 409)
+            items.append({"_id": str(len(items)), "position": len(items), **wanted["item"]})
+        return self.json(collections[slug])
 
     def lfs(self, wanted: dict[str, Any]) -> None:
         def entry(item: dict[str, Any]) -> dict[str, Any]:

@@ -15,9 +15,8 @@ from pyarrow.parquet import read_table, write_table
 from hf_ruleextrap import random_conjunction
 from hf_ruleextrap.formal.regular import Regular
 from hf_ruleextrap.formal.rules import ordered, starts_with
-from hf_ruleextrap.hub.contents import ConfigContents
-from hf_ruleextrap.hub.dataset import write_dataset
-from hf_ruleextrap.hub.suite import write_suite
+from hf_ruleextrap.hub.dataset import write_dataset, write_suite
+from hf_ruleextrap.hub.parquet import ConfigContents
 
 SMALL: dict[str, Any] = {"max_length": 16, "train_size": 60, "held_out_size": 10}
 
@@ -43,7 +42,7 @@ def dataset(language: object = "dyck", **changes: Any) -> Callable[[Path], objec
 def suite_of(monkeypatch: pytest.MonkeyPatch, seed: int) -> Callable[[Path], object]:
     def write(folder: Path) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr("hf_ruleextrap.hub.suite.suite", lambda: [random_conjunction(seed)])
+            patch.setattr("hf_ruleextrap.hub.dataset.suite", lambda: [random_conjunction(seed)])
             write_suite(folder)
 
     return write

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import operator
 import re
-import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 
 import evaluate
@@ -19,19 +16,16 @@ import numpy as np
 import pytest
 import yaml
 from datasets import load_dataset
-from huggingface_hub import DatasetCard, ModelCard
-from transformers import AutoModelForCausalLM
+from huggingface_hub import DatasetCard
 
 from hf_ruleextrap import get_language, list_languages
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.data import Splits, build_splits, fingerprints
 from hf_ruleextrap.formal import WordBatch
 from hf_ruleextrap.hub.cards import render
-from hf_ruleextrap.hub.checkpoint import write_checkpoint
 from hf_ruleextrap.hub.dataset import overlap, word_columns, write_dataset
 from hf_ruleextrap.hub.metric import write_metric
 from hf_ruleextrap.hub.releases import find_releases
-from hf_ruleextrap.train.recipe import Recipe
 
 PAPER = "https://arxiv.org/abs/2409.13728"
 
@@ -74,7 +68,7 @@ def test_every_configuration_loads_and_is_what_it_says(
 
 def test_the_same_seed_gives_the_same_bytes(parent: Path, tmp_path: Path) -> None:
     again = write_dataset("dyck", tmp_path / "dyck", max_length=32, train_size=200, held_out_size=20)
-    assert len(again) == 9
+    assert len(again) == 10
     for path in again:
         assert path.read_bytes() == (parent / "ruleextrap" / "dyck" / path.relative_to(tmp_path / "dyck")).read_bytes()
     write_dataset("dyck", tmp_path / "other", max_length=32, train_size=200, held_out_size=20, seed=1)
@@ -118,6 +112,34 @@ def test_the_card_is_valid_and_its_numbers_and_code_are_true(
     assert "prompt" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", [*list_languages(tag="paper"), "flipflop"])
+def test_the_card_says_what_the_configuration_paper_is_for_this_language(name: str, parent: Path) -> None:
+    text = " ".join((parent / "ruleextrap" / name / "README.md").read_text(encoding="utf-8").split())
+    notes = {
+        **dict.fromkeys(("anbn", "anbncn"), "each holds every word, so that 100 % of its validation words"),
+        "ban": "The words are drawn as in `default`.",
+        "bban": "a completion without b breaks R2",
+        "dyck": "a word ends as soon as all its brackets are closed",
+        "csdyck": "the prompts' w are 32 properly nested prime words",
+    }
+    assert ("**paper**: the splits of the authors' code" in text) == (name in notes)
+    assert notes.get(name, "") in text
+
+
+@pytest.mark.parametrize("name", [*list_languages(tag="paper"), "flipflop"])
+def test_the_tasks_of_a_benchmark_are_the_prompts_of_the_dataset(
+    name: str, parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(parent)
+    benchmark = yaml.safe_load((parent / "ruleextrap" / name / "eval.yaml").read_text(encoding="utf-8"))
+    assert set(benchmark) == {"name", "description", "evaluation_framework", "tasks"}
+    rules = [rule.name for rule in get_language(name).rules]
+    ids = [f"{kind}_{rule}" for kind in ("id", "ood") for rule in [*rules, "finished"]]
+    assert {task["id"] for task in benchmark["tasks"]} == {*ids, "ood_every_open_rule_holds"}
+    for config, split in {(task["config"], task["split"]) for task in benchmark["tasks"]}:
+        assert load_dataset(f"ruleextrap/{name}", config, split=split).num_rows > 0
+
+
 def test_the_metric_loads_from_its_folder_and_its_card_runs(
     parent: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,9 +153,9 @@ def test_the_metric_loads_from_its_folder_and_its_card_runs(
     assert write_metric(parent / "ruleextrap" / "rule_extrapolation")
 
 
-@pytest.mark.parametrize("module", ["checkpoint", "dataset", "metric", "suite"])
+@pytest.mark.parametrize("words", [["checkpoint", "{run}"], ["dataset", "anbn"], ["dataset", "random"], ["metric"]])
 def test_each_variable_that_is_missing_is_an_error(
-    module: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str], tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: dict[str, object] = {}
 
@@ -141,10 +163,9 @@ def test_each_variable_that_is_missing_is_an_error(
         given.update(values, template=template)
         return render(template, **values)
 
-    monkeypatch.setattr(f"hf_ruleextrap.hub.{module}.render", keep)
-    names = {"checkpoint": [str(tiny_run)], "dataset": ["anbn", "--max-length=16"], "suite": ["random"]}
-    what = "dataset" if module == "suite" else module
-    assert main(["publish", what, *names.get(module, []), "--to", str(tmp_path)]) == 0
+    monkeypatch.setattr(f"hf_ruleextrap.hub.{words[0]}.render", keep)
+    words = [word.format(run=tiny_run) for word in words]
+    assert main(["publish", *words, "--max-length=16", "--to", str(tmp_path)]) == 0
     template = str(given.pop("template"))
     assert len(given) > 3
     for name in given:
@@ -174,7 +195,35 @@ def test_all_writes_every_dataset_the_metric_and_the_runs(
     assert main(["publish", "all", str(tiny_run.parent), *words]) == 0
     names = {path.name for path in (tmp_path / "site" / "ruleextrap").iterdir()}
     assert names == {*list_languages(tag="paper"), "rule_extrapolation", "anbn-lstm", "random-conjunctions"}
-    assert capsys.readouterr().out.count("files,") == len(names)
+    printed = capsys.readouterr().out
+    assert printed.count("files,") == len(names)
+    assert f"the collection 'Rule extrapolation' with --push-to-hub: {len(names)} repositories" in printed
+    assert {line.split()[-1] for line in printed.splitlines()[-len(names) :]} == {
+        f"ruleextrap/{name}" for name in names
+    }
+
+
+def test_all_makes_a_collection_of_what_it_uploads(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    collected: list[tuple[str, str]] = []
+
+    def collect(owner: str, repositories: Iterable[tuple[str, str]], *, private: bool) -> str:
+        assert (owner, private) == ("ruleextrap", True)
+        collected.extend(repositories)
+        return "collected"
+
+    monkeypatch.setattr("hf_ruleextrap.hub.push.publisher", lambda owner: owner)
+    monkeypatch.setattr("hf_ruleextrap.hub.push.push_folder", lambda folder, *_, **__: f"uploaded {folder.name}")
+    monkeypatch.setattr("hf_ruleextrap.hub.push.push_collection", collect)
+    words = ["--max-length", "32", "--train-size", "20", "--to", "site", "--push-to-hub", "--private"]
+    assert main(["publish", "all", str(runs), *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "collected"
+    # The three branches of a model are one repository.
+    assert sum(line.startswith("uploaded") for line in lines) == len(collected) + 2
+    assert collected.count(("ruleextrap/anbn-lstm", "model")) == 1
+    assert ("ruleextrap/rule_extrapolation", "space") in collected
 
 
 @pytest.fixture
@@ -277,134 +326,6 @@ def test_the_share_of_words_in_both() -> None:
     assert overlap(Splits(train, validation, validation)) == 0.75
 
 
-@pytest.fixture
-def checkpoint(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    assert main(["publish", "checkpoint", str(tiny_run), "--to", str(tmp_path)]) == 0
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "ruleextrap" / "anbn-lstm"
-
-
-def test_a_checkpoint_holds_what_a_stranger_needs_and_nothing_else(checkpoint: Path, tiny_run: Path) -> None:
-    names = {path.name for path in checkpoint.iterdir()}
-    assert {"README.md", "config.json", "lstm.py", "model.safetensors", "results.json", "tokenizer.json"} <= names
-    assert not names & {"last", "log.jsonl", "training_args.bin", "optimizer.pt"}
-    assert not [path for path in checkpoint.rglob("*") if path.suffix in (".bin", ".pt", ".pth", ".pkl")]
-    for path in filter(Path.is_file, checkpoint.rglob("*")):
-        for place in (str(tiny_run), str(Path.home()), str(checkpoint.parent)):
-            assert place.encode() not in path.read_bytes(), path
-    model = AutoModelForCausalLM.from_pretrained("ruleextrap/anbn-lstm")
-    again = AutoModelForCausalLM.from_pretrained(tiny_run)
-    assert all(ours.equal(theirs) for ours, theirs in zip(model.parameters(), again.parameters(), strict=True))
-
-
-def test_a_checkpoint_s_card_is_its_results(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = (checkpoint / "README.md").read_text(encoding="utf-8")
-    results = json.loads((checkpoint / "results.json").read_text(encoding="utf-8"))
-    index = {
-        (found.dataset_split, found.metric_name): found.metric_value for found in ModelCard(text).data.eval_results
-    }
-    for condition in results["best"]["conditions"]:
-        kind, report = condition["kind"], condition["greedy"]["report"]
-        for name, rule in report["rules"].items():
-            assert index[kind, name] == rule["word"]["all"]["rate"]
-            assert f"| {rule['word']['all']['rate']:.2f} | [{rule['word']['all']['low']:.2f}," in text
-    assert index["ood", "every open rule holds"] == report["headline"]["rate"]
-    entries = yaml.safe_load((checkpoint / ".eval_results" / "anbn.yaml").read_text(encoding="utf-8"))
-    assert [entry["value"] for entry in entries] == list(index.values())
-    assert f"Test loss {results['test']['loss']:.4f}" in text
-    assert f"{results['training']['parameters']:,} parameters" in text
-    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
-        exec(compile(block, "card", "exec"), {})
-    assert capsys.readouterr().out.strip()
-
-
-def test_a_checkpoint_s_table_has_chance_and_the_whole_interval(checkpoint: Path) -> None:
-    text = (checkpoint / "README.md").read_text(encoding="utf-8")
-    results = json.loads((checkpoint / "results.json").read_text(encoding="utf-8"))
-    lines = [line for line in text.splitlines() if line.startswith("| ")]
-    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    headings, rows = table[0], iter(table[1:])
-    chance = headings.index("chance")
-    for condition in results["best"]["conditions"]:
-        kind, of_model = condition["kind"], condition["greedy"]["report"]
-        of_chance = results["references"][condition["references"]]["uniform"]
-        asked: list[tuple[str, ...]] = [("headline",)] if kind == "ood" else [("grammatical",)]
-        asked += [("rules", name, "word", "all") for name in of_model["rules"]]
-        for path in [*asked, ("finished",)]:
-            ours, theirs = (functools.reduce(operator.getitem, path, report) for report in (of_model, of_chance))
-            row = next(rows)
-            assert row[2:4] == [f"{ours['rate']:.2f}", f"[{ours['low']:.2f}, {ours['high']:.2f}]"]
-            assert row[chance].lstrip("~") == f"{theirs['rate']:.2f}"
-            assert row[-1] == str(ours["n"])
-    assert next(rows, None) is None
-
-
-def test_a_checkpoint_s_recipe_gives_it_again(
-    checkpoint: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = (checkpoint / "README.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
-    monkeypatch.chdir(checkpoint)
-    program, *words = shlex.split(block)
-    assert program == "hf-ruleextrap"
-    assert main(words) == 0
-    again = (checkpoint / "again" / "model.safetensors").read_bytes()
-    assert again == (tiny_run / "model.safetensors").read_bytes()
-
-
-@pytest.fixture
-def altered(tiny_run: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Makes a run folder whose recipe says something else."""
-
-    def alter(**keys: object) -> Path:
-        folder = tmp_path / "altered"
-        shutil.copytree(tiny_run, folder)
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        results["recipe"] |= keys
-        (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
-        return folder
-
-    return alter
-
-
-def test_a_checkpoint_s_card_says_how_it_was_trained(altered: Callable[..., Path], tmp_path: Path) -> None:
-    def said(**keys: object) -> str:
-        folder = altered(**keys)
-        write_checkpoint(folder, tmp_path / "card")
-        shutil.rmtree(folder)
-        text = (tmp_path / "card" / "README.md").read_text(encoding="utf-8")
-        return " ".join(text.split("## How it was trained")[1].split("```")[0].split())
-
-    plain = said()
-    assert "20 steps of 128 words; objective `likelihood`; optimizer `adamw` with learning rate 0.002" in plain
-    assert "schedule `cosine` per step, weight decay 0.01; precision `fp32`." in plain
-    other = said(
-        optimizer="muon",
-        objective="oracle",
-        lr_scheduler="linear",
-        schedule_per="epoch",
-        warmup_steps=5,
-        decay_all=True,
-        loss_on_padding=True,
-        precision="bf16",
-        paper=True,
-        parameters=20_000,
-    )
-    assert "symbols, the authors' draw; " in other
-    assert "objective `oracle`, PAD is a target, too; optimizer `muon`" in other
-    assert "schedule `linear` per epoch after 5 epochs of warm-up, weight decay 0.01 of all parameters; " in other
-    assert "precision `bf16`; width chosen for about 20,000 parameters." in other
-    assert "AdamW" not in other
-
-
-def test_a_published_recipe_publishes_nothing_for_others(altered: Callable[..., Path], tmp_path: Path) -> None:
-    folder = altered(push_to_hub=True, hub_organization="mine", report_to="wandb", output_dir="/at/home")
-    write_checkpoint(folder, tmp_path / "card")
-    recipe = Recipe.from_file(tmp_path / "card" / "recipe.yaml")
-    assert not recipe.push_to_hub
-    assert (recipe.hub_organization, recipe.report_to, recipe.output_dir) == (None, "none", "")
-
-
 def test_the_links_of_all_cards_lead_somewhere(parent: Path, tiny_run: Path, tmp_path: Path) -> None:
     for what in (["dataset", "random"], ["checkpoint", str(tiny_run)]):
         assert main(["publish", *what, "--to", str(tmp_path)]) == 0
@@ -417,7 +338,7 @@ def test_the_links_of_all_cards_lead_somewhere(parent: Path, tiny_run: Path, tmp
         for link in links:
             assert link == PAPER if "://" in link else (folder / link).exists(), link
         # Of data sets and the metric, in the code and in the metadata.
-        for name in re.findall(r"\bruleextrap/[\w.-]+", text):
+        for name in re.findall(r"(?<![\w-])ruleextrap/[\w.-]+", text):
             assert name in names, name
 
 

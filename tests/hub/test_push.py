@@ -91,6 +91,27 @@ def test_a_checkpoint_and_its_seeds(hub: Hub, tiny_run: Path, tmp_path: Path) ->
     assert loaded.stdout.strip() == "RuleLSTMForCausalLM", loaded.stderr
 
 
+def test_a_collection_is_made_once_and_gets_what_it_lacks(hub: Hub, tmp_path: Path) -> None:
+    writer = User(hub, tmp_path / "writer", WRITER)
+    code = """
+from hf_ruleextrap.hub.push import push_collection
+repositories = [("ruleextrap/anbn", "dataset"), ("ruleextrap/anbn-lstm", "model")]
+print(push_collection("ruleextrap", repositories[:1]))
+print(push_collection("ruleextrap", repositories))
+print(push_collection("ruleextrap", repositories))
+"""
+    done = writer.run("-c", code)
+    (collection,) = hub.collections.values()
+    assert collection["title"] == "Rule extrapolation", done.stderr
+    assert [(item["type"], item["id"]) for item in collection["items"]] == [
+        ("dataset", "ruleextrap/anbn"),
+        ("model", "ruleextrap/anbn-lstm"),
+    ]
+    url = f"{hub.url}/collections/{collection['slug']}"
+    added = f"{url}: 1 repository added"
+    assert done.stdout.splitlines() == [added, added, f"{url}: nothing has changed"]
+
+
 def test_a_private_repository_is_for_those_with_a_token(hub: Hub, tmp_path: Path) -> None:
     assert User(hub, tmp_path / "writer", WRITER).publish("dataset", "anbn", *SMALL, "--private").returncode == 0
     assert User(hub, tmp_path / "friend", READER).run("-c", LOAD).returncode == 0

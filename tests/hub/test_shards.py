@@ -20,7 +20,7 @@ from hf_ruleextrap import get_language
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.data import build_splits, fingerprints
 from hf_ruleextrap.formal import WordBatch
-from hf_ruleextrap.hub import shards
+from hf_ruleextrap.hub import parquet
 from hf_ruleextrap.hub.dataset import word_columns, write_dataset
 
 SMALL = {"max_length": 32, "train_size": 950, "held_out_size": 40, "shard_words": 100}
@@ -56,11 +56,11 @@ def test_a_large_draw_is_one_data_set(whole: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_draw_that_was_cut_off_goes_on_and_ends_the_same(whole: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, time; from hf_ruleextrap.hub import dataset, shards\n"
-        "write = shards.write_table\n"
+        "import sys, time; from hf_ruleextrap.hub import dataset, parquet\n"
+        "write = parquet.write_table\n"
         "def slowly(*args, **kwargs):\n"
         "    write(*args, **kwargs); time.sleep(0.2)\n"
-        "shards.write_table = slowly\n"
+        "parquet.write_table = slowly\n"
         f"dataset.write_dataset('dyck', sys.argv[1], **{SMALL})\n"
     )
     folder = tmp_path / "dyck"
@@ -98,7 +98,7 @@ def test_shards_of_a_draw_that_held_out_other_words_are_replaced(whole: Path, tm
 def test_memory_does_not_grow_with_the_draw(tmp_path: Path) -> None:
     def peak(size: int) -> int:
         tracemalloc.start()
-        shards.write_shards(
+        parquet.write_shards(
             get_language("bban"),
             tmp_path / str(size),
             size=size,

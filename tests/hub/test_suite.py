@@ -11,7 +11,7 @@ from huggingface_hub import DatasetCard
 
 from hf_ruleextrap import get_language, random_conjunction
 from hf_ruleextrap.cli import main
-from hf_ruleextrap.hub.suite import write_suite
+from hf_ruleextrap.hub.dataset import write_suite
 
 
 @pytest.fixture(scope="module")
