@@ -90,7 +90,7 @@ def exact_mass(model: PreTrainedModel | Source, language: str | Language, *, max
     _check_positions(model, max_length, f"words of up to {max_length} symbols")
     found: list[tuple[WordBatch, FloatArray, IntArray]] = []
     impossible, inside, kept, empty = 0.0, 0.0, 0.0, 0.0
-    for layer in _walk(_steps_of(model, language), language, language, WordBatch.from_strings([""]), max_length):
+    for layer in _walk(steps_of(model, language), language, language, WordBatch.from_strings([""]), max_length):
         prefix = np.exp(layer.log_prefix)
         alive = language.alive(layer.state)
         for i, step in enumerate(layer.after):
@@ -148,7 +148,7 @@ def open_rules_probability(
         rows = np.flatnonzero((prompts.open == is_open).all(axis=1))
         machine = Conjunction([rule for rule, wanted in zip(language.rules, is_open, strict=True) if wanted])
         words = prompts.words.take(rows)
-        for layer in _walk(_steps_of(model, language), language, machine, words, max_new_symbols):
+        for layer in _walk(steps_of(model, language), language, machine, words, max_new_symbols):
             holds = machine.accepts(layer.state) if machine.rules else np.ones(len(layer.row), np.bool_)
             np.add.at(total, rows[layer.row], np.exp(layer.log_prefix + layer.log_next[:, -1]) * holds)
     return total
@@ -173,7 +173,7 @@ def all_completions(
         RuleExtrapError: as `open_rules_probability`.
     """
     _check_prompts(model, language, prompts, max_new_symbols)
-    for layer in _walk(_steps_of(model, language), language, Conjunction([]), prompts.words, max_new_symbols):
+    for layer in _walk(steps_of(model, language), language, Conjunction([]), prompts.words, max_new_symbols):
         yield layer.row, layer.words, layer.log_prefix + layer.log_next[:, -1]
 
 
@@ -181,9 +181,14 @@ def _check_prompts(
     model: PreTrainedModel | Source, language: Language, prompts: PromptSet, max_new_symbols: int
 ) -> None:
     """Refuse prompts of several lengths, too many completions, and completions that a model cannot read."""
+    check_readable(model, prompts, max_new_symbols)
+    check_size(language, len(prompts), max_new_symbols)
+
+
+def check_readable(model: PreTrainedModel | Source, prompts: PromptSet, max_new_symbols: int) -> None:
+    """Refuse prompts of several lengths, and completions that a model cannot read."""
     if len(np.unique(prompts.words.lengths)) > 1:
         raise RuleExtrapError("the prompts have several lengths: ask for each length in turn")
-    check_size(language, len(prompts), max_new_symbols)
     longest = int(prompts.words.lengths.max(initial=0)) + max_new_symbols
     _check_positions(model, longest, f"prompts and completions of up to {longest} symbols")
 
@@ -217,12 +222,16 @@ class _Layer:
     after: list[State]
 
 
-class _Steps(Protocol):
+class Steps(Protocol):
     """A model as what it needs to be here: prefixes in, the next symbol's log-probabilities out, (n, k + 1)."""
 
-    def first(self, words: WordBatch) -> tuple[Any, FloatArray]: ...
+    def first(self, words: WordBatch) -> tuple[Any, FloatArray]:
+        """Read N prefixes of one length; return what the model carries on, and the log-probabilities."""
+        ...
 
-    def following(self, carried: Any, parent: IntArray, symbol: IntArray) -> tuple[Any, FloatArray]: ...
+    def following(self, carried: Any, parent: IntArray, symbol: IntArray) -> tuple[Any, FloatArray]:
+        """Add a symbol, by its place in the alphabet, to some of the prefixes before, by their rows."""
+        ...
 
 
 class _SourceSteps:
@@ -280,12 +289,13 @@ class _ModelSteps:
         return (usable, inputs if tokens is None else tokens), logs
 
 
-def _steps_of(model: PreTrainedModel | Source, language: Language) -> _Steps:
+def steps_of(model: PreTrainedModel | Source, language: Language) -> Steps:
+    """Return a model as its next symbol's log-probabilities, symbol by symbol."""
     return _SourceSteps(model) if isinstance(model, Source) else _ModelSteps(model, language)
 
 
 def _walk(
-    steps: _Steps, language: Language, machine: Machine, words: WordBatch, max_new_symbols: int
+    steps: Steps, language: Language, machine: Machine, words: WordBatch, max_new_symbols: int
 ) -> Iterator[_Layer]:
     """All continuations, layer by layer; a layer that is too large goes on in parts, one after the other."""
     codes = np.frombuffer("".join(language.alphabet).encode("ascii"), dtype=np.uint8)

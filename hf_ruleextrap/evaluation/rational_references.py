@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -95,10 +97,7 @@ def rational_report(
     if train_words is None:
         learner = learner_of(language, kind, max_length=MAX_LENGTH if max_length is None else max_length)
     else:
-        if not len(train_words):
-            raise RuleExtrapError("a rational learner needs training words, and there are none: give at least one")
-        longest = int(train_words.lengths.max(initial=0)) if max_length is None else max_length
-        learner = RationalLearner.of(_space(language, longest), train_words, kind)
+        (learner,) = learners_of(language, train_words, names=[kind], max_length=max_length)
     if not name.endswith(GREEDY):
         return formal.expected_report(learner, prompts, max_new_symbols=max_new_symbols)
     completions, finished = learner.complete(prompts, max_new_symbols=max_new_symbols)
@@ -128,6 +127,26 @@ class LearnerRates:
         return f"{self.learner}: {self.expected.rate:.2f} expected, {self.greedy.rate:.2f} greedy"
 
 
+def learners_of(
+    language: Language, words: WordBatch, *, names: Iterable[str] = LEARNERS, max_length: int | None = None
+) -> list[RationalLearner]:
+    """Return rational learners that have seen the training words of a model.
+
+    Args:
+        language: the language.
+        words: the training words.
+        names: the names of the learners; by default all three.
+        max_length: the largest length of a word; by default that of the longest training word.
+
+    Raises:
+        RuleExtrapError: there are no words, or their conjunctions cannot be counted.
+    """
+    if not len(words):
+        raise RuleExtrapError("a rational learner needs training words, and there are none: give at least one")
+    space = _space(_Known.of(language), int(words.lengths.max()) if max_length is None else max_length)
+    return [RationalLearner.of(space, words, name) for name in names]
+
+
 def learner_rates(
     language: Language, words: WordBatch, prompts: PromptSet, *, max_new_symbols: int | None = None
 ) -> list[LearnerRates]:
@@ -153,24 +172,33 @@ def learner_rates(
 
     def compute() -> list[LearnerRates]:
         asked = prompts.take(prompts.ood & prompts.asked)
-        if not len(words):
-            raise RuleExtrapError("a rational learner needs training words, and there are none: give at least one")
-        longest, n = int(words.lengths.max()), len(asked)
+        longest, n = int(words.lengths.max(initial=0)), len(asked)
         if not n:
             return [LearnerRates(name, Rate.known(0.0, 0), Rate.known(0.0, 0), longest) for name in LEARNERS]
         rates = []
-        for name in LEARNERS:
-            learner = RationalLearner.of(_space(language, longest), words, name)
+        for learner in learners_of(language, words):
             expected = float(learner.headline(asked, max_new_symbols=max_new_symbols).mean())
             completions, finished = learner.complete(asked, max_new_symbols=max_new_symbols)
             greedy = formal.aggregate(formal.score(language, asked, completions, finished), groups=False).as_exact()
-            rates.append(LearnerRates(name, Rate.known(expected, n), greedy.headline, longest))
+            rates.append(LearnerRates(learner.name, Rate.known(expected, n), greedy.headline, longest))
         return rates
 
     return cached("rational-rates", key, list[LearnerRates], compute)
 
 
-# The three learners of a language, and the prompts of both kinds, share what was counted.
+@dataclass(frozen=True)
+class _Known:
+    """A language that equals another object of the same language."""
+
+    key: str
+    language: Language = field(compare=False)
+
+    @classmethod
+    def of(cls, language: Language) -> _Known:
+        return cls(json.dumps(language_key(language)), language)
+
+
+# The three learners of a language, the prompts of both kinds, and the runs of a study share the counted hypotheses.
 @lru_cache(maxsize=2)
-def _space(language: Language, max_length: int) -> HypothesisSpace:
-    return HypothesisSpace(language, max_length)
+def _space(known: _Known, max_length: int) -> HypothesisSpace:
+    return HypothesisSpace(known.language, max_length)

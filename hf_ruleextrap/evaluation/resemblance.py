@@ -1,4 +1,4 @@
-"""Which rational learner a model resembles: the exact Kullback-Leibler divergence of their completions."""
+"""Which rational learner a model resembles: the Kullback-Leibler divergence of their completions."""
 
 from __future__ import annotations
 
@@ -8,15 +8,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hf_ruleextrap.errors import check_integer
 from hf_ruleextrap.formal import PromptSet, RationalLearner, Source
 from hf_ruleextrap.formal.words import FloatArray
 
-from .mass import all_completions
+from .mass import all_completions, check_readable, steps_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from transformers import PreTrainedModel
 
+_MOST_COMPLETIONS = 1 << 16
+"""The largest number of completions that are followed one by one."""
+
+_DRAWS = 4
+"""The number of completions that are drawn for each prompt where there are more."""
+
 _Z95 = 1.959963984540054
+_MARKERS = {"rational-uniform": "s", "rational-simple": "^", "rational-modular": "o"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,7 @@ class Divergence:
         mean: the mean over the prompts of the divergence of the learner's completions from the model's, in nats.
         low, high: the 95 % interval of the mean over prompts (normal approximation); None for a single prompt.
         n: the number of prompts.
+        exact: whether the divergence is the sum over all completions; else it is estimated along drawn completions.
     """
 
     learner: str
@@ -35,37 +45,63 @@ class Divergence:
     low: float | None
     high: float | None
     n: int
+    exact: bool = True
 
 
 def nearest_learners(
-    model: PreTrainedModel | Source, learners: Sequence[RationalLearner], prompts: PromptSet
+    model: PreTrainedModel | Source,
+    learners: Sequence[RationalLearner],
+    prompts: PromptSet,
+    *,
+    draws: int | None = None,
+    seed: int = 0,
 ) -> list[Divergence]:
     """Return how far a model is from each of some learners, the nearest learner first.
 
     Args:
         model: a causal language model with the language's tokenizer, or a source.
         learners: learners of one language.
-        prompts: prompts of one length; usually the OOD ones.
+        prompts: prompts of one length; usually the OOD prompts.
+        draws: see `divergence_by_prompt`.
+        seed: the random seed for drawing completions.
 
     Raises:
-        RuleExtrapError: the prompts have several lengths, or more than 2^22 completions in all.
+        RuleExtrapError: the prompts have several lengths, or the model has too few positions.
     """
     divergences = []
     for learner in learners:
-        each = divergence_by_prompt(model, learner, prompts)
-        error = _Z95 * float(each.std(ddof=1)) / len(each) ** 0.5 if len(each) > 1 else None
-        mean = float(each.mean())
+        by_prompt = divergence_by_prompt(model, learner, prompts, draws=draws, seed=seed)
+        n, mean = len(by_prompt), float(by_prompt.mean())
+        error = _Z95 * float(by_prompt.std(ddof=1)) / n**0.5 if n > 1 else None
         low, high = (None, None) if error is None else (mean - error, mean + error)
-        divergences.append(Divergence(learner.name, mean, low, high, len(each)))
-    return sorted(divergences, key=lambda one: one.mean)
+        exact = draws is None and _is_exact(learner, prompts)
+        divergences.append(Divergence(learner.name, mean, low, high, n, exact))
+    return sorted(divergences, key=lambda divergence: divergence.mean)
 
 
-def divergence_by_prompt(model: PreTrainedModel | Source, learner: RationalLearner, prompts: PromptSet) -> FloatArray:
+def divergence_by_prompt(
+    model: PreTrainedModel | Source,
+    learner: RationalLearner,
+    prompts: PromptSet,
+    *,
+    draws: int | None = None,
+    seed: int = 0,
+) -> FloatArray:
     """(N,) float64: after each prompt, the divergence of a learner's completions from a model's, in nats.
 
-    It is the sum over all completions c of P(c) log (P(c) / Q(c)), where P is the learner's distribution, whose words
-    have a largest length, and Q the model's. It is infinite where the model never gives a completion that the learner
-    gives.
+    The divergence is the sum over all completions c of P(c) log (P(c) / Q(c)), where P is the learner's distribution,
+    whose words have a largest length, and Q the model's. By the chain rule it is also the mean, over completions drawn
+    from P, of the sum over their places of the divergence of the next symbol. The second form is used where there are
+    more than 2^16 completions; its error is only that of the mean over the drawn completions. The divergence is
+    infinite where the model never gives a completion that the learner gives.
+
+    Args:
+        model: a causal language model with the language's tokenizer, or a source.
+        learner: the learner.
+        prompts: N prompts of one length.
+        draws: the number of completions that are drawn for each prompt; None for the exact sum where there are at most
+            2^16 completions, and 4 where there are more.
+        seed: the random seed for drawing completions.
 
     Raises:
         RuleExtrapError: as `nearest_learners`.
@@ -77,10 +113,13 @@ def divergence_by_prompt(model: PreTrainedModel | Source, learner: RationalLearn
     >>> divergence_by_prompt(uniform(lang), learner, lang.label(["aab"])).round(2).tolist()
     [2.19]
     """
-    language, length = learner.language, int(prompts.words.lengths.max(initial=0))
+    if draws is not None:
+        return _along_draws(model, learner, prompts, check_integer("draws", draws, least=1), seed)
+    if not _is_exact(learner, prompts):
+        return _along_draws(model, learner, prompts, _DRAWS, seed)
     total, weight = np.zeros(len(prompts)), np.zeros(len(prompts))
-    longest = learner.max_length - length
-    for row, words, log_model in all_completions(model, language, prompts, max_new_symbols=longest):
+    longest = _longest(learner, prompts)
+    for row, words, log_model in all_completions(model, learner.language, prompts, max_new_symbols=longest):
         probability = learner.word_probability(words)
         possible = probability > 0
         logs = np.log(probability[possible]) - log_model[possible]
@@ -88,3 +127,68 @@ def divergence_by_prompt(model: PreTrainedModel | Source, learner: RationalLearn
         np.add.at(total, row[possible], probability[possible] * logs)
     # The words that begin with the prompt have the weight w in all: P(c) is p / w.
     return np.asarray(total / weight - np.log(weight))
+
+
+def _longest(learner: RationalLearner, prompts: PromptSet) -> int:
+    """Return the number of symbols in the learner's longest completion."""
+    return learner.max_length - int(prompts.words.lengths.max(initial=0))
+
+
+def _is_exact(learner: RationalLearner, prompts: PromptSet) -> bool:
+    """Return whether all completions of the prompts can be followed one by one."""
+    return len(prompts) * len(learner.language.alphabet) ** _longest(learner, prompts) <= _MOST_COMPLETIONS
+
+
+def _along_draws(
+    model: PreTrainedModel | Source, learner: RationalLearner, prompts: PromptSet, draws: int, seed: int
+) -> FloatArray:
+    """Return the divergence of the next symbol, summed along completions that are drawn from the learner."""
+    longest = _longest(learner, prompts)
+    check_readable(model, prompts, longest)
+    drawn = prompts.words.take(np.arange(len(prompts)).repeat(draws))
+    end, total = len(learner.language.alphabet), np.zeros(len(drawn))
+    steps = steps_of(model, learner.language)
+    carried, log_model = steps.first(drawn)
+    for step in learner.steps(drawn, limit=longest, rng=np.random.default_rng(seed)):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            terms = step.table * (np.log(step.table) - log_model)
+        total[step.rows] += np.where(step.table > 0, terms, 0.0).sum(axis=1)
+        going = np.flatnonzero(step.choice < end)
+        if len(going):
+            carried, log_model = steps.following(carried, going, step.choice[going])
+    return np.asarray(total.reshape(len(prompts), draws).mean(axis=1))
+
+
+def draw_nearest(runs: Sequence[tuple[str, Sequence[Divergence]]], axes: Axes) -> None:
+    """Draw how far runs are from each learner: a line for each label, and a filled marker for the nearest learner.
+
+    Args:
+        runs: the label of each run, e.g. its language and architecture, and its divergences. Runs with one label, such
+            as the seeds of one cell, share a line.
+        axes: the axes, whose y axis becomes the list of labels.
+    """
+    from matplotlib.lines import Line2D
+
+    labels = list(dict.fromkeys(label for label, _ in runs))
+    for label, divergences in runs:
+        by_learner = {divergence.learner: divergence.mean for divergence in divergences}
+        nearest = min(by_learner, key=by_learner.__getitem__)
+        for place, (learner, marker) in enumerate(_MARKERS.items()):
+            colour = f"C{place}"
+            axes.plot(
+                by_learner[learner],
+                labels.index(label) + 0.25 * (place - 1),
+                marker,
+                color=colour,
+                markerfacecolor=colour if learner == nearest else "none",
+                markersize=5,
+            )
+    axes.set(xscale="log", xlabel="divergence of the learner's completions from the model's (nats)")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.grid(axis="y", alpha=0.2)
+    handles = [
+        Line2D([], [], marker=marker, color=f"C{place}", linestyle="none", label=name)
+        for place, (name, marker) in enumerate(_MARKERS.items())
+    ]
+    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=8)

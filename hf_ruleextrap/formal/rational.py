@@ -102,6 +102,23 @@ def rational_learner(
 
 
 @dataclass(frozen=True, eq=False)
+class Step:
+    """One place of n completions that go on there.
+
+    Attributes:
+        place: the number of symbols in each completion so far.
+        rows: (n,) the row of the prefix that each completes.
+        table: (n, k + 1) the probability of each symbol, and last of the end.
+        choice: (n,) the symbol that is added, by its place in the alphabet, or k for the end.
+    """
+
+    place: int
+    rows: IntArray
+    table: FloatArray
+    choice: IntArray
+
+
+@dataclass(frozen=True, eq=False)
 class RationalLearner:
     """A learner that has seen its training words.
 
@@ -180,14 +197,17 @@ class RationalLearner:
             table[rows] = walk.next_symbol(length)
         return table
 
-    def complete(self, prompts: PromptSet, *, max_new_symbols: int | None = None) -> tuple[WordBatch, BoolArray]:
-        """Return the greedy completions: each time the most probable symbol, or the end.
+    def complete(
+        self, prompts: PromptSet, *, max_new_symbols: int | None = None, rng: np.random.Generator | None = None
+    ) -> tuple[WordBatch, BoolArray]:
+        """Return the greedy completions, in each place the most probable symbol or the end; or drawn completions.
 
         Of equally probable symbols the alphabet's first is taken, and the end last.
 
         Args:
             prompts: N prompts.
             max_new_symbols: the most symbols in a completion; None for no limit.
+            rng: draws the symbols by their probabilities; None for the greedy completions.
 
         Returns:
             The completions, and (N,) bool, whether each ended within the limit.
@@ -199,20 +219,40 @@ class RationalLearner:
         n, end, symbols = len(prompts), len(self.language.alphabet), symbol_codes(self.language.alphabet)
         codes, lengths = np.zeros((n, min(limit, self.max_length)), np.uint8), np.zeros(n, np.int64)
         finished = np.zeros(n, np.bool_)
-        for length, rows in self._by_length(prompts.words):
-            walk = _Walk.of(self, prompts.words.take(rows))
+        for step in self.steps(prompts.words, limit=limit, rng=rng):
+            finished[step.rows[step.choice == end]] = True
+            going = (step.choice < end) & (step.place < limit)
+            if going.any():
+                codes[step.rows[going], step.place] = symbols[step.choice[going]]
+                lengths[step.rows[going]] += 1
+        return WordBatch.from_codes(codes, lengths), finished
+
+    def steps(self, prefixes: WordBatch, *, limit: int, rng: np.random.Generator | None = None) -> Iterator[Step]:
+        """Yield the completion of prefixes symbol by symbol, those of each length in turn.
+
+        Args:
+            prefixes: N prefixes.
+            limit: the most symbols in a completion; one more step says whether the completion ends there.
+            rng: as in `complete`.
+
+        Raises:
+            RuleExtrapError: a prefix is longer than any word.
+        """
+        end = len(self.language.alphabet)
+        for length, rows in self._by_length(prefixes):
+            walk = _Walk.of(self, prefixes.take(rows))
             for place in range(limit + 1):
                 table = walk.next_symbol(length + place)
-                choice = (table >= table.max(axis=1, keepdims=True) * (1 - _TIE)).argmax(axis=1)
-                finished[rows[choice == end]] = True
+                if rng is None:
+                    choice = (table >= table.max(axis=1, keepdims=True) * (1 - _TIE)).argmax(axis=1)
+                else:
+                    draws = rng.random((len(rows), 1)) * table.sum(axis=1, keepdims=True)
+                    choice = np.minimum((draws >= table.cumsum(axis=1)).sum(axis=1), end)
+                yield Step(place, rows, table, choice)
                 going = choice < end
-                rows, walk = rows[going], walk.take(going)
-                if not len(rows) or place == limit:
+                if not going.any():
                     break
-                codes[rows, place] = symbols[choice[going]]
-                lengths[rows] += 1
-                walk = walk.step(choice[going])
-        return WordBatch.from_codes(codes, lengths), finished
+                rows, walk = rows[going], walk.take(going).step(choice[going])
 
     def headline(self, prompts: PromptSet, *, max_new_symbols: int | None = None) -> FloatArray:
         """(N,) float64: the exact probability that the completed word keeps every rule that its prompt leaves open.

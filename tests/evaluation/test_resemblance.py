@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from hf_ruleextrap import get_language, load_model
-from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.rational_references import learner_of
-from hf_ruleextrap.evaluation.resemblance import divergence_by_prompt, nearest_learners
+from hf_ruleextrap.evaluation.resemblance import Divergence, divergence_by_prompt, draw_nearest, nearest_learners
 from hf_ruleextrap.formal import Source, uniform
 from hf_ruleextrap.formal.rational import LEARNERS
 
@@ -48,6 +47,38 @@ def test_a_checkpoint_has_a_nearest_learner(tiny_run: Path) -> None:
     assert all(one.low < one.mean < one.high for one in found)
 
 
-def test_too_many_completions_are_one_line() -> None:
-    with pytest.raises(RuleExtrapError, match="too many to follow one by one"):
-        divergence_by_prompt(uniform(ANBN), learner_of("anbn", max_length=32), ANBN.label(["b"]))
+@pytest.mark.parametrize("name", LEARNERS)
+def test_along_drawn_completions_it_is_the_same_but_for_chance(name: str) -> None:
+    learner = learner_of("anbn", name, max_length=8)
+    prompts = ANBN.label(["baa", "abb", "aab"])
+    exact = divergence_by_prompt(uniform(ANBN), learner, prompts)
+    np.testing.assert_allclose(divergence_by_prompt(uniform(ANBN), learner, prompts, draws=4000), exact, rtol=0.03)
+
+
+def test_too_many_completions_are_drawn() -> None:
+    learners = [learner_of("anbn", name, max_length=32) for name in LEARNERS]
+    prompts = ANBN.label(["baa", "aba"])
+    divergences = nearest_learners(uniform(ANBN), learners, prompts)
+    assert [divergence.exact for divergence in divergences] == [False] * 3
+    assert all(0 < divergence.mean < np.inf for divergence in divergences)
+    assert divergences == nearest_learners(uniform(ANBN), learners, prompts)
+    short = nearest_learners(uniform(ANBN), [learner_of("anbn", max_length=8)], prompts)
+    assert short[0].exact
+
+
+def test_a_model_without_memory_resembles_no_modular_learner() -> None:
+    learners = [learner_of("anbn", name, max_length=16) for name in LEARNERS]
+    prompts = ANBN.label(["baab"])
+    model = Source("like rational-uniform", ANBN.alphabet, 0, learners[0].next_symbol(prompts.words))
+    assert nearest_learners(model, learners, prompts)[-1].learner == "rational-modular"
+
+
+def test_the_figure_fills_the_nearest_learner() -> None:
+    from matplotlib.figure import Figure
+
+    divergences = [Divergence(name, mean, mean, mean, 5) for name, mean in zip(LEARNERS, (9.0, 5.0, 2.0), strict=True)]
+    axes = Figure().subplots()
+    draw_nearest([(f"{name}, lstm", divergences) for name in ("anbn", "anbn", "dyck")], axes)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["anbn, lstm", "dyck, lstm"]
+    filled = [line for line in axes.lines if line.get_markerfacecolor() != "none"]
+    assert [line.get_xdata()[0] for line in filled] == [2.0] * 3

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from hf_ruleextrap.__main__ import main
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.formal.rational import LEARNERS
 from hf_ruleextrap.train.folder import RunFolder
-from hf_ruleextrap.train.rational import rational_rates
+from hf_ruleextrap.train.rational import rational_rates, resemblance_of
 from hf_ruleextrap.train.recipe import Recipe
 
 
@@ -28,6 +30,15 @@ def test_evaluate_shows_the_learners_of_the_runs_own_words(tiny_run: Path, capsy
     ]
     main([*command, *limit])
     assert str(rates.rows[2]) in capsys.readouterr().out
+
+
+def test_a_run_resembles_learners_of_its_own_words(tiny_run: Path, tmp_path: Path) -> None:
+    divergences = resemblance_of(tiny_run)
+    assert {divergence.learner for divergence in divergences} == set(LEARNERS)
+    assert divergences[0].mean == min(divergence.mean for divergence in divergences)
+    assert resemblance_of(tiny_run) == divergences
+    with pytest.raises(RuleExtrapError, match="holds no checkpoint of a run"):
+        resemblance_of(tmp_path)
 
 
 @pytest.mark.parametrize(
