@@ -27,28 +27,37 @@ TASKS = Path(__file__).with_name("lm_eval_tasks")
 """The folder for ``--include_path``."""
 
 MOST_NEW_TOKENS = 65
-"""``max_gen_toks`` of the tasks; enough for each language that the protocol can ask."""
+"""``max_gen_toks`` of the tasks, which is enough for each language of the package."""
 
-# Who draws, and how a conversation is made, is the harness's own business.
+RATES = ("open_rules", "grammatical", "r1", "r2", "finished", "empty", "unparsable")
+"""The rates of an answer by name.
+
+``open_rules``, the headline: every rule that the prompt leaves open holds; defined for OOD prompts that leave a rule
+open. ``grammatical``: the prompt with the answer is a word of the language; defined for ID prompts. ``r1`` and ``r2``:
+the rule holds for the prompt with the answer.
+"""
+
+# The harness decides about sampling and about conversations.
 _NOT_HERE = ("chat", "max_reasoning_tokens", "samples", "temperature")
 
 
 def documents(
     *, language: str | None = None, ruleextrap: Mapping[str, Any] | None = None, **_: object
 ) -> dict[str, Dataset]:
-    """The prompts of a condition, for ``custom_dataset``.
+    """Return the prompts of a condition, for ``custom_dataset``.
 
     Args:
-        language: the task's own; None for the task that takes any.
-        ruleextrap: parameters of `ProtocolSettings` by name, from ``--metadata '{"ruleextrap": {…}}'``.
-        _: what else the harness says, of the model for one.
+        language: The language of the task; None for the task that takes any language.
+        ruleextrap: Parameters of `ProtocolSettings` by name, from ``--metadata '{"ruleextrap": {…}}'``.
+        _: Further arguments of the harness, for example about the model.
 
     Returns:
-        One split, ``test``, with the columns ``text`` (the context and the prompt), ``prompt`` (its symbols) and
-        ``settings`` (JSON).
+        One split, ``test``, with the columns ``text`` (the context and the prompt), ``prompt`` (the symbols of the
+        prompt) and ``settings`` (JSON).
 
     Raises:
-        RuleExtrapError: an unknown parameter, no language or another one, or a condition that cannot be.
+        RuleExtrapError: If a parameter is unknown, if there is no language or another one than the task's, or if a
+            completion is too long for the harness.
     """
     from datasets import Dataset
 
@@ -58,69 +67,95 @@ def documents(
             f"a completion of {settings.max_new_symbols} symbols is too long here: "
             f"give a max_new_symbols below {MOST_NEW_TOKENS}, or use hf-ruleextrap evaluate"
         )
-    said = json.dumps(settings.to_dict())
+    recorded = json.dumps(settings.to_dict())
     rows = [
-        {"text": rendered(settings, prompt), "prompt": prompt, "settings": said} for prompt in settings.prompts().texts
+        {"text": rendered(settings, prompt), "prompt": prompt, "settings": recorded}
+        for prompt in settings.prompts().texts
     ]
     return {"test": Dataset.from_list(rows)}
 
 
 def process_results(document: Mapping[str, str], results: Sequence[str]) -> dict[str, float]:
-    """Score one answer.
+    """Score one answer for the harness.
 
     Args:
-        document: a row of `documents`.
-        results: the answer, without what ended it.
+        document: A row of `documents`.
+        results: The answer, without the text that ended the answer.
 
     Returns:
-        0 or 1 for each: ``open_rules`` (every rule that the prompt leaves open holds: the headline; on OOD prompts that
-        leave one), ``grammatical`` (on ID prompts: a word of the language), ``r1`` and ``r2`` (on prompt + answer),
-        ``finished``, ``empty``, ``unparsable``.
+        0 or 1 for each of `RATES` that is defined for the prompt.
     """
-    settings = _read_settings(document["settings"])
-    # The harness does not say whether an answer ended; one with more symbols than the limit did not.
+    settings = recorded_settings(document["settings"])
+    # The harness does not say whether an answer ended; an answer with more symbols than the limit did not.
     answer = Answer(_first_pieces(results[0], settings.max_new_tokens), ended=True)
+    return answer_rates(settings, document["prompt"], answer)
+
+
+def answer_rates(settings: ProtocolSettings, prompt: str, answer: Answer) -> dict[str, float]:
+    """Score one answer as our own runner does.
+
+    Args:
+        settings: The condition.
+        prompt: The symbols of the prompt.
+        answer: The answer to the prompt.
+
+    Returns:
+        0 or 1 for each of `RATES` that is defined for the prompt.
+    """
     symbols, finished, _ = read_answer(settings, answer)
-    prompts = settings.the_language.label([document["prompt"]])
+    prompts = settings.the_language.label([prompt])
     verdicts = formal.score(
         settings.the_language, prompts, WordBatch.from_strings([symbols]), np.array([finished], np.bool_)
     )
     report = formal.aggregate(verdicts, groups=False)
     first, second = list(report.rules.values())[:2]
-    rates = {
-        "open_rules": report.headline.rate,
-        "grammatical": None if prompts.ood[0] else report.grammatical.rate,
-        "r1": first.word.all.rate,
-        "r2": second.word.all.rate,
-        "finished": report.finished.rate,
-        "empty": report.empty.rate,
-        "unparsable": report.unparsable.rate,
-    }
-    return {name: rate for name, rate in rates.items() if rate is not None}
+    rates = (
+        report.headline.rate,
+        None if prompts.ood[0] else report.grammatical.rate,
+        first.word.all.rate,
+        second.word.all.rate,
+        report.finished.rate,
+        report.empty.rate,
+        report.unparsable.rate,
+    )
+    return {name: rate for name, rate in zip(RATES, rates, strict=True) if rate is not None}
 
 
-def _settings(language: str | None, given: dict[str, Any]) -> ProtocolSettings:
-    known = [field.name for field in fields(ProtocolSettings) if field.name not in _NOT_HERE]
-    for name in given:
-        if name not in known:
-            raise unknown("parameter in the metadata's ruleextrap", name, known)
-    asked = given.pop("language", language)
-    if asked is None:
-        raise RuleExtrapError('no language: give --metadata \'{"ruleextrap": {"language": "tomita4"}}\'')
-    if language not in (None, asked):
-        raise RuleExtrapError(f"the task is about {language}, not {asked}: give the task ruleextrap_language")
-    # The user names the language in the command, and so allows a class in a file to run.
-    get_language(asked)
-    return ProtocolSettings(asked, samples=0, **given)
+def settings_of(language: str, parameters: Mapping[str, Any]) -> ProtocolSettings:
+    """Return the condition that a user of a harness describes.
+
+    Args:
+        language: The name of a language, or ``file.py:Class``, whose code may run because the user names the class.
+        parameters: Parameters of `ProtocolSettings` by name.
+
+    Raises:
+        RuleExtrapError: If there is no such language, or if a parameter has no such value.
+    """
+    get_language(language)
+    return ProtocolSettings(language, samples=0, **parameters)
 
 
 @lru_cache(64)
-def _read_settings(said: str) -> ProtocolSettings:
-    found = json.loads(said)
-    return ProtocolSettings(**{**found, "prompt_lengths": tuple(found["prompt_lengths"])})
+def recorded_settings(text: str) -> ProtocolSettings:
+    """Return the condition that a row of a harness records as JSON."""
+    settings = json.loads(text)
+    return ProtocolSettings(**{**settings, "prompt_lengths": tuple(settings["prompt_lengths"])})
+
+
+def _settings(language: str | None, parameters: dict[str, Any]) -> ProtocolSettings:
+    known = [field.name for field in fields(ProtocolSettings) if field.name not in _NOT_HERE]
+    for name in parameters:
+        if name not in known:
+            raise unknown("parameter in the metadata's ruleextrap", name, known)
+    chosen = parameters.pop("language", language)
+    if chosen is None:
+        raise RuleExtrapError('no language: give --metadata \'{"ruleextrap": {"language": "tomita4"}}\'')
+    if language not in (None, chosen):
+        raise RuleExtrapError(f"the task is about {language}, not {chosen}: give the task ruleextrap_language")
+    return settings_of(chosen, parameters)
 
 
 def _first_pieces(text: str, most: int) -> str:
-    """The first line up to the number of pieces that our own runner lets a model write."""
+    """Return the first line, cut at the number of pieces that our own runner lets a model write."""
     # Each piece has a space before it.
     return " ".join(text.partition("\n")[0].split(" ")[: most + 1])
