@@ -25,7 +25,7 @@ from .prompts import PromptSet
 from .rules import Rule
 from .scoring import Rate, Report, RuleReport, Split, Verdicts, aggregate, group_rows, score
 from .sources import Source
-from .words import FloatArray, WordBatch
+from .words import BoolArray, FloatArray, WordBatch
 
 _NEGLIGIBLE = 1e-15
 """Without a length limit, the walk stops once less probability than this is left."""
@@ -71,14 +71,16 @@ def chance(
         check_integer("max_new_symbols", max_new_symbols)
     walk = _Walk(language, source, max_new_symbols)
     sampled = None if all(map(_is_exact, language.rules)) else walk.sampled_report(prompts, seed)
-    groups = {
-        by: {
-            value: walk.report(prompts.take(rows), sampled.groups[by][value] if sampled else None)
-            for value, rows in parts.items()
-        }
-        for by, parts in group_rows(prompts).items()
-    }
-    return replace(walk.report(prompts, sampled), groups=groups)
+    groups = group_rows(prompts)
+    # The first column holds all prompts, each further column the prompts of a group.
+    members = [np.ones(len(prompts), np.bool_), *(rows for parts in groups.values() for rows in parts.values())]
+    sampled_parts = [
+        sampled,
+        *((sampled.groups[by][value] if sampled else None) for by in groups for value in groups[by]),
+    ]
+    report, *of_groups = walk.reports(prompts, np.stack(members, axis=1), sampled_parts)
+    following = iter(of_groups)
+    return replace(report, groups={by: {value: next(following) for value in parts} for by, parts in groups.items()})
 
 
 def headline_chance(language: Language, prompts: PromptSet, source: Source, *, max_new_symbols: int) -> float:
@@ -102,10 +104,9 @@ def headline_chance(language: Language, prompts: PromptSet, source: Source, *, m
     >>> round(headline_chance(lang, lang.prompts("ood"), uniform(lang), max_new_symbols=64), 6)
     0.5
     """
-    rate = _Walk(language, source, max_new_symbols).headline(prompts.take(prompts.asked), None).rate
-    if rate is None:
+    if not prompts.asked.any():
         raise RuleExtrapError(f"no OOD prompt of {language.name} leaves a rule open: give other prompts")
-    return rate
+    return float(_Walk(language, source, max_new_symbols).headline(prompts, np.ones((len(prompts), 1), np.bool_))[0])
 
 
 def chance_by_prompt(
@@ -179,76 +180,100 @@ class _Walk:
     source: Source
     limit: int | None
 
-    def report(self, prompts: PromptSet, sampled: Report | None) -> Report:
-        """The rates over a set of prompts, those that cannot be computed taken from ``sampled``."""
-        n, words = len(prompts), prompts.words
-        context = self.source.read(words)
-        finishing = self.success(Conjunction([]), (), context)
-        empty = float(self.source.table[context[0], -1].mean()) if n else 0.0
-
-        def split(rate: float) -> Split:
-            finished = min(1.0, rate / finishing) if finishing else 0.0
-            return Split(all=Rate.known(rate, n), finished=Rate.known(finished, n if finishing else 0))
-
-        rules = {}
-        for rule in self.language.rules:
-            if sampled is not None and not _is_exact(rule):
-                rules[rule.name] = sampled.rules[rule.name]
-            else:
-                alone = rule.for_completion
-                word = self.success(rule, rule.read(words), context)
-                completion = self.success(alone, alone.start(n), context)
-                rules[rule.name] = RuleReport(rule.summary, word=split(word), completion=split(completion))
-        if sampled is None:
-            grammatical = Rate.known(self.success(self.language, self.language.read(words), context), n)
-        else:
-            grammatical = sampled.grammatical
-        return Report(
-            language=self.language.name,
-            n=n,
-            headline=self.headline(prompts.take(prompts.asked), sampled),
-            finished=Rate.known(finishing, n),
-            empty=Rate.known(empty, n),
-            unparsable=Rate.known(0.0, n),
-            grammatical=grammatical,
-            rules=rules,
-        )
-
-    def headline(self, asked: PromptSet, sampled: Report | None) -> Rate:
-        """Every open rule holds: one walk for each set of open rules."""
-        total = 0.0
-        for is_open in np.unique(asked.open, axis=0):
-            words = asked.words.take((asked.open == is_open).all(axis=1))
-            machine = Conjunction([rule for rule, wanted in zip(self.language.rules, is_open, strict=True) if wanted])
-            if sampled is not None and not _is_exact(machine):
-                return sampled.headline
-            total += self.success(machine, machine.read(words), self.source.read(words)) * len(words)
-        return Rate.known(total / max(len(asked), 1), len(asked))
-
-    def success(self, machine: Machine, state: State, context: State) -> float:
-        """The probability that a completion ends within the limit and the machine then accepts.
+    def reports(self, prompts: PromptSet, members: BoolArray, sampled: Sequence[Report | None]) -> list[Report]:
+        """Return the rates over several sets of prompts; each walk serves all sets.
 
         Args:
-            machine: a rule, or several, or none (which accepts everything).
-            state: where each of the prompts leaves the machine; the mean over these is returned.
-            context: where each leaves the source.
+            prompts: N prompts.
+            members: (N, G) bool, whether the prompt belongs to each set.
+            sampled: For each set a report from which the rates that cannot be computed are taken, or None.
+        """
+        words, context, numbers = prompts.words, self.source.read(prompts.words), members.sum(axis=0)
+        weights = _shares(members)
+        finishing = self.success(Conjunction([]), (), context, weights)
+        empty = self.source.table[context[0], -1] @ weights
+        exact = all(map(_is_exact, self.language.rules))
+        of_rules = {}
+        for rule in filter(_is_exact, self.language.rules):
+            alone = rule.for_completion
+            word = self.success(rule, rule.read(words), context, weights)
+            of_rules[rule.name] = word, self.success(alone, alone.start(len(prompts)), context, weights)
+        headline, grammatical = np.zeros_like(finishing), np.zeros_like(finishing)
+        headline_is_exact = all(map(_is_exact, self._open_rules(prompts)))
+        if headline_is_exact:
+            headline = self.headline(prompts, members)
+        if exact:
+            grammatical = self.success(self.language, self.language.read(words), context, weights)
+        reports = []
+        for g, (n, part) in enumerate(zip(numbers.tolist(), sampled, strict=True)):
+
+            def split(rates: FloatArray, g: int = g, n: int = n) -> Split:
+                finished = min(1.0, float(rates[g] / finishing[g])) if finishing[g] else 0.0
+                known = Rate.known(finished, n if finishing[g] else 0)
+                return Split(all=Rate.known(float(rates[g]), n), finished=known)
+
+            rules = {}
+            for rule in self.language.rules:
+                if part is not None and rule.name not in of_rules:
+                    rules[rule.name] = part.rules[rule.name]
+                else:
+                    word, completion = of_rules[rule.name]
+                    rules[rule.name] = RuleReport(rule.summary, word=split(word), completion=split(completion))
+            headline_rows = int((members[:, g] & prompts.asked).sum())
+            known = Rate.known(float(headline[g]), headline_rows)
+            reports.append(
+                Report(
+                    language=self.language.name,
+                    n=n,
+                    headline=known if part is None or headline_is_exact else part.headline,
+                    finished=Rate.known(float(finishing[g]), n),
+                    empty=Rate.known(float(empty[g]), n),
+                    unparsable=Rate.known(0.0, n),
+                    grammatical=Rate.known(float(grammatical[g]), n) if part is None else part.grammatical,
+                    rules=rules,
+                )
+            )
+        return reports
+
+    def _open_rules(self, prompts: PromptSet) -> list[Conjunction]:
+        """Return each set of rules that some prompt with a headline leaves open."""
+        return [self._conjunction(is_open) for is_open in np.unique(prompts.open[prompts.asked], axis=0)]
+
+    def _conjunction(self, is_open: BoolArray) -> Conjunction:
+        return Conjunction([rule for rule, wanted in zip(self.language.rules, is_open, strict=True) if wanted])
+
+    def headline(self, prompts: PromptSet, members: BoolArray) -> FloatArray:
+        """Return (G,) the probability that every open rule holds: one walk for each set of open rules."""
+        weights = _shares(members & prompts.asked[:, None])
+        total = np.zeros(members.shape[1])
+        for is_open in np.unique(prompts.open[prompts.asked], axis=0):
+            rows = np.flatnonzero(prompts.asked & (prompts.open == is_open).all(axis=1))
+            machine, words = self._conjunction(is_open), prompts.words.take(rows)
+            total += self.success(machine, machine.read(words), self.source.read(words), weights[rows])
+        return total
+
+    def success(self, machine: Machine, state: State, context: State, weights: FloatArray) -> FloatArray:
+        """Return (G,) the probability that a completion ends within the limit and the machine then accepts.
+
+        Args:
+            machine: A rule, several rules, or no rule (which accepts every word).
+            state: The state of the machine after each of N prompts.
+            context: The state of the source after each prompt.
+            weights: (N, G) float64, the weight of each prompt in each of G means.
         """
         source = self.source
-        n = len(context[0])
-        weights: FloatArray = np.full(n, 1 / max(n, 1))
         registers: State = (*context, *state)
-        total, place = 0.0, 0
+        total, place = np.zeros(weights.shape[1]), 0
         growth = _Growth(source.name, self.limit)
-        while len(weights) and weights.sum() > _NEGLIGIBLE and (self.limit is None or place <= self.limit):
+        while weights.sum(axis=0).max(initial=0) > _NEGLIGIBLE and (self.limit is None or place <= self.limit):
             if place > _MOST_PLACES:
                 raise RuleExtrapError(f"{source.name} may go on for ever: give max_new_symbols")
             registers, weights = _merge(registers, weights)
             growth.check(place, len(weights))
             context, state = registers[:1], registers[1:]
             table = source.table[context[0]]
-            total += (
-                float((weights * table[:, -1]) @ machine.accepts(state)) if state else float(weights @ table[:, -1])
-            )
+            accepted = machine.accepts(state) if state else np.ones(len(weights), np.bool_)
+            total += (table[:, -1] * accepted) @ weights
             following = []
             for i, symbol in enumerate(source.symbols):
                 possible = table[:, i] > 0
@@ -257,7 +282,10 @@ class _Walk:
                 alive = machine.alive(after) if state else np.ones(len(codes), np.bool_)
                 here = source.step((context[0][possible],), codes)
                 following.append(
-                    ((weights * table[:, i])[possible][alive], tuple(register[alive] for register in (*here, *after)))
+                    (
+                        (weights * table[:, i, None])[possible][alive],
+                        tuple(register[alive] for register in (*here, *after)),
+                    )
                 )
             weights = np.concatenate([weight for weight, _ in following])
             registers = tuple(np.concatenate(parts) for parts in zip(*(state for _, state in following), strict=True))
@@ -308,7 +336,13 @@ def _is_exact(machine: Machine) -> bool:
     return all(register.ndim == 1 for register in machine.start(1))
 
 
+def _shares(members: BoolArray) -> FloatArray:
+    """(N, G) float64: the weight of each prompt in the mean over each of G sets of prompts."""
+    return np.asarray(members / np.maximum(members.sum(axis=0), 1))
+
+
 def _merge(state: State, weights: FloatArray) -> tuple[State, FloatArray]:
-    """Each state once, with the sum of its weights."""
+    """Return each state once, with the sum of its weights in each of the G columns."""
     first, place = distinct(state)
-    return tuple(register[first] for register in state), np.bincount(place, weights).astype(np.float64)
+    sums = [np.bincount(place, column, minlength=len(first)) for column in weights.T]
+    return tuple(register[first] for register in state), np.stack(sums, axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -30,10 +31,17 @@ class Source(Machine):
     order: int
     table: FloatArray
 
-    @property
+    @cached_property
     def symbols(self) -> ByteArray:
         """(k,) the code of each symbol."""
         return np.frombuffer("".join(self.alphabet).encode("ascii"), dtype=np.uint8)
+
+    @cached_property
+    def _digits(self) -> IntArray:
+        """(256,) the digit of each code in a context; 0 for codes outside the alphabet."""
+        digits = np.zeros(256, np.int64)
+        digits[self.symbols] = np.arange(len(self.alphabet)) + 1
+        return digits
 
     @property
     def deterministic(self) -> bool:
@@ -47,11 +55,9 @@ class Source(Machine):
     def step(self, state: State, codes: ByteArray) -> State:
         """Append the symbol to the context."""
         (context,) = state
-        digit = np.zeros(256, np.int64)
-        digit[self.symbols] = np.arange(len(self.alphabet)) + 1
-        base = len(self.alphabet) + 1
-        following = (context * base + digit[codes]) % base**self.order
-        return (np.where(digit[codes] > 0, following, context),)
+        base, digit = len(self.alphabet) + 1, self._digits[codes]
+        following = (context * base + digit) % base**self.order
+        return (np.where(digit > 0, following, context),)
 
     def accepts(self, state: State) -> BoolArray:
         """A source refuses nothing."""
