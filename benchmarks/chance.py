@@ -1,4 +1,4 @@
-"""How long the reference table of the six languages takes: chance at the paper's prompts, exact and unlimited.
+"""How long the reference table of the paper's six languages takes: chance at the paper's prompts, and n-grams.
 
 OMP_NUM_THREADS=1 python benchmarks/chance.py
 """
@@ -7,23 +7,33 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 
-from hf_ruleextrap import chance, list_languages
+import numpy as np
+
+from hf_ruleextrap import chance, formal, get_language, list_languages
 
 
-def seconds(limit: int | None) -> float:
-    """All six languages, all their prompts."""
-    started = time.perf_counter()
+def seconds(limit: int | None, orders: Sequence[int] = ()) -> float:
+    """Return the processor time for all six languages with all their prompts, by n-grams of these orders if any."""
+    started = time.process_time()
     for name in list_languages(tag="paper"):
-        chance(name, kind=None, max_new_symbols=limit)
-    return time.perf_counter() - started
+        if not orders:
+            chance(name, kind=None, max_new_symbols=limit)
+            continue
+        language = get_language(name)
+        words = language.sample(512, max_length=64, rng=np.random.default_rng(0))
+        for n in orders:
+            formal.chance(language, language.prompts(), formal.ngram(language, words, n), max_new_symbols=limit)
+    return time.process_time() - started
 
 
 def main() -> None:
-    for limit in (64, 256, None):
-        seconds(limit)
-        said = "without a limit" if limit is None else f"at most {limit} symbols"
-        print(f"{said:22}{statistics.median(seconds(limit) for _ in range(5)):7.2f} s")
+    for limit, orders in ((64, ()), (256, ()), (None, ()), (64, (1, 2, 3))):
+        seconds(limit, orders)
+        length = "without a limit" if limit is None else f"at most {limit} symbols"
+        source = "1-, 2- and 3-gram" if orders else "chance"
+        print(f"{source:18}{length:22}{statistics.median(seconds(limit, orders) for _ in range(5)):7.2f} s")
 
 
 if __name__ == "__main__":

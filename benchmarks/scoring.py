@@ -2,14 +2,15 @@
 
     OMP_NUM_THREADS=1 python benchmarks/scoring.py
 
-Both sides judge two rules on the whole word and on the completion, of the same rows, in one process: medians over
-the repeats, after a warm-up. The loop is what an evaluation in PyTorch starts as; it runs on fewer rows, and its time
-is scaled to as many.
+Both sides judge two rules on the whole word and on the completion, of the same rows, in one process: medians of the
+processor time over the repeats, after a warm-up. The loop is what an evaluation in PyTorch starts as; it runs on fewer
+rows, and its time is multiplied accordingly. The last line is the peak memory of the process, with torch and the input.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -57,13 +58,13 @@ def row_by_row(name: str, words: formal.WordBatch, cut: int) -> int:
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
-    """The median of some runs, after one that does not count."""
+    """Return the median processor time of some runs, after a warm-up."""
     work()
     taken = []
     for _ in range(repeats):
-        started = time.perf_counter()
+        started = time.process_time()
         work()
-        taken.append(time.perf_counter() - started)
+        taken.append(time.process_time() - started)
     return statistics.median(taken)
 
 
@@ -95,6 +96,7 @@ def main() -> None:
             loop = seconds(lambda: row_by_row(name, whole, 8), 3) * arguments.n / few  # noqa: B023  # at once
             line += f"{loop:12.3f}{loop / ours:8.0f}x{loop / from_ids:6.0f}x"
         print(line)
+    print(f"peak resident size {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 
 if __name__ == "__main__":
