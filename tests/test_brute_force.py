@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_ruleextrap import formal
@@ -201,6 +201,8 @@ TEXT = st.text(alphabet="abcd()[]", max_size=40)
 
 
 @pytest.mark.parametrize("name", COMBINATORS)
+# Without a deadline, because a busy machine can hold one example up.
+@settings(deadline=None)
 @given(words=st.lists(TEXT, min_size=1, max_size=8))
 def test_a_combinator_is_its_sentence(name: str, words: list[str]) -> None:
     rule, predicate = COMBINATORS[name]
