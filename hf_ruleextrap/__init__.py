@@ -8,6 +8,8 @@ checkpoint with `load_model`, which does so.
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -72,6 +74,13 @@ _HOMES = {
     "run_recipe": "train.run",
     "score": "evaluation",
 }
+
+
+# OMP_NUM_THREADS sets the number of threads of torch. numba reads its own variable when it is imported, and its idle
+# threads use processor time, so that both libraries follow the one setting.
+_threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+if "numba" not in sys.modules and _threads.isdecimal() and int(_threads) > 0:
+    os.environ.setdefault("NUMBA_NUM_THREADS", _threads)
 
 
 def __getattr__(name: str) -> Any:

@@ -43,7 +43,7 @@ def write_checkpoint(run: str | Path, folder: str | Path, *, organization: str =
     leads out of the repository.
 
     Args:
-        run: the folder of a finished run, whose checkpoint with the lowest validation loss is published.
+        run: the folder of a finished run, whose described checkpoint is published (see `Training.checkpoint`).
         folder: the folder for the repository; files of the same name are replaced.
         organization: the owner of the repository in the card.
 
@@ -83,15 +83,15 @@ def _publishable(results: Results) -> Results:
 def _card(results: Results, organization: str) -> str:
     recipe = results.recipe
     language = recorded_language(recipe.language)
-    headings, rows = table.rates_table(results.best)
-    outside = results.best.main
+    headings, rows = table.rates_table(results.chosen)
+    outside = results.chosen.main
     example = outside.samples[0].prompt if language is None else language.prompts("ood")[0].text
     return render(
         "model.md",
         card_data=_metadata(results, organization, example),
         name=repository_name(recipe),
         repository=f"{organization}/{repository_name(recipe)}",
-        language=results.best.language,
+        language=results.chosen.language,
         summary="" if language is None else language.summary,
         rules=list(outside.greedy.report.rules.values()),
         recipe=recipe,
@@ -111,7 +111,7 @@ def _metadata(results: Results, organization: str, example: str) -> str:
     """Return the card's YAML, with the rates as a ``model-index`` and a prompt for the Hub's widget."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    recipe, language = results.recipe, safe_name(results.best.language)
+    recipe, language = results.recipe, safe_name(results.chosen.language)
     eval_results = [
         EvalResult(
             task_type="text-generation",
@@ -142,7 +142,7 @@ def _write_eval_results(results: Results, folder: Path, organization: str) -> No
     """Write the same rates to ``.eval_results/LANGUAGE.yaml``, which the Hub reads, too."""
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
-    language, settings = safe_name(results.best.language), results.best.main.settings
+    language, settings = safe_name(results.chosen.language), results.chosen.main.settings
     entries = [
         EvalResultEntry(
             dataset_id=f"{organization}/{language}",
@@ -160,7 +160,7 @@ def _write_eval_results(results: Results, folder: Path, organization: str) -> No
 def _rates(results: Results) -> list[tuple[str, str, float]]:
     """Return the kind, name and value of each rate in the metadata; undefined rates are left out."""
     defined_rates: list[tuple[str, str, float]] = []
-    for kind, condition in results.best.kinds.items():
+    for kind, condition in results.chosen.kinds.items():
         report = condition.greedy.report
         rates = {name: rule.word.all for name, rule in report.rules.items()}
         rates |= {HEADLINE: report.headline, FINISHED: report.finished}

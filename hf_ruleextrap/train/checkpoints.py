@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from hf_ruleextrap.files import is_leftover, write_text
 
+from .learned import Learning
 from .written import CHECKPOINT, checkpoints, step_of
 
 _SEAL = "sealed.json"
@@ -88,8 +89,8 @@ def _remove_all_but(run: Path, steps: Collection[int | None]) -> None:
 
 
 def is_over(state: TrainerState, max_steps: int, patience: int | None) -> bool:
-    """Return whether a training with this state is over, because it has used all its steps or its patience."""
-    if state.global_step >= max_steps:
+    """Return whether a training with this state is over: it has used its steps or its patience, or has learned."""
+    if state.global_step >= max_steps or Learning.of(state).is_over:
         return True
     # The keys are the names of the callbacks' classes, although the annotation says otherwise.
     saved: dict[str, Any] = state.stateful_callbacks or {}  # type: ignore[assignment]

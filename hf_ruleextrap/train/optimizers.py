@@ -11,7 +11,7 @@ from torch.optim import AdamW, Optimizer
 from transformers import PreTrainedModel
 
 # The Trainer's names for the optimizers that the Trainer creates itself.
-BY_THE_TRAINER = {name: name for name in ("sgd", "adafactor", "adagrad", "rmsprop")} | {"adamw": "adamw_torch"}
+BY_THE_TRAINER = {name: name for name in ("sgd", "adafactor", "adagrad", "rmsprop")} | {"adamw": "adamw_torch_fused"}
 
 
 class Muon(Optimizer):
@@ -32,7 +32,8 @@ class Muon(Optimizer):
         self, matrices: list[nn.Parameter], others: list[dict[str, Any]], *, lr: float, weight_decay: float
     ) -> None:
         # An optimizer must not be empty: a model may have no matrix inside, or nothing else.
-        self.parts: list[Optimizer] = [AdamW(others, lr=lr)] if any(group["params"] for group in others) else []
+        has_others = any(group["params"] for group in others)
+        self.parts: list[Optimizer] = [AdamW(others, lr=lr, fused=True)] if has_others else []
         if matrices:
             muon = torch.optim.Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
             self.parts.append(muon)

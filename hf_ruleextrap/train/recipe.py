@@ -83,7 +83,10 @@ class Recipe(BaseModel):
     model: dict[str, Any] = Field({}, description="config keys that override the preset (on the command line: --set)")
 
     seed: int = Field(0, ge=0, lt=2**32, description="random seed for the data, the weights and the batches")
-    max_steps: int = Field(1000, ge=1, description="number of optimizer steps")
+    # Also the length of the learning-rate schedule, which must not depend on a stop that is not known in advance.
+    max_steps: int = Field(
+        1000, ge=1, description="number of optimizer steps, at most; the learning-rate schedule covers all of them"
+    )
     max_epochs: int | None = Field(
         None, ge=1, exclude=True, description="number of passes over the training words; replaces max_steps"
     )
@@ -127,6 +130,17 @@ class Recipe(BaseModel):
     )
     patience: int | None = Field(
         None, ge=1, description="number of evaluations without a lower validation loss after which training stops"
+    )
+    stop_when_learned: int | None = Field(
+        None,
+        ge=1,
+        description="number of evaluations after which training stops once the model has learned the language; the "
+        "evaluation at which training stops must meet the criterion as well",
+    )
+    checkpoint: Literal["best", "last"] = Field(
+        "best",
+        description="checkpoint that the run folder and the results describe: best (the lowest validation loss) or "
+        "last",
     )
     prompt_length: int | None = Field(
         None, ge=1, description="number of symbols in a prompt; the default depends on the language"

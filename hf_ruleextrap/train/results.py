@@ -34,10 +34,15 @@ class Training(BaseModel):
     """How the training went.
 
     Attributes:
-        fitted: the fields of the model that a budget of parameters decided.
-        best_step: of the checkpoint with the lowest validation loss; 0 where a run diverged before its first one,
-            and its rates are those of the untrained model.
-        diverged_at: the step of the first evaluation whose loss was not finite, which ended the run; else None.
+        fitted: The fields of the model that a budget of parameters decided.
+        best_step: The step of the checkpoint with the lowest validation loss; 0 if the run diverged before its first
+            checkpoint, and its rates are those of the untrained model.
+        diverged_at: The step of the first evaluation whose loss was not finite, which ended the run; otherwise None.
+        learned_at: The step of the first of two consecutive evaluations that met the criterion of
+            `hf_ruleextrap.train.learned`; None if the model never learned the language.
+        last_step: The step of the last checkpoint; None in results of an earlier version.
+        checkpoint: The checkpoint that the run folder and the results describe: ``best`` or ``last``.
+        learned: Whether the model has learned the language, and the described checkpoint itself meets the criterion.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -51,6 +56,21 @@ class Training(BaseModel):
     validation_words: int
     test_words: int
     diverged_at: int | None = None
+    learned_at: int | None = None
+    last_step: int | None = None
+    checkpoint: Literal["best", "last"] = "best"
+    learned: bool = False
+
+    @property
+    def chosen_step(self) -> int:
+        """The step of the described checkpoint; 0 for the untrained model."""
+        return (self.last_step or 0) if self.checkpoint == "last" else self.best_step
+
+    @property
+    def chosen_name(self) -> str:
+        """The described checkpoint in words."""
+        kind = {"best": "checkpoint with the lowest validation loss", "last": "last checkpoint"}[self.checkpoint]
+        return f"{kind} (step {self.chosen_step} of {self.steps})"
 
 
 class PaperColumns(BaseModel):
@@ -82,7 +102,7 @@ class PaperColumns(BaseModel):
 
 
 class LengthRates(BaseModel):
-    """The best checkpoint on prompts of one length and kind.
+    """The described checkpoint on prompts of one length and kind.
 
     Attributes:
         length: symbols in a prompt.
@@ -148,19 +168,19 @@ class Results(BaseModel):
 
     Attributes:
         schema_version: of this schema.
-        recipe: the whole recipe.
-        training: how it went.
-        validation, test: the best checkpoint on words that it was not trained on.
-        test_without_padding, test_with_padding: the test loss in both ways to count, whatever the recipe's.
-        divergence: the Kullback-Leibler divergence of the best checkpoint from the data, in nats a word, where it can
-            be computed.
-        best, last: rule extrapolation of the checkpoint with the lowest validation loss, and of the last one (of a run
-            that diverged, the last one whose loss was finite).
-        by_length: the best checkpoint at other prompt lengths, where the recipe lists them.
-        paper: the authors' columns.
-        versions: of Python and the packages.
-        git_commit: of the working directory's repository, or None.
-        timing: seconds and the machine; all else is equal for equal recipe and seed.
+        recipe: The whole recipe.
+        training: How the training went. Its ``checkpoint`` is the described checkpoint.
+        validation, test: The likelihood of held-out words under the described checkpoint.
+        test_without_padding, test_with_padding: The test loss without and with PAD, whatever the recipe says.
+        divergence: The Kullback-Leibler divergence of the described checkpoint from the data, in nats per word; None
+            if it cannot be computed.
+        best, last: Rule extrapolation of the checkpoint with the lowest validation loss, and of the last checkpoint (of
+            a run that diverged, the last checkpoint whose loss was finite). See `chosen`.
+        by_length: The described checkpoint at the other prompt lengths that the recipe lists.
+        paper: The authors' columns.
+        versions: The versions of Python and the packages.
+        git_commit: The commit of the working directory's repository, or None.
+        timing: Seconds and the machine; everything else is equal for equal recipe and seed.
 
     >>> from hf_ruleextrap import Recipe, Results, run_recipe
     >>> recipe = Recipe(train_size=8, held_out_size=8, max_length=16, max_steps=2, eval_steps=2, output_dir="my-run")
@@ -187,6 +207,11 @@ class Results(BaseModel):
     versions: dict[str, str | None]
     git_commit: str | None
     timing: Timing
+
+    @property
+    def chosen(self) -> Evaluation:
+        """Rule extrapolation of the described checkpoint, which is the one in the run folder."""
+        return self.last if self.training.checkpoint == "last" else self.best
 
     @model_serializer(mode="wrap")
     def _share(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

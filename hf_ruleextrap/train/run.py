@@ -32,6 +32,7 @@ from hf_ruleextrap.versions import git_commit, package_versions
 from .callbacks import Interrupted
 from .checkpoints import is_over, remove_torn
 from .folder import CHECKPOINT, LAST, LOG, RunFolder
+from .learned import Learning, meets_criterion
 from .recipe import Recipe
 from .results import LengthRates, PaperColumns, Results, Timing, Training
 from .task import Task
@@ -41,7 +42,8 @@ from .trainer import RuleTrainer, training_arguments
 def run_recipe(recipe: Recipe, *, overwrite: bool = False, wait: bool = False) -> Results:
     """Train and evaluate a recipe, and write its run folder.
 
-    The run folder is the checkpoint with the lowest validation loss, ready for ``from_pretrained``. It also holds
+    The run folder is the checkpoint that the recipe's ``checkpoint`` chooses, ready for ``from_pretrained``. It also
+    holds
     ``results.json``, ``log.jsonl``, ``recipe.yaml``, and the last checkpoint under ``last/``. A second call resumes an
     interrupted run from its latest checkpoint. A run whose loss is not finite ends at that step, and its results
     report the divergence.
@@ -236,7 +238,7 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Rec
 
 
 def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any], build: Callable[[], PreTrainedModel]) -> Results:
-    """Evaluate the best and the last checkpoint, and save both."""
+    """Evaluate the best and the last checkpoint, and save the chosen and the last one."""
     recipe, state, accelerator = task.recipe, trainer.state, trainer.accelerator
     folder = RunFolder(recipe.run_dir)
     best_step, last_step = state.best_global_step, state.global_step
@@ -250,33 +252,41 @@ def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any], build: Cal
         (load(folder.path / f"{CHECKPOINT}{step}") if step else build()).to(accelerator.device)
         for step in (best_step, last_step)
     )
+    chosen = {"best": best, "last": last}[recipe.checkpoint]
     if trainer.is_world_process_zero():
-        save(best, task.tokenizer, recipe, folder.path)
+        save(chosen, task.tokenizer, recipe, folder.path)
         save(last, task.tokenizer, recipe, folder.path / LAST)
         (folder.path / "training_args.bin").unlink(missing_ok=True)
     words: dict[str, Any] = {
         f"{name}_words": len(getattr(task.splits, name)) for name in ("train", "validation", "test")
     }
+    of_best, of_last = task.evaluate(best, accelerator, "best"), task.evaluate(last, accelerator, "last")
+    validation, learned_at = task.likelihood(chosen, "validation"), Learning.of(state).learned_at
+    is_met = meets_criterion((of_last if recipe.checkpoint == "last" else of_best).rates(), validation)
     return Results(
         recipe=recipe,
         training=Training(
-            parameters=best.num_parameters(),
+            parameters=chosen.num_parameters(),
             steps=state.global_step,
             best_step=best_step,
             diverged_at=trainer.diverged_at,
             fitted=fitted,
             stopped_early=state.global_step < recipe.max_steps,
+            learned_at=learned_at,
+            last_step=last_step,
+            checkpoint=recipe.checkpoint,
+            learned=learned_at is not None and is_met,
             **words,
         ),
-        validation=task.likelihood(best, "validation"),
-        test=task.likelihood(best, "test"),
-        test_without_padding=task.likelihood(best, "test", padded=False),
-        test_with_padding=task.likelihood(best, "test", padded=True),
-        divergence=divergence(best, task.language, max_length=recipe.max_length),
-        best=task.evaluate(best, accelerator, "best"),
-        last=task.evaluate(last, accelerator, "last"),
+        validation=validation,
+        test=task.likelihood(chosen, "test"),
+        test_without_padding=task.likelihood(chosen, "test", padded=False),
+        test_with_padding=task.likelihood(chosen, "test", padded=True),
+        divergence=divergence(chosen, task.language, max_length=recipe.max_length),
+        best=of_best,
+        last=of_last,
         by_length=[
-            rates for evaluation in task.evaluate_lengths(best, accelerator) for rates in LengthRates.of(evaluation)
+            rates for evaluation in task.evaluate_lengths(chosen, accelerator) for rates in LengthRates.of(evaluation)
         ],
         paper=PaperColumns.from_log(folder.path / LOG, best_step),
         versions=package_versions(),
@@ -285,7 +295,7 @@ def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any], build: Cal
             train_seconds=0,
             evaluate_seconds=0,
             processes=trainer.args.world_size,
-            device=str(best.device),
+            device=str(chosen.device),
             threads=torch.get_num_threads(),
         ),
     )

@@ -29,6 +29,7 @@ from .batches import Batches, BatchLoader, TokenRows, by_length
 from .callbacks import Interrupt, JsonLog, Progress
 from .checkpoints import Seal
 from .folder import LOG
+from .learned import Learning, meets_criterion
 from .optimizers import BY_THE_TRAINER, build_muon
 from .recipe import Recipe
 from .task import Task
@@ -46,7 +47,13 @@ class RuleTrainer(Trainer):
         recipe = task.recipe
         self.interrupt = Interrupt()
         self.diverged_at: int | None = None
-        callbacks: list[TrainerCallback] = [Progress(), JsonLog(recipe.run_dir / LOG), Seal(), self.interrupt]
+        callbacks: list[TrainerCallback] = [
+            Progress(),
+            JsonLog(recipe.run_dir / LOG),
+            Seal(),
+            self.interrupt,
+            Learning(recipe.stop_when_learned),
+        ]
         if recipe.patience is not None:
             callbacks.append(EarlyStoppingCallback(recipe.patience))
         self.task = task
@@ -158,6 +165,9 @@ class RuleTrainer(Trainer):
             return self._end_diverged({f"{metric_key_prefix}_loss": validation.loss})
         rates = self.task.evaluate(model, self.accelerator).rates()
         values = {"loss": validation.loss, "token_accuracy": validation.accuracy, **rates, **self.task.masses(model)}
+        if validation.excess is not None:
+            values["excess"] = validation.excess
+        values["learned"] = float(meets_criterion(rates, validation))
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -185,7 +195,7 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
             seed=recipe.seed,
             data_seed=recipe.seed,
             max_steps=recipe.max_steps,
-            optim=BY_THE_TRAINER.get(recipe.optimizer, "adamw_torch"),
+            optim=BY_THE_TRAINER.get(recipe.optimizer, BY_THE_TRAINER["adamw"]),
             learning_rate=recipe.learning_rate,
             lr_scheduler_type=recipe.lr_scheduler,
             warmup_steps=recipe.warmup_steps,

@@ -82,11 +82,7 @@ def test_killed_and_started_again(architecture: str, moment: str, tmp_path: Path
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
-    run_recipe(
-        recipe(tmp_path / "whole", max_steps=4000, eval_steps=400, patience=None)
-        if False
-        else recipe(tmp_path / "whole")
-    )
+    run_recipe(recipe(tmp_path / "whole"))
     process = start(tmp_path / "cut")
     wait_for(tmp_path / "cut", "checkpoint-6/sealed.json", process)
     process.send_signal(signal.SIGINT)
