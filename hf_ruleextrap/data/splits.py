@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import Language, WordBatch, oracle
 from hf_ruleextrap.formal.words import BoolArray, concatenate
 
@@ -20,6 +21,9 @@ _MOST_HELD_OUT = 0.1
 
 _PROBE = 10
 """Words drawn for each held-out one, to see which are drawn often where the sampler does not know its probabilities."""
+
+_MOST_DRAWS = 1000
+"""The largest number of rounds in which `replace_by_noise` draws words."""
 
 Fingerprints = npt.NDArray[np.uint64]
 
@@ -110,6 +114,42 @@ def build_splits(
     held_out = np.sort(fingerprints(candidates.take(rare & ~asked_for)))
     train = draw_train_words(language, train_size, max_length=max_length, held_out=held_out, rng=rng)
     return Splits(train, validation, test, held_out)
+
+
+def replace_by_noise(words: WordBatch, language: Language, share: float, rng: np.random.Generator) -> WordBatch:
+    """Replace a share of the words by random words of the same lengths that are not in the language.
+
+    Args:
+        words: N words of the language.
+        language: The language.
+        share: The share of the words to replace, rounded to whole words.
+        rng: The random generator for the choice of the words and for the new words.
+
+    Raises:
+        RuleExtrapError: If too few random words of these lengths are outside the language.
+
+    >>> from hf_ruleextrap.languages import get_language
+    >>> words = WordBatch.from_strings(["ab", "ab", "ab", "ab"])
+    >>> noisy = replace_by_noise(words, get_language("anbn"), 0.5, np.random.default_rng(0))
+    >>> sum(word == "ab" for word in noisy), noisy.lengths.tolist()
+    (2, [2, 2, 2, 2])
+    """
+    codes, symbols = words.codes.copy(), np.frombuffer("".join(language.alphabet).encode(), np.uint8)
+    missing, queue = round(share * len(words)), rng.permutation(len(words))
+    for _ in range(_MOST_DRAWS):
+        if not missing:
+            return WordBatch(codes, words.lengths)
+        rows, queue = queue[:missing], queue[missing:]
+        lengths, places = words.lengths[rows], np.arange(codes.shape[1])
+        drawn = np.where(places < lengths[:, None], rng.choice(symbols, (len(rows), len(places))), codes[rows])
+        is_outside = ~language.contains(WordBatch(drawn, lengths))
+        codes[rows[is_outside]] = drawn[is_outside]
+        missing -= int(is_outside.sum())
+        # A word whose draw was in the language goes to the end of the queue, because every draw of its length may be.
+        queue = np.concatenate([queue, rows[~is_outside]])
+    raise RuleExtrapError(
+        f"noise is {share}, but too few random words of these lengths are outside {language.name}: use a smaller noise"
+    )
 
 
 def count_train_words(language: Language, *, max_length: int, train_size: int) -> int:

@@ -20,7 +20,7 @@ from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.recipe_files import RecipeValues, merged, read_recipe
 from hf_ruleextrap.train.trackers import check_tracker
 
-_KEYS = ("recipes", "axes")
+_KEYS = ("recipes", "axes", "parts")
 # The recipe keys that do not affect the results of a run.
 _ELSEWHERE = {"output_dir", "use_cpu", "push_to_hub", "hub_organization", "report_to"}
 
@@ -43,7 +43,8 @@ def read_grid(path: str | Path, store: str | Path) -> list[Cell]:
 
     A grid has ``recipes``, a list of recipe names or of files relative to the grid file (an empty list stands for the
     default recipe), and ``axes``, which maps recipe keys to lists of values. The axis ``model.KEY`` sets a key of the
-    model's config.
+    model's config. Instead of both, a grid may have ``parts``, a list of such grids. The cells of a part come before
+    those of the next part, and a cell of several parts runs once.
 
     Args:
         path: The grid file (YAML), or the name of a grid of the package.
@@ -51,38 +52,56 @@ def read_grid(path: str | Path, store: str | Path) -> list[Cell]:
 
     Raises:
         RuleExtrapError: If the file is not a grid, if an axis is not a recipe key, if a run would refuse a value, if
-            two cells are the same, or if a language is a class in a file that the user has not named with
+            two cells of a part are the same, or if a language is a class in a file that the user has not named with
             `get_language` before.
     """
     path = find_file("grid", path)
     grid = read_yaml(path, "grid")
-    for key in grid:
-        if key not in _KEYS:
-            raise RuleExtrapError(f"{path}: {unknown('key', key, _KEYS)}")
-    recipes, axes = grid.get("recipes") or [], grid.get("axes") or {}
-    has_recipe_names = isinstance(recipes, list) and all(isinstance(name, str) for name in recipes)
+    parts = grid.get("parts", [grid])
+    if "parts" in grid and (len(grid) > 1 or not isinstance(parts, list) or not all(map(_is_mapping, parts))):
+        raise RuleExtrapError(f"{path}: give `parts` alone, as a list of grids with recipes and axes")
+    cells: dict[str, Cell] = {}
+    for number, part in enumerate(parts, start=1):
+        where = f"{path}, part {number}" if "parts" in grid else str(path)
+        for recipe in _recipes(part, path, where):
+            key = key_of(recipe)
+            cells.setdefault(key, Cell(key, recipe.model_copy(update={"output_dir": str(Path(store) / key)})))
+    return list(cells.values())
+
+
+def _is_mapping(part: object) -> bool:
+    return isinstance(part, dict)
+
+
+def _recipes(part: dict[str, Any], path: Path, where: str) -> list[Recipe]:
+    """Return the recipes of one part of a grid, checked and in the order in which they run."""
+    for key in part:
+        if key not in _KEYS[:2]:
+            raise RuleExtrapError(f"{where}: {unknown('key', str(key), _KEYS)}")
+    files, axes = part.get("recipes") or [], part.get("axes") or {}
+    has_recipe_names = isinstance(files, list) and all(isinstance(name, str) for name in files)
     if not has_recipe_names or not isinstance(axes, dict) or not all(isinstance(axis, str) for axis in axes):
-        raise RuleExtrapError(f"{path}: give `recipes` as a list of files, and `axes` as keys with lists of values")
+        raise RuleExtrapError(f"{where}: give `recipes` as a list of files, and `axes` as keys with lists of values")
     for axis, values in axes.items():
         if not axis.startswith("model.") and axis not in Recipe.model_fields:
-            raise RuleExtrapError(f"{path}: {unknown('axis', axis, Recipe.model_fields)}")
+            raise RuleExtrapError(f"{where}: {unknown('axis', axis, Recipe.model_fields)}")
         if not isinstance(values, list) or not values:
-            raise RuleExtrapError(f"{path}: axis {axis} is {values!r}: give a list of values")
-    bases = [(name, read_recipe(name, Recipe.model_fields, beside=path.parent)) for name in recipes] or [
-        (str(path), RecipeValues({}))
+            raise RuleExtrapError(f"{where}: axis {axis} is {values!r}: give a list of values")
+    bases = [(name, read_recipe(name, Recipe.model_fields, beside=path.parent)) for name in files] or [
+        (where, RecipeValues({}))
     ]
-    cells: dict[str, Cell] = {}
+    recipes: dict[str, Recipe] = {}
     for (name, base), chosen in itertools.product(bases, itertools.product(*axes.values())):
         language = chosen[list(axes).index("language")] if "language" in axes else base.values.get("language", "")
         check_consent(str(language), path if "language" in axes else base.places.get("language", name))
         recipe = Recipe.over(base, _overrides(dict(zip(axes, chosen, strict=True))), name)
         _check(recipe, name)
         key = key_of(recipe)
-        if key in cells:
-            raise RuleExtrapError(f"{path}: two cells are the same ({key}): remove one")
-        cells[key] = Cell(key, recipe.model_copy(update={"output_dir": str(Path(store) / key)}))
+        if key in recipes:
+            raise RuleExtrapError(f"{where}: two cells are the same ({key}): remove one")
+        recipes[key] = recipe
     # All cells of one seed come before the next seed, so that an interrupted sweep covers every combination.
-    return sorted(cells.values(), key=lambda cell: cell.recipe.seed)
+    return sorted(recipes.values(), key=lambda recipe: recipe.seed)
 
 
 def key_of(recipe: Recipe) -> str:

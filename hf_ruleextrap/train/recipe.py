@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from hf_ruleextrap.architectures import get_preset, list_architectures
-from hf_ruleextrap.data import Splits, build_splits, count_train_words
+from hf_ruleextrap.data import Splits, build_splits, count_train_words, replace_by_noise
 from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.files import safe_name
 from hf_ruleextrap.formal import Language
 from hf_ruleextrap.inputs import parse_yaml
 from hf_ruleextrap.languages import check_consent, get_language, is_file, loaded_language
 
-from .recipe_files import ALTERNATIVES, RecipeValues, merged, read_recipe
+from .recipe_files import ALTERNATIVES, RecipeValues, read_recipe
 
 
 def _number(value: object) -> object:
@@ -73,6 +75,13 @@ class Recipe(BaseModel):
         True,
         description="hold rare validation and test words out of training, with at most a tenth of the language's "
         "probability; false draws the three splits independently",
+    )
+
+    noise: Real = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the training words that are replaced by random words outside the language",
     )
 
     architecture: str = Field("lstm", description="name of a preset, or a model type of transformers")
@@ -294,13 +303,13 @@ class Recipe(BaseModel):
         Raises:
             RuleExtrapError: For every reason of `of`.
         """
-        places = {key: place for key, place in base.places.items() if key not in overrides}
-        return cls.of(merged(base.values, overrides), where, places)
+        values, places = base.over(overrides, cls.model_fields["architecture"].default)
+        return cls.of(values, where, places)
 
 
 def splits_of(recipe: Recipe, language: Language) -> Splits:
     """Build the training, validation and test words of a recipe."""
-    return build_splits(
+    splits = build_splits(
         language,
         max_length=recipe.max_length,
         train_size=recipe.train_size,
@@ -309,6 +318,10 @@ def splits_of(recipe: Recipe, language: Language) -> Splits:
         disjoint=recipe.disjoint,
         prompt_lengths=[recipe.prompt_length or language.prompt_length, *recipe.by_length],
     )
+    if not recipe.noise:
+        return splits
+    rng = np.random.default_rng([recipe.seed, 2])
+    return replace(splits, train=replace_by_noise(splits.train, language, recipe.noise, rng))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

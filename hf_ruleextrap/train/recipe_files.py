@@ -9,8 +9,12 @@ from typing import Any
 
 import yaml
 
+from hf_ruleextrap.architectures import list_architectures
 from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.inputs import find_file, read_text, read_yaml
+
+PER_ARCHITECTURE = "per_architecture"
+"""The key of a recipe file whose value maps an architecture to keys that hold for this architecture alone."""
 
 ALTERNATIVES = {"max_epochs": "max_steps", "eval_epochs": "eval_steps", "max_total_tokens": "max_new_symbols"}
 """For each alternative key, the plain key whose value is derived from the alternative."""
@@ -21,14 +25,28 @@ class RecipeValues:
     """The keys and values of a recipe file, including the values of the recipes that the file extends.
 
     Attributes:
-        values: The values, without ``extends``.
+        values: The values, without ``extends`` and ``per_architecture``.
         places: For each key, ``FILE:LINE`` of the file that sets the key.
+        per_architecture: For each architecture, the values that replace ``values``.
         chain: The file, the file that it extends, and so on.
     """
 
     values: dict[str, Any]
     places: dict[str, str] = field(default_factory=dict)
+    per_architecture: dict[str, dict[str, Any]] = field(default_factory=dict)
     chain: tuple[Path, ...] = ()
+
+    def over(self, values: Mapping[str, Any], default: str) -> tuple[dict[str, Any], dict[str, str]]:
+        """Merge other values over these, after the values for the architecture, and return them with their places.
+
+        Args:
+            values: The values, which may choose the architecture.
+            default: The architecture of a recipe that names none.
+        """
+        architecture = str(values.get("architecture", self.values.get("architecture", default)))
+        own = self.per_architecture.get(architecture, {})
+        places = self.places | dict.fromkeys(own, self.places.get("per_architecture", ""))
+        return merged(merged(self.values, own), values), {key: places[key] for key in places if key not in values}
 
 
 def read_recipe(name: str | Path, keys: Collection[str], *, beside: Path | None = None) -> RecipeValues:
@@ -71,11 +89,13 @@ def _read(path: Path, keys: Collection[str], before: tuple[Path, ...]) -> Recipe
     values, lines = read_yaml(path), _lines(path)
     places = {key: f"{path}:{lines[key]}" if key in lines else str(path) for key in values}
     extends = values.pop("extends", None)
+    per_architecture = values.pop(PER_ARCHITECTURE, {})
     for key in values:
         if key not in keys:
-            raise RuleExtrapError(f"{places[key]}: {unknown('key', key, [*keys, 'extends'])}")
+            raise RuleExtrapError(f"{places[key]}: {unknown('key', key, [*keys, 'extends', PER_ARCHITECTURE])}")
+    _check_per_architecture(per_architecture, places.get(PER_ARCHITECTURE, ""), keys)
     if extends is None:
-        return RecipeValues(values, places, (path,))
+        return RecipeValues(values, places, per_architecture, (path,))
     if not isinstance(extends, str) or not extends:
         raise RuleExtrapError(f"{places['extends']}: extends is {extends!r}: give the name or the file of one recipe")
     try:
@@ -83,7 +103,34 @@ def _read(path: Path, keys: Collection[str], before: tuple[Path, ...]) -> Recipe
     except RuleExtrapError as error:
         raise RuleExtrapError(f"{places['extends']}: {error}") from None
     base = _read(parent, keys, (*before, path))
-    return RecipeValues(merged(base.values, values), {**base.places, **places}, (path, *base.chain))
+    together = {}
+    for name in base.per_architecture | per_architecture:
+        # A value that this file states for all architectures replaces what its base states for one of them.
+        inherited = {key: value for key, value in base.per_architecture.get(name, {}).items() if key not in values}
+        together[name] = merged(inherited, per_architecture.get(name, {}))
+    return RecipeValues(merged(base.values, values), {**base.places, **places}, together, (path, *base.chain))
+
+
+def _check_per_architecture(per_architecture: object, place: str, keys: Collection[str]) -> None:
+    """Raise an error if the value of ``per_architecture`` is no mapping of architectures to keys with values."""
+    if not isinstance(per_architecture, dict) or not all(isinstance(own, dict) for own in per_architecture.values()):
+        raise RuleExtrapError(
+            f"{place}: {PER_ARCHITECTURE} is {per_architecture!r:.80}: give a mapping of architectures to recipe keys "
+            "with values, such as {mamba: {learning_rate: 0.001}}"
+        )
+    allowed = [key for key in keys if key != "architecture"]
+    for name, own in per_architecture.items():
+        if name not in list_architectures() and name not in _model_types():
+            raise RuleExtrapError(f"{place}: {unknown('architecture', str(name), list_architectures())}")
+        for key in own:
+            if key not in allowed:
+                raise RuleExtrapError(f"{place}, architecture {name}: {unknown('key', str(key), allowed)}")
+
+
+def _model_types() -> Collection[str]:
+    from transformers import CONFIG_MAPPING
+
+    return CONFIG_MAPPING.keys()
 
 
 def _lines(path: Path) -> dict[str, int]:

@@ -11,6 +11,7 @@ from tiny import TINY
 
 from hf_ruleextrap import get_language
 from hf_ruleextrap.cli import main
+from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.sweep.grid import key_of, read_grid
 from hf_ruleextrap.train.recipe import Recipe, splits_of
 
@@ -91,3 +92,35 @@ def test_a_grid_that_cannot_run_is_refused_before_anything_runs(
     assert line in error
     assert "\n" not in error
     assert not out.exists()
+
+
+def test_parts_come_one_after_the_other_and_a_cell_of_two_parts_runs_once(tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(
+        "parts:\n- axes: {seed: [0, 1], architecture: [lstm, mamba]}\n"
+        "- axes: {seed: [0, 1], architecture: [lstm], optimizer: [adamw, muon]}\n"
+    )
+    recipes = [cell.recipe for cell in read_grid(tmp_path / "grid.yaml", tmp_path / "store")]
+    described = [(recipe.architecture, recipe.optimizer, recipe.seed) for recipe in recipes]
+    assert described == [
+        *(("lstm", "adamw", 0), ("mamba", "adamw", 0), ("lstm", "adamw", 1), ("mamba", "adamw", 1)),
+        *(("lstm", "muon", 0), ("lstm", "muon", 1)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("parts: []\naxes: {seed: [0]}", "give `parts` alone"),
+        ("parts: [anbn]", "give `parts` alone"),
+        ("parts:\n- axes: {seed: [0]}\n- axis: {seed: [0]}", r"part 2: unknown key 'axis': did you mean 'axes'"),
+    ],
+)
+def test_parts_that_are_no_grids(text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(text)
+    with pytest.raises(RuleExtrapError, match=reason):
+        read_grid(tmp_path / "grid.yaml", tmp_path / "store")
+
+
+def test_mini_is_the_beginning_of_desk(tmp_path: Path) -> None:
+    mini, desk = ([cell.key for cell in read_grid(name, tmp_path)] for name in ("mini", "desk"))
+    assert set(mini) == set(desk[: len(mini)])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.inputs import packaged_files
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.train.recipe import Recipe, add_arguments, from_arguments, splits_of
+from hf_ruleextrap.train.recipe_files import read_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.yaml"))
 
@@ -97,7 +99,8 @@ def test_the_authors_recipes_train_the_networks_of_their_code_and_no_other_recip
         for architecture in [*list_architectures(), "gpt2"]:
             recipe = Recipe.from_file(path, {"architecture": architecture})
             expected = released.get(architecture, {}) if path.name.startswith("paper") else {}
-            assert recipe.network == expected, (path.name, architecture)
+            own = read_recipe(path, Recipe.model_fields).per_architecture.get(architecture, {}).get("model", {})
+            assert recipe.network == {**expected, **own}, (path.name, architecture)
     # What the user says comes first.
     recipe = parse(str(RECIPES[0].with_name("paper-anbn.yaml")), "--architecture", "linear", "--set", "causal=true")
     assert recipe.network == {"causal": True, "read": "last"}
@@ -217,3 +220,58 @@ def test_recipes_are_listed_and_shown_resolved(capsys: pytest.CaptureFixture[str
     assert Recipe.of(json.loads(capsys.readouterr().out), "shown") == Recipe.from_file("paper-ban")
     assert main(["recipes", "show", "no-such-recipe"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+PER_ARCHITECTURE = """
+learning_rate: 0.003
+model: {hidden_size: 8}
+per_architecture:
+  mamba: {learning_rate: 0.001, model: {state_size: 4}}
+"""
+
+
+def test_values_for_one_architecture(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(PER_ARCHITECTURE)
+    (tmp_path / "own.yaml").write_text("extends: base.yaml\nper_architecture: {lstm: {seed: 7}, mamba: {seed: 8}}")
+    (tmp_path / "general.yaml").write_text("extends: base.yaml\nlearning_rate: 0.5")
+
+    def values(name: str, **overrides: Any) -> tuple[Any, ...]:
+        recipe = Recipe.from_file(tmp_path / name, overrides)
+        return recipe.learning_rate, recipe.model, recipe.seed
+
+    assert values("base.yaml") == (0.003, {"hidden_size": 8}, 0)
+    assert values("base.yaml", architecture="mamba") == (0.001, {"hidden_size": 8, "state_size": 4}, 0)
+    assert values("base.yaml", architecture="mamba", learning_rate=0.1)[0] == 0.1
+    assert values("own.yaml") == (0.003, {"hidden_size": 8}, 7)
+    assert values("own.yaml", architecture="mamba") == (0.001, {"hidden_size": 8, "state_size": 4}, 8)
+    # A value of the extending file holds for every architecture.
+    assert values("general.yaml", architecture="mamba")[0] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[lstm]", r"r\.yaml:1: per_architecture is \['lstm'\]: give a mapping"),
+        ("{lstn: {seed: 1}}", r"r\.yaml:1: unknown architecture 'lstn': did you mean 'lstm'"),
+        ("{lstm: {sed: 1}}", r"r\.yaml:1, architecture lstm: unknown key 'sed': did you mean 'seed'"),
+        ("{lstm: {architecture: mamba}}", "unknown key 'architecture'"),
+        ("{lstm: {seed: x}}", r"r\.yaml:1: seed is 'x'"),
+    ],
+)
+def test_values_for_one_architecture_that_are_wrong(text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(f"per_architecture: {text}")
+    with pytest.raises(RuleExtrapError, match=reason):
+        Recipe.from_file(tmp_path / "r.yaml")
+
+
+def test_noise_replaces_a_share_of_the_training_words(tmp_path: Path) -> None:
+    values = {"language": "dyck", "max_length": 16, "train_size": 200, "held_out_size": 20, "output_dir": str(tmp_path)}
+    language = get_language("dyck")
+    clean, noisy, again = (
+        splits_of(Recipe.of({**values, "noise": noise}, "test"), language) for noise in (0.0, 0.05, 0.05)
+    )
+    assert int((~language.contains(clean.train)).sum()) == 0
+    assert int((~language.contains(noisy.train)).sum()) == 10
+    assert noisy.train.lengths.tolist() == clean.train.lengths.tolist()
+    assert list(noisy.train) == list(again.train)
+    assert list(noisy.test) == list(clean.test)
