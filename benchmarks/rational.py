@@ -93,10 +93,10 @@ def draw(path: str) -> None:
     for axes in (data, seen, epsilon, delta, code):
         axes.set_ylim(-0.03, 1.03)
     code_handles, code_labels = code.get_legend_handles_labels()
-    panels = "first panel and lower row: language, prompt"
+    panels = "first panel and lower row"
     first = legend.legend(code_handles, code_labels, title=panels, loc="upper left", frameon=False)
     legend.add_artist(first)
-    legend.legend(*seen.get_legend_handles_labels(), title="second panel: language", loc="lower left", frameon=False)
+    legend.legend(*seen.get_legend_handles_labels(), title="second panel", loc="lower left", frameon=False)
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
 
