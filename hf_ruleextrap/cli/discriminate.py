@@ -47,7 +47,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--protocol", choices=("v2", "symbols"), help="ask as text, or symbol by symbol")
     parser.add_argument("--shots", type=int, help="context words before each pair, as text (default 32)")
     parser.add_argument("--alphabet", help="what stands for the symbols, as text (default letters)")
-    parser.add_argument("--backend", help="hf, openai, vllm, or my.py:Class (default hf; openai with --base-url)")
+    parser.add_argument("--backend", help="hf, vllm, openai or my.py:Class (default hf; openai with --base-url)")
     add_server(parser)
     parser.add_argument("--batch-size", type=int, help="texts through the model at once (default 32)")
     parser.add_argument("--seed", type=int, default=0, help="of words, pairs and contexts (default 0)")

@@ -67,7 +67,9 @@ def add(commands: Commands) -> None:
 def _add_protocol(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the text protocol, for any language model")
     group.add_argument("--protocol", choices=("v2", "symbols"), help="ask as text, or symbol by symbol")
-    group.add_argument("--backend", help="hf, openai, replay, or my.py:Class (default hf; openai with --base-url)")
+    group.add_argument(
+        "--backend", help="hf, vllm, openai, replay, or my.py:Class (default hf; openai with --base-url)"
+    )
     group.add_argument("--chat", action="store_true", help="ask in a conversation, not in a plain text")
     group.add_argument("--rules-stated", action="store_true", help="say the rules in words before the examples")
     group.add_argument("--alphabet", help="what stands for the symbols (default letters)")

@@ -14,6 +14,7 @@ from .base import BackendConfig, TextCompleter
 BACKENDS: Mapping[str, str] = {
     "hf": "hf_ruleextrap.completers.hf:HfCompleter",
     "openai": "hf_ruleextrap.completers.openai:OpenAICompleter",
+    "vllm": "hf_ruleextrap.completers.vllm:VllmCompleter",
     "replay": "hf_ruleextrap.completers.replay:Replay",
 }
 """The ``module:Class`` of each backend. A new backend needs one line here."""

