@@ -66,9 +66,13 @@ class Batches(Sampler[list[int]]):
         seed: The random seed for the order of the rows.
         process: The index of this process.
         processes: The number of processes.
+        shuffled: Whether the order is new in every epoch; otherwise it is that of the rows.
     """
 
-    def __init__(self, n: int, batch_size: int, *, seed: int, process: int = 0, processes: int = 1) -> None:
+    def __init__(
+        self, n: int, batch_size: int, *, seed: int, process: int = 0, processes: int = 1, shuffled: bool = True
+    ) -> None:
+        self.shuffled = shuffled
         self.n, self.batch_size, self.seed = n, batch_size, seed
         self.process, self.processes = process, processes
         self.epoch = 0
@@ -87,10 +91,11 @@ class Batches(Sampler[list[int]]):
         >>> [list(Batches(5, 4, seed=0, process=i, processes=2)) for i in range(2)]
         [[[2, 3], [1]], [[4, 0], [-1]]]
         """
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n).tolist()
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(self.n).tolist() if self.shuffled else range(self.n)
         for first in range(0, self.n, self.batch_size):
             batch = order[first : first + self.batch_size]
-            share = batch[self.process :: self.processes]
+            share = list(batch[self.process :: self.processes])
             yield share + [_NO_ROW] * (-(-len(batch) // self.processes) - len(share))
 
 

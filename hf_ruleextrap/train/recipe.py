@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from hf_ruleextrap.architectures import get_preset, list_architectures
+from hf_ruleextrap.costs import check_cost
 from hf_ruleextrap.data import Splits, build_splits, count_train_words, replace_by_noise
 from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.files import safe_name
@@ -82,6 +83,17 @@ class Recipe(BaseModel):
         ge=0,
         le=1,
         description="share of the training words that are replaced by random words outside the language",
+    )
+    stream: bool = Field(
+        False,
+        description="train once on max_steps x batch_size words in the order in which they are drawn, and measure the "
+        "prequential code length; replaces train_size and disjoint",
+    )
+    settings_tried: int = Field(
+        1,
+        ge=1,
+        description="number of settings among which these were chosen by their code length, which is part of the code "
+        "length",
     )
 
     architecture: str = Field("lstm", description="name of a preset, or a model type of transformers")
@@ -179,6 +191,24 @@ class Recipe(BaseModel):
         None, description="organization that owns the published repository; the default is your own account"
     )
     report_to: Literal["none", "tensorboard", "trackio", "wandb"] = Field("none", description="experiment tracker")
+
+    @model_validator(mode="after")
+    def _check_stream(self) -> Recipe:
+        """Refuse keys that a stream makes meaningless; a stream never repeats its order and holds no word out."""
+        if not self.stream:
+            if self.settings_tried != 1:
+                raise RuleExtrapError("settings_tried is part of the code length of a stream: add stream: true")
+            return self
+        fixed: dict[str, Any] = {"disjoint": False, "train_size": 512, "noise": 0, "objective": "likelihood"}
+        fixed |= {"max_epochs": None, "eval_epochs": None, "loss_on_padding": False}
+        for key, value in fixed.items():
+            given = getattr(self, key)
+            if key in self.model_fields_set and given != value:
+                raise RuleExtrapError(
+                    f"{key} is {given!r}, which a stream of fresh words cannot use: remove {key}, or stream"
+                )
+        object.__setattr__(self, "disjoint", False)
+        return self
 
     @model_validator(mode="after")
     def _work_out(self) -> Recipe:
@@ -318,10 +348,16 @@ def splits_of(recipe: Recipe, language: Language) -> Splits:
         disjoint=recipe.disjoint,
         prompt_lengths=[recipe.prompt_length or language.prompt_length, *recipe.by_length],
     )
-    if not recipe.noise:
-        return splits
+    # Generators of their own: these words do not depend on the sizes of validation and test.
     rng = np.random.default_rng([recipe.seed, 2])
-    return replace(splits, train=replace_by_noise(splits.train, language, recipe.noise, rng))
+    train = splits.train
+    if recipe.stream:
+        n = recipe.max_steps * recipe.batch_size
+        check_cost(f"a stream of {n:,} words", "give smaller max_steps", size=n * (recipe.max_length + 2) * 10)
+        train = language.sample(n, max_length=recipe.max_length, rng=rng)
+    elif recipe.noise:
+        train = replace_by_noise(train, language, recipe.noise, rng)
+    return replace(splits, train=train)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from pydantic_core.core_schema import SerializerFunctionWrapHandler
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation
+from hf_ruleextrap.evaluation.code_length import CodeLength
 from hf_ruleextrap.evaluation.likelihood import Likelihood
 from hf_ruleextrap.evaluation.results import SCHEMA_VERSION, SymbolSettings, check_schema
 from hf_ruleextrap.files import write_text
@@ -174,6 +175,7 @@ class Results(BaseModel):
         test_without_padding, test_with_padding: The test loss without and with PAD, whatever the recipe says.
         divergence: The Kullback-Leibler divergence of the described checkpoint from the data, in nats per word; None
             if it cannot be computed.
+        code_length: The prequential code length of a stream; None for a run on a fixed set of words.
         best, last: Rule extrapolation of the checkpoint with the lowest validation loss, and of the last checkpoint (of
             a run that diverged, the last checkpoint whose loss was finite). See `chosen`.
         by_length: The described checkpoint at the other prompt lengths that the recipe lists.
@@ -200,6 +202,7 @@ class Results(BaseModel):
     test_without_padding: Likelihood
     test_with_padding: Likelihood
     divergence: float | None
+    code_length: CodeLength | None = None
     best: Evaluation
     last: Evaluation
     by_length: list[LengthRates] = []

@@ -23,6 +23,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from hf_ruleextrap.architectures import build_model, fit_parameters, list_architectures
 from hf_ruleextrap.completers import LocalModel, check_positions
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.evaluation.code_length import CodeLength, code_length
 from hf_ruleextrap.evaluation.likelihood import divergence, token_rows
 from hf_ruleextrap.files import replacing_in, writing
 from hf_ruleextrap.formal import Language
@@ -31,6 +32,7 @@ from hf_ruleextrap.versions import git_commit, package_versions
 
 from .callbacks import Interrupted
 from .checkpoints import is_over, remove_torn
+from .code_length import Meter
 from .folder import CHECKPOINT, LAST, LOG, RunFolder
 from .learned import Learning, meets_criterion
 from .recipe import Recipe
@@ -237,6 +239,24 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Rec
         tokenizer.save_pretrained(draft)
 
 
+def _code_length(trainer: RuleTrainer, task: Task) -> CodeLength | None:
+    """Return the code length of a stream; None for a run on a fixed set of words, and for a run that diverged."""
+    recipe = task.recipe
+    if not recipe.stream or trainer.diverged_at is not None:
+        return None
+    nats = Meter.of(trainer.state)
+    # A run that ended early has not read the whole stream.
+    stream = task.splits.train.take(slice(0, len(nats) * recipe.batch_size))
+    return code_length(
+        nats,
+        stream,
+        task.language,
+        batch_size=recipe.batch_size,
+        max_length=recipe.max_length,
+        settings=recipe.settings_tried,
+    )
+
+
 def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any], build: Callable[[], PreTrainedModel]) -> Results:
     """Evaluate the best and the last checkpoint, and save the chosen and the last one."""
     recipe, state, accelerator = task.recipe, trainer.state, trainer.accelerator
@@ -282,6 +302,7 @@ def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any], build: Cal
         test=task.likelihood(chosen, "test"),
         test_without_padding=task.likelihood(chosen, "test", padded=False),
         test_with_padding=task.likelihood(chosen, "test", padded=True),
+        code_length=_code_length(trainer, task),
         divergence=divergence(chosen, task.language, max_length=recipe.max_length),
         best=of_best,
         last=of_last,

@@ -28,6 +28,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 from .batches import Batches, BatchLoader, TokenRows, by_length
 from .callbacks import Interrupt, JsonLog, Progress
 from .checkpoints import Seal
+from .code_length import Meter
 from .folder import LOG
 from .learned import Learning, meets_criterion
 from .optimizers import BY_THE_TRAINER, build_muon
@@ -54,6 +55,8 @@ class RuleTrainer(Trainer):
             self.interrupt,
             Learning(recipe.stop_when_learned),
         ]
+        if recipe.stream:
+            callbacks.append(Meter(len(task.language.alphabet)))
         if recipe.patience is not None:
             callbacks.append(EarlyStoppingCallback(recipe.patience))
         self.task = task
@@ -71,7 +74,7 @@ class RuleTrainer(Trainer):
             # The Trainer requires an evaluation set, although the `evaluate` below does not read it.
             eval_dataset=validation,
             processing_class=task.tokenizer,
-            compute_loss_func=cross_entropy,
+            compute_loss_func=self._metered if recipe.stream else cross_entropy,
             callbacks=callbacks,
         )
         # The labels are already shifted by one token, so the Trainer must count all of them.
@@ -82,6 +85,18 @@ class RuleTrainer(Trainer):
         if completed is not None:
             ids, labels = (torch.from_numpy(part).to(self.args.device) for part in completed)
             self.completed = {"input_ids": ids[:, :-1], "labels": labels[:, 1:]}
+
+    @property
+    def meter(self) -> Meter:
+        """The costs of the batches of a stream; the Trainer replaces the object when it resumes a run."""
+        return next(callback for callback in self.callback_handler.callbacks if isinstance(callback, Meter))
+
+    def _metered(
+        self, outputs: ModelOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Compute the loss, and record what the batch costs before the model learns from it."""
+        self.meter.add(outputs["logits"], labels)
+        return cross_entropy(outputs, labels, num_items_in_batch)
 
     @property
     def words(self) -> TokenRows:
@@ -98,6 +113,7 @@ class RuleTrainer(Trainer):
             seed=recipe.seed,
             process=arguments.process_index,
             processes=arguments.world_size,
+            shuffled=not recipe.stream,
         )
         return BatchLoader(self.words, batches)
 
