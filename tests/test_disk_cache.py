@@ -8,6 +8,8 @@ import pytest
 
 from hf_ruleextrap import get_language
 from hf_ruleextrap.disk_cache import cache_folder, cached, digest, language_key
+from hf_ruleextrap.evaluation import Evaluator, evaluate
+from hf_ruleextrap.formal import WordBatch
 
 
 @pytest.fixture
@@ -49,3 +51,16 @@ def test_the_key_tells_languages_and_words_apart() -> None:
     keys.append(language_key(get_language("dyck", paper=True)))
     assert len({str(key) for key in keys}) == 4
     assert len({digest(words) for words in (["ab", "b"], ["a", "bb"], ["b", "ab"], ["ab"])}) == 4
+
+
+def test_the_references_of_an_evaluation_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another limit, other training words and another prompt length are other references."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    language, words = get_language("ban"), WordBatch.from_strings(["baa", "bb"])
+    settings = {"prompt_length": 3, "max_new_symbols": 4, "train_words": words}
+    first = Evaluator(language, **settings).references
+    monkeypatch.setattr(evaluate, "reference_report", lambda *_, **__: pytest.fail("computed again"))
+    assert Evaluator(language, **settings).references == first
+    for change in ({"max_new_symbols": 5}, {"prompt_length": 4}, {"train_words": WordBatch.from_strings(["bb"])}):
+        with pytest.raises(pytest.fail.Exception, match="computed again"):
+            Evaluator(language, **{**settings, **change})

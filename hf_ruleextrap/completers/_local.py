@@ -121,8 +121,12 @@ class LocalModel:
         pieces: list[WordBatch] = []
         finished = np.zeros(len(rows), np.bool_)
         order: list[npt.NDArray[np.int64]] = []
-        for length in np.unique(words.lengths):
-            equal_rows = np.flatnonzero(words.lengths == length)
+        groups = words.lengths
+        if getattr(self.model.config, "mixes_rows", False):
+            # The authors' code completes ID and OOD prompts apart, and the place of a row in its batch matters here.
+            groups = 2 * groups + prompts.ood[rows]
+        for group in np.unique(groups):
+            equal_rows = np.flatnonzero(groups == group)
             for first in range(0, len(equal_rows), _ROWS):
                 part = equal_rows[first : first + _ROWS]
                 tokens = self._generate(words.take(part), max_new_symbols, samples is not None, seed + first)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any, Literal, Protocol
 
 from hf_ruleextrap.errors import RuleExtrapError
@@ -25,6 +26,11 @@ class Completions:
     words: WordBatch
     finished: BoolArray
     statuses: tuple[str, ...] | None = None
+
+    def take(self, rows: BoolArray) -> Completions:
+        """Return the completions of the rows for which ``rows``, (N,) bool, is True."""
+        statuses = None if self.statuses is None else tuple(compress(self.statuses, rows))
+        return Completions(self.words.take(rows), self.finished[rows], statuses)
 
 
 class Completer(Protocol):

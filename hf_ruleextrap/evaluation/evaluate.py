@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hf_ruleextrap import formal
-from hf_ruleextrap.completers.base import Completer
+from hf_ruleextrap.completers.base import Completer, Completions
 from hf_ruleextrap.costs import MOST_SECONDS, check_cost
+from hf_ruleextrap.disk_cache import cached, digest, language_key
 from hf_ruleextrap.errors import RuleExtrapError, check_integer, unknown
 from hf_ruleextrap.formal import Kind, Language, PromptSet, Report, WordBatch
 from hf_ruleextrap.formal.words import BoolArray, Words
@@ -138,6 +139,7 @@ class Evaluator:
         )
         self.language = language
         prompts = language.prompts(length=prompt_length, limit=most_prompts, rng=np.random.default_rng(seed))
+        self.all_prompts = prompts
         self.prompts: Mapping[Kind, PromptSet] = {kind: prompts.of_kind(kind) for kind in ("id", "ood")}
         self.settings = SymbolSettings(
             prompt_length=int(prompts.words.lengths[0]), max_new_symbols=max_new_symbols, seed=seed
@@ -150,7 +152,19 @@ class Evaluator:
                 language, of_kind, name, max_new_symbols=max_new_symbols, train_words=train_words, seed=seed
             )
 
-        self.references = {kind: {name: report(kind, name) for name in names} for kind in self.prompts}
+        # The references depend on no model, and computing them takes as long as training a small model.
+        self.references: dict[Kind, dict[str, Report]] = cached(
+            "references",
+            {
+                **language_key(language),
+                "prompts": {kind: digest(of_kind) for kind, of_kind in self.prompts.items()},
+                "train_words": None if train_words is None else digest(train_words),
+                "max_new_symbols": max_new_symbols,
+                "seed": seed,
+            },
+            dict[Kind, dict[str, Report]],
+            lambda: {kind: {name: report(kind, name) for name in names} for kind in self.prompts},
+        )
         self.rational: list[LearnerRates] = []
         self._notes: list[str] = []
         if rational and train_words is not None:
@@ -168,18 +182,20 @@ class Evaluator:
             completer: who continues the prompts.
             model: its name, for the results.
         """
+        # The prompts of both kinds are completed together, because a step of a model takes long even for a few rows.
+        completions = completer.complete(self.all_prompts, max_new_symbols=self.settings.max_new_symbols)
         return Evaluation(
             model=model,
             language=self.language.name,
             protocol="symbols",
-            conditions=[self._condition(completer, kind) for kind in self.prompts],
+            conditions=[self._condition(completions, kind) for kind in self.prompts],
             versions=package_versions(),
             git_commit=git_commit(),
         )
 
-    def _condition(self, completer: Completer, kind: Kind) -> Condition:
-        prompts = self.prompts[kind]
-        completions = completer.complete(prompts, max_new_symbols=self.settings.max_new_symbols)
+    def _condition(self, all_completions: Completions, kind: Kind) -> Condition:
+        prompts, rows = self.prompts[kind], self.all_prompts.ood == (kind == "ood")
+        completions = all_completions.take(rows)
         verdicts = formal.score(self.language, prompts, completions.words, completions.finished)
         return Condition(
             name=kind,

@@ -69,6 +69,11 @@ class RuleConfig(PreTrainedConfig):
         return False
 
     @property
+    def mixes_rows(self) -> bool:
+        """Whether the output of a row depends on its place in the batch by design."""
+        return False
+
+    @property
     def most_tokens(self) -> int | None:
         """The largest number of tokens for which the model has positions; None if there is no limit."""
         return None

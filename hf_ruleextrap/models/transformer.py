@@ -77,8 +77,13 @@ class RuleTransformerConfig(RuleConfig):
     max_position_embeddings: int = 512
 
     @property
+    def mixes_rows(self) -> bool:
+        """Whether the model adds a vector of the row's place in the batch, as in the authors' code."""
+        return self.positions == "paper"
+
+    @property
     def most_tokens(self) -> int | None:
-        """As many as there are learned positions; the others have no end."""
+        """The number of learned positions; None for the other positions, which have no limit."""
         return self.max_position_embeddings if self.positions == "learned" else None
 
     def check(self) -> None:

@@ -111,3 +111,16 @@ def test_a_sample_keeps_what_the_rates_count() -> None:
     made = Completions(WordBatch.from_strings(["b", "b", ""]), np.array([True, False, True]))
     samples = samples_of(formal.score(ANBN, prompts, made.words, made.finished), made)
     assert [sample.rules for sample in samples] == [(True, False), (False, False), (True, True)]
+
+
+@pytest.mark.parametrize("positions", ["none", "paper"])
+def test_id_and_ood_prompts_together_are_completed_as_apart(positions: str) -> None:
+    """With the authors' positions, the place of a row in its batch matters, and the kinds stay apart."""
+    completer = LocalModel(build_model("transformer", language=ANBN, seed=3, positions=positions), ANBN)
+    prompts = ANBN.prompts(length=6)
+    together = completer.complete(prompts, max_new_symbols=5)
+    for kind in ("id", "ood"):
+        part = together.take(prompts.ood == (kind == "ood"))
+        apart = completer.complete(prompts.of_kind(kind), max_new_symbols=5)
+        assert list(part.words) == list(apart.words)
+        assert part.finished.tolist() == apart.finished.tolist()
