@@ -64,3 +64,15 @@ def _time(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.3g} {unit}"
     return f"{seconds:.3g} seconds"
+
+
+def duration(seconds: float) -> str:
+    """Format a time in one or two units.
+
+    >>> duration(41.2), duration(1380), duration(9000)
+    ('41 s', '23 min', '2 h 30 min')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import os
 import re
 from collections.abc import Hashable
 from pathlib import Path
@@ -61,6 +63,32 @@ def find_file(kind: Literal["recipe", "grid"], name: str | Path, *, beside: Path
             f"cannot read the {kind} {shown(path)}: {reason}; give a YAML file, or a name that {names}"
         )
     raise RuleExtrapError(f"cannot read the {kind}: {unknown(kind, str(name), known)}. A YAML file works too")
+
+
+def check_not_mistyped(name: str) -> None:
+    """Refuse the name of a checkpoint that can only be a path, and where there is nothing.
+
+    A name such as ``owner/name`` may be a repository on the Hub, unless a folder ``owner`` is here.
+
+    Raises:
+        RuleExtrapError: the name is a path, and nothing is there. The message suggests the nearest folders.
+    """
+    path = Path(os.path.expanduser(name))  # noqa: PTH111  # Path.expanduser raises an error for an unknown user
+    # A name of one part is a repository without an owner, such as gpt2.
+    is_path = name.startswith((".", "~", "/")) or name.endswith("/") or len(path.parts) > 2
+    try:
+        if path.exists() or not (is_path or (len(path.parts) == 2 and path.parent.is_dir())):
+            return
+        siblings = [sibling.name for sibling in path.parent.iterdir() if sibling.is_dir()]
+    # The parent is no folder either, or the name cannot be a path.
+    except (OSError, ValueError):
+        siblings = []
+    near = difflib.get_close_matches(path.name, siblings, n=2, cutoff=0.5)
+    guess = f"did you mean {' or '.join(repr(str(path.parent / sibling)) for sibling in near)}? " if near else ""
+    raise RuleExtrapError(
+        f"no checkpoint can be loaded from {shown(name)}: there is no such folder; {guess}name a folder that exists, "
+        "or a repository on the Hub as OWNER/NAME"
+    )
 
 
 def read_text(path: str | Path, what: str, *, most_bytes: int | None = None) -> str:

@@ -14,6 +14,8 @@ from hf_ruleextrap import score
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.formal import LEVELS
 from hf_ruleextrap.languages import list_languages
+from hf_ruleextrap.train.recipe import Recipe
+from hf_ruleextrap.train.recipe_files import OTHER_NAMES
 
 ROOT = Path(__file__).parents[1]
 
@@ -110,7 +112,10 @@ def test_mass(capsys: pytest.CaptureFixture[str], tiny_run: Path, tmp_path: Path
 def test_evaluate(capsys: pytest.CaptureFixture[str], tiny_run: Path) -> None:
     printed = json.loads(output(capsys, "evaluate", "--model", str(tiny_run), "--language", "anbn", "--json"))
     results = json.loads((tiny_run / "results.json").read_text())
-    # The command says of a checkpoint what its run says of it.
+    # The command says of a checkpoint what its run says of it, and adds the rational learners of its training words.
+    for condition in printed["conditions"]:
+        assert bool(condition["rational"]) == (condition["kind"] == "ood")
+        condition["rational"] = []
     common = {key: results[key] for key in ("schema_version", "references", "versions", "git_commit")}
     assert printed == {**results["best"], **common, "model": str(tiny_run)}
     text = output(capsys, "evaluate", "--model", str(tiny_run), "--language", "anbn")
@@ -123,7 +128,10 @@ def test_train_prints_the_table_and_what_to_type_next(capsys: pytest.CaptureFixt
     folder = tmp_path / "run"
     text = output(capsys, "train", *flags, "--output_dir", str(folder))
     assert "every open rule holds (headline)" in text
-    assert text.strip().splitlines()[-1] == f"next: hf-ruleextrap evaluate --model {folder} --language anbn"
+    following, plot = text.strip().splitlines()[-2:]
+    assert following == f"next: hf-ruleextrap evaluate --model {folder} --language anbn"
+    assert plot == f"plot of the loss and the rates: {folder / 'plot.png'}"
+    assert (folder / "plot.png").stat().st_size > 5_000
     printed = output(capsys, "train", *flags, "--output_dir", str(folder), "--overwrite", "--json")
     assert json.loads(printed) == json.loads((folder / "results.json").read_text())
 
@@ -188,7 +196,7 @@ def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
         (["explain", "anbn", "baa", "--learner", "rational-modlar"], "did you mean 'rational-modular'"),
         (["explain", "anbn", "baa", "--epsilon", "1"], "give a probability between 0 and 1"),
         (["explain", "anbn", "b" * 17], "has 17 symbols, and no word that the learner knows has more than 16"),
-        (["explain", "dyck", "([", "--max-length", "64"], "give a smaller max_length"),
+        (["explain", "dyck", "([", "--max-length", "64"], "give max_length 35 or less"),
         (["score", "nowhere.jsonl", "--language", "anbn"], "cannot read the file of completions 'nowhere.jsonl'"),
         (["mass", "--model", "x", "--language", "anbn", "--max-length", "99"], "too many to follow"),
         (["mass", "--model", "x", "--language", "anbn", "--out", "x.docx"], "cannot draw"),
@@ -206,6 +214,68 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert captured.err.startswith("error: ")
     assert message in captured.err
     assert len(captured.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train --num_train_epochs 3", "unknown flag --num_train_epochs: max_epochs is the number of passes"),
+        ("train --per-device-train-batch-size=8", "unknown flag --per-device-train-batch-size: batch_size is"),
+        ("train --max_step 3", "unknown flag --max_step (did you mean --max_steps or --max_epochs?)"),
+        ("train --max-step 3", "unknown flag --max-step (did you mean --max_steps or --max_epochs?)"),
+        ("evaluate --modl x --language anbn", "unknown flag --modl (did you mean --model?)"),
+        ("sweep mini --outt store", "unknown flag --outt (did you mean --out?)"),
+        ("train quickstart fast", "unrecognized arguments: 'fast'"),
+        ("evaluate --language anbn", "the following arguments are required: --model"),
+    ],
+)
+def test_an_unknown_flag_gets_the_nearest_known_ones(
+    words: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words.split())
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {message}")
+    assert line.endswith(f"; see hf-ruleextrap {words.split()[0]} --help")
+
+
+def test_a_recipe_with_a_name_of_the_trainer_gets_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.yaml").write_text("seed: 1\nlr_scheduler_type: linear\n", encoding="utf-8")
+    assert main(["train", str(tmp_path / "mine.yaml")]) == 2
+    assert "mine.yaml:2: unknown key 'lr_scheduler_type': the name is lr_scheduler" in capsys.readouterr().err
+
+
+def test_every_other_name_leads_to_a_key_or_a_flag_of_ours() -> None:
+    for name, advice in OTHER_NAMES.items():
+        assert name not in Recipe.model_fields
+        words = set(re.findall(r"[\w-]+", advice))
+        assert words & {*Recipe.model_fields, "--overwrite"} or "leave" in words, name
+
+
+def test_train_without_arguments_lists_the_recipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    listed = output(capsys, "train")
+    assert output(capsys, "recipes") in listed
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["runs/quickstrt", "./gpt2", "../there", "/no/folder", "~nobody/x", "gpt2/", "a/b/c"])
+def test_a_mistyped_path_is_refused_without_the_hub(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def asked(*_: object, **__: object) -> None:
+        raise AssertionError("the Hub is asked")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", asked)
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", asked)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "quickstart").mkdir(parents=True)
+    assert main(["evaluate", "--model", name, "--language", "anbn"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: no checkpoint can be loaded from '{name}': there is no such folder; ")
+    assert ("did you mean 'runs/quickstart'?" in line) == name.startswith("runs")
 
 
 @pytest.mark.parametrize("line", ["not json", "[]", '{"prompt": "a"}'])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import gc
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hf_ruleextrap.errors import RuleExtrapError, one_line
@@ -21,11 +23,47 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose messages look like those of the commands."""
+    """A parser whose messages look like those of the commands.
+
+    Attributes:
+        foreign_flags: for flags of other programs that users may type, what to write instead.
+    """
+
+    foreign_flags: Mapping[str, str] = MappingProxyType({})
+
+    _words: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the arguments, and refuse those that the parser does not know."""
+        self._words = list(sys.argv[1:] if args is None else args)
+        namespace, rest = super().parse_known_args(self._words, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(map(repr, rest))}")
+        return namespace, rest
 
     def error(self, message: str) -> Any:
-        """Print one line and exit with code 2."""
+        """Print one line and exit with code 2. An unknown flag is reported first, with the nearest known flags."""
+        flags = (word.partition("=")[0] for word in self._words if word.startswith("--") and word != "--")
+        # An unknown flag may be the reason why another one is missing.
+        if not self._subparsers and message.startswith(("unrecognized", "the following arguments are required")):
+            unknown_flags = (flag for flag in flags if not self._knows(flag))
+            message = next((self._about(flag) for flag in unknown_flags), message)
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+    def _knows(self, flag: str) -> bool:
+        options = self._option_string_actions
+        return flag in options or (self.allow_abbrev and any(option.startswith(flag) for option in options))
+
+    def _about(self, flag: str) -> str:
+        name = flag.removeprefix("--").replace("-", "_")
+        if name in self.foreign_flags:
+            return f"unknown flag {flag}: {self.foreign_flags[name]}"
+        # The flags of `train` are known with dashes and with underscores; the first is the one in its help.
+        known = {option.replace("_", "-"): option for option in reversed(self._option_string_actions)}
+        near = difflib.get_close_matches(flag.replace("_", "-"), known, n=2)
+        return f"unknown flag {flag}" + (
+            f" (did you mean {' or '.join(known[match] for match in near)}?)" if near else ""
+        )
 
 
 SERVER_FLAGS = ("base_url", "key_env", "concurrency", "timeout", "max_wait", "retries")
@@ -153,9 +191,11 @@ def import_models() -> None:
 
 
 def quiet() -> None:
-    """Silence the notices and progress bars of transformers; the commands print what matters to the user."""
+    """Silence the notices and progress bars of the libraries; the commands print what matters to the user."""
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
+    hub_logging.set_verbosity_error()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from hf_ruleextrap.inputs import packaged_files
+
 from .common import Commands, add_json, print_json
 
 
@@ -22,17 +24,19 @@ def add(commands: Commands) -> None:
 
 def list_recipes(arguments: argparse.Namespace) -> None:
     """Print each recipe's name and the first sentence of its file."""
-    from hf_ruleextrap.inputs import packaged_files
-
-    rows = [
-        {"name": name, "summary": _summary(path), "file": str(path)} for name, path in packaged_files("recipe").items()
-    ]
     if arguments.json:
-        print_json(rows)
+        files = packaged_files("recipe").items()
+        print_json({"name": name, "summary": _summary(path), "file": str(path)} for name, path in files)
         return
-    width = max((len(row["name"]) for row in rows), default=0)
-    for row in rows:
-        print(f"{row['name']:{width}}  {row['summary']}")
+    print_recipes()
+
+
+def print_recipes() -> None:
+    """Print each recipe's name and the first sentence of its file, as a table."""
+    files = packaged_files("recipe")
+    width = max(map(len, files))
+    for name, path in files.items():
+        print(f"{name:{width}}  {_summary(path)}")
 
 
 def show_recipe(arguments: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 
 from .boundary import check_words, run_command
 from .common import Commands, Parser, add_wait, add_yes, fast_imports, import_models, quiet_hub
+from .recipes import print_recipes
 
 if TYPE_CHECKING:
     from hf_ruleextrap.train.recipe import Recipe
@@ -39,16 +40,23 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
     """Run ``hf-ruleextrap train`` or ``training/train.py``: a recipe and flags describe the run."""
     from hf_ruleextrap.train.recipe import from_arguments
+    from hf_ruleextrap.train.recipe_files import OTHER_NAMES
 
     parser = Parser(
         prog=prog,
         description="Train a model on a language, complete its prompts, and score the completions.",
         allow_abbrev=False,
     )
+    parser.foreign_flags = OTHER_NAMES
     add_flags(parser)
 
     def work() -> None:
-        check_words(sys.argv[1:] if argv is None else argv)
+        words = sys.argv[1:] if argv is None else argv
+        check_words(words)
+        if not words:
+            print("hf-ruleextrap train RECIPE trains a recipe. RECIPE is a file (YAML) or one of these names:\n")
+            print_recipes()
+            return
         arguments = parser.parse_args(argv)
         recipe = from_arguments(arguments)
         import_models()
@@ -89,10 +97,25 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
             from hf_ruleextrap.train.show import show_results
 
             show_results(results)
+            _draw(recipe)
         if owner is not None:
             print(_publish(recipe, owner), file=sys.stderr if arguments.json else sys.stdout)
 
     return run_command(work)
+
+
+def _draw(recipe: Recipe) -> None:
+    """Draw the loss and the rates of the run into its folder, if matplotlib is installed, and print the file."""
+    from hf_ruleextrap.train.plot import plot_run
+
+    path = recipe.run_dir / "plot.png"
+    try:
+        if not path.exists():
+            plot_run(recipe.run_dir, path)
+    except RuleExtrapError as error:
+        print(f"note: no plot is drawn: {error}", file=sys.stderr)
+    else:
+        print(f"plot of the loss and the rates: {path}")
 
 
 def _publish(recipe: Recipe, owner: str) -> str:

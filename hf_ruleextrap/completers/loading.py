@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.inputs import check_not_mistyped
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -114,6 +115,7 @@ def may_run_code(name: str, *, trust_remote_code: bool) -> bool:
 @contextmanager
 def naming_errors(name: str) -> Iterator[None]:
     """Report every error in the block as one line that names the checkpoint."""
+    check_not_mistyped(name)
     try:
         yield
     except RuleExtrapError:

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from hf_ruleextrap.costs import duration
+
 from .job import Job
 
 # The largest number of running cells shown on a terminal, because a cluster may run hundreds.
@@ -66,15 +68,3 @@ class Display:
         ]
         more = [f"  and {len(running) - _ROWS} more"] if len(running) > _ROWS else []
         return Text("\n".join([self.summary(), *rows, *more]), no_wrap=True, overflow="ellipsis")
-
-
-def duration(seconds: float) -> str:
-    """Format a time in one or two units.
-
-    >>> duration(41.2), duration(1380), duration(9000)
-    ('41 s', '23 min', '2 h 30 min')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

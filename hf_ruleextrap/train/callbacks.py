@@ -1,10 +1,9 @@
-"""Trainer callbacks: a progress bar, a log that survives a killed process, and Ctrl-C with a checkpoint."""
+"""Trainer callbacks: a log that survives a killed process, and Ctrl-C with a checkpoint."""
 
 from __future__ import annotations
 
 import json
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,55 +11,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_ruleextrap.files import write_text
-
-
-class Progress(TrainerCallback):
-    """Show a progress bar over the steps and one readable line for each evaluation, on the main process only."""
-
-    def __init__(self) -> None:
-        self.bar: tqdm[Any] | None = None
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Open the progress bar."""
-        if state.is_world_process_zero:
-            # disable=None shows the bar on a terminal only; a log file or a pipe gets only the lines.
-            self.bar = tqdm(
-                total=state.max_steps, initial=state.global_step, unit="step", dynamic_ncols=True, disable=None
-            )
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Move the progress bar to the current step."""
-        if self.bar is not None:
-            self.bar.update(state.global_step - self.bar.n)
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Write the line of an evaluation, or of a run that diverged."""
-        if self.bar is not None and logs and "diverged_at" in logs:
-            self.bar.write(
-                f"step {state.global_step:>6}  the validation loss is not finite: the run ends", file=sys.stderr
-            )
-        if self.bar is not None and logs and "eval_loss" in logs:
-            self.bar.write(f"step {state.global_step:>6}  {summary(logs)}", file=sys.stderr)
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Close the progress bar."""
-        if self.bar is not None:
-            self.bar.close()
 
 
 class JsonLog(TrainerCallback):
@@ -140,19 +93,6 @@ class Interrupt(TrainerCallback):
             raise KeyboardInterrupt
         if self.requested:
             control.should_save = control.should_training_stop = True
-
-
-def summary(logs: dict[str, float]) -> str:
-    """Format the most informative numbers of an evaluation as one line."""
-    names = {
-        "eval_loss": "validation loss {:.4f}",
-        "eval_id_r1": "ID R1 {:.2f}",
-        "eval_id_r2": "R2 {:.2f}",
-        "eval_id_finished": "finished {:.2f}",
-        "eval_ood_r1": "| OOD R1 {:.2f}",
-        "eval_ood_finished": "finished {:.2f}",
-    }
-    return "  ".join(form.format(logs[name]) for name, form in names.items() if name in logs)
 
 
 def _step(line: str) -> int:

@@ -15,13 +15,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from hf_ruleextrap.architectures import get_preset, list_architectures
 from hf_ruleextrap.costs import check_cost
 from hf_ruleextrap.data import Splits, build_splits, count_train_words, replace_by_noise
-from hf_ruleextrap.errors import RuleExtrapError, unknown
+from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import safe_name
 from hf_ruleextrap.formal import Language
 from hf_ruleextrap.inputs import parse_yaml
 from hf_ruleextrap.languages import check_consent, get_language, is_file, loaded_language
 
-from .recipe_files import ALTERNATIVES, RecipeValues, read_recipe
+from .recipe_files import ALTERNATIVES, RecipeValues, read_recipe, unknown_key
 
 
 def _number(value: object) -> object:
@@ -298,7 +298,7 @@ class Recipe(BaseModel):
         places = places or {}
         for key in values:
             if key not in cls.model_fields:
-                raise RuleExtrapError(f"{places.get(key, where)}: {unknown('key', key, cls.model_fields)}")
+                raise RuleExtrapError(f"{places.get(key, where)}: {unknown_key(key, cls.model_fields)}")
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ def _read(path: Path, keys: Collection[str], before: tuple[Path, ...]) -> Recipe
     per_architecture = values.pop(PER_ARCHITECTURE, {})
     for key in values:
         if key not in keys:
-            raise RuleExtrapError(f"{places[key]}: {unknown('key', key, [*keys, 'extends', PER_ARCHITECTURE])}")
+            raise RuleExtrapError(f"{places[key]}: {unknown_key(key, [*keys, 'extends', PER_ARCHITECTURE])}")
     _check_per_architecture(per_architecture, places.get(PER_ARCHITECTURE, ""), keys)
     if extends is None:
         return RecipeValues(values, places, per_architecture, (path,))
@@ -124,13 +124,58 @@ def _check_per_architecture(per_architecture: object, place: str, keys: Collecti
             raise RuleExtrapError(f"{place}: {unknown('architecture', str(name), list_architectures())}")
         for key in own:
             if key not in allowed:
-                raise RuleExtrapError(f"{place}, architecture {name}: {unknown('key', str(key), allowed)}")
+                raise RuleExtrapError(f"{place}, architecture {name}: {unknown_key(str(key), allowed)}")
 
 
 def _model_types() -> Collection[str]:
     from transformers import CONFIG_MAPPING
 
     return CONFIG_MAPPING.keys()
+
+
+OTHER_NAMES = {
+    **dict.fromkeys(("num_train_epochs", "epochs"), "max_epochs is the number of passes over the training words"),
+    **dict.fromkeys(
+        ("per_device_train_batch_size", "train_batch_size", "gradient_accumulation_steps"),
+        "batch_size is the number of words in a batch of all processes together",
+    ),
+    **dict.fromkeys(
+        ("per_device_eval_batch_size", "eval_batch_size"), "evaluations choose their batches themselves: leave it out"
+    ),
+    **dict.fromkeys(
+        ("eval_strategy", "evaluation_strategy", "save_strategy", "save_steps", "logging_steps", "logging_strategy"),
+        "each evaluation also writes the log and a checkpoint; eval_steps or eval_epochs says when",
+    ),
+    **dict.fromkeys(("lr", "lr_rate"), "the name is learning_rate"),
+    "lr_scheduler_type": "the name is lr_scheduler",
+    "warmup_ratio": "warmup_steps is the number of steps of the warm-up",
+    "optim": "the name is optimizer",
+    **dict.fromkeys(("bf16", "fp16"), "precision is fp32 or bf16"),
+    **dict.fromkeys(("no_cuda", "device"), "use_cpu trains on the CPU; otherwise a GPU is used where there is one"),
+    "torch_compile": "the name is compile",
+    "early_stopping_patience": "the name is patience",
+    "data_seed": "seed is the random seed for the data, too",
+    "hub_model_id": "hub_organization is the owner, and the name of the repository follows from the run",
+    "resume_from_checkpoint": "the same command resumes the run: leave it out",
+    "overwrite_output_dir": "the flag --overwrite replaces a run",
+    "run_name": "output_dir names the run",
+    **dict.fromkeys(("model_name_or_path", "model_type", "model_name"), "architecture names the model"),
+    **dict.fromkeys(("dataset", "dataset_name", "train_file"), "language names the data"),
+    **dict.fromkeys(("max_seq_length", "block_size"), "max_length is the largest number of symbols in a word"),
+    **dict.fromkeys(("max_new_tokens", "max_tokens"), "max_new_symbols is the largest number of symbols"),
+}
+"""For each name of the Trainer's settings, and of scripts of transformers, what a recipe has in its place."""
+
+
+def unknown_key(key: str, keys: Iterable[str]) -> str:
+    """Return the message for a key that no recipe has.
+
+    >>> unknown_key("num_train_epochs", ["max_epochs"])
+    "unknown key 'num_train_epochs': max_epochs is the number of passes over the training words"
+    """
+    if key in OTHER_NAMES:
+        return f"unknown key {key!r}: {OTHER_NAMES[key]}"
+    return str(unknown("key", key, keys))
 
 
 def _lines(path: Path) -> dict[str, int]:

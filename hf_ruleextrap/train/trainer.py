@@ -26,9 +26,10 @@ from hf_ruleextrap.causality import depends_on_other_rows, looks_ahead
 from hf_ruleextrap.errors import RuleExtrapError
 
 from .batches import Batches, BatchLoader, TokenRows, by_length
-from .callbacks import Interrupt, JsonLog, Progress
+from .callbacks import Interrupt, JsonLog
 from .checkpoints import Seal
 from .code_length import Meter
+from .console import Progress
 from .folder import LOG
 from .learned import Learning, meets_criterion
 from .optimizers import BY_THE_TRAINER, build_muon
@@ -49,7 +50,7 @@ class RuleTrainer(Trainer):
         self.interrupt = Interrupt()
         self.diverged_at: int | None = None
         callbacks: list[TrainerCallback] = [
-            Progress(),
+            Progress(task),
             JsonLog(recipe.run_dir / LOG),
             Seal(),
             self.interrupt,
