@@ -17,7 +17,7 @@ _NOISE = 0.02
 _ROUNDING = 1e-5
 
 
-def looks_ahead(model: PreTrainedModel) -> bool:
+def looks_ahead(model: PreTrainedModel, *, noise: float = _NOISE) -> bool:
     """Whether the logits at a token change when a later token does.
 
     The last token of a short sequence is changed, and the logits at the tokens before it are compared. Noise is added
@@ -25,24 +25,26 @@ def looks_ahead(model: PreTrainedModel) -> bool:
 
     Args:
         model: a causal language model, on any device; neither its weights nor the random state change.
+        noise: the standard deviation of the noise; 0 for a trained model, whose weights are then not copied.
     """
-    last = model.config.vocab_size - 1
+    last = model.config.get_text_config().vocab_size - 1
     rows = [[1] + [last] * (_TOKENS - 2) + [token] for token in (last, last - 1)]
-    first, second = (_logits(model, [row])[:, :-1] for row in rows)
+    first, second = (_logits(model, [row], noise)[:, :-1] for row in rows)
     return _differ(first, second)
 
 
-def check_causal(model: PreTrainedModel, name: str) -> None:
+def check_causal(model: PreTrainedModel, name: str, *, noise: float = _NOISE) -> None:
     """Refuse a model that looks ahead although its configuration does not say so.
 
     Args:
         model: a causal language model, on any device.
         name: what to call it in the error.
+        noise: as for `looks_ahead`.
 
     Raises:
         RuleExtrapError: it looks ahead.
     """
-    if not getattr(model.config, "looks_ahead", False) and looks_ahead(model):
+    if not getattr(model.config, "looks_ahead", False) and looks_ahead(model, noise=noise):
         raise RuleExtrapError(
             f"{name} looks ahead: its logits at a token change with the tokens after it, so neither its loss nor its "
             "completions say anything about the words; set the field that makes it causal (attn_type='uni' for xlnet, "
@@ -61,7 +63,7 @@ def depends_on_other_rows(model: PreTrainedModel) -> bool:
     return _differ(_logits(model, [other, other, row])[-1:], _logits(model, [row]))
 
 
-def _logits(model: PreTrainedModel, rows: list[list[int]]) -> Tensor:
+def _logits(model: PreTrainedModel, rows: list[list[int]], noise: float = _NOISE) -> Tensor:
     """(N, T, vocabulary): logits of rows of token ids, computed with noise on the weights."""
     import torch
     from torch.func import functional_call
@@ -71,17 +73,18 @@ def _logits(model: PreTrainedModel, rows: list[list[int]]) -> Tensor:
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        weights = {name: _with_noise(weight, generator) for name, weight in model.named_parameters()}
+        parameters = model.named_parameters() if noise else ()
+        weights = {name: _with_noise(weight, noise, generator) for name, weight in parameters}
         logits: Tensor = functional_call(model, weights, kwargs={"input_ids": ids, "use_cache": False}).logits
     model.train(was_training)
     return logits.float()
 
 
-def _with_noise(weight: Tensor, generator: torch.Generator) -> Tensor:
+def _with_noise(weight: Tensor, noise: float, generator: torch.Generator) -> Tensor:
     import torch
 
-    noise = torch.randn(weight.shape, generator=generator) * _NOISE
-    return weight + noise.to(weight.device, weight.dtype)
+    values = torch.randn(weight.shape, generator=generator) * noise
+    return weight + values.to(weight.device, weight.dtype)
 
 
 def _differ(first: Tensor, second: Tensor) -> bool:

@@ -10,11 +10,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING
 
 from hf_ruleextrap.errors import RuleExtrapError, check_integer, counted
-from hf_ruleextrap.files import hold, is_leftover, room
+from hf_ruleextrap.files import hold, is_leftover, writing
 
 from .common import Commands, add_wait, print_not_run, quiet, quiet_hub
 
@@ -257,21 +257,13 @@ def _collect(jobs: Sequence[_Job], arguments: argparse.Namespace) -> None:
 
 
 def _write(job: _Job, arguments: argparse.Namespace) -> dict[Path, int]:
-    """Write the folder of a repository and return its files with their sizes; a dry run removes the folder again."""
-    flag = "TMPDIR" if arguments.dry_run else "--to"
-    parent = None
-    try:
-        with TemporaryDirectory() if arguments.dry_run else nullcontext(arguments.to) as parent:
-            folder = Path(parent, arguments.org, job.folder)
-            with hold(folder, wait=arguments.wait):
-                files = [path for path in job.write(folder) if not is_leftover(path)]
-            return {path.relative_to(folder): path.stat().st_size for path in files}
-    except (OSError, RuleExtrapError) as error:
-        cause = error if isinstance(error, OSError) else error.__cause__
-        if not isinstance(cause, OSError):
-            raise
-        free_space = f"{room(parent)}: " if parent else ""
-        raise RuleExtrapError(
-            f"cannot write to {parent or 'a temporary folder'}: {free_space}{cause.strerror or cause}; "
-            f"free some space or choose another {flag}, and run the same command again"
-        ) from None
+    """Write the folder of a repository and return its files with their sizes; a dry run uses a temporary folder."""
+    temporary = Path(gettempdir())
+    with (
+        writing(temporary if arguments.dry_run else arguments.to),
+        TemporaryDirectory(dir=temporary) if arguments.dry_run else nullcontext(arguments.to) as parent,
+    ):
+        folder = Path(parent, arguments.org, job.folder)
+        with hold(folder, wait=arguments.wait):
+            files = [path for path in job.write(folder) if not is_leftover(path)]
+        return {path.relative_to(folder): path.stat().st_size for path in files}

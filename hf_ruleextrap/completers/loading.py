@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_ruleextrap.causality import check_causal
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.inputs import check_not_mistyped
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+_ATTENTION = ("eager", "sdpa", "flex_attention")
+"""The values of ``attn_implementation`` that are part of torch. Any other value may download code from the Hub."""
+
+_MOST_LAYERS = 10_000
+_NUMBER_OF_LAYERS = re.compile(r"n_?layers?|num_.*layers|.*_layers|.*_blocks|num_blocks")
 
 
 def load_model(path: str | Path, *, trust_remote_code: bool = False, **settings: Any) -> PreTrainedModel:
@@ -30,7 +38,8 @@ def load_model(path: str | Path, *, trust_remote_code: bool = False, **settings:
         The model, on the CPU unless the settings say otherwise, and in evaluation mode.
 
     Raises:
-        RuleExtrapError: If there is no checkpoint of that name, or if the checkpoint cannot be loaded.
+        RuleExtrapError: If there is no checkpoint of that name, if the checkpoint cannot be loaded, if its config names
+            code of the Hub, or if the model looks ahead although its config does not say so.
 
     >>> from hf_ruleextrap import build_model, load_model
     >>> build_model("lstm", language="anbn", seed=0).save_pretrained("my-checkpoint")
@@ -47,7 +56,9 @@ def load_model(path: str | Path, *, trust_remote_code: bool = False, **settings:
     with naming_errors(name):
         trusted = may_run_code(name, trust_remote_code=trust_remote_code)
         load: Any = AutoModelForCausalLM.from_pretrained
+        check_config(name)
         model: PreTrainedModel = load(name, trust_remote_code=trusted, use_safetensors=True, **settings)
+        check_causal(model, name, noise=0.0)
     return model
 
 
@@ -110,6 +121,39 @@ def may_run_code(name: str, *, trust_remote_code: bool) -> bool:
 
     config, _ = PreTrainedConfig.get_config_dict(name)
     return not str(config.get("model_type", "")).startswith("ruleextrap_")
+
+
+def check_config(name: str) -> None:
+    """Refuse a configuration that would run code from the Hub, or build layers without end.
+
+    The sizes of the weights need no check, because the weights of a model are allocated only after their shapes are
+    compared with those in the file.
+
+    Args:
+        name: A folder, or a repository of the Hub.
+
+    Raises:
+        RuleExtrapError: If a value is not allowed. The message names the key and the allowed values.
+        OSError: If there is no such checkpoint.
+    """
+    from transformers import PreTrainedConfig
+
+    config, _ = PreTrainedConfig.get_config_dict(name)
+    _check_values(config, f"config.json of {name}")
+
+
+def _check_values(config: dict[str, Any], where: str) -> None:
+    for key, value in config.items():
+        if isinstance(value, dict):
+            _check_values(value, where)
+        elif key.lstrip("_").startswith(("attn_implementation", "experts_implementation")):
+            if value is not None and value not in _ATTENTION:
+                raise RuleExtrapError(
+                    f"{key} in {where} is {value!r:.60}, which may run code from the Hub: remove the key, or write one "
+                    f"of {', '.join(_ATTENTION)}"
+                )
+        elif _NUMBER_OF_LAYERS.fullmatch(key) and isinstance(value, (int, float)) and value > _MOST_LAYERS:
+            raise RuleExtrapError(f"{key} in {where} is {value:,}: the largest number is {_MOST_LAYERS:,}")
 
 
 @contextmanager

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import takewhile
+from types import FrameType
 from typing import Any
 
 from hf_ruleextrap.errors import RuleExtrapError
 
 _PROBE = "a a\na"
 _BORDER = "\n"
+_MOST_SECONDS = 5.0
+"""The longest time for one conversation in a chat template, which takes about a millisecond."""
+_MOST_CHARACTERS = 100_000
+"""The largest number of characters that a chat template may add to a conversation."""
 
 
 class TextTokens:
@@ -106,14 +114,21 @@ class TextTokens:
         Raises:
             RuleExtrapError: If the template fails, or if the tokens do not contain a turn unchanged.
         """
-        from jinja2 import TemplateError
-
         try:
             # The text is encoded separately, because the type of the tokens differs between versions of transformers.
-            text = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+            with _time_limit(_MOST_SECONDS):
+                text = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        # A template is a program of a stranger, and may raise any exception.
+        except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise RuleExtrapError(f"the chat template of {self.name} cannot be used: {reason}") from None
+            raise RuleExtrapError(
+                f"the chat template of {self.name} cannot be used: {reason}; leave out --chat"
+            ) from None
+        if len(text) > _MOST_CHARACTERS + 10 * sum(len(turn["content"]) for turn in turns):
+            raise RuleExtrapError(
+                f"the chat template of {self.name} writes {len(text):,} characters around a short conversation: "
+                "leave out --chat"
+            )
         ids = list(self.tokenizer.encode(text, add_special_tokens=False))
         bos = self.tokenizer.bos_token_id
         # The template may write BOS although the tokenizer adds BOS to every text.
@@ -158,3 +173,23 @@ class TextTokens:
                     f"the generation settings of {self.name} end an answer at {self.text([token])!r}, which is text: "
                     "remove this token from eos_token_id in its generation_config.json"
                 )
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise a TimeoutError in the code of the context once it has run for some seconds.
+
+    The limit works in any thread and on any system, because it is checked at each line of Python that runs.
+    """
+    deadline, outer = time.monotonic() + seconds, sys.gettrace()
+
+    def check(frame: FrameType, event: str, argument: object) -> Any:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"it did not end within {seconds:g} seconds")
+        return check
+
+    sys.settrace(check)
+    try:
+        yield
+    finally:
+        sys.settrace(outer)

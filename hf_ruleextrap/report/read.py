@@ -172,7 +172,9 @@ def _missing(store: Path) -> dict[str, str]:
     unfinished = [path.parent for path in store.glob("*/recipe.yaml") if not (path.parent / "results.json").exists()]
     reasons = {folder.name: "not finished" for folder in sorted(unfinished)}
     for note in sorted(store.glob("failures/*.txt")):
-        if not (store / note.stem / "results.json").exists():
-            lines = note.read_text(encoding="utf-8").strip().splitlines()
+        # A link could show the text of another file of the reader.
+        is_own = note.resolve().is_relative_to(store.resolve())
+        if is_own and not (store / note.stem / "results.json").exists():
+            lines = read_text(note, "failure note", most_bytes=_MOST_NOTE).strip().splitlines()
             reasons[note.stem] = f"failed: {lines[-1] if lines else 'no reason was recorded'}"
     return reasons

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hf_ruleextrap import __version__
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.files import hold, replacing, write_text
+from hf_ruleextrap.files import hold, replacing, write_text, writing
 from hf_ruleextrap.languages import is_file, not_run
 
 from .analysis import analyze
@@ -71,11 +71,8 @@ def write_report(study: Study, out: str | Path, *, wait: bool = False) -> list[P
     if find_spec("matplotlib") is None:
         raise RuleExtrapError("the report's figures need matplotlib: pip install 'hf-ruleextrap[plot]'")
     folder = Path(out)
-    try:
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RuleExtrapError(f"cannot write to {folder}: {error.strerror}; choose another folder for --out") from None
-    with hold(folder, wait=wait):
+    with hold(folder, wait=wait), writing(folder):
+        (folder / "figures").mkdir(exist_ok=True)
         return _write_files(study, folder)
 
 

@@ -127,8 +127,9 @@ def test_a_full_disk_is_one_line_and_a_repeat_completes_it(what: tuple[str, ...]
     )
     assert failed.returncode == 2, failed.stderr
     line = failed.stderr.strip().splitlines()[-1]
-    assert line.startswith(f"error: cannot write to {tmp_path}: ")
-    assert "File too large; free some space or choose another --to" in line
+    assert line.startswith(f"error: cannot write {tmp_path}")
+    assert "(File too large; " in line
+    assert "MB are free): free some space, or choose another folder" in line
     assert "Traceback" not in failed.stderr
     assert not list(tmp_path.rglob("*.part"))
     assert main(command[3:]) == 0
