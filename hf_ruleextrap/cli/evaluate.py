@@ -201,10 +201,16 @@ def _settings(arguments: argparse.Namespace) -> ProtocolSettings:
 
 
 def training_words(folder: Path, language: Language) -> WordBatch | None:
-    """The words that a checkpoint was trained on, where it lies in its run folder, or in that folder's ``last/``."""
+    """Return the training words of a checkpoint in its run folder, or in the ``last/`` of that folder; else None."""
     from hf_ruleextrap.train.folder import LAST, RunFolder
 
     run = RunFolder(folder.parent if folder.name == LAST else folder)
     if (recipe := run.recipe()) is not None:
         print_not_run([recipe.language])
-    return run.training_words(language)
+    try:
+        return run.training_words(language)
+    except RuleExtrapError as error:
+        # The recipe may be a stranger's, and ask for endless work.
+        reason = str(error).partition(":")[0]
+        print(f"note: the training words of {folder} are left out, and so are the n-grams: {reason}", file=sys.stderr)
+        return None

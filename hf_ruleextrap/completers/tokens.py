@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
-from types import FrameType
 from typing import Any
 
 from hf_ruleextrap.errors import RuleExtrapError
@@ -183,7 +182,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
     """
     deadline, outer = time.monotonic() + seconds, sys.gettrace()
 
-    def check(frame: FrameType, event: str, argument: object) -> Any:
+    def check(*_: object) -> Any:
         if time.monotonic() > deadline:
             raise TimeoutError(f"it did not end within {seconds:g} seconds")
         return check

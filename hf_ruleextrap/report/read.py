@@ -21,6 +21,9 @@ from .rows import Row
 from .store import read_store
 from .text import text_rows
 
+_MOST_NOTE = 1 << 20
+"""The largest number of bytes in the note of a failed cell."""
+
 
 @dataclass(frozen=True)
 class Study:
