@@ -5,11 +5,20 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from ._local import LocalModel
-from ._positions import check_positions, most_tokens
-from ._reference import FromSource, Oracle
-from ._registry import BACKENDS, text_completer
-from .base import Abilities, Answer, BackendConfig, Completer, Completions, Request, TextCompleter, Turn
+from ._local import FromSource, LocalModel, Oracle
+from .base import (
+    BACKENDS,
+    Abilities,
+    Answer,
+    BackendConfig,
+    Completer,
+    Completions,
+    Request,
+    TextCompleter,
+    Turn,
+    text_completer,
+)
+from .generation import check_positions, most_tokens
 from .loading import load_model
 
 __all__ = [

@@ -14,7 +14,7 @@ from hf_ruleextrap.formal.words import FloatArray
 from hf_ruleextrap.tokenization import writes_text
 
 from .base import Abilities, Answer, BackendConfig, Request
-from .thoughts import opened_thought
+from .reading import opened_thought
 from .tokens import TextTokens
 
 _WHOLE_VOCABULARY = 1 << 14

@@ -1,4 +1,4 @@
-"""A causal language model in this process, with one token per symbol."""
+"""Completers that continue a prompt symbol by symbol: a checkpoint with one token per symbol, a source, the oracle."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.formal import Language, PromptSet
+from hf_ruleextrap.formal import Language, PromptSet, Source, oracle
 from hf_ruleextrap.formal.words import WordBatch, concatenate
 from hf_ruleextrap.tokenization import BOS_ID, EOS_ID, PAD_ID, decode_completions, encode, symbol_ids
 
-from ._positions import check_positions, most_tokens
 from .base import Completions
-from .generation import generate
+from .generation import check_positions, generate, most_tokens
 from .loading import load_model, load_tokenizer
 
 if TYPE_CHECKING:
@@ -159,3 +158,35 @@ class LocalModel:
             )
         self.model.train(was_training)
         return np.asarray(output.cpu().numpy())
+
+
+class FromSource:
+    """A completer for a source. Greedy completions take the source's most likely symbols; samples are drawn from it."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def complete(
+        self, prompts: PromptSet, *, max_new_symbols: int, samples: int | None = None, seed: int = 0
+    ) -> Completions:
+        """Complete the prompts; see `Completer.complete`."""
+        rows = np.arange(len(prompts)).repeat(samples or 1)
+        rng = None if samples is None else np.random.default_rng(seed)
+        words, finished = self.source.complete(prompts.words.take(rows), max_new_symbols=max_new_symbols, rng=rng)
+        return Completions(words, finished)
+
+
+class Oracle:
+    """A completer that adds the fewest symbols after which every rule that can still hold does hold."""
+
+    def __init__(self, language: Language) -> None:
+        self.language = language
+
+    def complete(
+        self, prompts: PromptSet, *, max_new_symbols: int, samples: int | None = None, seed: int = 0
+    ) -> Completions:
+        """Complete the prompts; see `Completer.complete`. All samples of a prompt are equal."""
+        del seed
+        rows = np.arange(len(prompts)).repeat(samples or 1)
+        words, finished = oracle(self.language, prompts, max_new_symbols=max_new_symbols)
+        return Completions(words.take(rows), finished[rows])

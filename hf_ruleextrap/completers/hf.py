@@ -10,9 +10,8 @@ import numpy as np
 from hf_ruleextrap.formal.words import FloatArray
 
 from ._in_process import InProcess
-from ._positions import check_positions
 from .base import BackendConfig, Request
-from .generation import generate
+from .generation import check_positions, generate
 from .loading import load_model, load_tokenizer
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import re
 import time
 import urllib.parse
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
 import anyio
@@ -20,27 +19,12 @@ from anyio.from_thread import start_blocking_portal
 
 from hf_ruleextrap.errors import RuleExtrapError
 
+from .reading import Failure
+
 _MOST_BYTES = 1 << 24
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-
-
-@dataclass
-class Failure(Exception):
-    """The failure of a request that has no usable response.
-
-    Attributes:
-        fault: The fault in one word: ``http-500``, ``timeout``, ``no-connection``, ``bad-json``, ``no-choice``.
-        detail: An explanation for people. The server may have written the explanation, so it can contain any text.
-        retry_after: The number of seconds that the server wants the client to wait before the next request.
-        response: The whole response, if the detail is only a part of the response.
-    """
-
-    fault: str
-    detail: str
-    retry_after: float | None = None
-    response: str = ""
 
 
 def checked_url(text: str) -> str:

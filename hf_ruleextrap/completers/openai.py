@@ -19,8 +19,8 @@ from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal.words import FloatArray
 
 from .base import Abilities, Answer, BackendConfig, Request
-from .http import Failure, checked_url, in_parallel, post, proxy_secrets, redacted
-from .reading import read_log_probability, read_response, refused_parameter
+from .http import checked_url, in_parallel, post, proxy_secrets, redacted
+from .reading import Failure, read_log_probability, read_response, refused_parameter
 from .replay import as_json
 
 _Result = TypeVar("_Result")

@@ -1,4 +1,4 @@
-"""Interpret a server's response: an answer that ended, that was cut, that is all reasoning, or no answer."""
+"""Interpret a server's response, and separate the reasoning of a model from its answer."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 from .base import Answer
-from .http import Failure
 
 _ENDED = """
     stop stop_sequence stop_token stop_string stopped eos eos_token eosfound stopstringfound end end_turn end_of_turn
@@ -58,6 +58,23 @@ _LOGPROBS = ("tokens", "token_logprobs")
 # The fields of a part that hold no reasoning.
 _NOT_THOUGHT = ("type", "id", "format", "index", "signature", "data")
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
+
+
+@dataclass
+class Failure(Exception):
+    """The failure of a request that has no usable response.
+
+    Attributes:
+        fault: The fault in one word: ``http-500``, ``timeout``, ``no-connection``, ``bad-json``, ``no-choice``.
+        detail: An explanation for people. The server may have written the explanation, so it can contain any text.
+        retry_after: The number of seconds that the server wants the client to wait before the next request.
+        response: The whole response, if the detail is only a part of the response.
+    """
+
+    fault: str
+    detail: str
+    retry_after: float | None = None
+    response: str = ""
 
 
 def read_response(body: bytes, *, chat: bool) -> Answer:
@@ -274,3 +291,47 @@ def _mentions(name: str) -> tuple[str, ...]:
         rf"(?i)\b{before}{name}\b",
         rf"(?i)\b{name}{after}",
     )
+
+
+_NAMES = "(?:seed:)?(?:think|thinking|thought|reasoning)"
+# The marks of models whose server, or whose chat template, leaves the reasoning in the text.
+_BEGIN = rf"<{_NAMES}>|\[THINK\]|◁think▷|<\|channel\|>analysis<\|message\|>"
+_BEGINS = re.compile(rf"\s*(?:{_BEGIN})")
+_LEFT_OPEN = re.compile(rf"(?:{_BEGIN})\s*\Z")
+_END = rf"</{_NAMES}>|\[/THINK\]|◁/think▷|<\|channel\|>final<\|message\|>"
+_ENDS = re.compile(_END)
+_MARKS = re.compile(f"{_BEGIN}|{_END}")
+
+
+class Split(NamedTuple):
+    """A text in two parts.
+
+    Attributes:
+        thoughts: The reasoning, without its marks; empty without reasoning.
+        answer: The text after the reasoning.
+        open: Whether the text stops before the reasoning ends.
+    """
+
+    thoughts: str
+    answer: str
+    open: bool
+
+
+def split_thoughts(text: str) -> Split:
+    """Split a text after its last mark that ends a piece of reasoning.
+
+    >>> split_thoughts("<think>There are two a.</think> b b")
+    Split(thoughts='There are two a.', answer=' b b', open=False)
+    >>> split_thoughts("<think>There are").open
+    True
+    """
+    *_, end = [0, *(mark.end() for mark in _ENDS.finditer(text))]
+    if _BEGINS.match(text, end):
+        return Split(_MARKS.sub("", text), "", open=True)
+    return Split(_MARKS.sub("", text[:end]), text[end:], open=False)
+
+
+def opened_thought(prompt: str) -> str:
+    """Return the mark at the end of a prompt that begins the model's reasoning, or an empty text."""
+    mark = _LEFT_OPEN.search(prompt)
+    return mark[0] if mark else ""

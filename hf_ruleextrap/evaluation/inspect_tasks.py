@@ -20,10 +20,9 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, stderr
 from inspect_ai.solver import TaskState, generate
 
 from hf_ruleextrap.completers.base import Answer, Turn
-from hf_ruleextrap.evaluation.protocol import rendered
+from hf_ruleextrap.evaluation.protocol import read_answer, rendered
 
 from .lm_eval import RATES, answer_rates, recorded_settings, settings_of
-from .text.prompted import read_answer
 
 # The reasons for which Inspect knows that a model stopped; the others are faults.
 _ENDED, _CUT = ("stop",), ("max_tokens", "model_length")

@@ -17,8 +17,7 @@ from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.formal import WordBatch
 from hf_ruleextrap.languages import get_language
 
-from .protocol import ProtocolSettings, rendered
-from .text.prompted import read_answer
+from .protocol import ProtocolSettings, read_answer, rendered
 
 if TYPE_CHECKING:
     from datasets import Dataset

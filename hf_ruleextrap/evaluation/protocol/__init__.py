@@ -1,14 +1,13 @@
-"""Rule extrapolation as text, for any language model: prompts, contexts, renderings, parsing. No model in it.
+"""Rule extrapolation as text, for any language model: the prompts, their contexts, and how an answer is read.
 
-The version stands in every result; it changes when scores would.
+Every result contains the version of the protocol, which changes when scores would change.
 """
 
 from __future__ import annotations
 
 from .alphabets import ALPHABETS, CONTROL_ALPHABETS, check_single_tokens, merged_ends
-from .contexts import context_words
-from .parsing import STATUSES, Parsed, Status, parse
-from .rendering import Turn, context_text, rendered, rules_in_words, spelled
+from .parsing import STATUSES, Parsed, Status, parse, read_answer
+from .rendering import Turn, context_text, context_words, rendered, rules_in_words, spelled
 from .settings import CONTEXTS, PROTOCOL_VERSION, ProtocolSettings
 
 __all__ = [
@@ -26,6 +25,7 @@ __all__ = [
     "context_words",
     "merged_ends",
     "parse",
+    "read_answer",
     "rendered",
     "rules_in_words",
     "spelled",

@@ -15,24 +15,24 @@ ALPHABETS: Mapping[str, tuple[str, ...]] = {
     "signs": ("=", "+", "&", "/", "%", "#"),
     "digits": ("1", "2", "3", "4", "5", "6"),
 }
-"""By name, the text of a language's first symbol, second symbol, and so on.
+"""The texts of a language's first symbol, second symbol, and so on, by the name of the alphabet.
 
-``digits`` are two tokens each for many tokenizers, a space and a digit; `check_single_tokens` says so.
+Many tokenizers encode each of the ``digits`` as two tokens, a space and a digit, which `check_single_tokens` refuses.
 """
 
 CONTROL_ALPHABETS = ("letters", "swapped", "words", "brackets", "signs")
-"""Those that the controls compare."""
+"""The alphabets that the controls compare."""
 
 
 def texts_of(alphabet: str, symbols: Sequence[str]) -> dict[str, str]:
-    """The text of each symbol of a language.
+    """Return the text of each symbol of a language.
 
     Args:
-        alphabet: one of `ALPHABETS`.
-        symbols: the language's symbols, in order.
+        alphabet: One of `ALPHABETS`.
+        symbols: The symbols of the language, in order.
 
     Raises:
-        RuleExtrapError: unknown name, or too few texts for so many symbols.
+        RuleExtrapError: If the name is unknown, or if the alphabet has fewer texts than the language has symbols.
 
     >>> texts_of("words", "ab")
     {'a': 'dog', 'b': 'red'}
@@ -49,21 +49,21 @@ def texts_of(alphabet: str, symbols: Sequence[str]) -> dict[str, str]:
 
 
 def check_single_tokens(texts: Sequence[str], encode: Callable[[str], Sequence[int]]) -> None:
-    """Hold a tokenizer to one token for each symbol with the space before it.
+    """Check that a tokenizer encodes each symbol, with the space before it, as one token.
 
-    Otherwise tokens would merge across the border between prompt and completion, or the model would have to spell.
+    Otherwise a token could contain the border between prompt and completion, or the model would have to spell a symbol.
 
     Args:
-        texts: what stands for the symbols.
-        encode: the token ids of a text, without special tokens.
+        texts: The texts that stand for the symbols.
+        encode: The function that returns the token ids of a text, without special tokens.
 
     Raises:
-        RuleExtrapError: a symbol is not one token after another symbol; the message names it.
+        RuleExtrapError: If a symbol after another symbol is not one token. The message names the symbol.
     """
     for before, text in product(texts, texts):
         alone, together = list(encode(before)), list(encode(f"{before} {text}"))
         more = len(together) - len(alone)
-        # Else the symbol before it would be another token at the end of a prompt.
+        # Otherwise the symbol before the space would be another token at the end of a prompt.
         if more == 1 and together[: len(alone)] != alone:
             raise RuleExtrapError(
                 f"the symbol {before!r} is another token of this tokenizer where {text!r} follows: "
@@ -77,12 +77,13 @@ def check_single_tokens(texts: Sequence[str], encode: Callable[[str], Sequence[i
 
 
 def merged_ends(texts: Sequence[str], encode: Callable[[str], Sequence[int]]) -> list[str]:
-    """The symbols that this tokenizer merges with the end of a line that follows them.
+    """Return the symbols that a tokenizer merges with the line break after them.
 
-    In the context their ends are then one token with the symbol, which the model cannot use to end the prompt itself.
+    In the context, one token is then the symbol and the end of the word. After a prompt that ends with the symbol, the
+    model cannot use that token to end the word.
 
     Args:
-        texts: what stands for the symbols.
-        encode: the token ids of a text, without special tokens.
+        texts: The texts that stand for the symbols.
+        encode: The function that returns the token ids of a text, without special tokens.
     """
     return [text for text in texts if len(encode(f"{text} {text}\n{text}")) < len(encode(f"{text} {text}")) + 2]

@@ -1,4 +1,4 @@
-"""The parameters of the protocol, all of them; they stand in the results."""
+"""The parameters of the protocol. Every result contains all of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from hf_ruleextrap.languages import loaded_language, recorded_language
 from .alphabets import texts_of
 
 PROTOCOL_VERSION = 2
-"""Changes when scores would. Version 2 reads one space between symbols, and leaves thoughts out of chat answers."""
+"""The version, which changes when scores would change.
+
+Version 2 accepts one space between symbols, and no more, and leaves the reasoning out of chat answers.
+"""
 
 CONTEXTS: Mapping[str, str] = {
     "intact": "words of the language",
@@ -24,33 +27,34 @@ CONTEXTS: Mapping[str, str] = {
     "r1-broken": "lines that keep R2 and break R1: half a word and half of another; else random lines",
     "both-broken": "lines that break R1 and R2: symbols drawn at random",
 }
-"""What the context is made of; all but the first are controls. For a^n b^n R1 is the count, and R2 the order."""
+"""The lines of a context by name. All but the first are controls. For a^n b^n R1 is the count, and R2 the order."""
 
 
-# Asked for with every prompt and every answer.
+# The language is needed for every prompt and every answer.
 _language = cache(loaded_language)
 
 
 @dataclass(frozen=True)
 class ProtocolSettings:
-    """One condition: a language's prompts, and how a model is asked to continue them.
+    """One condition: the prompts of a language, and the form in which a model reads them.
 
     Attributes:
-        language: its name.
-        version: of the protocol.
-        kind: of the prompts, ``ood`` or ``id``.
-        prompt_lengths: symbols in a prompt; by default the language's own length alone.
-        limit: at most so many prompts, a random subset; None for all.
-        alphabet: one of `ALPHABETS`, the texts that stand for the symbols.
-        shots: K, the context words before each prompt.
-        max_word_length: most symbols of a context word; by default 16, or 8 times the shortest word if that is more.
-        context: one of `CONTEXTS`.
-        rules_stated: the rules stand before the context, in words.
-        chat: turns of a conversation, not a plain text.
-        samples: completions drawn for each prompt, besides the greedy one.
-        temperature: of these; all else about sampling is off (top-p 1, no top-k).
-        max_new_symbols: most symbols in a completion; by default twice `max_word_length`.
-        seed: of the prompts, the contexts and the samples.
+        language: The name of the language.
+        version: The version of the protocol.
+        kind: The kind of the prompts, ``ood`` or ``id``.
+        prompt_lengths: The numbers of symbols in a prompt. The default is the language's own length alone.
+        limit: The largest number of prompts, a random subset; None for all prompts.
+        alphabet: The texts that stand for the symbols, one of `ALPHABETS`.
+        shots: K, the number of context words before each prompt.
+        max_word_length: The largest number of symbols in a context word. The default is 16, or 8 times the length of
+            the shortest word if that is more.
+        context: The lines of the context, one of `CONTEXTS`.
+        rules_stated: Whether the rules stand before the context, in words.
+        chat: Whether a prompt is a conversation and not a plain text.
+        samples: The number of completions that are drawn for each prompt, in addition to the greedy completion.
+        temperature: The temperature at which completions are drawn, with top-p 1 and without top-k.
+        max_new_symbols: The largest number of symbols in a completion. The default is twice `max_word_length`.
+        seed: The random seed for prompts, contexts and samples.
         max_reasoning_tokens: The number of tokens that a chat model may use to reason, in addition to those of its
             answer.
     """
@@ -73,13 +77,13 @@ class ProtocolSettings:
     max_reasoning_tokens: int = 0
 
     def __post_init__(self) -> None:
-        """Fill in what the language decides, and check the rest.
+        """Fill in the defaults that depend on the language, and check the values.
 
-        Settings that a file records in full need no language, which may not be here or be a class in a file: a name in
-        a file never starts code.
+        Settings that a file records in full are read without the language, because the language may be a class in a
+        file, and reading a name must not run code.
 
         Raises:
-            RuleExtrapError: a value that cannot be.
+            RuleExtrapError: If a value is not allowed.
         """
         object.__setattr__(self, "prompt_lengths", tuple(self.prompt_lengths))
         recorded = bool(self.prompt_lengths and self.max_word_length and self.max_new_symbols)
@@ -91,33 +95,33 @@ class ProtocolSettings:
             raise unknown("context", self.context, CONTEXTS)
         if self.kind not in ("id", "ood"):
             raise unknown("kind of prompt", self.kind, ("id", "ood"))
-        least = {"shots": 0, "samples": 0, "seed": 0, "max_new_symbols": 1, "limit": 1, "max_reasoning_tokens": 0}
-        for name, value in least.items():
-            given = getattr(self, name)
-            if given is not None and given < value:
-                raise RuleExtrapError(f"{name} is {given}: give {value} or more")
+        smallest = {"shots": 0, "samples": 0, "seed": 0, "max_new_symbols": 1, "limit": 1, "max_reasoning_tokens": 0}
+        for name, least in smallest.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise RuleExtrapError(f"{name} is {value}: give {least} or more")
         if self.max_reasoning_tokens and not self.chat:
             raise RuleExtrapError("max_reasoning_tokens is for conversations: give --chat, or leave it out")
 
     def _fill_in(self, language: Language) -> None:
-        """Set what the language decides where nothing is given, and check what it is to be asked for."""
+        """Set the defaults that depend on the language, and check the alphabet and the length of words."""
         most = self.max_word_length or max(16, 8 * language.shortest)
-        filled = {
+        values = {
             "prompt_lengths": self.prompt_lengths or (language.prompt_length,),
             "max_word_length": most,
             "max_new_symbols": self.max_new_symbols or 2 * most,
         }
-        for name, value in filled.items():
+        for name, value in values.items():
             object.__setattr__(self, name, value)
         texts_of(self.alphabet, language.alphabet)
         language.check_length(self.max_word_length)
 
     @property
     def the_language(self) -> Language:
-        """The language itself.
+        """The language.
 
         Raises:
-            RuleExtrapError: an unknown name, or a class in a file that `get_language` was not asked for before.
+            RuleExtrapError: If the name is unknown, or if `get_language` has not loaded the file in the name.
         """
         return _language(self.language)
 
@@ -132,10 +136,10 @@ class ProtocolSettings:
         return 2 * self.max_new_symbols + 16 + self.max_reasoning_tokens if self.chat else self.max_new_symbols + 1
 
     def prompts(self) -> PromptSet:
-        """The prompts, labelled.
+        """Return the prompts with their labels.
 
         Raises:
-            RuleExtrapError: no such prompt exists.
+            RuleExtrapError: If the language has no prompts of this kind and length.
         """
         language = self.the_language
         rng = np.random.default_rng(self.seed)
@@ -155,5 +159,5 @@ class ProtocolSettings:
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """All parameters by name."""
+        """Return all parameters by name."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""Any language model, asked as text: a main condition and its controls, as an `Evaluation`."""
+"""Evaluate any language model by the text protocol: a main condition and its controls, as an `Evaluation`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers on disk by what was asked, so that nothing is asked twice."""
+"""Store answers on disk, so that no request is sent twice."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ Version 1 took a response that had broken off for an answer, and a checkpoint's 
 could change the answers. Version 2 lost the mark with which a chat template begins the reasoning of a model."""
 
 
-# Answers that are listened to after one could not be stored: what a server or a batch may have on its way.
+# The number of answers that are awaited after one could not be stored, because their requests are already sent.
 _MOST_IN_FLIGHT = 64
 
 
 class AnswerCache:
-    """A folder with a file for each answer, named by the hash of all that it depends on.
+    """A folder with a file for each answer, whose name is the hash of everything on which the answer depends.
 
-    That is the completer's identity (model, weights, endpoint), the prompt as it was rendered, every parameter, and the
-    number of the sample. A file appears whole or not at all. Faults are not kept: they are asked again.
+    An answer depends on the completer's identity (model, weights, endpoint), the rendered prompt, every parameter, and
+    the number of the sample. A file appears whole or not at all. Faults are not stored, so that the request is sent
+    again.
 
-    An answer that cannot be stored there, because the disk is full, goes to a file in the folder for temporary files,
-    from where the next call takes it.
+    An answer that cannot be stored, for example because the disk is full, goes to a file in the folder for temporary
+    files. The next run moves the answer into the folder of answers.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,27 +44,27 @@ class AnswerCache:
         self._elsewhere = Path(tempfile.gettempdir()) / f"hf-ruleextrap-answers-{name}.jsonl"
 
     def key(self, completer: TextCompleter, request: Request) -> str:
-        """The hash of what an answer depends on."""
-        asked = {
+        """Return the hash of everything on which an answer depends."""
+        content = {
             "version": ANSWERS_VERSION,
             "completer": completer.identity,
             "chat": request.chat,
             "request": asdict(request),
         }
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def get(self, key: str) -> Answer | None:
-        """The answer, if there is one."""
+        """Return the stored answer, or None."""
         try:
             return Answer(**json.loads(self._path(key).read_text(encoding="utf-8"))["answer"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def put(self, key: str, request: Request, answer: Answer) -> None:
-        """Store an answer, with its request for a reader.
+        """Store an answer with its request.
 
         Raises:
-            RuleExtrapError: the answer cannot be stored; the message says where it is kept instead.
+            RuleExtrapError: If the answer cannot be stored. The message names the file that holds the answer instead.
         """
         text = json.dumps({"request": asdict(request), "answer": asdict(answer)})
         try:
@@ -72,13 +73,13 @@ class AnswerCache:
             raise RuleExtrapError(f"{error}; {self._keep_elsewhere(key, text)}") from None
 
     def take_back(self) -> None:
-        """Store the answers that an earlier call could not store in the folder.
+        """Store the answers that an earlier run could not store in the folder.
 
         Raises:
-            RuleExtrapError: they still cannot be stored; they stay where they are.
+            RuleExtrapError: If an answer still cannot be stored. The file with the answers stays.
         """
         try:
-            # Anybody may put files there: a link, or the file of another user, is not ours.
+            # Any user may put files into that folder. A link, or a file of another user, is not ours.
             descriptor = os.open(self._elsewhere, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
         except OSError:
             return
@@ -87,13 +88,13 @@ class AnswerCache:
                 return
             for line in file:
                 key, _, text = line.rstrip("\n").partition(" ")
-                # A line that was torn, too, is asked for again.
+                # A line that is not whole is skipped, and its request is sent again.
                 if re.fullmatch("[0-9a-f]{64}", key) and text.endswith("}}"):
                     write_text(self._path(key), text)
         self._elsewhere.unlink()
 
     def _keep_elsewhere(self, key: str, text: str) -> str:
-        """Append an answer to the file in the folder for temporary files; what was done, in words."""
+        """Append an answer to the file in the folder for temporary files, and return a sentence about it."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         try:
             descriptor = os.open(self._elsewhere, flags, 0o600)
@@ -104,19 +105,19 @@ class AnswerCache:
         return f"the answer that had arrived is kept in {self._elsewhere}"
 
     def answers(self, completer: TextCompleter, requests: Sequence[Request]) -> Iterator[tuple[int, Answer, bool]]:
-        """The place of each request, its answer, and whether that was known; what is not known is asked for."""
-        asked: list[int] = []
+        """Yield the index of each request, its answer, and whether the answer was stored already."""
+        unknown: list[int] = []
         keys = [self.key(completer, request) for request in requests]
         for place, key in enumerate(keys):
-            known = self.get(key)
-            if known is None:
-                asked.append(place)
+            stored = self.get(key)
+            if stored is None:
+                unknown.append(place)
             else:
-                yield place, known, True
-        requested = _Requests(requests[place] for place in asked)
+                yield place, stored, True
+        requested = _Requests(requests[place] for place in unknown)
         failures: list[RuleExtrapError] = []
         for number, answer in completer.answers(requested):
-            place = asked[number]
+            place = unknown[number]
             if not answer.fault:
                 try:
                     self.put(keys[place], requests[place], answer)
@@ -134,7 +135,7 @@ class AnswerCache:
 
 
 class _Requests(list[Request]):
-    """Requests that are no longer handed out once ``stopped`` is set; those in flight are paid for and answered."""
+    """A list of requests whose iteration ends when ``stopped`` is set. The requests before that are answered."""
 
     stopped = False
 
@@ -146,7 +147,7 @@ class _Requests(list[Request]):
 
 
 def as_record(request: Request, answer: Answer) -> dict[str, Any]:
-    """A request and its answer as a line of ``answers.jsonl``, which `completers.replay` reads."""
+    """Return a request and its answer as a line of ``answers.jsonl``, which `completers.replay` reads."""
     prompt = request.prompt if isinstance(request.prompt, str) else [asdict(turn) for turn in request.prompt]
     record = {"prompt": prompt, "sample": request.sample, "text": answer.text, "ended": answer.ended}
     names = ("fault", "thought", "reasoning_tokens", "refused")

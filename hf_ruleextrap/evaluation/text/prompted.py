@@ -1,4 +1,4 @@
-"""A text completer as a completer of a language: rendered, asked, parsed."""
+"""A text completer as a completer of a language: prompts are rendered, and answers are parsed."""
 
 from __future__ import annotations
 
@@ -9,23 +9,21 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from hf_ruleextrap.completers.base import Answer, Completions, Request, TextCompleter
-from hf_ruleextrap.completers.thoughts import split_thoughts
+from hf_ruleextrap.completers.reading import split_thoughts
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.protocol import ProtocolSettings, parse, rendered
+from hf_ruleextrap.evaluation.protocol import ProtocolSettings, read_answer, rendered
 from hf_ruleextrap.formal import PromptSet, WordBatch
-from hf_ruleextrap.formal.words import FOREIGN_CODE
 
 from .cache import AnswerCache
 
 
 def requests_of(settings: ProtocolSettings, prompts: PromptSet, *, samples: int | None = None) -> list[Request]:
-    """What is asked for each prompt: the greedy answer (None), or so many that are drawn, next to each other."""
-    texts = prompts.texts
+    """Return the requests for the greedy answers (None), or for a number of samples, which are adjacent."""
     numbers = (0,) if samples is None else range(1, samples + 1)
-    made = []
-    for text in texts:
+    requests: list[Request] = []
+    for text in prompts.texts:
         prompt = rendered(settings, text)
-        made += [
+        requests += [
             Request(
                 prompt=prompt,
                 max_new_tokens=settings.max_new_tokens,
@@ -36,22 +34,23 @@ def requests_of(settings: ProtocolSettings, prompts: PromptSet, *, samples: int 
             )
             for number in numbers
         ]
-    return made
+    return requests
 
 
 def _seed(settings: ProtocolSettings, prompt: str, sample: int) -> int:
     digest = hashlib.sha256(f"{settings.seed}\n{settings.language}\n{prompt}\n{sample}".encode()).digest()
-    # Servers take 31 bits.
+    # Servers accept seeds of 31 bits.
     return int.from_bytes(digest[:4], "big") >> 1
 
 
 class Prompted:
-    """A `Completer` that asks a `TextCompleter` in the way of the protocol.
+    """A `Completer` that sends the requests of the protocol to a `TextCompleter`.
 
     Attributes:
-        faults: a line that explains each fault that occurred.
-        asked, known: how many answers were asked for now, and how many had been stored.
-        record: every request with its answer.
+        faults: A line that explains each fault that occurred.
+        asked: The number of answers for which a request was sent.
+        known: The number of answers that were stored already.
+        record: Every request with its answer.
         reasoning_tokens: The number of tokens of reasoning in the answers of the last call.
         refused: The parameters that the server refused in the last call, as in `Answer.refused`.
     """
@@ -77,16 +76,16 @@ class Prompted:
     def complete(
         self, prompts: PromptSet, *, max_new_symbols: int, samples: int | None = None, seed: int = 0
     ) -> Completions:
-        """See `Completer.complete`; the limit and the seed are those of the settings."""
+        """Complete the prompts; see `Completer.complete`. The seed is that of the settings."""
         del seed
         settings = self.settings.with_changes(max_new_symbols=max_new_symbols)
         requests = requests_of(settings, prompts, samples=samples)
         answers: dict[int, Answer] = {}
-        for place, answer, known in self.cache.answers(self.completer, requests):
+        for place, answer, stored in self.cache.answers(self.completer, requests):
             answers[place] = answer
-            self.known, self.asked = self.known + known, self.asked + (not known)
+            self.known, self.asked = self.known + stored, self.asked + (not stored)
             self.on_answer()
-        # A completer of a user's own may leave one out.
+        # A completer of the user's own may leave a request out.
         silent = Answer("", False, "no-answer", "the completer gave no answer")
         in_order = [answers.get(place, silent) for place in range(len(requests))]
         self.record += zip(requests, in_order, strict=True)
@@ -113,15 +112,6 @@ class Prompted:
         return len(thoughts.split()) if ids is None else len(ids)
 
 
-def read_answer(settings: ProtocolSettings, answer: Answer) -> tuple[str, bool, str]:
-    """Symbols, whether they ended, and the status; what cannot be read is a symbol that no language has."""
-    if answer.fault:
-        return chr(FOREIGN_CODE), False, answer.fault
-    parsed = parse(settings, answer.text, ended=answer.ended)
-    symbols = chr(FOREIGN_CODE) if parsed.status == "unparsable" else parsed.symbols
-    return symbols, parsed.finished, "unfinished: reasoning" if answer.thought else parsed.status
-
-
 def counted(statuses: tuple[str, ...] | None) -> dict[str, int]:
-    """How many of each status, the most frequent first."""
+    """Return the number of answers of each status, the most frequent status first."""
     return dict(Counter(statuses or ()).most_common())

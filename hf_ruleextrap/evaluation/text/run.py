@@ -1,4 +1,4 @@
-"""A text completer on the prompts of a language: the main condition, and the controls beside it."""
+"""Evaluate a text completer on the prompts of a language, in the main condition and in the controls."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ from .cache import AnswerCache, as_record
 from .prompted import Prompted, counted, requests_of
 
 SHOTS = (4, 8, 16, 32, 64)
-"""The K of the controls."""
+"""The numbers of context words, K, of the controls."""
 
 ID_PROMPTS = "ID prompts"
-"""The name of the control that asks ID prompts."""
+"""The name of the control with ID prompts."""
 
+# The number of prompts whose tokens are counted for the estimate of a condition.
 _MEASURED = 4
 
 
 def conditions_of(settings: ProtocolSettings, *, controls: bool) -> dict[str, ProtocolSettings]:
-    """The conditions by name; each control changes one parameter of the main one."""
-    found = {"main": settings}
+    """Return the conditions by name. Each control changes one parameter of the main condition."""
+    conditions = {"main": settings}
     if not controls:
-        return found
+        return conditions
     alphabets = {f"alphabet {name}": settings.with_changes(alphabet=name) for name in CONTROL_ALPHABETS}
     contexts = {f"context {name}": settings.with_changes(context=name) for name in CONTEXTS}
     shots = {f"K = {k}": settings.with_changes(shots=k) for k in SHOTS}
@@ -52,19 +53,21 @@ def conditions_of(settings: ProtocolSettings, *, controls: bool) -> dict[str, Pr
         "rules stated, no words": settings.with_changes(rules_stated=True, shots=0),
     }
     for name, changed in {**alphabets, **contexts, **other, **shots}.items():
-        if changed not in found.values():
-            found[name] = changed
-    return found
+        if changed not in conditions.values():
+            conditions[name] = changed
+    return conditions
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will ask for.
+    """An estimate of the work of a run.
 
     Attributes:
-        requests: how many answers, of which ``stored`` are known.
-        prompt_tokens: to be read, about; without the tokenizer a symbol and a line break count as one each.
-        new_tokens: to be written, at most.
+        requests: The number of answers.
+        stored: The number of answers that are already stored.
+        prompt_tokens: The approximate number of tokens of all prompts. Without the tokenizer, a symbol and a line break
+            count as one token each.
+        new_tokens: The largest number of new tokens.
     """
 
     requests: int
@@ -79,11 +82,12 @@ class Estimate:
 
 
 class TextRun:
-    """All conditions of one model.
+    """The evaluation of one model in all conditions.
 
     Attributes:
-        conditions: by name, the main one first.
-        skipped: the controls that cannot be, and why (the tokenizer does not allow them, no such prompt exists).
+        conditions: The conditions by name, the main condition first.
+        skipped: The controls that are not possible, each with the reason: the tokenizer does not allow the control, or
+            the language has no such prompts.
     """
 
     def __init__(
@@ -96,26 +100,26 @@ class TextRun:
         out: Path,
         encode: Callable[[str], Sequence[int] | None] | None = None,
     ) -> None:
-        """Check that the model can do what is asked; nothing is sent.
+        """Check that the evaluation is possible, without sending a request.
 
         Args:
-            completer: who answers.
-            model: its name, for the results.
-            settings: the main condition.
-            controls: with the controls.
-            out: a folder, for the answers and the results.
-            encode: the token ids of a text, where the completer does not know them.
+            completer: The text completer.
+            model: The name of the model in the results.
+            settings: The main condition.
+            controls: Whether to evaluate the controls.
+            out: The folder for answers and results.
+            encode: The function that returns the token ids of a text, if the completer does not know them.
 
         Raises:
-            RuleExtrapError: it cannot.
+            RuleExtrapError: If the completer cannot be asked in this way, or if the main condition is not possible.
         """
-        able = completer.abilities
-        if not (able.chat if settings.chat else able.plain):
+        abilities = completer.abilities
+        if not (abilities.chat if settings.chat else abilities.plain):
             advice = "leave out --chat" if settings.chat else "give --chat"
             kind = "conversations (its tokenizer has no chat template)" if settings.chat else "plain texts"
             raise RuleExtrapError(f"{model} cannot continue {kind}: {advice}")
         self.completer, self.model, self.out = completer, model, out
-        settings = settings if able.sampling else settings.with_changes(samples=0)
+        settings = settings if abilities.sampling else settings.with_changes(samples=0)
         self._encode = encode or completer.encode
         self._cache = AnswerCache(out / "answers")
         self.conditions: dict[str, ProtocolSettings] = {}
@@ -131,20 +135,20 @@ class TextRun:
         self._prompts = {name: condition.prompts() for name, condition in self.conditions.items()}
 
     def estimate(self) -> Estimate:
-        """How many requests and tokens."""
+        """Return the numbers of requests and tokens."""
         requests = stored = read = written = 0
         for name, condition in self.conditions.items():
-            asked = self._requests(name)
-            keys = [self._cache.key(self.completer, request) for request in asked]
+            of_condition = self._requests(name)
+            keys = [self._cache.key(self.completer, request) for request in of_condition]
             stored += sum(self._cache.get(key) is not None for key in keys)
-            requests += len(asked)
-            each = [self._tokens(request.prompt) for request in asked[:: max(1, len(asked) // _MEASURED)]]
-            read += round(sum(each) / len(each) * len(asked))
-            written += len(asked) * condition.max_new_tokens
+            requests += len(of_condition)
+            each = [self._tokens(request.prompt) for request in of_condition[:: max(1, len(of_condition) // _MEASURED)]]
+            read += round(sum(each) / len(each) * len(of_condition))
+            written += len(of_condition) * condition.max_new_tokens
         return Estimate(requests, stored, read, written)
 
     def shown(self, n: int = 3) -> list[str]:
-        """The first prompts of the main condition, whole."""
+        """Return the first prompts of the main condition with their contexts."""
         settings = self.conditions["main"]
         prompts = self._prompts["main"].take(slice(0, n))
         texts = []
@@ -156,10 +160,10 @@ class TextRun:
         return texts
 
     def __call__(self, on_answer: Callable[[], object] = lambda: None) -> Evaluation:
-        """Ask, score, and write ``evaluation.json`` and ``answers.jsonl``.
+        """Send the requests, score the answers, and write ``evaluation.json`` and ``answers.jsonl``.
 
         Args:
-            on_answer: called after each answer.
+            on_answer: The function that is called after each answer.
         """
         self._cache.take_back()
         conditions: list[Condition] = []
@@ -222,11 +226,11 @@ class TextRun:
         return len(text.split()) + text.count("\n") if ids is None else len(ids)
 
     def _problem(self, settings: ProtocolSettings) -> str:
-        """Why a condition cannot be: its symbols, its prompts or their contexts; empty where it can."""
+        """Return the reason why a condition is not possible, or an empty text."""
         try:
             if self._encode("a") is not None:
                 check_single_tokens(list(settings.texts.values()), self._ids)
-                # A tokenizer that changes the text says so.
+                # This raises an error if the tokenizer changes the text.
                 for prompt in settings.prompts().texts[:1]:
                     self._tokens(rendered(settings, prompt))
             for prompt in settings.prompts().texts:
@@ -249,8 +253,11 @@ class TextRun:
 def _decode(
     settings: ProtocolSettings, prompts: PromptSet, completer: Completer, samples: int | None = None
 ) -> tuple[Completions, Verdicts]:
-    made = completer.complete(prompts, max_new_symbols=settings.max_new_symbols, samples=samples, seed=settings.seed)
-    return made, formal.score(settings.the_language, prompts, made.words, made.finished, samples=samples or 1)
+    completions = completer.complete(
+        prompts, max_new_symbols=settings.max_new_symbols, samples=samples, seed=settings.seed
+    )
+    words, finished = completions.words, completions.finished
+    return completions, formal.score(settings.the_language, prompts, words, finished, samples=samples or 1)
 
 
 def _outcome(completions: Completions, verdicts: Verdicts, references: References, prompted: Prompted) -> Outcome:
