@@ -228,7 +228,8 @@ def _parameters(request: Request, refused: Mapping[str, str | None]) -> dict[str
 
 def _refused_parameter(failure: Failure, parameters: Iterable[str]) -> str | None:
     """Return the parameter of a request that the server refuses by name, or None."""
-    if failure.fault in _FATAL or not (failure.fault.startswith("http-") or failure.fault == "server-error"):
+    is_refusal = failure.fault.startswith("http-") and failure.fault not in _FATAL | _AGAIN
+    if not (is_refusal or failure.fault == "server-error"):
         return None
     return refused_parameter(failure.response or failure.detail, parameters)
 

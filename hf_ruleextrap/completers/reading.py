@@ -250,47 +250,52 @@ def _words_in(part: object) -> str:
     return " ".join(map(_words_in, part)) if isinstance(part, list) else part if isinstance(part, str) else ""
 
 
-# What a server says instead of a parameter that it does not know, and of a value that it does not take.
+# How servers refuse a parameter that they do not know, and a value that they do not accept.
 _UNKNOWN = re.compile(
     r"unsupported(?! value)|not[ _](?:\w+[ _]){0,2}support|no support|unknown|unrecogni[sz]ed|unexpected|deprecated"
     r"|extra[ _](?:inputs|fields|forbidden)|not (?:permitted|allowed|accepted|available|recogni[sz]ed)"
     r"|cannot find field|max_completion_tokens.{0,3} instead",
     re.IGNORECASE,
 )
-_WRONG_VALUE = re.compile(
-    r"unsupported value|invalid|must be|should be|only|greater|less|range|cannot be", re.IGNORECASE
-)
 _UNSUPPORTED_VALUE = re.compile("unsupported value", re.IGNORECASE)
+_WRONG_VALUE = re.compile(
+    r"unsupported value|invalid|must be|should be|only|greater|less|range|cannot (?:both )?be", re.IGNORECASE
+)
 _LIMITS = ("max_tokens", "max_completion_tokens")
+# How a message may mention a parameter, the clearest form first. The name stands in the place of NAME.
+_MENTIONS = (
+    # A field of the response, which may itself be quoted in a text.
+    r"\b(?:param|loc)\W{1,8}(?:body\W{1,8})?NAME\b",
+    r"""(?<=['"`])NAME(?=['"`])""",
+    r"(?i)\b(?:param|parameter|argument|field|property|name|supplied|support|model|invalid|unknown|unsupported|unexpected|"
+    r"unrecognized|value of|value for)s?\W{1,3}NAME\b",
+    r"(?i)\bNAME\W{1,4}(?:is|are|must|should|does|cannot|can't|may|parameter|field|not|unsupported|extra|unknown|"
+    r"invalid|unexpected|only|value|out of)\b",
+)
 
 
 def refused_parameter(response: str, sent: Iterable[str]) -> str | None:
     """Return the parameter that a server refuses by name, or None.
 
-    A complaint about the value of a limit is no refusal: without the limit, the server would take a longer answer.
+    If the response mentions several parameters, the clearest mention counts, and then the mention that is closest to
+    the refusal. A complaint about the value of a limit is no refusal: without the limit, the answer would be longer.
 
     Args:
         response: The response of a server that refuses a request.
         sent: The names of the parameters in the request.
     """
-    unknown, wrong_value = _UNKNOWN.search(response), _WRONG_VALUE.search(response)
-    limit_unknown = unknown and not _UNSUPPORTED_VALUE.search(response)
-    names = [name for name in sent if (limit_unknown if name in _LIMITS else unknown or wrong_value)]
-    return next((name for place in range(4) for name in names if re.search(_mentions(name)[place], response)), None)
-
-
-def _mentions(name: str) -> tuple[str, ...]:
-    """Return a pattern for each way in which a response may name a parameter, the clearest way first."""
-    name = re.escape(name)
-    before = r"(?:param|parameter|argument|field|property|name|supplied|support|model)s?\W{1,3}"
-    after = r"\W{1,3}(?:is|are|must|should|does|cannot|can't|may|parameter|field|not|unsupported)\b"
-    return (
-        # A field of the response, which may itself be quoted in a text.
-        rf"""\b(?:param|loc)\W{{1,8}}(?:body\W{{1,8}})?{name}\b""",
-        rf"""(?<=['"`]){name}(?=\\?['"`])""",
-        rf"(?i)\b{before}{name}\b",
-        rf"(?i)\b{name}{after}",
-    )
+    # A server may quote the response of another server, with escaped line breaks and quotation marks.
+    text = re.sub(r"\\+n", "\n", response).replace("\\", "")
+    unknown, wrong_value = ([match.span() for match in form.finditer(text)] for form in (_UNKNOWN, _WRONG_VALUE))
+    limit_unknown = [] if _UNSUPPORTED_VALUE.search(text) else unknown
+    mentions = [
+        (form, min(max(start - mention.end(), mention.start() - end, 0) for start, end in refusals), name)
+        for name in sent
+        if (refusals := limit_unknown if name in _LIMITS else unknown or wrong_value)
+        for form, pattern in enumerate(_MENTIONS)
+        for mention in re.finditer(pattern.replace("NAME", re.escape(name)), text)
+    ]
+    return min(mentions, default=(0, 0, None))[2]
 
 
 _NAMES = "(?:seed:)?(?:think|thinking|thought|reasoning)"

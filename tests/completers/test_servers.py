@@ -135,6 +135,27 @@ def test_a_refused_parameter_is_left_out_once_for_the_run(name: str, tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("message", "name"),
+    [
+        ("Unknown parameter 'seed'. Supported parameters: 'max_tokens', 'temperature', 'stop'", "seed"),
+        ("The parameters are 'temperature', 'top_p' and 'n', but I got an unexpected 'seed'", "seed"),
+        ("temperature: Extra inputs are not permitted", "temperature"),
+        ("1 validation error for Request\nseed\n  Extra inputs are not permitted [type=extra_forbidden]", "seed"),
+        ("Additional properties are not allowed ('n' was unexpected)", "n"),
+        ("invalid temperature: only 1 is allowed for this model", "temperature"),
+        ("`temperature` and `top_p` cannot both be specified for this model.", "top_p"),
+        ("`temperature` is deprecated for this model.", "temperature"),
+        ("create() got an unexpected keyword argument 'stop'", "stop"),
+        ("This model does not support max_tokens, use max_completion_tokens", "max_tokens"),
+        ('[{"type": "extra_forbidden", "loc": ["body", "n"], "input": {"seed": 0, "temperature": 0.0}}]', "n"),
+    ],
+)
+def test_the_parameter_that_is_refused_is_found_among_those_that_are_mentioned(message: str, name: str) -> None:
+    assert refused_parameter(json.dumps({"error": {"message": message}}), SENT) == name
+    assert refused_parameter(json.dumps({"error": {"raw": json.dumps({"error": message})}}), SENT) == name
+
+
+@pytest.mark.parametrize(
     "message",
     [
         "max_tokens is too large: 100000. This model supports at most 16384 completion tokens.",
@@ -143,6 +164,7 @@ def test_a_refused_parameter_is_left_out_once_for_the_run(name: str, tmp_path: P
         "Unsupported value: 'max_tokens' does not support 33 with this model.",
         "the prompt has an unsupported character",
         "unknown model 'm'",
+        "Range of max_tokens should be [1, 32]",
         "",
     ],
 )
