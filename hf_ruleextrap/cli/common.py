@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,7 +17,9 @@ from hf_ruleextrap.errors import RuleExtrapError, one_line
 
 if TYPE_CHECKING:
     from hf_ruleextrap.completers import TextCompleter
-    from hf_ruleextrap.formal import Report
+    from hf_ruleextrap.formal import Language, Report
+    from hf_ruleextrap.train.folder import RunFolder
+    from hf_ruleextrap.train.recipe import Recipe
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 """The object to which each command adds its parser."""
@@ -144,10 +147,18 @@ def add_paper(parser: argparse.ArgumentParser) -> None:
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``, ``--language`` and ``--trust-remote-code``."""
-    parser.add_argument("--model", required=True, help="the checkpoint: a folder or a repository on the Hub")
-    parser.add_argument("--language", required=True, help="the name of a language, or FILE.py:CLASS")
+    """Add the checkpoint, ``--language`` and ``--trust-remote-code``; see `complete_checkpoint`."""
+    parser.add_argument("run_folder", nargs="?", metavar="RUN", help="the checkpoint, if --model is not given")
+    parser.add_argument("--model", help="the checkpoint: a run folder, another folder, or a repository on the Hub")
+    add_language(parser)
     parser.add_argument("--trust-remote-code", action="store_true", help="allow the code beside the checkpoint to run")
+
+
+def add_language(parser: argparse.ArgumentParser) -> None:
+    """Add ``--language``."""
+    parser.add_argument(
+        "--language", help="the name of a language, or FILE.py:CLASS (default: the language of the run folder)"
+    )
 
 
 def add_wait(parser: argparse._ActionsContainer) -> None:
@@ -219,6 +230,56 @@ def tokenizer_of(model: str, *, trust_remote_code: bool) -> Any:
     except RuleExtrapError:
         # Loading the model reports the fault later.
         return None
+
+
+def complete_checkpoint(arguments: argparse.Namespace) -> None:
+    """Fill in ``model``, ``language`` and, if the command has the flag, ``paper`` from the run folder.
+
+    Raises:
+        RuleExtrapError: no checkpoint is named, two are named, or the run folder does not name a known language.
+    """
+    if (arguments.model is None) == (arguments.run_folder is None):
+        problem = "no checkpoint is named" if arguments.model is None else "two checkpoints are named"
+        raise RuleExtrapError(f"{problem}: give one, as RUN or with --model")
+    arguments.model = arguments.run_folder if arguments.model is None else arguments.model
+    if arguments.language is None:
+        recipe = run_of(arguments.model).recipe()
+        arguments.language = _recorded_name(arguments.model, recipe)
+        if recipe is not None and recipe.paper and hasattr(arguments, "paper"):
+            arguments.paper = True
+
+
+def language_of(model: str, name: str | None) -> Language:
+    """Return the language of a name, or the language of a run folder if there is no name.
+
+    Raises:
+        RuleExtrapError: the language is not known, or there is neither a name nor a run folder.
+    """
+    from hf_ruleextrap.languages import get_language
+
+    if name is not None:
+        return get_language(name)
+    recipe = run_of(model).recipe()
+    return get_language(_recorded_name(model, recipe), paper=recipe is not None and recipe.paper)
+
+
+def run_of(model: str | Path) -> RunFolder:
+    """Return the run folder of a checkpoint, which is the folder itself or the folder above its ``last/``."""
+    from hf_ruleextrap.train.folder import LAST, RunFolder
+
+    folder = Path(model)
+    return RunFolder(folder.parent if folder.name == LAST else folder)
+
+
+def _recorded_name(model: str, recipe: Recipe | None) -> str:
+    """Return the name of the language in a run's recipe; code that the recipe names does not run."""
+    from hf_ruleextrap.languages import not_run, recorded_language
+
+    if recipe is None:
+        raise RuleExtrapError(f"{model} is not a run folder, so its language is not known: give --language")
+    if recorded_language(recipe.language) is None:
+        raise RuleExtrapError(not_run(one_line(recipe.language)))
+    return recipe.language
 
 
 def given_flags(arguments: argparse.Namespace, names: Iterable[str]) -> list[str]:

@@ -15,6 +15,7 @@ from .common import (
     add_json,
     add_server,
     backend_of,
+    complete_checkpoint,
     encoder,
     given_flags,
     given_values,
@@ -57,6 +58,7 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Make the pairs, ask, print."""
+    complete_checkpoint(arguments)
     from hf_ruleextrap.languages import get_language
     from hf_ruleextrap.tokenization import writes_text
 

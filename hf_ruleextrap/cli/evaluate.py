@@ -18,6 +18,7 @@ from .common import (
     add_server,
     add_wait,
     backend_of,
+    complete_checkpoint,
     encoder,
     given_flags,
     given_values,
@@ -25,6 +26,7 @@ from .common import (
     print_not_run,
     quiet,
     refuse_flags,
+    run_of,
     text_completer_of,
     tokenizer_of,
 )
@@ -89,6 +91,7 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Complete, score, print."""
+    complete_checkpoint(arguments)
     from hf_ruleextrap.languages import get_language
 
     language = get_language(arguments.language, paper=arguments.paper)
@@ -202,9 +205,7 @@ def _settings(arguments: argparse.Namespace) -> ProtocolSettings:
 
 def training_words(folder: Path, language: Language) -> WordBatch | None:
     """Return the training words of a checkpoint in its run folder, or in the ``last/`` of that folder; else None."""
-    from hf_ruleextrap.train.folder import LAST, RunFolder
-
-    run = RunFolder(folder.parent if folder.name == LAST else folder)
+    run = run_of(folder)
     if (recipe := run.recipe()) is not None:
         print_not_run([recipe.language])
     try:

@@ -6,7 +6,7 @@ import argparse
 
 from hf_ruleextrap.errors import counted
 
-from .common import Commands, add_checkpoint, add_json, import_models, print_json
+from .common import Commands, add_checkpoint, add_json, complete_checkpoint, import_models, print_json
 
 
 def add(commands: Commands) -> None:
@@ -21,6 +21,7 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the probabilities, and draw them if ``--out`` names a file."""
+    complete_checkpoint(arguments)
     from hf_ruleextrap.languages import get_language
 
     language = get_language(arguments.language)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hf_ruleextrap.errors import RuleExtrapError, check_integer
 
-from .common import Commands, add_checkpoint, add_json, import_models, print_json, print_lines
+from .common import Commands, add_checkpoint, add_json, complete_checkpoint, import_models, print_json, print_lines
 from .evaluate import training_words
 
 
@@ -37,6 +37,7 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the rates by length, and draw them if ``--out`` names a file."""
+    complete_checkpoint(arguments)
     from hf_ruleextrap.languages import get_language
 
     language = get_language(arguments.language)

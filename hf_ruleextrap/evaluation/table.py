@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Table: TypeAlias = tuple[list[str], list[list[str]]]
 """The headings and the rows of cells."""
 
-_KINDS = {"id": "in distribution", "ood": "out of distribution"}
+KINDS = {"id": "in distribution", "ood": "out of distribution"}
 
 
 def rates_table(evaluation: Evaluation) -> Table:
@@ -34,7 +34,7 @@ def rates_table(evaluation: Evaluation) -> Table:
     headings = ["prompts", "over all prompts", "greedy", "95 % interval", *drawn, *map(heading, names), "n"]
     rows = []
     for condition in conditions:
-        label = f"{_KINDS[condition.kind]} ({condition.greedy.report.n}){_not_greedy(condition)}"
+        label = f"{KINDS[condition.kind]} ({condition.greedy.report.n}){_not_greedy(condition)}"
         for what, rate_of in _counted(condition):
             greedy = rate_of(condition.greedy.report)
             cells = [number(greedy), interval(greedy)]
