@@ -226,7 +226,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
         ("evaluate --modl x --language anbn", "unknown flag --modl (did you mean --model?)"),
         ("sweep mini --outt store", "unknown flag --outt (did you mean --out?)"),
         ("train quickstart fast", "unrecognized arguments: 'fast'"),
-        ("evaluate --language anbn", "the following arguments are required: --model"),
+        ("plot", "the following arguments are required: run"),
     ],
 )
 def test_an_unknown_flag_gets_the_nearest_known_ones(

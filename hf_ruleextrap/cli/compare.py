@@ -69,6 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.out is not None:
         from hf_ruleextrap.evaluation.figures import new_figure, save_figure
 
-        figure = new_figure(11, 1.2 + 0.45 * len(comparison.rates), f"{first} and {second} on {language.name}")
+        title = f"{first} (first) and {second} (second) on {language.name}"
+        figure = new_figure(11, 1.2 + 0.45 * len(comparison.rates), title)
         draw(figure, comparison)
         save_figure(figure, arguments.out)

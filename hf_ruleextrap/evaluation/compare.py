@@ -234,6 +234,7 @@ def draw(figure: Figure, comparison: Comparison) -> None:
         differences.plot(each.mean, place, "o", color=colour)
     differences.axvline(0, color="0.4", lw=0.8)
     differences.set_xlim(-1.05, 1.05)
+    differences.set_xticks([-1, -0.5, 0, 0.5, 1])
     differences.set_yticks(places, labels)
     differences.set_xlabel("rate of the first model less that of the second")
     differences.set_title("paired difference, 95 % interval", loc="left", fontsize="medium")

@@ -17,7 +17,7 @@ from hf_ruleextrap.tokenization import BOS_ID, EOS_ID, vocabulary
 
 from .likelihood import word_log_probability
 from .protocol import ProtocolSettings, check_single_tokens, context_text, context_words, spelled
-from .references import CONTEXT_NGRAMS, UNIFORM
+from .references import NGRAMS, UNIFORM
 from .verdict import judge
 
 CHANCE = 0.5
@@ -188,7 +188,7 @@ def discriminate_text(
     rules = discriminate(
         language,
         asked,
-        {f"{n}-gram": ngram(n) for n in CONTEXT_NGRAMS},
+        {f"{n}-gram": ngram(n) for n in NGRAMS},
         max_length=settings.max_word_length,
         limit=limit,
         seed=settings.seed,
@@ -236,9 +236,7 @@ def discriminate_symbols(
         return word_log_probability(checkpoint.model, _words(pairs), language).reshape(-1, 2)
 
     references = {
-        f"{n}-gram": by_source(formal.ngram(language, train_words, n))
-        for n in CONTEXT_NGRAMS
-        if train_words is not None
+        f"{n}-gram": by_source(formal.ngram(language, train_words, n)) for n in NGRAMS if train_words is not None
     }
     rules = discriminate(language, asked, references, max_length=max_length, limit=limit, seed=seed)
     settings = {"max_length": max_length, "pairs": limit, "seed": seed}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -11,14 +12,18 @@ from hf_ruleextrap.completers.base import Completer, Completions
 from hf_ruleextrap.costs import MOST_SECONDS, check_cost
 from hf_ruleextrap.disk_cache import cached, digest, language_key
 from hf_ruleextrap.errors import RuleExtrapError, check_integer, unknown
-from hf_ruleextrap.formal import Kind, Language, PromptSet, Report, WordBatch
+from hf_ruleextrap.formal import Clusters, Kind, Language, PromptSet, Report, WordBatch
 from hf_ruleextrap.formal.words import BoolArray, Words
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.versions import git_commit, package_versions
 
 from .rational_references import RATIONAL, LearnerRates, is_rational, learner_rates
-from .references import REFERENCES, is_ngram, reference_report
-from .results import Condition, Evaluation, Outcome, SymbolSettings, samples_of
+from .references import REFERENCES, is_ngram, reference_report, success, success_of_references
+from .results import Condition, Evaluation, Outcome, SymbolSettings, samples_of, statuses_of
+from .verdict import judge
+
+_Stored: TypeAlias = tuple[list[float], list[float], bool]
+"""`Clusters` as JSON: hits, rows, exact."""
 
 _SECONDS_A_SYMBOL = 0.006
 """Time for one symbol of the completions of ID and OOD prompts by a small model."""
@@ -152,19 +157,38 @@ class Evaluator:
                 language, of_kind, name, max_new_symbols=max_new_symbols, train_words=train_words, seed=seed
             )
 
+        def success_by_prompt(kind: Kind) -> dict[str, _Stored]:
+            success_of = success_of_references(
+                language, self.prompts[kind], max_new_symbols=max_new_symbols, train_words=train_words, seed=seed
+            )
+            return {name: (each.hits.tolist(), each.rows.tolist(), each.exact) for name, each in success_of.items()}
+
         # The references depend on no model, and computing them takes as long as training a small model.
+        key = {
+            **language_key(language),
+            "prompts": {kind: digest(of_kind) for kind, of_kind in self.prompts.items()},
+            "train_words": None if train_words is None else digest(train_words),
+            "max_new_symbols": max_new_symbols,
+            "seed": seed,
+        }
         self.references: dict[Kind, dict[str, Report]] = cached(
             "references",
-            {
-                **language_key(language),
-                "prompts": {kind: digest(of_kind) for kind, of_kind in self.prompts.items()},
-                "train_words": None if train_words is None else digest(train_words),
-                "max_new_symbols": max_new_symbols,
-                "seed": seed,
-            },
+            key,
             dict[Kind, dict[str, Report]],
             lambda: {kind: {name: report(kind, name) for name in names} for kind in self.prompts},
         )
+        stored: dict[Kind, dict[str, _Stored]] = cached(
+            "reference-success",
+            key,
+            dict[Kind, dict[str, _Stored]],
+            lambda: {kind: success_by_prompt(kind) for kind in self.prompts},
+        )
+        self._success = {
+            kind: {
+                name: Clusters(np.array(hits), np.array(rows), exact) for name, (hits, rows, exact) in by_name.items()
+            }
+            for kind, by_name in stored.items()
+        }
         self.rational: list[LearnerRates] = []
         self._notes: list[str] = []
         if rational and train_words is not None:
@@ -201,7 +225,11 @@ class Evaluator:
             name=kind,
             kind=kind,
             settings=self.settings,
-            greedy=Outcome(report=formal.aggregate(verdicts)),
+            greedy=Outcome(
+                report=formal.aggregate(verdicts),
+                statuses=statuses_of(verdicts),
+                verdict=judge(success(verdicts), self._success[kind]),
+            ),
             references=self.references[kind],
             rational=self.rational if kind == "ood" else [],
             samples=samples_of(verdicts, completions),

@@ -19,13 +19,10 @@ from .rational_references import GREEDY, is_rational, rational_report
 
 UNIFORM, ALWAYS_STOP, ORACLE, CEILING = "uniform", "always-stop", "oracle", "ceiling"
 
-TRAINING_NGRAMS = (1, 2, 3)
-"""The orders of the n-grams that are fitted on a checkpoint's training words."""
+NGRAMS = (1, 2, 3)
+"""The orders of the n-grams, which are fitted on a checkpoint's training words or on the words of a context."""
 
-CONTEXT_NGRAMS = (2, 3, 4)
-"""The orders of the n-grams that are fitted on the words of a context."""
-
-REFERENCES = (UNIFORM, ALWAYS_STOP, *(f"{n}-gram" for n in TRAINING_NGRAMS), ORACLE, CEILING)
+REFERENCES = (UNIFORM, ALWAYS_STOP, *(f"{n}-gram" for n in NGRAMS), ORACLE, CEILING)
 """The references beside a checkpoint, by name."""
 
 _HEADINGS = {UNIFORM: "chance", ALWAYS_STOP: "stop at once", CEILING: "ceiling"}
@@ -130,6 +127,33 @@ def success(verdicts: Verdicts) -> Clusters:
     return Clusters(hits, np.full(len(hits), float(verdicts.samples)))
 
 
+def success_of_references(
+    language: Language,
+    prompts: PromptSet,
+    *,
+    max_new_symbols: int,
+    train_words: WordBatch | None = None,
+    seed: int = 0,
+) -> dict[str, Clusters]:
+    """Return how often the references beside a checkpoint succeed after each prompt; see `References.success`.
+
+    Args:
+        language: the language.
+        prompts: the prompts.
+        max_new_symbols: the length limit of a completion.
+        train_words: the words on which the n-grams are fitted; without them there are no n-grams.
+        seed: for probabilities that must be sampled.
+    """
+    sources = {UNIFORM: formal.uniform(language)}
+    if train_words is not None:
+        sources |= {f"{n}-gram": formal.ngram(language, train_words, n) for n in NGRAMS}
+    stop = _verdicts(_completer(ALWAYS_STOP, language), language, prompts, max_new_symbols)
+    return {ALWAYS_STOP: success(stop)} | {
+        name: formal.chance_by_prompt(language, prompts, source, max_new_symbols=max_new_symbols, seed=seed)
+        for name, source in sources.items()
+    }
+
+
 def protocol_references(settings: ProtocolSettings) -> References:
     """Return the references of one condition of the text protocol.
 
@@ -146,7 +170,7 @@ def _protocol_references(settings: ProtocolSettings) -> References:
     common = _without_context(settings.language, tuple(prompts.texts), limit, settings.seed)
     reports = {name: common.reports[name] for name in (UNIFORM, ALWAYS_STOP)}
     rates = dict(common.success)
-    for n in CONTEXT_NGRAMS if settings.shots else ():
+    for n in NGRAMS if settings.shots else ():
         for name, samples in ((f"{n}-gram{GREEDY}", None), (f"{n}-gram", _DRAWS)):
             verdicts = _verdicts(
                 FromContext(settings, n), language, prompts, limit, samples=samples, seed=settings.seed
@@ -167,13 +191,9 @@ def _without_context(name: str, texts: tuple[str, ...], limit: int, seed: int) -
         whole = reference_report(language, prompts, reference, max_new_symbols=limit, seed=seed)
         return replace(whole, groups={})
 
-    uniform = formal.uniform(language)
     return References(
         {reference: report(reference) for reference in (UNIFORM, ALWAYS_STOP, ORACLE, CEILING)},
-        {
-            UNIFORM: formal.chance_by_prompt(language, prompts, uniform, max_new_symbols=limit, seed=seed),
-            ALWAYS_STOP: success(_verdicts(_completer(ALWAYS_STOP, language), language, prompts, limit)),
-        },
+        success_of_references(language, prompts, max_new_symbols=limit, seed=seed),
     )
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core.core_schema import SerializerFunctionWrapHandler
 
 from hf_ruleextrap.completers.base import Completions
@@ -30,6 +38,8 @@ checkpoint and another one for the text protocol, and repeated the references.""
 FILE = "evaluation.json"
 
 _SHOWN = 6
+
+Document = TypeVar("Document", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,17 @@ def samples_of(verdicts: Verdicts, completions: Completions) -> list[Sample]:
     ]
 
 
+def statuses_of(verdicts: Verdicts) -> dict[str, int]:
+    """Return the number of completions of each status, the most frequent first.
+
+    Args:
+        verdicts: The verdicts of completions that are symbols, and not text.
+    """
+    conditions = (~verdicts.parsed, ~verdicts.finished, verdicts.empty)
+    statuses = np.select(conditions, ("unparsable", "unfinished", "empty"), "ok")
+    return dict(Counter(statuses.tolist()).most_common())
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -96,9 +117,9 @@ class Outcome(_Model):
 
     Attributes:
         report: the rates; an answer that is missing counts as a failure.
-        statuses: the number of answers of each status, faults among them; empty where there are only finished and
-            unfinished completions.
-        verdict: the sentence that compares with the references; None where nothing was compared.
+        statuses: The number of completions of each status, the most frequent first, faults among them.
+        verdict: The sentence that compares the model with the references. None in a file that an earlier version
+            wrote for a checkpoint.
         reasoning_tokens: The number of tokens of reasoning before the answers, which are not part of the answers.
         refused: The parameters of a request that the server refused, each with the name under which the server took
             the parameter instead, or None if the requests were sent without the parameter.
@@ -249,33 +270,39 @@ class Evaluation(_Model):
         Raises:
             RuleExtrapError: it is not there, torn, or of another version.
         """
-        path = folder / FILE
-        text = read_text(path, "evaluation")
-        check_schema(path, text, "give the same evaluate command again: its answers are kept")
-        try:
-            return cls.model_validate_json(text)
-        except ValueError as error:
-            reason = one_line(str(error))
-            raise RuleExtrapError(f"{path} cannot be read ({reason}): remove it and evaluate again") from None
+        return read_document(
+            cls, folder / FILE, "evaluation", "give the same evaluate command again: its answers are kept"
+        )
 
 
-def check_schema(path: Path, text: str, advice: str) -> None:
-    """Refuse a file of another schema version.
+def read_document(schema: type[Document], path: Path, what: str, advice: str) -> Document:
+    """Read a JSON file of the schema version of this package.
 
     Args:
-        path: the file.
-        text: its JSON.
-        advice: what to do with a file of another version.
+        schema: The type of the document.
+        path: The file.
+        what: The noun for the file in a message, such as ``"results"``.
+        advice: What to do with a file of another version.
 
     Raises:
-        RuleExtrapError: the text is no JSON object, or its ``schema_version`` is another one.
+        RuleExtrapError: If the file cannot be read, has another schema version, or does not fit the schema.
     """
+    text = read_text(path, what)
     document = parse_json(text, str(path))
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version is None:
         raise RuleExtrapError(f"{path} has no schema_version, and so holds no results: remove it and evaluate again")
     if version != SCHEMA_VERSION:
         raise RuleExtrapError(f"{path} has schema version {version}, and here it is {SCHEMA_VERSION}: {advice}")
+    try:
+        return schema.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise RuleExtrapError(
+            f"{path} holds no {what} of this version: {place}: {one_line(first['msg'])}; remove the file, and repeat "
+            "the command that wrote it"
+        ) from None
 
 
 def take_references(conditions: Iterable[dict[str, Any]]) -> dict[str, Any]:

@@ -198,7 +198,7 @@ def _counted(condition: Condition) -> list[tuple[str, Callable[[Report], Rate]]]
     for i, (name, rule) in enumerate(condition.greedy.report.rules.items(), start=1):
         lines.append((f"R{i}: {rule.summary}", lambda report, name=name: report.rules[name].word.all))  # type: ignore[misc]  # a default binds the name
     lines.append(("completion finished", lambda report: report.finished))
-    if condition.greedy.statuses:
+    if isinstance(condition.settings, ProtocolSettings):
         lines.append(("completion empty", lambda report: report.empty))
         lines.append(("completion unparsable or missing", lambda report: report.unparsable))
     return lines

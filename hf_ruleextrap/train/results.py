@@ -9,7 +9,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     ModelWrapValidatorHandler,
-    ValidationError,
     model_serializer,
     model_validator,
 )
@@ -19,7 +18,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation
 from hf_ruleextrap.evaluation.code_length import CodeLength
 from hf_ruleextrap.evaluation.likelihood import Likelihood
-from hf_ruleextrap.evaluation.results import SCHEMA_VERSION, SymbolSettings, check_schema
+from hf_ruleextrap.evaluation.results import SCHEMA_VERSION, SymbolSettings, read_document
 from hf_ruleextrap.files import write_text
 from hf_ruleextrap.formal import Kind, Rate, Report
 from hf_ruleextrap.inputs import parse_json_lines, read_text
@@ -250,15 +249,8 @@ class Results(BaseModel):
         Raises:
             RuleExtrapError: the file cannot be read, has another schema version, or holds something other than results.
         """
-        path = folder / FILE
-        text = read_text(path, "results")
-        check_schema(path, text, "train again; `hf-ruleextrap report` reads a store of version 1 as it is")
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "the file"
-            raise RuleExtrapError(f"{path} holds no results of a run: {place}: {first['msg']}") from None
+        advice = "train again; `hf-ruleextrap report` reads a store of version 1 as it is"
+        return read_document(cls, folder / FILE, "results", advice)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

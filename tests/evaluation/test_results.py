@@ -54,6 +54,26 @@ def test_both_ways_of_asking_fill_the_same_schema(by_symbols: Evaluation, by_tex
         assert {"uniform", "always-stop", "3-gram", "oracle", "ceiling"} <= set(evaluation.main.references)
 
 
+def test_both_ways_of_asking_compare_with_the_same_references(by_symbols: Evaluation, by_text: Evaluation) -> None:
+    for evaluation in (by_symbols, by_text):
+        for condition in evaluation.conditions:
+            outcome = condition.greedy
+            assert sum(outcome.statuses.values()) == outcome.report.n
+            assert outcome.report.finished.hits == sum(outcome.statuses.get(name, 0) for name in ("ok", "empty"))
+            assert outcome.verdict is not None
+            assert outcome.verdict.chance is not None
+            main_rate = outcome.report.headline if condition.kind == "ood" else outcome.report.grammatical
+            chance = condition.chance.headline if condition.kind == "ood" else condition.chance.grammatical
+            assert main_rate.rate is not None
+            assert chance.rate is not None
+            assert outcome.verdict.chance.mean == pytest.approx(main_rate.rate - chance.rate, abs=1e-6)
+    orders = [
+        {name.removesuffix(", greedy") for name in evaluation.main.references if "gram" in name}
+        for evaluation in (by_symbols, by_text)
+    ]
+    assert orders == [{"1-gram", "2-gram", "3-gram"}] * 2
+
+
 def test_one_table_shows_both(by_symbols: Evaluation, by_text: Evaluation) -> None:
     for evaluation in (by_symbols, by_text):
         headings, rows = rates_table(evaluation)
