@@ -94,13 +94,14 @@ def end_tokens(name: str) -> object:
     Raises:
         RuleExtrapError: If the checkpoint has neither a generation config nor a config that can be read.
     """
-    from transformers import AutoConfig, GenerationConfig
+    from transformers import GenerationConfig, PreTrainedConfig
 
     with naming_errors(name):
         try:
             return GenerationConfig.from_pretrained(name).eos_token_id
         except OSError:
-            return AutoConfig.from_pretrained(name).get_text_config().eos_token_id
+            config, _ = PreTrainedConfig.get_config_dict(name)
+            return config.get("eos_token_id", config.get("text_config", {}).get("eos_token_id"))
 
 
 def may_run_code(name: str, *, trust_remote_code: bool) -> bool:

@@ -12,7 +12,7 @@ from hf_ruleextrap.formal.words import FloatArray
 
 from ._in_process import InProcess
 from .base import BackendConfig, Request
-from .loading import end_tokens, load_tokenizer, may_run_code, naming_errors
+from .loading import check_config, end_tokens, load_tokenizer, may_run_code, naming_errors
 
 
 class VllmCompleter(InProcess):
@@ -39,11 +39,13 @@ class VllmCompleter(InProcess):
         identity = {"vllm": self._vllm.__version__}
         super().__init__(backend, tokenizer, end_ids=end_ids, identity=identity)
         with naming_errors(name):
-            # The checkpoint's own sampling settings have no effect.
+            check_config(name)
+            # The checkpoint's own sampling settings have no effect, and a pickle is not loaded.
             self.engine = self._vllm.LLM(
                 model=name,
                 trust_remote_code=may_run_code(name, trust_remote_code=trusted),
                 generation_config="vllm",
+                load_format="safetensors",
             )
 
     def check_length(self, tokens: int, what: str, advice: str) -> None:

@@ -37,8 +37,8 @@ class SamplingParams:
 class LLM:
     """vLLM's class for generation in this process."""
 
-    def __init__(self, *, model: str, trust_remote_code: bool, generation_config: str) -> None:
-        assert generation_config == "vllm"
+    def __init__(self, *, model: str, trust_remote_code: bool, generation_config: str, load_format: str) -> None:
+        assert (generation_config, load_format) == ("vllm", "safetensors")
         assert not trust_remote_code
         if not Path(model).is_dir():
             raise ValueError(f"Invalid repository ID or local directory specified: {model!r}\nmore lines")
