@@ -1,4 +1,4 @@
-"""Checks, by trying it out, that a model's output depends on the tokens up to its own place and on nothing else."""
+"""Test whether a model's logits at a token depend on later tokens, or on other rows of the batch."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 _TOKENS = 4
 _NOISE = 0.02
-# Outputs that should be equal differ by rounding only; those that differ because of another token differ by far more.
+# Logits that should be equal differ by rounding alone; a dependence on another token changes them by far more.
 _ROUNDING = 1e-5
 
 
 def looks_ahead(model: PreTrainedModel, *, noise: float = _NOISE) -> bool:
-    """Whether the logits at a token change when a later token does.
+    """Return whether the logits at a token change when a later token changes.
 
-    The last token of a short sequence is changed, and the logits at the tokens before it are compared. Noise is added
-    to the weights for this, because weights that start at zero would hide a connection that training opens.
+    The function changes the last token of a short sequence and compares the logits at the tokens before it. It adds
+    noise to a copy of the weights, because weights that start at zero hide a connection that training opens.
 
     Args:
-        model: a causal language model, on any device; neither its weights nor the random state change.
+        model: a causal language model, on any device. The function changes neither its weights nor the random state.
         noise: the standard deviation of the noise; 0 for a trained model, whose weights are then not copied.
     """
     last = model.config.get_text_config().vocab_size - 1
@@ -38,11 +38,11 @@ def check_causal(model: PreTrainedModel, name: str, *, noise: float = _NOISE) ->
 
     Args:
         model: a causal language model, on any device.
-        name: what to call it in the error.
+        name: the model's name in the error message.
         noise: as for `looks_ahead`.
 
     Raises:
-        RuleExtrapError: it looks ahead.
+        RuleExtrapError: the model looks ahead.
     """
     if not getattr(model.config, "looks_ahead", False) and looks_ahead(model, noise=noise):
         raise RuleExtrapError(
@@ -53,7 +53,7 @@ def check_causal(model: PreTrainedModel, name: str, *, noise: float = _NOISE) ->
 
 
 def depends_on_other_rows(model: PreTrainedModel) -> bool:
-    """Whether the logits of a row change with its place in the batch, or with the rows beside it.
+    """Return whether the logits of a row change with its place in the batch, or with the other rows.
 
     Args:
         model: as for `looks_ahead`.
@@ -64,7 +64,7 @@ def depends_on_other_rows(model: PreTrainedModel) -> bool:
 
 
 def _logits(model: PreTrainedModel, rows: list[list[int]], noise: float = _NOISE) -> Tensor:
-    """(N, T, vocabulary): logits of rows of token ids, computed with noise on the weights."""
+    """Return the logits, (N, T, vocabulary), of rows of token ids, computed with noise on the weights."""
     import torch
     from torch.func import functional_call
 

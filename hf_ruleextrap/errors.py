@@ -1,4 +1,4 @@
-"""A user's mistake is one clear line: what is wrong, what is allowed or nearest, what to do."""
+"""The error for a mistake of the user, and the phrases of its message: what is wrong, what is allowed, what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 
 class RuleExtrapError(ValueError):
-    """The error for a mistake of the user, whose text is the whole message; the command line then exits with 2.
+    """A mistake of the user. The text of the error is the whole message; the command line exits with code 2.
 
     >>> from hf_ruleextrap import get_language
     >>> get_language("annbn")
@@ -30,7 +30,7 @@ def check_integer(name: str, value: object, least: int = 0) -> int:
     hf_ruleextrap.errors.RuleExtrapError: n is -1: give 0 or more
     """
     try:
-        number = operator.index(value)  # type: ignore[arg-type]  # what has no index raises the TypeError
+        number = operator.index(value)  # type: ignore[arg-type]  # a value without an index raises the TypeError
     except TypeError:
         raise RuleExtrapError(f"{name} is {described(value)}: give an integer") from None
     except Exception as error:
@@ -59,7 +59,7 @@ _PLURAL_VERBS = {"has": "have", "is": "are"}
 
 
 def one_line(text: str) -> str:
-    r"""A text from a file as one line: without line breaks, and without characters that control a terminal or a page.
+    r"""Return a text from a file as one line, without line breaks and without characters that control a terminal.
 
     >>> one_line("two\nlines \x1b[31mred")
     'two lines [31mred'
@@ -69,7 +69,7 @@ def one_line(text: str) -> str:
 
 
 def described(value: object) -> str:
-    r"""The beginning of any value as one line; a value that cannot be shown, by its type.
+    r"""Return the beginning of a value's text as one line, for an error message.
 
     >>> described("two\nlines"), described([1.5] * 1000)
     ("'two\\nlines'", '[1.5, 1.5, 1.5, 1.5, 1.5, 1.5, ...]')
@@ -87,16 +87,13 @@ _UNSEEN = ("Cc", "Cf", "Cs")
 
 
 def unknown(what: str, name: object, allowed: Iterable[str], hint: str = "") -> RuleExtrapError:
-    """The error for a name that is not one of the allowed ones, with the nearest of them.
+    """Return the error for an unknown name. Its message suggests the nearest known names.
 
     Args:
-        what: what kind of name it is, e.g. ``"language"``.
-        name: the name that was given.
-        allowed: the names that exist.
-        hint: what to do next, appended as a sentence.
-
-    Returns:
-        The error, to be raised by the caller.
+        what: the kind of name, such as ``"language"``.
+        name: the unknown name.
+        allowed: the known names.
+        hint: the next step for the user, which ends the message as a sentence.
 
     >>> print(unknown("language", "anbm", ["ban", "anbn"]))
     unknown language 'anbm': did you mean 'anbn' or 'ban'? known: anbn, ban

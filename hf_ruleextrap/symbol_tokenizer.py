@@ -1,7 +1,7 @@
-"""The class of a language's tokenizer, which says in a sentence which symbol it does not know.
+"""The class of a language's tokenizer, whose error for an unknown symbol is one sentence.
 
-What it saves is a plain ``tokenizer.json`` that `AutoTokenizer` also loads where this package is not installed; there
-an unknown symbol is an error of the library ``tokenizers``.
+The tokenizer is saved as a plain ``tokenizer.json``. `AutoTokenizer` also loads that file where this package is not
+installed; an unknown symbol then raises an error of the library ``tokenizers``.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 from .errors import RuleExtrapError
 
-# To find out how each token reads inside a text, stop strings have the tokenizer spell this one. Ours reads the same
-# anywhere, so a spelling in which unknown letters have ids behind the vocabulary serves as well.
+# For stop strings, transformers encodes this text to learn how tokens look inside a text. A symbol looks the same
+# everywhere, so it does no harm to give the letters that are not in the alphabet ids behind the vocabulary.
 _STOP_STRING_PROBE = "abcdef"
 
 
 class SymbolTokenizer(PreTrainedTokenizerFast):
-    """A tokenizer of single symbols.
+    """A tokenizer whose tokens are single symbols.
 
     Raises:
-        RuleExtrapError: a text, wherever transformers encodes one, holds something that is no symbol; the message names
-            that and the alphabet.
+        RuleExtrapError: an encoded text contains a character that is not a symbol. The message names the character and
+            the alphabet.
     """
 
-    # Every way to encode a text ends here.
+    # All methods that encode a text call this method.
     def _encode_plus(  # type: ignore[override]  # the rest of the arguments is passed on
         self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **kwargs: Any
     ) -> BatchEncoding:
         try:
             return super()._encode_plus(text, text_pair, add_special_tokens, **kwargs)
-        # The library raises a bare Exception.
+        # The library tokenizers raises an Exception without a class of its own.
         except Exception:
             unknown = self._unknown(text, text_pair)
             if unknown is None:
@@ -43,7 +43,7 @@ class SymbolTokenizer(PreTrainedTokenizerFast):
         symbols = sorted(set(vocabulary) - set(self.all_special_tokens), key=vocabulary.__getitem__)
         raise RuleExtrapError(
             f"{unknown!r} is not a symbol of the alphabet {{{', '.join(symbols)}}}: "
-            "write a word as these symbols, with nothing between them"
+            "write a word as a sequence of these symbols, without spaces"
         )
 
     def _convert_id_to_token(self, index: int) -> str | None:
@@ -53,7 +53,7 @@ class SymbolTokenizer(PreTrainedTokenizerFast):
         return token
 
     def _unknown(self, *texts: Any) -> str | None:
-        """The first character that is neither a symbol nor part of a special token."""
+        """Return the first character that is neither a symbol nor part of a special token, or None."""
         known = set(self.get_vocab())
         for text in _strings(texts):
             for special in self.all_special_tokens:

@@ -13,6 +13,9 @@ from hf_ruleextrap.languages import get_language, list_languages
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [README, *(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))]
+# A block of code in docs/rational.md, and the block of text or the table that follows.
+RATIONAL = (ROOT / "docs" / "rational.md").read_text(encoding="utf-8")
+PRINTED = re.findall(r"```python\n((?:(?!```).)*?)```\n\n(?:```text\n(.*?)```|(\|.*?\n)\n)", RATIONAL, flags=re.DOTALL)
 BLOCKS = [block for page in PAGES for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)]
 
 
@@ -46,3 +49,17 @@ def test_the_table_of_languages_is_theirs() -> None:
         _, _, level, first, second = (cell.strip() for cell in rows[name])
         assert level == language.level
         assert [first, second] == [rule.summary for rule in language.rules[:2]]
+
+
+def test_all_results_of_the_page_on_rational_learners_are_found() -> None:
+    assert len(PRINTED) == 4
+    assert sum(table.count("\n| `") for _, _, table in PRINTED) == 6
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_what_the_page_on_rational_learners_shows_is_what_its_code_prints(
+    number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text, table = PRINTED[number]
+    exec(compile(code, f"block {number}", "exec"), {})
+    assert capsys.readouterr().out == (text or table)

@@ -113,7 +113,7 @@ def test_a_run_that_was_cut_off_is_replaced(tmp_path: Path, monkeypatch: pytest.
         raise OSError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr("hf_ruleextrap.train.run._finish", power_cut)
+        patch.setattr("hf_ruleextrap.train.run.package_versions", power_cut)
         with pytest.raises(OSError, match="power cut"):
             run_recipe(Recipe.of({**SHORT, "output_dir": str(folder)}, "test"))
     assert written_files(folder)[1] == []
