@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hf_ruleextrap.report.correlation import Correlation, rank_correlation
+from hf_ruleextrap.report.statistics import Correlation, rank_correlation
 
 DESIGNS = {"20 x 4 x 1": (20, 4, 1), "6 x 5 x 3": (6, 5, 3)}
 """Languages, architectures, seeds."""

@@ -1,4 +1,4 @@
-"""Results that nobody trained: what a report is made of, with numbers that are chosen."""
+"""Results with chosen numbers, without any training, for the tests of the report."""
 
 from __future__ import annotations
 
@@ -73,14 +73,24 @@ def results(
     inside: Sequence[int] = (20, 20, 20, 20),
     loss: float = 0.5,
     floor: float | None = 0.25,
+    excess: float = 0.01,
+    excess_error: float = 0.001,
+    learned: bool | None = True,
+    learned_at: int | None = 20,
     paper: Mapping[str, float] | None = None,
     by_length: Sequence[LengthRates] = (),
     **recipe: Any,
 ) -> Results:
-    """One run; with ``paper``, of an authors' recipe, whose best check is 0.1 better than its lowest loss."""
+    """Return the results of one run.
+
+    With ``paper``, the run is of an authors' recipe, and its best check is 0.1 better than its lowest loss. With
+    ``learned`` None, the results are of a version that did not record whether a run has learned.
+    """
     keys = {"language": language, "architecture": architecture, "seed": seed, "paper": paper is not None, **recipe}
     found = evaluation(language, inside, outside)
-    plain, padded = Likelihood(loss, 0.9, 100, floor), Likelihood(loss / 2, 0.9, 200, floor and floor / 2)
+    errors = (None, None) if floor is None else (excess, excess_error)
+    plain, padded = Likelihood(loss, 0.9, 100, floor, *errors), Likelihood(loss / 2, 0.9, 200, floor and floor / 2)
+    learning = {} if learned is None else {"learned": learned, "learned_at": learned_at if learned else None}
     columns = dict(paper or {})
     return Results(
         recipe=Recipe.of(keys, "test"),
@@ -93,6 +103,7 @@ def results(
             train_words=10,
             validation_words=5,
             test_words=5,
+            **learning,
         ),
         validation=plain if paper is None else replace(padded, loss=padded.loss - 0.01),
         test=plain,

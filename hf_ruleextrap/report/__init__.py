@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from .read import Study, read_study
+from .read import Study, read_study, text_rows
 from .record import Run, rates_of
 from .rows import Row, summarize
-from .text import text_rows
 from .write import write_report
 
 __all__ = ["Row", "Run", "Study", "rates_of", "read_study", "summarize", "text_rows", "write_report"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,15 +15,66 @@ from hf_ruleextrap.languages import recorded_language
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import LengthRates
 
+from .analysis import Analysis
 from .record import Run
 from .rows import in_chomsky_order, variants
-from .style import Model, Picture, looks, ordered, panels, plain, save, title_of, with_level
+from .style import SHADE, Model, Picture, label, legend, logarithmic, looks, ordered, panels, save, title_of, with_level
 
 _KINDS = {"ood": "OOD", "id": "ID"}
 _MEASURED = {"ood": "every open rule holds", "id": "a word of the language"}
 # The largest number of strings that are listed to compute the optimum.
 _MOST_STRINGS = 1 << 18
 _FAINTEST = 1e-5
+
+
+def after_learning(analysis: Analysis, folder: Path) -> Picture | str:
+    """Draw the OOD rate of each learned run from the step of learning on, and the mean of each model."""
+    curves = {
+        (combination.language, combination.model): known
+        for combination in analysis.main
+        if (known := [curve for run in combination.learned if len(curve := since_learning(run)) > 1])
+    }
+    if not curves:
+        return "No figure of the time after learning: no run has two evaluations after it had learned its language."
+    languages = in_chomsky_order(language for language, _ in curves)
+    models = ordered(model for _, model in curves)
+    look = looks(models)
+    title = "OOD rate after learning"
+    figure, axes = panels(len(languages), title, x="steps after learning", y="OOD rate")
+    for panel, language in zip(axes, languages, strict=True):
+        for model in models:
+            style = look[model]
+            known = curves.get((language, model), [])
+            for curve in known:
+                panel.plot(*zip(*curve.items(), strict=True), ls=style.line, color=style.colour, lw=0.6, alpha=0.45)
+            x, mean = _common_mean(known)
+            panel.plot(x, mean, ls=style.line, color=style.colour, lw=2.2)
+        panel.set_title(with_level(language))
+        panel.set_ylim(-0.03, 1.05)
+        panel.locator_params(axis="x", nbins=4)
+    legend(figure, [(title_of(model), {"ls": look[model].line, "color": look[model].colour}) for model in models])
+    caption = (
+        "A thin line is a run, from the evaluation since which it has learned its language; a thick line is the mean "
+        "of the runs of a model, at the steps that all of them have."
+    )
+    return save(figure, Picture(folder, "after_learning", title, caption))
+
+
+def since_learning(run: Run) -> dict[int, float]:
+    """Return the OOD rates of a run by the number of steps since it has learned its language; empty if it has not."""
+    if run.learned_at is None:
+        return {}
+    return {
+        check.step - run.learned_at: check.ood_headline
+        for check in run.checks
+        if check.step >= run.learned_at and check.ood_headline is not None
+    }
+
+
+def _common_mean(curves: Sequence[Mapping[int, float]]) -> tuple[list[int], list[float]]:
+    """Return the steps that all curves have, and the mean of the curves at these steps."""
+    steps = sorted(set.intersection(*map(set, curves))) if curves else []
+    return steps, [float(np.mean([curve[step] for curve in curves])) for step in steps]
 
 
 def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
@@ -32,46 +84,40 @@ def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
         return "No figure of cell masses: no corrected recipe of this study has mass_length."
     languages = in_chomsky_order(language for language, _ in groups)
     models = ordered([model for _, model in groups])
+    keys = [(language, model) for language in languages for model in models if (language, model) in groups]
     title = "Probability of all short words along the training"
-    n = len(models)
-    figure, axes = panels(len(languages) * n, title, x="optimizer step", width=2.1, height=1.75, columns=n)
-    masses = {key: mean_masses(group) for key, group in groups.items()}
+    figure, axes = panels(
+        len(keys), title, x="optimizer step", width=2.1, height=2.0, columns=len(models) if len(models) < 6 else 5
+    )
+    masses = {key: mean_masses(groups[key]) for key in keys}
     least = max(_FAINTEST, min(float(values.min()) for _, cells in masses.values() for values in cells.values()))
-    for i, panel in enumerate(axes):
-        language, model = languages[i // len(models)], models[i % len(models)]
-        if i < len(models):
-            panel.set_title(title_of(model))
-        if i % len(models) == 0:
-            panel.set_ylabel(plain(language))
-        group = groups.get((language, model))
-        if group is None:
-            panel.set_axis_off()
-            continue
-        steps, cells = masses[language, model]
-        for cell, (label, colour, line) in CELLS.items():
+    for panel, key in zip(axes, keys, strict=True):
+        language, model = key
+        steps, cells = masses[key]
+        for cell, (_, colour, line) in CELLS.items():
             thick = 2.0 if cell == "both" else 1.3
-            panel.plot(
-                steps,
-                np.maximum(cells[cell], _FAINTEST),
-                line,
-                color=colour,
-                lw=thick,
-                label=label if i == 0 else None,
-            )
-        best = optimum(group[0].recipe)
+            panel.plot(steps, np.maximum(cells[cell], _FAINTEST), line, color=colour, lw=thick)
+        best = optimum(groups[key][0].recipe)
         if best is not None:
             panel.axhline(best, color="black", ls=(0, (1, 2)), lw=1)
-        panel.set_yscale("log")
-        panel.set_ylim(least / 2, 1.5)
+        learning = [run.learned_at for run in groups[key] if run.learned_at is not None]
+        if learning:
+            panel.axvspan(min(learning), max(learning), color=SHADE, zorder=0)
+        logarithmic(panel, "y", least / 2, 1.5)
         panel.locator_params(axis="x", nbins=3)
-        panel.set_title(f"n = {len(group)}", loc="right", fontsize=7)
-    axes[0].plot([], [], color="black", ls=(0, (1, 2)), lw=1, label="optimum of R1 and R2")
-    figure.legend(loc="outside lower center", frameon=False, ncols=5)
+        panel.set_title(f"{label(language, 22)}\n{title_of(model, 22)}\nn = {len(groups[key])}")
+    marks: list[tuple[str, dict[str, Any]]] = [
+        (name, {"ls": line, "color": colour}) for name, colour, line in CELLS.values()
+    ]
+    marks.append(("optimum of R1 and R2", {"ls": (0, (1, 2)), "color": "black"}))
+    marks.append(("first to last step of learning", {"marker": "s", "color": SHADE, "ms": 8}))
+    legend(figure, marks)
     sizes = sorted({run.recipe.mass_length for group in groups.values() for run in group if run.recipe.mass_length})
     caption = (
         f"Exact probability of all words of up to {' or '.join(map(str, sizes))} symbols, by the rules that the words "
-        "keep: the mean over n runs, at the steps that all runs have. The dotted line is the probability of the words "
-        "of the language in the data; all other words have probability 0 there. Values below "
+        "keep: the mean over n runs, at the steps that all runs have. The shaded area reaches from the first to the "
+        "last step since which a run has learned the language. The dotted line is the probability of the words of the "
+        "language in the data; all other words have probability 0 there. Values below "
         f"{_FAINTEST:g} are drawn at {_FAINTEST:g}."
     )
     return save(figure, Picture(folder, "dynamics", title, caption))
@@ -100,9 +146,18 @@ def optimum(recipe: Recipe) -> float | None:
 
 def lengths(runs: Sequence[Run], kind: Kind, folder: Path) -> Picture | str:
     """Draw the headline rate over the length of the prompt, a panel for each language and a line for each model."""
-    groups = {key: group for key, group in _cells(runs).items() if any(_by_length(run, kind) for run in group)}
+    groups = {
+        key: shown for key, group in _cells(runs).items() if (shown := [run for run in group if _by_length(run, kind)])
+    }
+    # OOD rates are those of runs that have learned, as everywhere in the report.
+    learned = {key: [run for run in group if run.learned or kind == "id"] for key, group in groups.items()}
+    groups = {key: group for key, group in learned.items() if group}
     if not groups:
-        return f"No figure of {_KINDS[kind]} rate against length: no recipe of this study has by_length."
+        return (
+            f"No figure of {_KINDS[kind]} rate against length: no run that has learned has by_length in its recipe."
+            if kind == "ood"
+            else f"No figure of {_KINDS[kind]} rate against length: no recipe of this study has by_length."
+        )
     languages = in_chomsky_order(language for language, _ in groups)
     models = ordered([model for _, model in groups])
     look = looks(models)
@@ -110,29 +165,27 @@ def lengths(runs: Sequence[Run], kind: Kind, folder: Path) -> Picture | str:
     figure, axes = panels(len(languages), title, x="symbols in the prompt", y=_MEASURED[kind])
     for panel, language in zip(axes, languages, strict=True):
         for model in models:
-            group = groups.get((language, model))
-            if group is None:
-                continue
-            rates = [{at.length: at.headline.rate for at in _by_length(run, kind)} for run in group]
-            x, mean, low, high = _band(rates)
-            style = look[model]
-            panel.fill_between(x, low, high, color=style.colour, alpha=0.18, lw=0)
-            panel.plot(x, mean, marker=style.marker, ls=style.line, color=style.colour, ms=4, lw=1.4)
-        chance = [
-            {at.length: at.chance.rate for at in _by_length(group[0], kind)}
-            for (name, _), group in groups.items()
-            if name == language
-        ]
+            rates = [
+                {at.length: at.headline.rate for at in _by_length(run, kind)}
+                for run in groups.get((language, model), [])
+            ]
+            if rates:
+                x, mean, low, high = _band(rates)
+                style = look[model]
+                panel.fill_between(x, low, high, color=style.colour, alpha=0.18, lw=0)
+                panel.plot(x, mean, marker=style.marker, ls=style.line, color=style.colour, ms=4, lw=1.4)
+        language_groups = [group for (name, _), group in groups.items() if name == language]
+        chance = [{at.length: at.chance.rate for at in _by_length(group[0], kind)} for group in language_groups]
         x, mean, _, _ = _band(chance)
         panel.plot(x, mean, color="black", ls=":", lw=1)
-        counts = sorted({len(group) for (name, _), group in groups.items() if name == language})
-        panel.set_title(f"{with_level(language)}, n = {' or '.join(map(str, counts))}")
+        counts = sorted({len(group) for group in language_groups})
+        panel.set_title(f"{with_level(language)}\nn = {' or '.join(map(str, counts))}")
         panel.set_ylim(-0.03, 1.05)
-    for model in models:
-        style = look[model]
-        axes[0].plot([], [], marker=style.marker, ls=style.line, color=style.colour, ms=4, label=title_of(model))
-    axes[0].plot([], [], color="black", ls=":", lw=1, label="chance")
-    figure.legend(loc="outside lower center", frameon=False, ncols=6)
+    marks: list[tuple[str, dict[str, Any]]] = [
+        (title_of(model), {"marker": look[model].marker, "ls": look[model].line, "color": look[model].colour, "ms": 4})
+        for model in models
+    ]
+    legend(figure, [*marks, ("chance", {"ls": ":", "color": "black"})])
     caption = (
         f"Rates over all {_KINDS[kind]} prompts of each length ({_MEASURED[kind]}). "
         "Lines are means over n runs; bands reach from the lowest run to the highest. The dotted line is chance."

@@ -1,101 +1,351 @@
-"""The figures of a report: rates, and loss against rate. `curves` draws those over steps and lengths."""
+"""The figures of the claims, and of the authors' way. `curves` draws those over steps and lengths."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_ruleextrap.evaluation.references import CEILING, UNIFORM, heading
+from hf_ruleextrap.evaluation.references import CEILING, GREEDY, heading
+from hf_ruleextrap.formal import LEVELS
+from hf_ruleextrap.formal.measures import MEASURES
+from hf_ruleextrap.formal.rational import LEARNERS
 
-from .analysis import POOLED, WITHIN, Analysis, Point, reference
-from .complexity import complexities
-from .curves import dynamics, lengths
+from .analysis import FEWEST_LANGUAGES, LANGUAGE_CAUSES, OUTCOMES, Analysis, cause_of, outcomes
+from .combinations import HEADLINE, Combination
+from .curves import after_learning, dynamics, lengths
+from .pairs import APART
 from .read import Study
-from .rows import Row, architectures, in_chomsky_order
-from .style import Look, Model, Picture, drawing, looks, ordered, panels, rho, save, title_of, with_level
+from .record import BASELINES
+from .rows import SOURCES, Row, architectures, in_chomsky_order, reference
+from .style import (
+    GREY,
+    LINE_HEIGHT,
+    SHADE,
+    Look,
+    Picture,
+    drawing,
+    legend,
+    logarithmic,
+    looks,
+    model_marks,
+    ordered,
+    panels,
+    rho,
+    save,
+    title_of,
+    with_level,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # A loss at the floor, or below the floor because of the choice of test words, has no logarithm.
 _LEAST_LOSS = 1e-4
+# The axis is logarithmic if the ratio of the largest value to the smallest is larger than this number.
+_WIDE = 30
+_LEARNER_MARKERS = dict(zip(LEARNERS, ("<", "d", ">"), strict=True))
+_LEARNER_STYLE: dict[str, Any] = {"color": "black", "mfc": "white", "ms": 6}
+_PAIR_LINES = {
+    "seed": ("seeds", "-"),
+    "optimizer": ("optimizers", "--"),
+    "architecture": ("architectures", "-."),
+    "objective": ("objectives (control)", ":"),
+}
 
 
-def draw_all(study: Study, analysis: Analysis, folder: Path) -> tuple[list[Picture], list[str]]:
-    """Draw all figures for which the study has data, each as SVG, PDF and PNG.
+def draw_all(
+    study: Study, analysis: Analysis, folder: Path, *, narrow: bool = False
+) -> tuple[dict[str, Picture], list[str]]:
+    """Draw all figures for which the study has data.
+
+    Args:
+        study: the study.
+        analysis: its statistics.
+        folder: the folder for the figures.
+        narrow: draw them for the page of a phone, as SVG alone; else as SVG, PDF and PNG.
 
     Returns:
-        The figures, and a line for each figure without data.
+        The figures by name, and a line for each figure without data.
     """
-    with drawing():
+    with drawing(narrow=narrow):
         drawn = [
-            rates(analysis.rows, folder),
-            authors(analysis.rows, folder),
-            loss(analysis, folder),
+            rates(analysis, folder),
+            pairs(analysis, folder),
             complexities(analysis, folder),
+            after_learning(analysis, folder),
             dynamics(study.runs, folder),
             *(lengths(study.runs, kind, folder) for kind in ("ood", "id")),
+            authors(analysis.rows, folder),
         ]
-    return [p for p in drawn if isinstance(p, Picture)], [line for line in drawn if isinstance(line, str)]
+    pictures = [picture for picture in drawn if isinstance(picture, Picture)]
+    return {picture.name: picture for picture in pictures}, [line for line in drawn if isinstance(line, str)]
 
 
-def rates(rows: Sequence[Row], folder: Path) -> Picture | str:
-    """Draw each model's headline rate over all prompts, with a panel for each language."""
-    shown = [row for row in rows if row.way == "corrected" and row.name and "ood_headline" in row.values]
-    if not shown:
+def rates(analysis: Analysis, folder: Path) -> Picture | str:
+    """Draw the OOD rate of each run, with a panel for each language and a line for each model."""
+    others = [
+        row
+        for row in analysis.rows
+        if row.way == "corrected" and row.name and row.source not in SOURCES and HEADLINE in row.values
+    ]
+    if not analysis.main and not others:
         return "No figure of rates over all prompts: no run of a corrected recipe is in this study."
-    languages = in_chomsky_order(row.language for row in shown)
-    models = ordered((row.name, row.variant) for row in shown)
-    look = looks(models)
-    title = "OOD prompts on which every open rule holds"
-    figure, axes = panels(len(languages), title, width=max(2.4, 0.5 * len(models) + 0.6))
-    for panel, language in zip(axes, languages, strict=True):
-        for place, model in enumerate(models):
-            for row in (row for row in shown if (row.language, row.name, row.variant) == (language, *model)):
-                _bar(panel, place, row, look[model])
-        for source, line, label in ((UNIFORM, ":", heading(UNIFORM)), (CEILING, "--", heading(CEILING))):
-            known = reference(rows, language, source, "ood_headline")
-            if known is not None:
-                panel.axhline(known, color="black", ls=line, lw=1, label=label if panel is axes[0] else None)
-        panel.set_title(with_level(language))
-        panel.set_xticks(range(len(models)), [title_of(model) for model in models], rotation=35, ha="right")
-        panel.set_xlim(-0.6, len(models) - 0.4)
-        panel.set_ylim(-0.02, 1.05)
-    if axes[0].get_legend_handles_labels()[0]:
-        figure.legend(loc="outside lower center", frameon=False, ncols=2)
-    caption = (
-        "Share of all OOD prompts on which every open rule holds. A bar is the mean over runs, with its 95 % interval "
-        "(Student's t over runs; a single run has no interval, and runs that agree give an interval without width). "
-        "Each dot is a run, with its 95 % Wilson interval over prompts. The dotted line is chance, and the dashed line "
-        "is the ceiling. A cross marks a model without a rate."
+    languages = in_chomsky_order(
+        [*(combination.language for combination in analysis.main), *(row.language for row in others)]
     )
+    models = ordered(
+        [*(combination.model for combination in analysis.main), *((row.name, row.variant) for row in others)]
+    )
+    look = looks(models)
+    names = [title_of(model) for model in models]
+    learners = [
+        name
+        for name in LEARNERS
+        if any(reference(analysis.rows, each, f"{name}{GREEDY}", HEADLINE) is not None for each in languages)
+    ]
+    names += ["rational learners"] if learners else []
+    places = _places(names)
+    title = "OOD prompts on which every open rule holds"
+    height = LINE_HEIGHT * (places[-1] + 2) + 1.0
+    figure, axes = panels(len(languages), title, x="OOD rate", height=height, row_labels=names)
+    for panel, language in zip(axes, languages, strict=True):
+        combinations = {
+            combination.model: combination for combination in analysis.main if combination.language == language
+        }
+        for place, model in zip(places, models, strict=False):
+            if model in combinations:
+                _runs(panel, place, combinations[model], look[model])
+            for row in (row for row in others if (row.language, row.name, row.variant) == (language, *model)):
+                _other(panel, place, row, look[model])
+        for learner in learners:
+            known = reference(analysis.rows, language, f"{learner}{GREEDY}", HEADLINE)
+            if known is not None:
+                panel.plot(known, places[-1], marker=_LEARNER_MARKERS[learner], **_LEARNER_STYLE)
+        _references(panel, analysis, language)
+        panel.set_title(with_level(language))
+        panel.set_yticks(places, names)
+        panel.set_ylim(places[-1] + 1.2, -1.2)
+        panel.set_xlim(-0.03, 1.03)
+        panel.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+    marks: list[tuple[str, dict[str, Any]]] = [
+        ("a run that has learned", {"marker": "o", "color": "black", "ms": 4}),
+        ("mean, 95 % interval", {"marker": "|", "ls": "-", "color": "black", "ms": 9}),
+        ("not learned", {"marker": "x", "color": GREY, "ms": 4}),
+        ("unknown whether learned", {"marker": "+", "color": GREY, "ms": 5}),
+        ("up to the best baseline", {"marker": "s", "color": SHADE, "ms": 9}),
+        (heading(CEILING), {"ls": "--", "color": "black", "lw": 1}),
+        *((f"rational: {LEARNERS[name]}", {**_LEARNER_STYLE, "marker": _LEARNER_MARKERS[name]}) for name in learners),
+    ]
+    legend(figure, marks)
+    caption = (
+        "Share of all OOD prompts on which every open rule holds. Each coloured mark is a run that has learned its "
+        "language; crosses are runs that have not, and are in no mean. The bar is the mean of the learned runs with "
+        "its 95 % interval, for combinations with two or more. The shaded area ends at the best of chance, a completer "
+        "that stops at once and n-grams; the dashed line is the ceiling."
+    )
+    if learners:
+        caption += " The lowest line shows the greedy completions of three rational learners on the same prompts."
     return save(figure, Picture(folder, "rates", title, caption))
 
 
-def _bar(panel: Axes, place: int, row: Row, look: Look) -> None:
-    spread, run_rates = row.values["ood_headline"], row.rates.get("ood_headline", ())
-    if spread.mean is None:
-        panel.plot(place, 0.03, "x", color="black", ms=5)
-        return
-    panel.bar(
-        place, spread.mean, width=0.74, facecolor=f"{look.colour}55", edgecolor=look.colour, hatch=look.hatch, lw=0.8
-    )
-    if spread.low is not None and spread.high is not None:
-        size = [[spread.mean - spread.low], [spread.high - spread.mean]]
-        panel.errorbar(
-            place + 0.26, spread.mean, size, fmt="none", ecolor="black", lw=1.6, capsize=5, capthick=1.6, zorder=4
+def _places(names: Sequence[str]) -> list[float]:
+    """Return the middle of each label's lines, from the top, in lines of text; each label has room for a mark."""
+    heights = [max(2.0, name.count("\n") + 1.5) for name in names]
+    return [float(top + height / 2) for top, height in zip(np.cumsum([0.0, *heights]), heights, strict=False)]
+
+
+def _runs(panel: Axes, place: float, combination: Combination, look: Look) -> None:
+    """Draw the runs of a combination as marks, one below another, and the mean of the learned ones."""
+    for state, marker, colour in ((False, "x", GREY), (None, "+", GREY), (True, look.marker, look.colour)):
+        values = [rate.rate for run in combination.runs if run.learned is state and (rate := run.rates.get(HEADLINE))]
+        offsets = np.linspace(-0.45, 0.45, len(values)) if len(values) > 1 else [0.0]
+        for offset, value in zip(offsets, values, strict=False):
+            if value is not None:
+                panel.plot(
+                    value,
+                    place + offset,
+                    marker,
+                    color=colour,
+                    ms=4,
+                    mew=0.9 if not state else 0.3,
+                    alpha=0.85,
+                    zorder=3,
+                )
+    if (
+        combination.spread.low is not None
+        and combination.spread.high is not None
+        and combination.spread.mean is not None
+    ):
+        baseline, ceiling = (
+            float(np.mean([getattr(way, name) for way in combination.ways])) for name in ("baseline", "ceiling")
         )
-    offsets = np.linspace(-0.28, 0.1, len(run_rates)) if len(run_rates) != 1 else [-0.1]
-    for offset, rate in zip(offsets, run_rates, strict=True):
-        assert rate.rate is not None
-        assert rate.low is not None
-        assert rate.high is not None
-        size = [[rate.rate - rate.low], [rate.high - rate.rate]]
-        style = {"ms": 3.6, "lw": 0.8, "mfc": "white", "mew": 0.9}
-        panel.errorbar(place + offset, rate.rate, size, fmt="o", color="black", zorder=3, **style)  # type: ignore[arg-type]  # all its own
+        ways = (combination.spread.low, combination.spread.mean, combination.spread.high)
+        low, mean, high = (baseline + way * (ceiling - baseline) for way in ways)
+        panel.plot([max(low, 0.0), min(high, 1.0)], [place, place], color="black", lw=1.3, zorder=4)
+        panel.plot(mean, place, "|", color="black", ms=10, mew=1.6, zorder=4)
+
+
+def _other(panel: Axes, place: float, row: Row, look: Look) -> None:
+    """Draw the rate of another source with its interval over prompts, as far as the source has one."""
+    intervals = [(rate.low, rate.high) for rate in row.rates.get(HEADLINE, ())]
+    values = [rate.rate for rate in row.rates.get(HEADLINE, ())] or [row.values[HEADLINE].mean]
+    for low, high in intervals:
+        if low is not None and high is not None:
+            panel.plot([low, high], [place, place], color="black", lw=1.3)
+    for value in values:
+        if value is not None:
+            panel.plot(value, place, look.marker, color=look.colour, ms=5)
+
+
+def _references(panel: Axes, analysis: Analysis, language: str) -> None:
+    ways = [way for combination in analysis.main if combination.language == language for way in combination.ways]
+    known = (reference(analysis.rows, language, name, HEADLINE) for name in BASELINES)
+    baselines = [way.baseline for way in ways] or [max((rate for rate in known if rate is not None), default=0.0)]
+    panel.axvspan(-0.03, float(np.mean(baselines)), color=SHADE, lw=0, zorder=0)
+    ceiling = reference(analysis.rows, language, CEILING, HEADLINE)
+    if ceiling is not None:
+        panel.axvline(ceiling, color="black", ls="--", lw=1, zorder=1)
+
+
+def pairs(analysis: Analysis, folder: Path) -> Picture | str:
+    """Draw how far apart the OOD rates of pairs with equal loss are, and the runs of each language by loss and rate."""
+    points: list[tuple[Combination, float, float]] = []
+    for combination in analysis.combinations:
+        for run in combination.learned:
+            rate = run.rates[HEADLINE].rate if HEADLINE in run.rates else None
+            if rate is not None and run.excess is not None and math.isfinite(run.excess):
+                points.append((combination, max(run.excess, _LEAST_LOSS), rate))
+    if not points:
+        return "No figure of loss against rate: no run that has learned its language has both."
+    models = ordered(combination.model for combination, _, _ in points)
+    look = looks(models)
+    languages = in_chomsky_order(combination.language for combination, _, _ in points)
+    kinds = [each for each in analysis.equal[1:] if each.pairs]
+    title = "Equal loss, different behaviour"
+    figure, axes = panels(len(languages) + bool(kinds), title)
+    marks = model_marks(models, look)
+    if kinds:
+        for each in kinds:
+            apart = sorted(pair.apart for pair in each.pairs)
+            shares = np.arange(len(apart) + 1) / len(apart)
+            name, line = _PAIR_LINES[each.kinds[0]]
+            axes[0].step([0, *apart, 1], [*shares, 1], where="post", ls=line, color="black", lw=1.4)
+            marks.append((f"pairs over {name}", {"ls": line, "color": "black"}))
+        axes[0].axvline(APART, color=GREY, lw=1)
+        axes[0].set(
+            title="all languages",
+            xlabel="difference between OOD rates",
+            ylabel="share of pairs",
+            xlim=(-0.03, 1.03),
+            ylim=(-0.03, 1.03),
+        )
+        axes = axes[1:]
+    losses = [loss for _, loss, _ in points]
+    for panel, language in zip(axes, languages, strict=True):
+        for combination, loss, rate in points:
+            if combination.language == language:
+                panel.plot(
+                    loss, rate, look[combination.model].marker, color=look[combination.model].colour, ms=4.5, alpha=0.85
+                )
+        panel.set(title=with_level(language), xlabel="excess loss [nats per token]", ylabel="OOD rate")
+        panel.set_ylim(-0.05, 1.05)
+        logarithmic(panel, "x", min(losses) / 1.5, max(losses) * 1.5)
+    legend(figure, marks)
+    caption = (
+        "Each mark is a run that has learned its language. Runs above each other have the same loss and different OOD "
+        f"rates. Losses less than {_LEAST_LOSS:g} above the entropy are drawn at {_LEAST_LOSS:g}."
+    )
+    if kinds:
+        caption = (
+            "The first panel shows, for pairs of runs with equal loss, the share of pairs whose OOD rates differ by at "
+            f"most the value on the axis; the grey line marks {APART:g}. In the other panels, e" + caption[1:]
+        )
+    return save(figure, Picture(folder, "pairs", title, caption))
+
+
+def complexities(analysis: Analysis, folder: Path) -> Picture | str:
+    """Draw the way and the learning time of each run against the level and the complexity of its language."""
+    known = {cause for (_, cause), relation in analysis.relations.items() if relation.correlation.value is not None}
+    shown = [cause for cause in LANGUAGE_CAUSES if cause in known]
+    drawn = [
+        outcome
+        for outcome in OUTCOMES
+        if any(math.isfinite(value) for combination in analysis.main for _, value in outcomes(combination, outcome))
+    ]
+    if not shown or not drawn:
+        return f"No figure of level and complexity: the figure needs learned runs of {FEWEST_LANGUAGES} languages."
+    models = ordered(combination.model for combination in analysis.main)
+    look = looks(models)
+    title = "Level and complexity of the language against OOD rate and learning time"
+    figure, axes = panels(len(shown) * len(drawn), title, width=2.6, columns=len(shown))
+    grid = [(outcome, cause) for outcome in drawn for cause in shown]
+    for panel, (outcome, cause) in zip(axes, grid, strict=True):
+        points = [
+            (combination.model, x, value)
+            for combination in analysis.main
+            for run, value in outcomes(combination, outcome)
+            if (x := cause_of(run, cause)) is not None
+        ]
+        latest = max((value for _, _, value in points if math.isfinite(value)), default=1.0)
+        for model, x, value in points:
+            style = look[model]
+            # Models stand beside each other, so that the marks of one language do not hide each other.
+            shift = (
+                (models.index(model) - (len(models) - 1) / 2) * (0.6 / max(len(models), 1)) if cause == "level" else 0.0
+            )
+            if math.isfinite(value):
+                panel.plot(x + shift, value, style.marker, color=style.colour, ms=4, alpha=0.75)
+            else:
+                panel.plot(x + shift, 1.6 * latest, "x", color=GREY, ms=4)
+        _axis(panel, cause, [x for _, x, _ in points])
+        correlation = rho(analysis.relations[outcome, cause].correlation)
+        panel.set_title(correlation.replace(" (n", "\n(n"))
+        if outcome == "learning time":
+            earliest = min((value for _, _, value in points if math.isfinite(value)), default=1.0)
+            logarithmic(panel, "y", earliest / 1.3, 2 * latest)
+        else:
+            panel.set_ylim(min(-0.05, *(value for _, _, value in points)) - 0.05 if points else -0.1, 1.1)
+            panel.axhline(0, color=GREY, lw=0.8)
+    for i, outcome in enumerate(drawn):
+        axes[i * len(shown)].set_ylabel(
+            {"way": "best baseline (0) to ceiling (1)", "learning time": "learning time [steps]"}[outcome]
+        )
+    marks = model_marks(models, look)
+    marks.append(("never learned", {"marker": "x", "color": GREY, "ms": 4}))
+    legend(figure, marks)
+    caption = (
+        "Each mark is a run. The titles give Spearman's rank correlation over the n languages, whose outcome is the "
+        "mean rank of their runs among the runs of the same model, with its 95 % interval. Levels: "
+        + "; ".join(f"{_short(level)}, {level}" for level in LEVELS)
+        + "."
+    )
+    return save(figure, Picture(folder, "causes", title, caption))
+
+
+def _axis(panel: Axes, cause: str, values: Sequence[float]) -> None:
+    if cause == "level":
+        panel.set_xticks(range(len(LEVELS)), [_short(level) for level in LEVELS])
+        panel.set(xlabel="Chomsky level", xlim=(-0.6, len(LEVELS) - 0.4))
+        return
+    panel.set_xlabel(MEASURES[cause])
+    if values and min(values) > 0 and max(values) > _WIDE * min(values):
+        logarithmic(panel, "x", min(values) / 1.5, max(values) * 1.5)
+    else:
+        panel.locator_params(axis="x", nbins=4)
+
+
+def _short(level: str) -> str:
+    """Return the initials of a level of several words.
+
+    >>> _short("deterministic context-free"), _short("regular")
+    ('DCF', 'reg')
+    """
+    words = level.replace("-", " ").split()
+    return "".join(word[0].upper() for word in words) if len(words) > 1 else level[:3]
 
 
 def authors(rows: Sequence[Row], folder: Path) -> Picture | str:
@@ -106,91 +356,32 @@ def authors(rows: Sequence[Row], folder: Path) -> Picture | str:
     if not languages:
         return "No figure of the reproduction: no run of an authors' recipe is in this study."
     names = architectures(row.name for row in shown)
+    labels = [title_of((name, "")) for name in names]
+    places = _places(labels)
     title = "OOD R1 in the authors' way: among finished completions, best check"
-    figure, axes = panels(len(languages), title, width=max(2.4, 0.55 * len(names) + 0.6))
+    height = LINE_HEIGHT * (places[-1] + 2) + 1.0
+    figure, axes = panels(len(languages), title, x="OOD R1", height=height, row_labels=labels)
     for panel, language in zip(axes, languages, strict=True):
         for row in (row for row in shown if row.language == language):
-            label, marker, fill = sources[row.source]
-            side = -1 if row.source == "authors" else 1
-            spread, place = row.values["ood_r1"], names.index(row.name) + 0.15 * side
+            _, marker, fill = sources[row.source]
+            spread, place = row.values["ood_r1"], places[names.index(row.name)]
+            place += -0.4 if row.source == "authors" else 0.4
             if spread.mean is None:
-                panel.plot(place, 0.03, "x", color="black", ms=5)
+                panel.plot(0.0, place, "x", color=GREY, ms=5)
                 continue
-            panel.errorbar(
-                place, spread.mean, spread.std or 0.0, fmt=marker, color="black", mfc=fill, ms=5.5, lw=1, capsize=3
-            )
-            beside = {"xytext": (5 * side, 3), "textcoords": "offset points", "ha": "right" if side < 0 else "left"}
-            panel.annotate(str(spread.n), (place, spread.mean), fontsize=7, **beside)  # type: ignore[arg-type]  # all its own
+            style: dict[str, Any] = {"color": "black", "mfc": fill, "ms": 4.5, "lw": 1, "capsize": 2}
+            panel.errorbar(spread.mean, place, xerr=spread.std or 0.0, fmt=marker, **style)
         panel.set_title(with_level(language))
-        panel.set_xticks(range(len(names)), names, rotation=35, ha="right")
-        panel.set_xlim(-0.6, len(names) - 0.4)
-        panel.set_ylim(-0.15, 1.15)
-    for label, marker, fill in sources.values():
-        axes[0].plot([], [], marker, color="black", mfc=fill, ms=5.5, label=label)
-    figure.legend(loc="outside lower center", frameon=False, ncols=2)
+        panel.set_yticks(places, labels)
+        panel.set_ylim(places[-1] + 1.2, -1.2)
+        panel.set_xlim(-0.15, 1.15)
+    marks: list[tuple[str, dict[str, Any]]] = [
+        (name, {"marker": marker, "color": "black", "mfc": fill}) for name, marker, fill in sources.values()
+    ]
+    legend(figure, [*marks, ("no rate", {"marker": "x", "color": GREY})])
     caption = (
-        "Mean and standard deviation over runs, with the number of runs beside each mean. White diamonds are the "
-        "authors' published runs, and black dots are our runs of their recipes. Only completions that finished count, "
-        "and each run counts with its best check."
+        "Mean and standard deviation over runs. White diamonds are the authors' published runs, and black dots are our "
+        "runs of their recipes. Only completions that finished count, and each run counts with its best check. The "
+        "table below gives the number of runs."
     )
     return save(figure, Picture(folder, "authors", title, caption))
-
-
-def loss(analysis: Analysis, folder: Path) -> Picture | str:
-    """Draw the test loss above the entropy against the headline rate, pooled and for each language."""
-    points = analysis.points
-    if not points:
-        return "No figure of loss against rate: no run of a corrected recipe has both."
-    models = ordered(point.model for point in points)
-    look = looks(models)
-    groups = {
-        name: [point for point in points if point.language == name]
-        for name in in_chomsky_order(p.language for p in points)
-    }
-    pooled = [point for point in points if point.floor]
-    several = len(groups) > 1 and pooled
-    title = "Test loss against rule extrapolation"
-    x, y = "loss above the entropy [nats per token]", "OOD, every open rule holds"
-    count = len(groups) + bool(several)
-    figure, axes = panels(count, title, x=x, y=y, width=3.1, height=2.6, columns=3 if count < 7 else 4)
-    named = list(groups.items())
-    if several:
-        _scatter(axes[0], pooled, look, models)
-        axes[0].set_title(f"all languages\n{rho(analysis.correlation('loss', POOLED))}")
-        axes = axes[1:]
-    for panel, (language, group) in zip(axes, named, strict=True):
-        _scatter(panel, group, look, models)
-        panel.set_title(f"{with_level(language)}\n{rho(analysis.correlation('loss', f'within {language}'))}")
-    for model in models:
-        style = look[model]
-        figure.axes[0].plot([], [], style.marker, color=style.colour, label=title_of(model))
-    figure.legend(loc="outside lower center", frameon=False, ncols=5)
-    without = [name for name, group in groups.items() if not group[0].floor]
-    caption = (
-        f"Each point is one of {len(points)} runs. The titles give Spearman's rank correlation with its 95 % interval "
-        "from permutations of languages and models, and the number of runs. The correlation within all languages "
-        f"together is {analysis.correlation('loss', WITHIN)}. Pooled over languages, a difference between languages "
-        "looks like a difference between models. "
-        f"Losses less than {_LEAST_LOSS:g} above the entropy are drawn at {_LEAST_LOSS:g}."
-    )
-    if without:
-        caption += (
-            f" The entropy of {', '.join(without)} is unknown; these panels show the plain loss, which is not pooled."
-        )
-    return save(figure, Picture(folder, "loss", title, caption))
-
-
-def _scatter(panel: Axes, points: Sequence[Point], look: dict[Model, Look], models: Sequence[Model]) -> None:
-    for model in models:
-        style, model_points = look[model], [point for point in points if point.model == model]
-        x = [max(point.loss, _LEAST_LOSS) for point in model_points]
-        y = [point.rate for point in model_points]
-        panel.plot(x, y, style.marker, color=style.colour, mec="black", mew=0.5, ms=6, alpha=0.85)
-    losses = [max(point.loss, _LEAST_LOSS) for point in points]
-    if max(losses) > 10 * min(losses):
-        panel.set_xscale("log")
-        # Without this line the labels of minor ticks overlap on an axis of little more than a decade.
-        panel.tick_params(axis="x", which="minor", labelbottom=False)
-    else:
-        panel.locator_params(axis="x", nbins=4)
-    panel.set_ylim(-0.05, 1.05)

@@ -1,8 +1,9 @@
-"""Read the runs of stores, and the names of runs without results."""
+"""Read the runs of stores, the names of runs without results, and evaluations of language models."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,15 +12,18 @@ from typing import Any
 from pydantic import ValidationError
 
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation import read_evaluations
+from hf_ruleextrap.evaluation import Evaluation, read_evaluations
+from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+from hf_ruleextrap.evaluation.rational_references import RATIONAL
+from hf_ruleextrap.evaluation.references import GREEDY, heading, is_ngram
 from hf_ruleextrap.evaluation.results import SCHEMA_VERSION
 from hf_ruleextrap.inputs import parse_json_lines, read_text
+from hf_ruleextrap.train.rational import rational_rates
 from hf_ruleextrap.train.results import Results
 
-from .record import FORMER_NAMES, Run
+from .record import FORMER_NAMES, Rates, Run, columns_of, rates_of
 from .rows import Row
 from .store import read_store
-from .text import text_rows
 
 _MOST_NOTE = 1 << 20
 """The largest number of bytes in the note of a failed cell."""
@@ -86,7 +90,29 @@ def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = ()) -> Study:
             runs[run.key] = (place, run)
         missing |= store_missing
         other += store_rows
-    return Study([run for _, run in runs.values()], missing, other, notes)
+    return Study(_with_learners([run for _, run in runs.values()]), missing, other, notes)
+
+
+def _with_learners(runs: Sequence[Run]) -> list[Run]:
+    """Add the rates of the rational learners to one run of each language, as references.
+
+    The rates depend on the training words and the prompts alone. The run is one of those on the words that most runs of
+    its language share. A run that has the rates, because it comes from the file of a report, stays as it is.
+    """
+    with_rates = list(runs)
+    for language in dict.fromkeys(run.recipe.language for run in runs):
+        places = [i for i, run in enumerate(runs) if run.recipe.language == language and not run.recipe.paper]
+        if not places or any(RATIONAL[0] in runs[i].references for i in places):
+            continue
+        words = {i: (runs[i].recipe.max_length, runs[i].recipe.train_size) for i in places}
+        most_common = Counter(words.values()).most_common(1)[0][0]
+        place = min((i for i in places if words[i] == most_common), key=lambda i: runs[i].recipe.seed)
+        rates: dict[str, Rates] = {}
+        for row in rational_rates(runs[place].recipe).rows:
+            rates[row.learner] = {"ood_headline": row.expected}
+            rates[f"{row.learner}{GREEDY}"] = {"ood_headline": row.greedy}
+        with_rates[place] = runs[place].model_copy(update={"references": {**runs[place].references, **rates}})
+    return with_rates
 
 
 def _without_checkpoint(finished: dict[Path, Results]) -> dict[str, str]:
@@ -100,7 +126,7 @@ def _without_checkpoint(finished: dict[Path, Results]) -> dict[str, str]:
 
 
 def _run_of(path: Path, results: Results) -> Run:
-    return Run.of(results, _log(path.with_name("log.jsonl")) if results.recipe.mass_length else ())
+    return Run.of(results, _log(path.with_name("log.jsonl")))
 
 
 def _log(path: Path) -> list[dict[str, Any]]:
@@ -181,3 +207,28 @@ def _missing(store: Path) -> dict[str, str]:
             lines = read_text(note, "failure note", most_bytes=_MOST_NOTE).strip().splitlines()
             reasons[note.stem] = f"failed: {lines[-1] if lines else 'no reason was recorded'}"
     return reasons
+
+
+def text_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
+    """Return a row for the greedy main condition of each evaluation over all prompts, and rows for its references.
+
+    Args:
+        evaluations: the evaluations that `hf_ruleextrap.evaluation.read_evaluations` returns.
+    """
+    return [row for evaluation in evaluations for row in _rows_of(evaluation)]
+
+
+def _rows_of(evaluation: Evaluation) -> list[Row]:
+    main, language, model = evaluation.main, evaluation.language, evaluation.model
+    source, variant = "symbol by symbol", ""
+    if isinstance(main.settings, ProtocolSettings):
+        source = f"text protocol {evaluation.protocol}"
+        form = "chat" if main.settings.chat else "text"
+        variant = f"{form}, {main.settings.alphabet}, K = {main.settings.shots}, protocol {evaluation.protocol}"
+    rows = [Row.over(language, model, source, "corrected", [rates_of(evaluation)], variant)]
+    for name, report in main.references.items():
+        # The rates are those of greedy completions, so only greedy n-grams are comparable.
+        if not is_ngram(name) or name.endswith(GREEDY):
+            columns = [columns_of(main.kind, report)]
+            rows.append(Row.over(language, "", f"{heading(name)}, prompts of {model}", "corrected", columns))
+    return rows

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from hf_ruleextrap import formal
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation
-from hf_ruleextrap.evaluation.references import ALWAYS_STOP, CEILING, UNIFORM
+from hf_ruleextrap.evaluation.rational_references import RATIONAL
+from hf_ruleextrap.evaluation.references import ALWAYS_STOP, CEILING, TRAINING_NGRAMS, UNIFORM
 from hf_ruleextrap.evaluation.results import SymbolSettings
 from hf_ruleextrap.formal import Kind, Rate, Report
 from hf_ruleextrap.languages import recorded_language
@@ -20,7 +21,10 @@ from hf_ruleextrap.sweep.grid import key_of
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import LengthRates, Results
 
-REFERENCES = (UNIFORM, ALWAYS_STOP, "3-gram", CEILING)
+BASELINES = (UNIFORM, ALWAYS_STOP, *(f"{n}-gram" for n in TRAINING_NGRAMS))
+"""The references that keep a rule without having learned it: a model must do better than the best of these."""
+
+REFERENCES = (*BASELINES, *RATIONAL, CEILING)
 """The references that tables show beside the models."""
 
 FORMER_NAMES = {"unigram": "1-gram", "bigram": "2-gram", "trigram": "3-gram"}
@@ -40,6 +44,32 @@ _AUTHORS_COLUMNS = {
 
 Rates = dict[str, Rate]
 """Rates by column."""
+
+
+class Check(BaseModel):
+    """One evaluation during the training, rounded to single precision.
+
+    Attributes:
+        step: the optimizer step.
+        validation_loss: the validation loss, in nats per token.
+        id_r1, id_finished, ood_headline: rates over all prompts; None where the log lacks them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: int
+    validation_loss: float | None = None
+    id_r1: float | None = None
+    id_finished: float | None = None
+    ood_headline: float | None = None
+
+    @classmethod
+    def of(cls, line: Mapping[str, Any]) -> Check:
+        """Return the evaluation in a line of a log."""
+        names = {"validation_loss": "eval_loss"}
+        columns = {name: line.get(names.get(name, f"eval_{name}")) for name in cls.model_fields if name != "step"}
+        single = {name: None if value is None else float(np.float32(value)) for name, value in columns.items()}
+        return cls(step=line["step"], **single)
 
 
 class Masses(BaseModel):
@@ -65,18 +95,27 @@ class Run(BaseModel):
 
     Attributes:
         recipe: the whole recipe.
-        parameters, steps, best_step: the size of the model, the number of steps, and the step of the best checkpoint.
+        parameters, steps: the number of parameters of the model, and the number of optimizer steps.
+        best_step: the step of the checkpoint with the lowest validation loss.
+        checkpoint_step: the step of the checkpoint that the numbers describe; None in files of an earlier version,
+            which describe the checkpoint with the lowest validation loss.
         diverged_at: the step at which the validation loss was not finite, which ended the run; else None.
-        validation_loss, validation_floor: the loss of the best checkpoint and its floor, as the recipe counts PAD.
-        test_loss, test_floor: the loss of the best checkpoint without PAD, in nats per token, and its floor; None if
-            the floor is unknown.
+        learned: whether the run has learned its language (`has_learned`); None if the run does not record what the
+            answer needs.
+        learned_at: the step of the first evaluation since which the run counts as learned; None if unknown.
+        validation_loss, validation_floor: the loss of the described checkpoint and its floor, as the recipe counts PAD.
+        test_loss, test_floor: the test loss of the described checkpoint without PAD, in nats per token, and its floor;
+            None if the floor is unknown.
+        excess, excess_error: the test loss less the loss of the language's own distribution on the same words, and its
+            standard error over words; None if unknown.
         test_loss_with_padding, test_floor_with_padding: the same with PAD.
-        rates: the rates of the best checkpoint over all prompts.
+        rates: the rates of the described checkpoint over all prompts.
         references: the same rates for each computed reference of `REFERENCES`.
         chance_among_finished: the rates of uniformly random symbols among finished completions.
         best_check, minimum_loss: the authors' columns, in the authors' way.
         by_length: the rates at other prompt lengths.
         masses: the probabilities of short words over the training, if the recipe has ``mass_length``.
+        checks: the evaluations during the training.
         train_seconds, evaluate_seconds, device, torch, git_commit: the duration and the place of the run.
     """
 
@@ -86,11 +125,16 @@ class Run(BaseModel):
     parameters: int
     steps: int
     best_step: int
+    checkpoint_step: int | None = None
     diverged_at: int | None = None
+    learned: bool | None = None
+    learned_at: int | None = None
     validation_loss: float
     validation_floor: float | None
     test_loss: float
     test_floor: float | None
+    excess: float | None = None
+    excess_error: float | None = None
     test_loss_with_padding: float
     test_floor_with_padding: float | None
     rates: Rates
@@ -100,6 +144,7 @@ class Run(BaseModel):
     minimum_loss: dict[str, float]
     by_length: list[LengthRates]
     masses: list[Masses]
+    checks: list[Check] = []
     train_seconds: float
     evaluate_seconds: float
     device: str
@@ -114,35 +159,71 @@ class Run(BaseModel):
     @classmethod
     def of(cls, results: Results, log: Iterable[Mapping[str, Any]] = ()) -> Run:
         """Build the record from a run's results and the lines of its log."""
-        best = results.best
+        chosen, training = results.chosen, results.training
         plain, padded = results.test_without_padding, results.test_with_padding
+        rates, excess = rates_of(chosen), excess_of(plain.loss, plain.floor, plain.excess)
+        log = list(log)
+        # Results of an earlier version do not record whether a run has learned its language.
+        recorded = "learned" in training.model_fields_set
         return cls(
             recipe=results.recipe,
-            parameters=results.training.parameters,
-            steps=results.training.steps,
-            best_step=results.training.best_step,
-            diverged_at=results.training.diverged_at,
+            parameters=training.parameters,
+            steps=training.steps,
+            best_step=training.best_step,
+            checkpoint_step=training.chosen_step,
+            diverged_at=training.diverged_at,
+            learned=training.learned if recorded else has_learned(rates, excess),
+            learned_at=training.learned_at,
             validation_loss=results.validation.loss,
             validation_floor=results.validation.floor,
             test_loss=plain.loss,
             test_floor=plain.floor,
+            excess=excess,
+            excess_error=plain.excess_error,
             test_loss_with_padding=padded.loss,
             test_floor_with_padding=padded.floor,
-            rates=rates_of(best),
+            rates=rates,
             references={
                 name: _over_kinds(reports) for name in REFERENCES if (reports := _reference_reports(results, name))
             },
-            chance_among_finished=_over_kinds({kind: each.chance for kind, each in best.kinds.items()}, "finished"),
+            chance_among_finished=_over_kinds({kind: each.chance for kind, each in chosen.kinds.items()}, "finished"),
             best_check=_authors_columns(results.paper.best_check),
             minimum_loss=_authors_columns(results.paper.minimum_loss),
             by_length=results.by_length,
             masses=[Masses.of(line) for line in log if f"{_MASS}both" in line],
+            checks=[Check.of(line) for line in log if "eval_loss" in line],
             train_seconds=results.timing.train_seconds,
             evaluate_seconds=results.timing.evaluate_seconds,
             device=results.timing.device,
             torch=results.versions.get("torch"),
             git_commit=results.git_commit,
         )
+
+
+def excess_of(loss: float, floor: float | None, excess: float | None = None) -> float | None:
+    """Return the recorded excess loss; else the loss above its floor, or None where the floor is unknown, too."""
+    return excess if excess is not None or floor is None else loss - floor
+
+
+def has_learned(rates: Rates, excess: float | None) -> bool | None:
+    """Judge by one checkpoint whether a run has learned its language, for results that do not record it.
+
+    The criterion is that of `hf_ruleextrap.train.learned`, for the test loss and at a single evaluation.
+
+    Args:
+        rates: the columns of the checkpoint.
+        excess: the excess loss of the checkpoint in nats per token; None if unknown, and then the loss does not count.
+
+    Returns:
+        Whether the run has learned its language; None if the rates on ID prompts are unknown.
+    """
+    # The module imports transformers, which a report of newer results does not need.
+    from hf_ruleextrap.train.learned import LEAST_ID_R1, MOST_EXCESS
+
+    first, finished = (rates[name].rate if name in rates else None for name in ("id_r1", "id_finished"))
+    if first is None or finished is None:
+        return None
+    return first >= LEAST_ID_R1 and finished == 1 and (excess is None or excess <= MOST_EXCESS)
 
 
 def rates_of(evaluation: Evaluation) -> Rates:
@@ -183,10 +264,10 @@ def _reference_reports(results: Results, name: str) -> dict[Kind, Report]:
     Older results have no ceiling for each rate. The ceiling depends only on the language, the prompts and the limit, so
     this function computes it.
     """
-    kinds = results.best.kinds
+    kinds = results.chosen.kinds
     if all(name in condition.references for condition in kinds.values()):
         return {kind: condition.references[name] for kind, condition in kinds.items()}
-    settings, recipe = results.best.main.settings, results.recipe
+    settings, recipe = results.chosen.main.settings, results.recipe
     if name != CEILING or not isinstance(settings, SymbolSettings):
         return {}
     ceilings = _ceilings(recipe.language, recipe.paper, settings.prompt_length, settings.max_new_symbols, recipe.seed)

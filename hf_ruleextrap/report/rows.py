@@ -15,7 +15,7 @@ from hf_ruleextrap.sweep.grid import key_of
 from hf_ruleextrap.train.recipe import Recipe
 
 from .record import REFERENCES, Run
-from .spread import Spread
+from .statistics import Spread
 
 _PRESETS = ("linear", "lstm", "transformer", "mamba", "xlstm")
 
@@ -43,6 +43,7 @@ class Column:
 
 COLUMNS = {
     "test_loss": Column("test loss", digits=4, rate=False),
+    "excess": Column("excess loss", digits=4, rate=False),
     "id_r1": Column("ID R1"),
     "id_r2": Column("ID R2"),
     "id_finished": Column("ID finished"),
@@ -64,7 +65,18 @@ SOURCES = {
 }
 """The sources of rows and their names in tables. A row of another source shows the name of its source."""
 
-_AUTHORS_COLUMNS = [column for column in COLUMNS if column not in ("test_loss", "ood_headline")]
+WITHOUT_MODEL = (*REFERENCES, "floor")
+"""The sources of rows that belong to no model."""
+
+State = Literal["", "not learned", "unknown"]
+"""Whether the runs of a row have learned their language; empty where all have, and for rows without runs of ours."""
+
+STATES: dict[bool | None, State] = {True: "", False: "not learned", None: "unknown"}
+
+Model = tuple[str, str]
+"""An architecture and the label of a variant."""
+
+_AUTHORS_COLUMNS = [column for column in COLUMNS if column not in ("test_loss", "excess", "ood_headline")]
 
 Number = float | Rate | None
 
@@ -82,6 +94,8 @@ class Row:
         rates: the rates of the runs with their intervals over prompts, by column, where completions were counted.
         variant: a label that distinguishes runs of one language and architecture whose recipes differ in more than the
             seed; else empty.
+        state: whether the runs have learned their language.
+        total: the number of runs of the model, learned or not; 0 for a row without runs of ours.
     """
 
     language: str
@@ -91,10 +105,21 @@ class Row:
     values: Mapping[str, Spread]
     rates: Mapping[str, tuple[Rate, ...]] = field(default_factory=dict)
     variant: str = ""
+    state: State = ""
+    total: int = 0
 
     @classmethod
     def over(
-        cls, language: str, name: str, source: str, way: Way, runs: Sequence[Mapping[str, Number]], variant: str = ""
+        cls,
+        language: str,
+        name: str,
+        source: str,
+        way: Way,
+        runs: Sequence[Mapping[str, Number]],
+        variant: str = "",
+        *,
+        state: State = "",
+        total: int = 0,
     ) -> Row:
         """Return the row of one model over its runs; a model that was evaluated once has one run.
 
@@ -105,6 +130,8 @@ class Row:
             way: the kind of table.
             variant: a label for runs that differ in more than the seed.
             runs: the numbers of each run by column, such as those of `rates_of`.
+            state: whether the runs have learned their language.
+            total: the number of runs of the model, learned or not.
         """
         columns = [column for column in COLUMNS if any(column in run for run in runs)]
         by_column = {column: [run.get(column) for run in runs] for column in columns}
@@ -116,7 +143,8 @@ class Row:
             column: tuple(number for number in numbers if isinstance(number, Rate) and number.rate is not None)
             for column, numbers in by_column.items()
         }
-        return cls(language, name, source, way, values, {key: known for key, known in rates.items() if known}, variant)
+        rates = {column: known for column, known in rates.items() if known}
+        return cls(language, name, source, way, values, rates, variant, state, total)
 
     @property
     def label(self) -> str:
@@ -144,6 +172,18 @@ def summarize(runs: Sequence[Run]) -> list[Row]:
     return rows
 
 
+def all_rows(runs: Sequence[Run], others: Sequence[Row]) -> list[Row]:
+    """Return the rows of runs and of other sources, by language and way, with references last."""
+    rows = [*summarize(runs), *others]
+    order = in_chomsky_order(row.language for row in rows)
+
+    def place(row: Row) -> tuple[int, bool, int]:
+        kind = 2 if row.source in WITHOUT_MODEL else 0 if row.source in SOURCES else 1
+        return order.index(row.language), row.way == "reproduced", kind
+
+    return sorted(rows, key=place)
+
+
 def in_chomsky_order(languages: Iterable[str]) -> list[str]:
     """Return each language once, by level and by name. Languages of unknown level come last."""
     levels = {name: level_of(name) for name in set(languages)}
@@ -166,8 +206,12 @@ def architectures(names: Iterable[str]) -> list[str]:
     return sorted(set(names), key=lambda name: (_PRESETS.index(name) if name in _PRESETS else len(_PRESETS), name))
 
 
-def variants(runs: Sequence[Run]) -> dict[tuple[str, str], list[Run]]:
-    """Return groups of runs that differ only in the seed, by architecture and by a label for their other keys."""
+def variants(runs: Sequence[Run]) -> dict[Model, list[Run]]:
+    """Return groups of runs that differ only in the seed, by architecture and by a label for their other keys.
+
+    The recipe with the most runs of an architecture has an empty label, and the label of another recipe names the keys
+    that differ from that recipe. Where no recipe has the most runs, each label names all keys that differ.
+    """
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(key_of(run.recipe.model_copy(update={"seed": 0})), []).append(run)
@@ -175,13 +219,23 @@ def variants(runs: Sequence[Run]) -> dict[tuple[str, str], list[Run]]:
     for name in architectures(run.recipe.architecture for run in runs):
         alike = [group for group in groups.values() if group[0].recipe.architecture == name]
         recipes = [group[0].recipe for group in alike]
-        # A run that trained on OOD prompts answers another question, so its label always names the objective.
-        always_named = {"objective"} if any(source_of(recipe) == "on_prompts" for recipe in recipes) else set()
-        keys = [key for key in Recipe.model_fields if key != "seed" and (_decides(key, recipes) or key in always_named)]
-        for group in alike:
-            label = ", ".join(f"{key} {getattr(group[0].recipe, key)}" for key in keys)
-            labelled[name, label] = group
+        sizes = [len(group) for group in alike]
+        # A recipe that trains on OOD prompts answers another question, so it is never the one without a label.
+        plain = [r for r, size in zip(recipes, sizes, strict=True) if size == max(sizes) and source_of(r) == "ours"]
+        base = plain[0] if len(plain) == 1 else None
+        for group, recipe in zip(alike, recipes, strict=True):
+            compared = recipes if base is None else [base, recipe]
+            keys = [key for key in Recipe.model_fields if key != "seed" and _decides(key, compared)]
+            if source_of(recipe) == "on_prompts" and "objective" not in keys:
+                keys.append("objective")
+            labelled[name, ", ".join(_setting(key, getattr(recipe, key)) for key in keys)] = group
     return labelled
+
+
+def _setting(key: str, value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name} {part}" for name, part in value.items()) or f"{key} as in its preset"
+    return f"{key} {value}"
 
 
 def source_of(recipe: Recipe) -> str:
@@ -201,10 +255,14 @@ def _decides(key: str, recipes: Sequence[Recipe]) -> bool:
 def _corrected(language: str, runs: Sequence[Run]) -> list[Row]:
     if not runs:
         return []
-    rows = [
-        Row.over(language, name, source_of(group[0].recipe), "corrected", [numbers(run) for run in group], variant)
-        for (name, variant), group in variants(runs).items()
-    ]
+    rows = []
+    for (name, variant), group in variants(runs).items():
+        source = source_of(group[0].recipe)
+        for learned, state in STATES.items():
+            columns = [numbers(run) for run in group if run.learned is learned]
+            if columns:
+                total = len(group)
+                rows.append(Row.over(language, name, source, "corrected", columns, variant, state=state, total=total))
     for reference in REFERENCES:
         known = [run.references[reference] for run in runs if reference in run.references]
         if known:
@@ -243,8 +301,8 @@ def _reproduced(language: str, runs: Sequence[Run]) -> list[Row]:
 
 
 def numbers(run: Run) -> dict[str, Number]:
-    """Return the columns of one run over all prompts, at its lowest validation loss."""
-    return {"test_loss": run.test_loss, **run.rates}
+    """Return the columns of one run over all prompts, at its chosen checkpoint."""
+    return {"test_loss": run.test_loss, "excess": run.excess, **run.rates}
 
 
 def _floor(language: str, way: Way, floors: Sequence[float | None]) -> list[Row]:
@@ -252,6 +310,13 @@ def _floor(language: str, way: Way, floors: Sequence[float | None]) -> list[Row]
     if all(floor is None for floor in floors):
         return []
     return [Row.over(language, "", "floor", way, [{"test_loss": floor} for floor in floors])]
+
+
+def reference(rows: Sequence[Row], language: str, source: str, column: str) -> float | None:
+    """Return the mean of a reference on the prompts of the corrected runs; None where it is unknown."""
+    key = (language, source, "corrected")
+    spreads = (row.values.get(column) for row in rows if (row.language, row.source, row.way) == key)
+    return next((spread.mean for spread in spreads if spread is not None), None)
 
 
 def _value(number: Number) -> float | None:

@@ -15,7 +15,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import replacing
 from hf_ruleextrap.train.recipe import Recipe
 
-from .record import FORMER_NAMES, Masses, Run
+from .record import FORMER_NAMES, Check, Masses, Run, excess_of, has_learned
 from .rows import Row
 
 SCHEMA_VERSION = 1
@@ -42,12 +42,17 @@ _SCHEMA = pa.schema(
         ("parameters", pa.int64()),
         ("steps", pa.int64()),
         ("best_step", pa.int64()),
-        # Files of earlier versions lack this column.
+        # Files of earlier versions lack this column, the next three, excess, excess_error and checks.
+        ("checkpoint_step", pa.int64()),
         ("diverged_at", pa.int64()),
+        ("learned", pa.bool_()),
+        ("learned_at", pa.int64()),
         ("validation_loss", pa.float64()),
         ("validation_floor", pa.float64()),
         ("test_loss", pa.float64()),
         ("test_floor", pa.float64()),
+        ("excess", pa.float64()),
+        ("excess_error", pa.float64()),
         ("test_loss_with_padding", pa.float64()),
         ("test_floor_with_padding", pa.float64()),
         ("rates", pa.list_(pa.struct([_COLUMN, *_RATE]))),
@@ -71,6 +76,12 @@ _SCHEMA = pa.schema(
             "masses",
             pa.list_(
                 pa.struct([("step", pa.int64()), *((n, pa.float64()) for n in Masses.model_fields if n != "step")])
+            ),
+        ),
+        (
+            "checks",
+            pa.list_(
+                pa.struct([("step", pa.int64()), *((n, pa.float32()) for n in Check.model_fields if n != "step")])
             ),
         ),
         ("train_seconds", pa.float64()),
@@ -168,7 +179,11 @@ def _from_row(row: dict[str, Any]) -> Run:
         **{name: _by_column(row[name]) for name in ("rates", "chance_among_finished")},
         **{name: {e["column"]: e["value"] for e in row[name]} for name in ("best_check", "minimum_loss")},
     }
-    return Run.model_validate(fields)
+    run = Run.model_validate(fields)
+    if "learned" in row:
+        return run
+    excess = excess_of(run.test_loss, run.test_floor)
+    return run.model_copy(update={"excess": excess, "learned": has_learned(run.rates, excess)})
 
 
 def _entries(rates: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,43 +1,53 @@
-"""The common style of a report's figures: a model looks the same in all figures, in colour and in grey."""
+"""The common style of a report's figures: a model looks the same in all figures, in light, in dark and in grey."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from hf_ruleextrap.evaluation.figures import FORMATS, new_figure
 from hf_ruleextrap.files import replacing
 
-from .correlation import Correlation
-from .rows import architectures, level_of
+from .rows import Model, architectures, level_of
+from .statistics import Correlation
+from .tables import correlation_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours suit colour-blind readers; hatch, marker and line distinguish the models in grey.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
-_HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "++++")
+# Okabe and Ito's colours suit colour-blind readers; marker and line distinguish the models in grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A")
 _MARKERS = "os^DvPX"
 _LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
 _PRESETS = ("linear", "lstm", "transformer", "mamba", "xlstm")
 
+GREY, SHADE = "#8a8a8a", "#ececec"
+"""The colour of runs that have not learned, and of an area behind the points."""
 
-Model = tuple[str, str]
-"""An architecture and a variant."""
+LABEL_WIDTH = 26
+"""The largest number of characters in a line of a label."""
+
+_MOST_LINES = 3
+# The width of a character of the text, and the height of a line, in inches.
+_CHARACTER, LINE_HEIGHT = 0.075, 0.15
+
+_narrow: ContextVar[bool] = ContextVar("narrow", default=False)
 
 
 @dataclass(frozen=True)
 class Look:
-    """The colour, hatch, marker and line of a model."""
+    """The colour, marker and line of a model."""
 
     colour: str
-    hatch: str
     marker: str
     line: Any
 
@@ -83,25 +93,44 @@ def looks(models: Sequence[Model]) -> dict[Model, Look]:
     order = [(name, "") for name in names]
     order += [model for model in dict.fromkeys(models) if model not in order]
     return {
-        model: Look(*(styles[i % len(styles)] for styles in (_COLOURS, _HATCHES, _MARKERS, _LINES)))
+        # After one round of the styles, the markers and the lines are shifted against the colours.
+        model: Look(
+            *(
+                styles[(i + k * (i // len(styles))) % len(styles)]
+                for k, styles in enumerate((COLOURS, _MARKERS, _LINES))
+            )
+        )
         for i, model in enumerate(order)
     }
 
 
-def title_of(model: Model) -> str:
-    """Return the label of a model."""
+def title_of(model: Model, width: int | None = None) -> str:
+    """Return the label of a model in short lines, which are shorter in a narrow figure."""
     name, variant = model
-    return plain(f"{name} ({variant})" if variant else name)
+    return label(f"{name} ({variant})" if variant else name, width or (18 if _narrow.get() else LABEL_WIDTH))
 
 
-def with_level(language: str) -> str:
-    """Return the label of a language."""
-    return plain(f"{language} ({level_of(language) or 'level unknown'})")
+def with_level(language: str, width: int = LABEL_WIDTH) -> str:
+    """Return the label of a language in short lines."""
+    return label(f"{language} ({level_of(language) or 'level unknown'})", width)
+
+
+def label(text: str, width: int = LABEL_WIDTH) -> str:
+    r"""Return a text in at most three short lines, without its middle where it is longer, and not as a formula.
+
+    >>> label("transformer (learning_rate 0.005, optimizer muon)")
+    'transformer (learning_rate\n0.005, optimizer muon)'
+    """
+    lines = textwrap.wrap(text, width, break_on_hyphens=False)
+    if len(lines) > _MOST_LINES:
+        # The beginning and the end, where labels differ most.
+        lines = [lines[0], f"{lines[1][: width - 1]}…", text[-width:].strip()]
+    return plain("\n".join(lines))
 
 
 def rho(correlation: Correlation) -> str:
     """Return a correlation as part of a title."""
-    return rf"$\rho$ = {correlation}"
+    return rf"$\rho$ = {correlation_text(correlation)}"
 
 
 def plain(text: str) -> str:
@@ -110,8 +139,12 @@ def plain(text: str) -> str:
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
-    """Apply the settings of all figures: drawing twice gives the same bytes, and text stays text."""
+def drawing(*, narrow: bool = False) -> Iterator[None]:
+    """Apply the settings of all figures; drawing twice gives the same bytes.
+
+    Args:
+        narrow: draw one panel beside another only where the page of a phone has room.
+    """
     import matplotlib as mpl
 
     settings: dict[Any, Any] = {
@@ -124,31 +157,63 @@ def drawing() -> Iterator[None]:
         "axes.titlesize": 9,
         "axes.titlelocation": "left",
     }
-    with mpl.rc_context(settings):
-        yield
+    token = _narrow.set(narrow)
+    try:
+        with mpl.rc_context(settings):
+            yield
+    finally:
+        _narrow.reset(token)
 
 
 def save(figure: Figure, picture: Picture) -> Picture:
-    """Write a figure in all formats."""
+    """Write a figure in all formats; a narrow figure as SVG alone."""
     # The layout is computed once for all formats.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    for path in picture.files:
+    for path in [picture.svg] if _narrow.get() else picture.files:
         # A date in the metadata would change the bytes of every file.
         dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
         with replacing(path) as draft:
-            figure.savefig(draft, dpi=150, bbox_inches="tight", metadata=dates[path.suffix])
+            figure.savefig(draft, dpi=150, metadata=dates[path.suffix])
     return picture
 
 
 def panels(
-    n: int, title: str, *, x: str = "", y: str = "", width: float = 3.3, height: float = 2.5, columns: int = 3
+    n: int,
+    title: str,
+    *,
+    x: str = "",
+    y: str = "",
+    width: float = 3.0,
+    height: float = 2.7,
+    columns: int | None = None,
+    row_labels: Sequence[str] = (),
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure with n panels, and x and y as labels at its edges."""
+    """Return a figure with n panels, and x and y as labels at its edges.
+
+    Args:
+        n: the number of panels.
+        title: the title of the figure.
+        x: the label of the horizontal axes.
+        y: the label of the vertical axes.
+        width: the width of a panel in inches.
+        height: the height of a panel with its title in inches.
+        columns: the largest number of panels beside each other; by default three, or four where there are more than
+            nine panels. A narrow figure has one, or two of half the width.
+        row_labels: the labels of the y axis, which only the first panel of a row shows; the figure is wider by them.
+    """
+    columns = columns or (3 if n <= 9 else 4)
+    if _narrow.get():
+        columns, width = (2, 1.8) if width < 2.2 else (1, 3.6)
     columns = min(columns, n)
     lines = -(-n // columns)
-    figure = new_figure(max(width * columns, 4.2), height * lines + 0.6, title)
-    grid = figure.subplots(lines, columns, squeeze=False)
+    whole = max(width * columns, 3.6)
+    if not _narrow.get():
+        whole += _CHARACTER * max((len(line) for text in row_labels for line in text.splitlines()), default=0)
+    # The title is larger than other text.
+    title_lines = textwrap.wrap(title, int(whole / 0.095))
+    figure = new_figure(whole, height * lines + 0.2 * len(title_lines) + 0.2, "\n".join(title_lines))
+    grid = figure.subplots(lines, columns, squeeze=False, sharey="row" if row_labels else "none")
     for axes in grid.flat[n:]:
         axes.set_visible(False)
     visible: list[Axes] = list(np.ravel(grid))[:n]
@@ -159,3 +224,46 @@ def panels(
         if i + columns >= n:
             axes.set_xlabel(x)
     return figure, visible
+
+
+def logarithmic(panel: Axes, axis: Literal["x", "y"], low: float, high: float) -> None:
+    """Make an axis logarithmic, with a few ticks whose labels have room.
+
+    Args:
+        panel: the panel.
+        axis: the axis.
+        low: the smallest value on the axis, larger than 0.
+        high: the largest value on the axis.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    decades = math.log10(high / low)
+    digits = (1, 2, 5) if decades < 1 else (1, 3) if decades < 2 else (1,)
+    panel.set(**{f"{axis}scale": "log", f"{axis}lim": (low, high)})
+    ticks = getattr(panel, f"{axis}axis")
+    ticks.set_major_locator(LogLocator(subs=digits))
+    ticks.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ticks.set_minor_locator(NullLocator())
+
+
+def legend(figure: Figure, marks: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Draw a legend below the panels, in as many columns as the figure has room for.
+
+    Args:
+        figure: the figure.
+        marks: a label and the style of its line or marker, for each entry.
+    """
+    from matplotlib.lines import Line2D
+
+    names = [name for name, _ in marks]
+    widest = max((len(line) for name in names for line in name.splitlines()), default=0)
+    columns = max(1, int(figure.get_figwidth() / (_CHARACTER * widest + 0.7)))
+    most = max((name.count("\n") + 1 for name in names), default=0)
+    figure.set_figheight(figure.get_figheight() + LINE_HEIGHT * (most + 0.4) * -(-len(names) // columns))
+    handles = [Line2D([], [], **{"ls": "", **style}) for _, style in marks]
+    figure.legend(handles, names, loc="outside lower center", frameon=False, ncols=min(columns, len(names) or 1))
+
+
+def model_marks(models: Sequence[Model], look: Mapping[Model, Look]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the entries of a legend for models that are drawn as markers."""
+    return [(title_of(model), {"marker": look[model].marker, "color": look[model].colour, "ms": 5}) for model in models]

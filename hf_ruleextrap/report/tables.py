@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hf_ruleextrap.errors import one_line
 
-from .spread import Spread
+from .statistics import Correlation, Spread
 
 # The special characters of LaTeX, and signs that its fonts may lack.
 _TEX = {
@@ -88,11 +88,58 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the report: a title, paragraphs, and tables."""
+    """A section of the report.
+
+    Attributes:
+        title: the title.
+        paragraphs: the text.
+        tables: the tables below the text.
+        figures: the names of the figures below the text, as far as they are drawn.
+        verdict: the answer to the claim that is the title; empty for other sections.
+    """
 
     title: str
-    paragraphs: Sequence[str]
-    tables: Sequence[Table] = field(default_factory=list)
+    paragraphs: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    figures: Sequence[str] = ()
+    verdict: str = ""
+
+    @property
+    def anchor(self) -> str:
+        """The name of the section in links."""
+        return re.sub(r"\W+", "-", self.title.lower()).strip("-")
+
+
+def count(n: int, noun: str) -> str:
+    """Return a number with its noun in the singular or the plural.
+
+    >>> count(1, "run"), count(0, "run")
+    ('1 run', '0 runs')
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Return a number as text; a dash where it is undefined, and no sign before a number that is shown as 0.
+
+    >>> number(-0.001), number(None), number(-0.26, 1)
+    ('0.00', '-', '-0.3')
+    """
+    # Rounding first and adding 0 makes -0.0 a 0.0.
+    return "-" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def interval(low: float | None, high: float | None, digits: int = 2) -> str:
+    """Return an interval as text; empty where it is unknown."""
+    return "" if low is None or high is None else f"[{number(low, digits)}, {number(high, digits)}]"
+
+
+def correlation_text(correlation: Correlation) -> str:
+    """Return a correlation with its interval and its number of runs."""
+    if correlation.value is None:
+        return f"undefined (n = {correlation.n})"
+    ends = interval(correlation.low, correlation.high) or "no interval"
+    return f"{number(correlation.value)} {ends} (n = {correlation.n})"
 
 
 def cell(spread: Spread | None, *, digits: int, n: int | None) -> Cell:
@@ -110,9 +157,8 @@ def cell(spread: Spread | None, *, digits: int, n: int | None) -> Cell:
     """
     if spread is None or spread.mean is None:
         return Cell("-")
-    text = f"{spread.mean:.{digits}f}" + ("" if spread.std is None else f" ± {spread.std:.{digits}f}")
-    interval = "" if spread.low is None else f"[{spread.low:.{digits}f}, {spread.high:.{digits}f}]"
-    return Cell(text if spread.n == n else f"{text} ({spread.n})", interval)
+    text = number(spread.mean, digits) + ("" if spread.std is None else f" ± {number(spread.std, digits)}")
+    return Cell(text if spread.n == n else f"{text} ({spread.n})", interval(spread.low, spread.high, digits))
 
 
 def markdown(table: Table) -> str:

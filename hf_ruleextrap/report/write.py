@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from hf_ruleextrap import __version__
@@ -16,12 +17,13 @@ from hf_ruleextrap.files import hold, replacing, write_text, writing
 from hf_ruleextrap.languages import is_file, not_run
 
 from .analysis import analyze
-from .answer import answer_section
+from .answer import METHOD, claim_tables, claims
 from .read import Study
 from .record import REFERENCES, Run
-from .rows import COLUMNS, PAPER, SOURCES, Row, Way, in_chomsky_order, language_of, level_of, summarize
+from .rows import COLUMNS, PAPER, SOURCES, WITHOUT_MODEL, Row, Way, all_rows, in_chomsky_order, language_of, level_of
 from .store import write_store
-from .tables import Cell, Line, Section, Table, cell, escape_markdown, latex, markdown
+from .style import COLOURS, GREY, SHADE
+from .tables import Cell, Line, Section, Table, cell, count, escape_markdown, latex, markdown
 
 if TYPE_CHECKING:
     from .figures import Picture
@@ -31,7 +33,8 @@ _NOTES = {
         "Rates are over all prompts: a completion that did not finish, or that contains a token that is not a symbol, "
         "is a failure. Each number is the mean ± standard deviation over n runs; a number in brackets is the number of "
         "runs where it is smaller than n. The loss is in nats per token, without PAD. Chance draws symbols and the end "
-        "uniformly. A reference is the mean over the prompts, or the test words, of n runs."
+        "uniformly. A reference is the mean over the prompts, or the test words, of n runs. The means of a model are "
+        "over the runs that have learned the language; the other runs have lines of their own, in grey."
     ),
     "reproduced": (
         "The authors' recipes, counted in the authors' way: rates among finished completions, and the loss with PAD. "
@@ -44,9 +47,9 @@ _NOTES = {
 _TITLES = {"corrected": "corrected, over all prompts", "reproduced": "reproduced, the authors' way"}
 _COLUMNS_OF: dict[Way, list[str]] = {
     "corrected": list(COLUMNS),
-    "reproduced": [column for column in COLUMNS if column != "ood_headline"],
+    "reproduced": [column for column in COLUMNS if column not in ("excess", "ood_headline")],
 }
-_WITHOUT_MODEL = (*REFERENCES, "floor")
+_STATES = {"": "", "not learned": ": not learned", "unknown": ": unknown whether learned"}
 
 
 def write_report(study: Study, out: str | Path, *, wait: bool = False) -> list[Path]:
@@ -79,34 +82,37 @@ def write_report(study: Study, out: str | Path, *, wait: bool = False) -> list[P
 def _write_files(study: Study, folder: Path) -> list[Path]:
     from .figures import draw_all
 
-    rows = all_rows(study)
+    rows = all_rows(study.runs, study.rows)
     analysis = analyze(study.runs, rows)
     pictures, absent = draw_all(study, analysis, folder / "figures")
-    sections = [answer_section(analysis), *_languages(rows)]
+    with TemporaryDirectory() as scratch:
+        narrow, _ = draw_all(study, analysis, Path(scratch), narrow=True)
+        drawings = {
+            name: {"picture": picture, "broad": _inline(picture, "broad"), "slim": _inline(narrow[name], "slim")}
+            for name, picture in pictures.items()
+        }
+    answers = claims(analysis)
+    # The claims show their own figures, and the other figures have a section of their own.
+    others = [name for name in pictures if not any(name in section.figures for section in answers)]
+    sections = [
+        *answers,
+        Section("Tables of the claims", tables=claim_tables(analysis)),
+        *_languages(rows),
+        Section("Other figures", absent, figures=others),
+        Section("Method", [*METHOD, *_origin(study), f"The authors' numbers: {PAPER['source']}. {PAPER['note']}"]),
+    ]
     text = {
-        folder / "report.md": _markdown(study, sections, pictures, absent),
+        folder / "report.md": _markdown(sections, pictures),
         folder / "report.tex": _latex(sections),
-        folder / "index.html": _page(study, sections, pictures, absent),
+        folder / "index.html": _page(sections, drawings),
     }
     for path, content in text.items():
         write_text(path, content)
     _write_csv(folder / "report.csv", map(_tidy, rows))
     _write_csv(folder / "runs.csv", ([_run_line(run)] for run in study.runs))
     store = write_store(folder / "runs.parquet", study.runs, study.missing, study.rows)
-    figures = [path for picture in pictures for path in picture.files]
+    figures = [path for picture in pictures.values() for path in picture.files]
     return sorted([*text, folder / "report.csv", folder / "runs.csv", store, *figures])
-
-
-def all_rows(study: Study) -> list[Row]:
-    """Return the rows of runs and of other sources, by language and way, with references last."""
-    rows = [*summarize(study.runs), *study.rows]
-    order = in_chomsky_order(row.language for row in rows)
-
-    def place(row: Row) -> tuple[int, bool, int]:
-        kind = 2 if row.source in _WITHOUT_MODEL else 0 if row.source in SOURCES else 1
-        return order.index(row.language), row.way == "reproduced", kind
-
-    return sorted(rows, key=place)
 
 
 def _languages(rows: Sequence[Row]) -> list[Section]:
@@ -153,15 +159,16 @@ def _table(name: str, way: Way, rows: Sequence[Row]) -> Table:
 
 
 def _line(row: Row, columns: Sequence[str]) -> Line:
-    kind = "reference" if row.source in _WITHOUT_MODEL else row.source if row.source in SOURCES else "other"
-    head = [Cell(row.label)]
+    kind = "reference" if row.source in WITHOUT_MODEL else row.source if row.source in SOURCES else "other"
+    head = [Cell(f"{row.label}{_STATES[row.state]}")]
     if row.way == "reproduced":
         head = [Cell(row.label if row.name else ""), Cell(SOURCES.get(row.source, row.source))]
+    runs = f"{row.n} of {row.total}" if row.total else str(row.n)
     cells = [cell(row.values.get(column), digits=COLUMNS[column].digits, n=row.n) for column in columns]
     if kind == "reference":
         # References differ between runs only by the prompts, so an interval over runs would be meaningless.
         cells = [Cell(shown.text) for shown in cells]
-    return Line(kind, [*head, Cell(str(row.n)), *cells])
+    return Line("quiet" if row.state else kind, [*head, Cell(runs), *cells])
 
 
 def _origin(study: Study) -> list[str]:
@@ -174,46 +181,37 @@ def _origin(study: Study) -> list[str]:
         hours = sum(run.train_seconds + run.evaluate_seconds for run in runs) / 3600
         paper = sum(run.recipe.paper for run in runs)
         paragraphs.append(
-            f"The study has {len(runs)} runs, of which {paper} are of the authors' recipes. They took {hours:.2f} "
-            f"hours of one worker on {devices}, with hf-ruleextrap {__version__} and torch {torch}."
+            f"The study has {count(len(runs), 'run')}, of which {paper} {'is' if paper == 1 else 'are'} of the "
+            f"authors' recipes. Training and evaluation took {hours:.2f} hours on {devices}, with hf-ruleextrap "
+            f"{__version__} and torch {torch}."
         )
     diverged = [f"{run.key} at step {run.diverged_at}" for run in runs if run.diverged_at is not None]
     if diverged:
         paragraphs.append(
-            f"The validation loss of {len(diverged)} runs diverged ({'; '.join(diverged)}). Their numbers are those of "
-            "the checkpoint with the lowest validation loss before that step."
+            f"The validation loss of {count(len(diverged), 'run')} diverged ({'; '.join(diverged)}). The numbers of "
+            "such a run are those of a checkpoint before that step."
         )
     others = sorted({f"{row.name} ({row.source})" for row in study.rows if row.name})
     if others:
         paragraphs.append(f"Results of other sources: {', '.join(others)}.")
     if study.missing:
         listed = "; ".join(f"{name}: {reason}" for name, reason in study.missing.items())
-        paragraphs.append(f"{len(study.missing)} runs have no results and are in no number of this report ({listed}).")
+        verb = "has no results and is" if len(study.missing) == 1 else "have no results and are"
+        paragraphs.append(f"{count(len(study.missing), 'run')} {verb} in no number of this report ({listed}).")
     return paragraphs
 
 
-def _markdown(study: Study, sections: Sequence[Section], pictures: Sequence[Picture], absent: Sequence[str]) -> str:
-    first, *rest = (_markdown_section(section) for section in sections)
-    parts = [
-        "# Rule extrapolation\n",
-        *(f"{escape_markdown(line)}\n" for line in _origin(study)),
-        first,
-        "## Figures\n",
-    ]
-    for picture in pictures:
-        caption = escape_markdown(picture.caption)
-        parts.append(f"![{escape_markdown(picture.title)}](figures/{picture.name}.png)\n\n{caption}\n")
-    parts += [f"{escape_markdown(line)}\n" for line in absent]
-    return "\n".join([*parts, *rest, f"The authors' numbers: {escape_markdown(_source())}\n"])
+def _markdown(sections: Sequence[Section], pictures: Mapping[str, Picture]) -> str:
+    return "\n".join(["# Rule extrapolation\n", *(_markdown_section(section, pictures) for section in sections)])
 
 
-def _markdown_section(section: Section) -> str:
-    paragraphs = [f"{escape_markdown(text)}\n" for text in section.paragraphs]
-    return "\n".join([f"## {escape_markdown(section.title)}\n", *paragraphs, *map(markdown, section.tables)])
-
-
-def _source() -> str:
-    return f"{PAPER['source']}. {PAPER['note']}"
+def _markdown_section(section: Section, pictures: Mapping[str, Picture]) -> str:
+    title = f"{section.title}: {section.verdict}" if section.verdict else section.title
+    parts = [f"## {escape_markdown(title)}\n", *(f"{escape_markdown(text)}\n" for text in section.paragraphs)]
+    for picture in (pictures[name] for name in section.figures if name in pictures):
+        image = f"![{escape_markdown(picture.title)}](figures/{picture.name}.png)"
+        parts.append(f"{image}\n\n{escape_markdown(picture.caption)}\n")
+    return "\n".join([*parts, *map(markdown, section.tables)])
 
 
 def _latex(sections: Sequence[Section]) -> str:
@@ -221,25 +219,34 @@ def _latex(sections: Sequence[Section]) -> str:
     return "\n".join([head, *(latex(table) for section in sections for table in section.tables)])
 
 
-def _page(study: Study, sections: Sequence[Section], pictures: Sequence[Picture], absent: Sequence[str]) -> str:
+def _page(sections: Sequence[Section], figures: Mapping[str, Mapping[str, object]]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     templates = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, autoescape=True)
-    return templates.get_template("page.html").render(
-        origin=_origin(study),
-        sections=sections,
-        pictures=[(picture, _inline(picture)) for picture in pictures],
-        absent=absent,
-        source=_source(),
-    )
+    return templates.get_template("page.html").render(sections=sections, figures=figures)
 
 
-def _inline(picture: Picture) -> str:
-    """Return an SVG as an element of a page, with unique ids and a title for screen readers."""
+# The colours of the figures, which the page shows by names that have other values in the dark.
+_PAGE_COLOURS = {
+    "#000000": "text",
+    "#ffffff": "page",
+    SHADE: "shade",
+    GREY: "grey",
+    **{colour.lower(): f"c{place}" for place, colour in enumerate((*COLOURS, "#999999"), start=1)},
+}
+
+
+def _inline(picture: Picture, form: str) -> str:
+    """Return an SVG as an element of a page: unique ids, the colours of the page, and a title for screen readers."""
     text = picture.svg.read_text(encoding="utf-8")
     text = text[text.index("<svg") :]
-    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{picture.name}-", text)
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{picture.name}-{form}-", text)
+    text = re.sub("#[0-9a-f]{6}", lambda colour: _page_colour(colour[0]), text)
     return text.replace("<svg", f'<svg role="img" aria-label="{html.escape(picture.title)}"', 1)
+
+
+def _page_colour(colour: str) -> str:
+    return f"var(--{_PAGE_COLOURS[colour]})" if colour in _PAGE_COLOURS else colour
 
 
 def _write_csv(path: Path, groups: Iterable[Sequence[dict[str, object]]]) -> None:
@@ -266,6 +273,7 @@ def _tidy(row: Row) -> list[dict[str, object]]:
             "source": row.source,
             "model": row.name,
             "variant": row.variant,
+            "state": row.state,
             "column": column,
             "mean": spread.mean,
             "std": spread.std,
@@ -290,8 +298,14 @@ def _run_line(run: Run) -> dict[str, object]:
         "parameters": run.parameters,
         "steps": run.steps,
         "best_step": run.best_step,
+        "checkpoint_step": run.checkpoint_step,
+        "learned": {True: "yes", False: "no", None: "unknown"}[run.learned],
+        "learned_at": run.learned_at,
+        "diverged_at": run.diverged_at,
         "test_loss": run.test_loss,
         "test_floor": run.test_floor,
+        "excess": run.excess,
+        "excess_error": run.excess_error,
         "test_loss_with_padding": run.test_loss_with_padding,
         "test_floor_with_padding": run.test_floor_with_padding,
     }

@@ -1,17 +1,29 @@
-"""The answer at the top of the report follows the numbers."""
+"""The three claims follow the numbers, and are recomputed here from the results in a few lines."""
 
 from __future__ import annotations
 
+import itertools
+import math
+import statistics
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
-from report_study import AUTHORS_WAY, pearson
-from studies import rate, results
+from report_study import AUTHORS_WAY, T95, claim_runs, pearson, slow_ranks
+from studies import PROMPTS, REFERENCES, results
 
-from hf_ruleextrap.report import Row, Run, summarize
-from hf_ruleextrap.report.analysis import POOLED, WITHIN, Analysis, against_chance, analyze, points, verdicts
-from hf_ruleextrap.report.answer import answer_section
+from hf_ruleextrap.formal import LEVELS
+from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.report import Run, summarize
+from hf_ruleextrap.report.analysis import Analysis, analyze
+from hf_ruleextrap.report.answer import claim_tables, claims
+from hf_ruleextrap.report.combinations import way_of
+from hf_ruleextrap.report.pairs import TOLERANCE, equal_losses, pair_kind
+from hf_ruleextrap.report.tables import interval, number
+from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import Results
+
+BASELINE, CEILING = REFERENCES["always-stop"][0] / PROMPTS, REFERENCES["ceiling"][0] / PROMPTS
 
 
 def analysis(results: Sequence[Results]) -> Analysis:
@@ -19,120 +31,269 @@ def analysis(results: Sequence[Results]) -> Analysis:
     return analyze(runs, summarize(runs))
 
 
-class TestVerdicts:
+def cells_of(results: Sequence[Results]) -> dict[tuple[str, str], list[tuple[float, float, int]]]:
+    """Return the OOD rate, the excess loss and the step of learning of each learned run, by cell."""
+    cells: dict[tuple[str, str], list[tuple[float, float, int]]] = {}
+    for run in results:
+        headline = run.chosen.kinds["ood"].greedy.report.headline.rate
+        excess, step = run.test_without_padding.excess, run.training.learned_at
+        cells.setdefault((run.recipe.language, run.recipe.architecture), [])
+        if run.training.learned:
+            assert headline is not None
+            assert excess is not None
+            assert step is not None
+            cells[run.recipe.language, run.recipe.architecture].append((headline, excess, step))
+    return cells
+
+
+def repeated(hits: Sequence[int], **keys: object) -> list[Results]:
+    return [results(seed=seed, outside=(k, k, k, 20), **keys) for seed, k in enumerate(hits)]  # type: ignore[arg-type]
+
+
+class TestMostModelsKeepTheOtherRule:
+    def test_the_numbers_are_those_of_the_runs(self) -> None:
+        runs = claim_runs()
+        answer, section, *_ = claims(analysis(runs))
+        lines = claim_tables(analysis(runs))[0].lines
+        language = ""
+        counts = {"above": 0, "below": 0, "unclear": 0}
+        means = []
+        for line in lines:
+            texts = [cell.text for cell in line.cells]
+            language, architecture = texts[0] or language, texts[1]
+            ways = [(rate - BASELINE) / (CEILING - BASELINE) for rate, _, _ in cells_of(runs)[language, architecture]]
+            mean, half = statistics.mean(ways), T95[len(ways)] * statistics.stdev(ways) / math.sqrt(len(ways))
+            assert texts[2] == f"{len(ways)} of 5"
+            assert texts[6] == number(mean)
+            low, high = (float(end) for end in texts[7].strip("[]").split(", "))
+            # The interval is wider where the prompts are less sure than the seeds.
+            assert low <= mean - half + 0.01
+            assert high >= mean + half - 0.01
+            counts[texts[9].split()[0]] += 1
+            means.append(mean)
+        assert f"In {counts['above']} of 6 judged combinations" in answer.paragraphs[0]
+        assert f"in {counts['below']} clearly below, and in {counts['unclear']} unclear" in answer.paragraphs[0]
+        assert (
+            f"the mean way from that baseline (0) to the ceiling (1) is {number(statistics.mean(means))}"
+            in (answer.paragraphs[0])
+        )
+        assert "28 of 30 runs have learned their language, and 6 of 6 combinations" in section.paragraphs[-1]
+
     @pytest.mark.parametrize(
-        ("hits", "n", "significant"),
+        ("hits", "verdict"),
         [
-            ((150, 160, 155), 200, True),
-            ((5, 6, 4), 200, True),
-            ((100, 199, 5), 200, False),
-            # All runs agree, but on three prompts: no variation over runs, and much over prompts.
-            ((3, 3, 3), 3, False),
-            # One run has its prompts alone.
-            ((190,), 200, True),
+            ((18, 18, 17, 18), "supported"),
+            ((5, 5, 5, 5), "open"),
+            ((0, 0, 0, 0), "contradicted"),
+            # Seeds that are far apart say nothing.
+            ((19, 0, 19, 0), "open"),
+            # Three seeds are too few.
+            ((18, 18, 18), "open"),
         ],
     )
-    def test_a_rate_differs_from_chance_over_runs_and_over_prompts(
-        self, hits: tuple[int, ...], n: int, significant: bool
-    ) -> None:
-        row = Row.over("anbn", "lstm", "ours", "corrected", [{"ood_headline": rate(k, n)} for k in hits])
-        p = against_chance(row, "ood_headline", 0.5)
-        assert p is not None
-        assert (p <= 0.05) == significant
+    def test_the_verdict(self, hits: tuple[int, ...], verdict: str) -> None:
+        assert analysis(repeated(hits)).verdict == verdict
 
-    def test_without_an_interval_there_is_no_p_value(self) -> None:
-        row = Row.over("anbn", "lstm", "ours", "corrected", [{"ood_headline": 0.9}])
-        assert against_chance(row, "ood_headline", 0.5) is None
-        assert verdicts([row]) == {}
+    def test_a_combination_that_is_not_clear_says_why(self) -> None:
+        runs = [*repeated((18, 18, 18)), *repeated((19, 0, 19, 0), architecture="mamba")]
+        few, unclear = (line.cells[-1].text for line in claim_tables(analysis(runs))[0].lines)
+        assert few == "too few runs (n = 3)"
+        assert unclear.startswith("unclear (n = 4, the interval is ")
 
-    def test_many_comparisons_are_corrected(self) -> None:
-        """The more pairs that do not differ from chance, the more is asked of one that does."""
-        chance = Row.over("anbn", "", "uniform", "corrected", [{"ood_headline": 0.5}])
+    def test_many_combinations_are_corrected(self) -> None:
+        clear = repeated((9, 9, 10, 10), architecture="lstm")
+        names = ("linear", "transformer", "mamba", "xlstm", "gpt2", "llama", "rwkv", "mamba2")
+        rest = [run for name in names for run in repeated((4, 5, 6, 5), architecture=name)]
+        alone, among = (analysis(runs).main for runs in (clear, [*clear, *rest]))
+        first, second = alone[0], next(cell for cell in among if cell.model[0] == "lstm")
+        assert first.p == second.p == first.corrected
+        assert second.corrected is not None
+        assert second.corrected > first.corrected  # type: ignore[operator]  # it has a value
 
-        def row(name: str, *hits: int) -> Row:
-            return Row.over("anbn", name, "ours", "corrected", [{"ood_headline": rate(k, 400)} for k in hits])
+    def test_runs_that_agree_are_as_sure_as_their_prompts(self) -> None:
+        """Four equal runs vary over no seed, and each of them has few prompts."""
+        cell = analysis(repeated((7, 7, 7, 7))).main[0]
+        assert cell.direction == "unclear"
+        assert cell.spread.low is not None
+        assert cell.spread.low < 0
 
-        clear = row("clear", 250, 245, 255)
-        rest = [row(f"unclear {i}", 200 + i, 190, 210) for i in range(30)]
-        alone, among = (verdicts([clear, chance, *others]) for others in ([], rest))
-        key = ("anbn", "clear", "ood_headline")
-        assert alone[key].direction == among[key].uncorrected == "above"
-        assert among[key].direction == "unclear"
-        assert among[key].p == alone[key].p == alone[key].corrected < among[key].corrected
-
-    def test_the_table_shows_both(self) -> None:
-        runs = [results(outside=(16, 16, 16, 20), seed=seed) for seed in range(3)]
-        runs += [results(architecture=name, outside=(3, 3, 3, 20)) for name in ("mamba", "xlstm", "linear", "gpt2")]
-        found = analysis(runs)
-        # 16 of 20 against 3 of 20 is clear whatever the others.
-        assert found.verdicts["anbn", "lstm", "ood_headline"].direction == "above"
-        table = answer_section(found).tables[0]
-        assert [cell.text[-1] for cell in table.lines[0].cells[2:7]] == ["·", "↑", "·", "·", "·"]
+    def test_the_baseline_is_the_best_reference_of_the_run(self) -> None:
+        way = way_of(Run.of(results(outside=(5, 0, 0, 20))))
+        assert way is not None
+        assert (way.value, way.baseline, way.ceiling) == (0, BASELINE, CEILING)
 
 
-class TestAnswer:
-    def test_it_follows_the_numbers(self) -> None:
-        """The same runs with the loss turned round say the opposite, and runs without any order say nothing."""
+class TestEqualLoss:
+    def test_the_numbers_are_those_of_the_runs(self) -> None:
+        runs, error = claim_runs(), 0.001
+        apart: dict[str, list[float]] = {"seed": [], "architecture": []}
+        tested = 0
+        for (name, first), (other, second) in itertools.combinations_with_replacement(cells_of(runs).items(), 2):
+            if name[0] != other[0]:
+                continue
+            couples = itertools.combinations(first, 2) if name == other else itertools.product(first, second)
+            for (rate, loss, _), (other_rate, other_loss, _) in couples:
+                tested += 1
+                if abs(loss - other_loss) + 1.645 * math.sqrt(2) * error < 0.01:
+                    apart["seed" if name == other else "architecture"].append(abs(rate - other_rate))
+        every = apart["seed"] + apart["architecture"]
+        text = claims(analysis(runs))[0].paragraphs[1]
+        assert 0 < len(every) < tested
+        assert f"{len(every)} of {tested} pairs of learned runs" in text
+        assert f"differ by {number(statistics.mean(every))} [" in text
+        details = claims(analysis(runs))[2].paragraphs[-1]
+        assert f"seeds of one recipe {number(statistics.mean(apart['seed']))} [" in details
+        assert f"architectures {number(statistics.mean(apart['architecture']))} [" in details
 
-        names = ("linear", "lstm", "transformer", "mamba", "xlstm")
+    @pytest.mark.parametrize(
+        ("hits", "verdict"),
+        [((19, 0) * 5, "supported"), ((9, 9, 10, 10, 9), "contradicted"), ((19, 0, 19), "open")],
+    )
+    def test_the_verdict(self, hits: tuple[int, ...], verdict: str) -> None:
+        assert analysis(repeated(hits)).equal[0].verdict == verdict
 
-        def last_paragraph(*losses: float, alike: bool = False) -> str:
-            """The losses belong to 2, 5, 9, 14 and 18 hits; another model is the best in each language."""
-            runs = [
-                results(
-                    language, names[(place + (0 if alike else shift)) % 5], outside=(hits, hits, hits, 20), loss=loss
+    def test_losses_are_equal_only_if_their_errors_allow_it(self) -> None:
+        def run(excess: float, error: float) -> Run:
+            return Run.of(results(excess=excess, excess_error=error))
+
+        assert equal_losses(run(0.02, 0.001), run(0.021, 0.001))
+        assert not equal_losses(run(0.02, 0.001), run(0.02 + TOLERANCE, 0.001))
+        # The same difference, measured on fewer words.
+        assert not equal_losses(run(0.02, 0.01), run(0.021, 0.01))
+        assert equal_losses(run(0.02, 0.001), Run.of(results(floor=None))) is None
+
+    def test_in_what_two_recipes_differ(self) -> None:
+        def kind(**keys: object) -> str | None:
+            return pair_kind(Recipe(), Recipe(**keys))  # type: ignore[arg-type]
+
+        assert kind(seed=3, output_dir="elsewhere") == "seed"
+        assert kind(architecture="mamba", learning_rate=0.1) == "architecture"
+        assert kind(optimizer="muon", learning_rate=0.005) == "optimizer"
+        assert kind(objective="oracle") == "objective"
+        # Losses on other words cannot be compared.
+        assert kind(max_length=16) is None
+        assert kind(model={"num_hidden_layers": 3}) is None
+
+    def test_the_interval_covers_the_mean_over_new_runs(self) -> None:
+        """Half of the runs of a cell keep the rule: the mean difference over all pairs is known."""
+        covered = []
+        rng = np.random.default_rng(1)
+        for _ in range(40):
+            equal = analysis(repeated([19 if keeps else 0 for keeps in rng.random(12) < 0.5])).equal[0]
+            assert equal.low is not None
+            assert equal.high is not None
+            covered.append(equal.low <= 0.5 * 19 / 20 <= equal.high)
+        assert np.mean(covered) >= 0.85
+
+
+class TestLevel:
+    def test_the_cases_are_the_languages(self) -> None:
+        """The outcome of a language is the mean rank of its runs among the runs of a model, averaged over models."""
+        runs = claim_runs()
+        relations = analysis(runs).relations
+        ways: dict[str, list[float]] = {"ban": [], "anbn": [], "csdyck": []}
+        times: dict[str, list[float]] = {"ban": [], "anbn": [], "csdyck": []}
+        for architecture in ("lstm", "transformer"):
+            cells = {name: cell for (name, model), cell in cells_of(runs).items() if model == architecture}
+            rates = [rate for cell in cells.values() for rate, _, _ in cell]
+            steps = [step for cell in cells.values() for _, _, step in cell]
+            # The two runs that never learned are later than all others.
+            never = {"anbn": 1, "csdyck": 1} if architecture == "lstm" else {}
+            steps += [10**9] * len(never)
+            for name, cell in cells.items():
+                rate_ranks, step_ranks = slow_ranks(rates), slow_ranks(steps)
+                ways[name].append(
+                    statistics.mean(rate_ranks[rates.index(rate)] for rate, _, _ in cell) / (len(rates) + 1)
                 )
-                for shift, language in enumerate(("anbn", "ban", "dyck", "csdyck"))
-                for place, (hits, loss) in enumerate(zip((2, 5, 9, 14, 18), losses, strict=True))
+                late = [step for _, _, step in cell] + [10**9] * never.get(name, 0)
+                times[name].append(statistics.mean(step_ranks[steps.index(step)] for step in late))
+        for outcome, scores in (("way", ways), ("learning time", times)):
+            found = relations[outcome, "level"].correlation  # type: ignore[index]  # both are outcomes
+            means = [statistics.mean(scores[name]) for name in ("ban", "anbn", "csdyck")]
+            assert found.value == pytest.approx(pearson([1, 2, 3], slow_ranks(means)))
+            assert found.n == 3
+            # Thirty runs of three languages are three cases: nothing is certain.
+            assert found.low is None
+        assert claims(analysis(runs))[-1].verdict == "open"
+
+    def test_a_clear_relation_contradicts_the_claim(self) -> None:
+        """Rates fall with the level in twelve languages, or in an order that has nothing to do with it."""
+        names = ("ban", "bban", "tomita1", "tomita2", "anbn", "dyck", "abn", "dyck2d3", "anbncn", "csdyck", "shuffle3")
+        ordered = sorted(names, key=lambda name: LEVELS.index(get_language(name).level))
+
+        def verdict(hits: Sequence[int]) -> str:
+            runs = [
+                run
+                for name, k in zip(ordered, hits, strict=True)
+                for run in repeated((k, k, k, k), language=name, learned_at=100 + k)
             ]
-            return answer_section(analysis(runs)).paragraphs[2]
+            return analysis(runs).relations["way", "level"].verdict
 
-        corrected = "After Holm's correction for the 20 correlations of this report, the rate "
-        assert f"{corrected}falls as the loss rises (within languages" in last_paragraph(0.9, 0.8, 0.6, 0.7, 0.5)
-        assert f"{corrected}rises with the loss (within languages" in last_paragraph(0.5, 0.7, 0.6, 0.8, 0.9)
-        assert "do not show that the rate follows from the test loss" in last_paragraph(0.7, 0.9, 0.5, 0.8, 0.6)
-        # One order of five models in all languages is one order of five: 10 of 120 are at least as clear.
-        assert "No p-value is at most 0.05" in last_paragraph(0.9, 0.8, 0.6, 0.7, 0.5, alike=True)
-        # And a perfect one, 2 of 120, is clear by itself.
-        assert "Without a correction the rate falls" in last_paragraph(0.9, 0.8, 0.7, 0.6, 0.5, alike=True)
+        assert verdict(range(19, 8, -1)) == "contradicted"
+        assert verdict([12, 9, 17, 10, 14, 11, 18, 13, 9, 16, 15]) == "open"
 
-    def test_the_level_is_hedged(self) -> None:
-        order = {"ban": 18, "bban": 17, "anbn": 12, "dyck": 11, "anbncn": 5, "csdyck": 4}
-        runs = [results(name, outside=(hits, hits, hits, 20)) for name, hits in order.items()]
-        level = answer_section(analysis(runs)).paragraphs[1]
-        # Six languages on three levels: ranks 1.5 1.5 3.5 3.5 5.5 5.5 against 6 to 1.
-        rho = pearson([1.5, 1.5, 3.5, 3.5, 5.5, 5.5], [6, 5, 4, 3, 2, 1])
-        assert f"lstm {rho:.2f} [" in level
-        assert "(n = 6)" in level
-        # Clear by itself (p = 16 / 720), and not among the correlations of the whole report.
-        assert "Without a correction the rate falls as the level rises (lstm, p = 0.02" in level
-        assert "these runs do not show that the rate follows from the level" in level
-        few = answer_section(analysis(runs[:2])).paragraphs[1]
-        assert "this study has 2 on 1" in few
-
-    def test_pooling_alone_would_deceive(self) -> None:
-        runs = [
-            results(language, name, outside=(base + i, 9, 9, 20), loss=base / 10 + 0.5 - i / 100)
-            for language, base in (("anbn", 2), ("ban", 8), ("dyck", 14))
-            for i, name in enumerate(("linear", "lstm", "transformer", "mamba", "xlstm"))
-        ]
+    def test_two_languages_are_too_few(self) -> None:
+        runs = [run for run in claim_runs() if run.recipe.language != "anbn"]
         found = analysis(runs)
-        pooled, within = (found.correlation("loss", over) for over in (POOLED, WITHIN))
-        assert pooled.value is not None
-        assert pooled.value > 0.5
-        assert within.value == -1
-        languages = ("anbn", "ban", "dyck")
-        assert [found.correlation("loss", f"within {language}").value for language in languages] == [-1, -1, -1]
+        assert found.relations["way", "level"].correlation.value is None
+        assert claims(found)[-1].verdict == "open"
 
-    def test_models_trained_on_the_prompts_are_shown_and_answer_nothing(self) -> None:
-        runs = [results(outside=(5, 5, 5, 20)), results(outside=(20, 20, 20, 20), objective="oracle")]
+    def test_the_power_is_stated_for_the_study_and_for_all_languages(self) -> None:
+        text = " ".join(claims(analysis(claim_runs()))[-1].paragraphs)
+        assert "of studies with 3 languages of these levels" in text
+        assert "with the 34 languages of this package" in text
+
+
+class TestLearned:
+    def test_runs_that_have_not_learned_are_in_no_mean(self) -> None:
+        runs = [*repeated((10, 10, 10, 10)), results(seed=9, outside=(0, 0, 0, 20), learned=False)]
+        ours, other = (row for row in summarize([*map(Run.of, runs)]) if row.source == "ours")
+        assert (ours.state, ours.n, ours.total, ours.values["ood_headline"].mean) == ("", 4, 5, 0.5)
+        assert (other.state, other.n, other.total, other.values["ood_headline"].mean) == ("not learned", 1, 5, 0)
+        assert [way.value for way in analysis(runs).main[0].ways] == pytest.approx([0.25 / 0.7] * 4)
+
+    @pytest.mark.parametrize(
+        ("keys", "learned"),
+        [
+            ({}, True),
+            ({"inside": (20, 18, 20, 20)}, False),
+            ({"inside": (20, 20, 20, 19)}, False),
+            ({"excess": 0.4}, False),
+            ({"floor": None}, True),
+        ],
+    )
+    def test_results_of_an_earlier_version_are_judged_by_what_they_hold(
+        self, keys: dict[str, object], learned: bool
+    ) -> None:
+        run = Run.of(results(learned=None, **keys))  # type: ignore[arg-type]
+        assert (run.learned, run.learned_at) == (learned, None)
+
+    def test_rates_after_learning(self) -> None:
+        def run(seed: int, *rates: float, learned_at: int = 100) -> Run:
+            log = [{"step": 50 * i, "eval_loss": 0.3, "eval_ood_headline": rate} for i, rate in enumerate(rates, 1)]
+            return Run.of(results(seed=seed, learned_at=learned_at), log)
+
+        runs = [run(seed, 0.9, 0.2, 0.4, 0.5 + seed / 50) for seed in range(4)]
+        found = analyze(runs, summarize(runs))
+        assert found.main[0].changes == [pytest.approx((0.2, 0.5 + seed / 50)) for seed in range(4)]
+        table = claim_tables(found)[-1]
+        assert [cell.text for cell in table.lines[0].cells] == [
+            "anbn", "lstm", "4", "0.20", "0.53", "0.33", interval(0.33 - 0.0411, 0.33 + 0.0411), "rises",
+        ]  # fmt: skip
+
+    def test_runs_that_trained_on_the_prompts_answer_nothing(self) -> None:
+        runs = [*repeated((5, 5, 5, 5)), *repeated((20, 20, 20, 20), objective="oracle")]
         rows = summarize([*map(Run.of, runs)])
         assert [row.label for row in rows if row.source == "on_prompts"] == ["lstm (objective oracle)"]
-        assert len(points([*map(Run.of, runs)])) == 1
-        assert (
-            "has 1 pairs of a language and a model" in answer_section(analyze([*map(Run.of, runs)], rows)).paragraphs[0]
-        )
+        assert [cell.model for cell in analysis(runs).combinations] == [("lstm", "")]
+        objective = analysis(runs).equal[-1]
+        assert (objective.kinds, objective.mean) == (("objective",), pytest.approx(0.75))
+
+    def test_the_recipe_with_the_most_runs_stands_for_its_architecture(self) -> None:
+        runs = [*repeated((18, 18, 18, 18)), *repeated((0, 0), learning_rate=0.1)]
+        found = analysis(runs)
+        assert [cell.model for cell in found.combinations] == [("lstm", ""), ("lstm", "learning_rate 0.1")]
+        assert [cell.model for cell in found.main] == [("lstm", "")]
 
     def test_without_corrected_runs_it_says_so(self) -> None:
-        runs = [results(paper=AUTHORS_WAY)]
-        assert "No run of a corrected recipe" in answer_section(analysis(runs)).paragraphs[0]
+        assert "No run of a corrected recipe" in claims(analysis([results(paper=AUTHORS_WAY)]))[0].paragraphs[0]

@@ -1,25 +1,39 @@
-"""The report's figures."""
+"""The report's figures: which there are, what they show, and that no text lies on another."""
 
 from __future__ import annotations
 
 import itertools
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from report_study import AUTHORS_WAY, MASSES, mass_log
-from studies import results
+from matplotlib.backend_bases import RendererBase
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from report_study import AUTHORS_WAY, MASSES, claim_runs, mass_log
+from studies import at_length, results
 
-from hf_ruleextrap.report import Run, Study, write_report
+from hf_ruleextrap.formal import complexity
+from hf_ruleextrap.languages import get_language, list_languages
+from hf_ruleextrap.report import Row, Run, Study, write_report
+from hf_ruleextrap.report.analysis import analyze, cause_of
 from hf_ruleextrap.report.curves import mean_masses, optimum
+from hf_ruleextrap.report.figures import draw_all
+from hf_ruleextrap.report.rows import all_rows
+from hf_ruleextrap.report.style import label, looks
 from hf_ruleextrap.train.recipe import Recipe
 
 
 class TestFigures:
     def test_each_is_drawn_in_three_formats(self, report: Path) -> None:
-        names = {"rates", "authors", "loss", "complexity", "dynamics", "length_ood", "length_id"}
+        names = {
+            "rates", "pairs", "causes", "after_learning", "dynamics", "length_ood", "length_id", "authors",
+        }  # fmt: skip
         assert {path.name for path in (report / "figures").iterdir()} == {
-            f"{name}.{suffix}" for name, suffix in itertools.product(names, ("svg", "pdf", "png"))
+            f"{name}{suffix}" for name, suffix in itertools.product(names, (".svg", ".pdf", ".png"))
         }
         for name in names:
             ET.parse(report / "figures" / f"{name}.svg")
@@ -28,12 +42,13 @@ class TestFigures:
 
     def test_one_with_nothing_to_show_is_left_out_and_said(self, tmp_path: Path) -> None:
         write_report(Study([Run.of(results(floor=None))]), tmp_path / "out")
-        assert {path.stem for path in (tmp_path / "out" / "figures").iterdir()} == {"rates", "loss"}
+        assert {path.stem for path in (tmp_path / "out" / "figures").iterdir()} == {"rates"}
         page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
         for reason in (
             "No figure of the reproduction",
             "No figure of cell masses",
             "No figure of OOD rate against length",
+            "No figure of the time after learning",
         ):
             assert reason in page
         assert "entropy per token" not in page
@@ -56,12 +71,153 @@ class TestFigures:
         assert optimum(Recipe.of({**keys, "mass_length": 4}, "test")) == pytest.approx(2 / 8)
         assert optimum(Recipe.of({**keys, "mass_length": 17}, "test")) == pytest.approx(1)
 
-    def test_the_paper_s_architectures_look_the_same_in_every_report(self) -> None:
-        from hf_ruleextrap.report.style import looks
+    def test_a_run_has_the_complexity_of_its_language(self) -> None:
+        run = Run.of(results("dyck", max_length=16))
+        assert cause_of(run, "nerode_classes") == complexity(get_language("dyck"), max_length=16).nerode_classes
+        gone = run.model_copy(update={"recipe": run.recipe.model_copy(update={"language": "gone"})})
+        assert cause_of(gone, "nerode_classes") is None
+        assert cause_of(gone, "level") is None
 
-        few, many = looks([("lstm", "")]), looks([("gpt2", ""), ("lstm", "optimizer sgd"), ("lstm", ""), ("xlstm", "")])
+    def test_models_look_different_and_the_paper_s_the_same_in_every_report(self) -> None:
+        few = looks([("lstm", "")])
+        many = looks([*((f"model {i}", "") for i in range(9)), ("lstm", ""), ("lstm", "optimizer sgd")])
         assert few["lstm", ""] == many["lstm", ""]
-        drawn = [(look.colour, look.hatch, look.marker, str(look.line)) for look in many.values()]
-        # In grey each attribute must tell them apart by itself.
-        for attribute in zip(*drawn, strict=True):
-            assert len(set(attribute)) == len(drawn)
+        drawn = [(look.colour, look.marker, str(look.line)) for look in many.values()]
+        assert len({(marker, colour) for colour, marker, _ in drawn}) == len(drawn)
+        # In grey, the markers of the first seven models tell them apart.
+        assert len({marker for _, marker, _ in drawn[:7]}) == 7
+
+    def test_the_page_shows_the_colours_of_its_theme(self, report: Path) -> None:
+        page = (report / "index.html").read_text(encoding="utf-8")
+        drawings = page[page.index("<svg") :]
+        for colour in ("#000000", "#ffffff", "#0072b2"):
+            assert colour in (report / "figures" / "rates.svg").read_text(encoding="utf-8") or colour == "#0072b2"
+            assert colour not in drawings
+        assert "var(--text)" in drawings
+
+
+@contextmanager
+def drawn_texts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[Figure, dict[int, tuple[str, Any]]]]:
+    """Record each text that is drawn with its box, and write no files."""
+    boxes: dict[Figure, dict[int, tuple[str, Any]]] = {}
+    draw = Text.draw
+
+    def recorded(text: Text, renderer: RendererBase) -> None:
+        figure = text.get_figure(root=True)
+        if text.get_visible() and text.get_text().strip() and isinstance(figure, Figure):
+            # The last drawing is the one of the final layout.
+            boxes.setdefault(figure, {})[id(text)] = (text.get_text(), text.get_window_extent(renderer))
+        draw(text, renderer)
+
+    # The files are not needed, and drawing them takes most of the time.
+    with monkeypatch.context() as patch:
+        patch.setattr(Text, "draw", recorded)
+        patch.setattr(Figure, "savefig", lambda _, path, **__: Path(path).write_text("<svg"))
+        yield boxes
+
+
+def overlaps(boxes: dict[int, tuple[str, Any]]) -> list[tuple[str, str]]:
+    """Return the texts of one figure whose boxes share more than a pixel in both directions."""
+    found = []
+    for (name, a), (other, b) in itertools.combinations(boxes.values(), 2):
+        width, height = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+        if width > 1 and height > 1:
+            found.append((name, other))
+    return found
+
+
+LONG = "a_long_directory/of_my_own_languages.py:ALanguageWithALongName"
+
+
+def own_languages() -> list[Run]:
+    runs = [Run.of(results(architecture=name, seed=seed)) for name in ("lstm", "mamba") for seed in range(3)]
+    names = [LONG, LONG.replace("ALanguage", "Another"), "x.py:$Odd"]
+    return [
+        run.model_copy(update={"recipe": run.recipe.model_copy(update={"language": name})})
+        for name in names
+        for run in runs
+    ]
+
+
+def long_variants() -> list[Run]:
+    keys: list[dict[str, Any]] = [
+        {},
+        {"optimizer": "muon", "learning_rate": 0.005, "warmup_steps": 50, "max_steps": 4000, "batch_size": 64},
+        {"model": {"num_hidden_layers": 3, "position_embedding_type": "rotary"}, "weight_decay": 0.1},
+    ]
+    return [Run.of(results(seed=seed, **each)) for each in keys for seed in range(4 if each else 5)]
+
+
+def twelve_models() -> list[Run]:
+    names = ["linear", "lstm", "transformer", "mamba", "xlstm", *(f"some-model-type-{i}" for i in range(7))]
+    return [Run.of(results(language, name, s)) for language in ("ban", "anbn") for name in names for s in range(2)]
+
+
+def every_language() -> list[Run]:
+    return [Run.of(results(name)) for name in list_languages()]
+
+
+SCENES = {
+    "own languages": own_languages,
+    "long recipe differences": long_variants,
+    "one run": lambda: [Run.of(results())],
+    "two runs of other recipes": lambda: [Run.of(results(learning_rate=rate)) for rate in (0.1, 0.01)],
+    "12 models": twelve_models,
+    "34 languages": every_language,
+    "claims, curves and the authors' way": lambda: [
+        *(
+            Run.of(
+                run.model_copy(
+                    update={
+                        "recipe": run.recipe.model_copy(update={"mass_length": 4}),
+                        "by_length": [at_length(n, 9, kind=kind) for n in (4, 8) for kind in ("ood", "id")],
+                    }
+                ),
+                [{**line, "step": line["step"] * 100} for line in mass_log(1)],
+            )
+            for run in claim_runs()
+        ),
+        Run.of(results(paper=AUTHORS_WAY)),
+    ],
+}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("scene", SCENES)
+def test_no_text_lies_on_another(scene: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = SCENES[scene]()
+    study = Study(runs, rows=[Row.over("anbn", "some-language-model", "greedy", "corrected", [{"ood_headline": 0.3}])])
+    rows = all_rows(study.runs, study.rows)
+    with drawn_texts(monkeypatch) as figures:
+        # The scenes with many panels differ in a narrow figure only by their number.
+        for narrow in (False,) if len(runs) > 24 else (False, True):
+            draw_all(study, analyze(runs, rows), tmp_path, narrow=narrow)
+    assert figures
+    for figure, boxes in figures.items():
+        assert overlaps(boxes) == []
+        # Nothing is cut off at the edge of the figure.
+        width, height = figure.get_size_inches() * figure.dpi
+        outside = [
+            text
+            for text, box in boxes.values()
+            if box.x0 < -1 or box.x1 > width + 1 or box.y0 < -1 or box.y1 > height + 1
+        ]
+        assert outside == []
+
+
+def test_the_measure_of_overlaps_finds_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = Figure()
+    figure.text(0.5, 0.5, "some words")
+    figure.text(0.51, 0.5, "other words")
+    with drawn_texts(monkeypatch) as figures:
+        figure.draw_without_rendering()
+    assert overlaps(figures[figure]) == [("some words", "other words")]
+
+
+def test_a_label_is_short_and_keeps_its_ends() -> None:
+    text = label("lstm (" + ", ".join(f"key_{i} {i}" for i in range(30)) + ")")
+    lines = text.splitlines()
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= 26
+    assert lines[0].startswith("lstm (key_0 0")
+    assert lines[2].endswith("key_29 29)")

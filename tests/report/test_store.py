@@ -1,17 +1,22 @@
-"""A study as one Parquet file gives the same report as the run folders."""
+"""Reading studies: run folders, one Parquet file, evaluations of language models, and what cannot be read."""
 
 from __future__ import annotations
 
 import csv
+import json
 import math
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from report_study import study_runs
+from llm_server import serving
+from report_study import mass_log, study_runs
 from studies import evaluation, results, write_store
 
 from hf_ruleextrap.cli import main
+from hf_ruleextrap.completers import BackendConfig, text_completer
+from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+from hf_ruleextrap.evaluation.text import TextRun
 from hf_ruleextrap.report import Row, Run, Study, rates_of, read_study, write_report
 
 STORE = Path(__file__).parent / "store"
@@ -54,7 +59,7 @@ def test_a_run_that_diverged_after_a_checkpoint_is_marked(tmp_path: Path) -> Non
     runs = [Run.of(whole), Run.of(diverged.model_copy(update={"training": training}))]
     write_report(Study(runs), tmp_path)
     text = (tmp_path / "report.md").read_text()
-    assert "The validation loss of 1 runs diverged" in text
+    assert "The validation loss of 1 run diverged" in text
     assert f"{runs[1].key} at step 40" in text.replace("\\", "")
     assert [run.diverged_at for run in read_study([tmp_path / "runs.parquet"]).runs] == [None, 40]
     # A file of an earlier version has no such column.
@@ -103,4 +108,71 @@ def test_old_run_folders_give_the_same_numbers(tmp_path: Path) -> None:
     write_report(study, tmp_path)
     new, old = ([*csv.DictReader(file.open(encoding="utf-8"))] for file in (tmp_path / "runs.csv", STORE / "runs.csv"))
     assert len(new) == len(old) == 3
-    assert new == old
+    assert [{column: line[column] for column in old[0]} for line in new] == old
+
+
+def test_a_language_model_stands_in_the_report(tmp_path: Path) -> None:
+    settings = ProtocolSettings("anbn", shots=3, limit=6, samples=0)
+    with serving() as server:
+        completer = text_completer("openai", BackendConfig("some-model", base_url=server.url))
+        found = TextRun(completer, "some-model", settings, controls=False, out=tmp_path / "store" / "one")()
+    study = read_study([tmp_path / "store"])
+    row, *references = study.rows
+    assert "chance, prompts of some-model" in {reference.source for reference in references}
+    assert row.values["ood_headline"].mean == found.main.greedy.report.headline.rate
+    assert row.rates["ood_headline"] == (found.main.greedy.report.headline,)
+    write_report(study, tmp_path / "report")
+    for name in ("report.md", "index.html", "report.csv"):
+        text = (tmp_path / "report" / name).read_text()
+        assert "some-model" in text
+        assert "protocol v2" in text
+
+
+class TestBadInput:
+    def fails(self, capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+        assert main(["report", *map(str, arguments)]) == 2
+        error = capsys.readouterr().err
+        assert error.strip().count("\n") == 0
+        return error
+
+    def test_no_results(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "holds no results" in self.fails(capsys, tmp_path, "--out", tmp_path / "out")
+        assert "holds no results" in self.fails(capsys, tmp_path / "nowhere", "--out", tmp_path / "out")
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', "\xff"])
+    def test_torn_results(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+        (tmp_path / "cell").mkdir()
+        (tmp_path / "cell" / "results.json").write_bytes(text.encode("latin-1"))
+        assert "is torn" in self.fails(capsys, tmp_path, "--out", tmp_path / "out")
+
+    def test_another_schema_and_a_field_that_is_wrong(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        path = write_store(tmp_path, [results()]) / "00" / "results.json"
+        found = json.loads(path.read_text())
+        path.write_text(json.dumps({**found, "schema_version": 99}))
+        assert "has schema version 99, and here it is 2" in self.fails(capsys, tmp_path, "--out", tmp_path / "out")
+        del found["training"]["steps"]
+        path.write_text(json.dumps(found))
+        assert "does not fit schema" in self.fails(capsys, tmp_path, "--out", tmp_path / "out")
+
+    def test_an_out_that_is_a_file_or_in_one(
+        self, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "file").write_text("kept")
+        for out in (tmp_path / "file", tmp_path / "file" / "below"):
+            assert "choose another folder" in self.fails(capsys, store, "--out", out)
+        assert (tmp_path / "file").read_text() == "kept"
+
+    def test_a_torn_log(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_store(tmp_path, [results(mass_length=4)], [mass_log(1)])
+        with (tmp_path / "00" / "log.jsonl").open("a") as file:
+            file.write('{"step"')
+        assert "log.jsonl is torn" in self.fails(capsys, tmp_path, "--out", tmp_path / "out")
+
+    def test_a_run_that_would_count_twice(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_store(tmp_path / "a", [results(), results(seed=1)])
+        write_store(tmp_path / "b", [results(output_dir="elsewhere")])
+        assert "are the same run" in self.fails(capsys, tmp_path / "a", tmp_path / "b", "--out", tmp_path / "out")
+
+    def test_nothing_at_all(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="no results to report"):
+            write_report(Study([]), tmp_path)
