@@ -15,7 +15,7 @@ from hf_ruleextrap.formal.measures import MEASURES
 from hf_ruleextrap.formal.rational import LEARNERS
 
 from .analysis import FEWEST_LANGUAGES, LANGUAGE_CAUSES, OUTCOMES, Analysis, cause_of, outcomes
-from .combinations import HEADLINE, Combination
+from .combinations import FEWEST_RUNS, HEADLINE, Combination
 from .curves import after_learning, dynamics, lengths
 from .pairs import APART
 from .read import Study
@@ -131,11 +131,12 @@ def rates(analysis: Analysis, folder: Path) -> Picture | str:
         panel.set_ylim(places[-1] + 1.2, -1.2)
         panel.set_xlim(-0.03, 1.03)
         panel.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+    unknown = any(run.learned is None for combination in analysis.main for run in combination.runs)
     marks: list[tuple[str, dict[str, Any]]] = [
         ("a run that has learned", {"marker": "o", "color": "black", "ms": 4}),
         ("mean, 95 % interval", {"marker": "|", "ls": "-", "color": "black", "ms": 9}),
         ("not learned", {"marker": "x", "color": GREY, "ms": 4}),
-        ("unknown whether learned", {"marker": "+", "color": GREY, "ms": 5}),
+        *([("unknown whether learned", {"marker": "+", "color": GREY, "ms": 5})] if unknown else []),
         ("up to the best baseline", {"marker": "s", "color": SHADE, "ms": 9}),
         (heading(CEILING), {"ls": "--", "color": "black", "lw": 1}),
         *((f"rational: {LEARNERS[name]}", {**_LEARNER_STYLE, "marker": _LEARNER_MARKERS[name]}) for name in learners),
@@ -143,9 +144,9 @@ def rates(analysis: Analysis, folder: Path) -> Picture | str:
     legend(figure, marks)
     caption = (
         "Share of all OOD prompts on which every open rule holds. Each coloured mark is a run that has learned its "
-        "language; crosses are runs that have not, and are in no mean. The bar is the mean of the learned runs with "
-        "its 95 % interval, for combinations with two or more. The shaded area ends at the best of chance, a completer "
-        "that stops at once and n-grams; the dashed line is the ceiling."
+        "language; crosses are runs that have not, and are in no mean. The bar is the mean of the learned runs, "
+        f"with its 95 % interval where they are at least {FEWEST_RUNS}. The shaded area ends at the best of chance, a "
+        "completer that stops at once and n-grams; the dashed line is the ceiling."
     )
     if learners:
         caption += " The lowest line shows the greedy completions of three rational learners on the same prompts."
@@ -175,18 +176,15 @@ def _runs(panel: Axes, place: float, combination: Combination, look: Look) -> No
                     alpha=0.85,
                     zorder=3,
                 )
-    if (
-        combination.spread.low is not None
-        and combination.spread.high is not None
-        and combination.spread.mean is not None
-    ):
-        baseline, ceiling = (
-            float(np.mean([getattr(way, name) for way in combination.ways])) for name in ("baseline", "ceiling")
-        )
-        ways = (combination.spread.low, combination.spread.mean, combination.spread.high)
-        low, mean, high = (baseline + way * (ceiling - baseline) for way in ways)
+    spread = combination.spread
+    if spread.mean is None:
+        return
+    ends = ([getattr(way, end) for way in combination.ways] for end in ("baseline", "ceiling"))
+    baseline, ceiling = (float(np.mean(values)) for values in ends)
+    panel.plot(baseline + spread.mean * (ceiling - baseline), place, "|", color="black", ms=10, mew=1.6, zorder=4)
+    if combination.judged and spread.low is not None and spread.high is not None:
+        low, high = (baseline + way * (ceiling - baseline) for way in (spread.low, spread.high))
         panel.plot([max(low, 0.0), min(high, 1.0)], [place, place], color="black", lw=1.3, zorder=4)
-        panel.plot(mean, place, "|", color="black", ms=10, mew=1.6, zorder=4)
 
 
 def _other(panel: Axes, place: float, row: Row, look: Look) -> None:

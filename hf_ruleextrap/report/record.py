@@ -13,7 +13,7 @@ from hf_ruleextrap import formal
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation
 from hf_ruleextrap.evaluation.rational_references import RATIONAL
-from hf_ruleextrap.evaluation.references import ALWAYS_STOP, CEILING, TRAINING_NGRAMS, UNIFORM
+from hf_ruleextrap.evaluation.references import ALWAYS_STOP, CEILING, NGRAMS, UNIFORM
 from hf_ruleextrap.evaluation.results import SymbolSettings
 from hf_ruleextrap.formal import Kind, Rate, Report
 from hf_ruleextrap.languages import recorded_language
@@ -21,7 +21,7 @@ from hf_ruleextrap.sweep.grid import key_of
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import LengthRates, Results
 
-BASELINES = (UNIFORM, ALWAYS_STOP, *(f"{n}-gram" for n in TRAINING_NGRAMS))
+BASELINES = (UNIFORM, ALWAYS_STOP, *(f"{n}-gram" for n in NGRAMS))
 """The references that keep a rule without having learned it: a model must do better than the best of these."""
 
 REFERENCES = (*BASELINES, *RATIONAL, CEILING)
