@@ -27,6 +27,11 @@ def any_cost(allowed: bool = True) -> Iterator[None]:
         _allowed.reset(token)
 
 
+def is_any_cost_allowed() -> bool:
+    """Return whether any cost is allowed here; a worker in another process is told the answer."""
+    return _allowed.get()
+
+
 def check_cost(work: str, advice: str, *, size: float = 0, seconds: float = 0) -> None:
     """Refuse work whose estimated cost is above the limits.
 

@@ -71,21 +71,17 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
             from accelerate import PartialState
 
             from hf_ruleextrap.train.folder import RunFolder
-            from hf_ruleextrap.train.run import run_recipe
-            from hf_ruleextrap.train.sharing import leave
+            from hf_ruleextrap.train.run import leave, run_recipe
 
-        # Repeating the command has the same outcome: an earlier call may have been killed at its very end, or may have
-        # failed to publish.
+        # Repeating the command has the same outcome: an earlier call may have failed to publish.
         folder = RunFolder(recipe.run_dir)
-        finished_results = None if arguments.overwrite else folder.finished(recipe)
-        if finished_results is not None and PartialState().is_main_process:
-            folder.settle(wait=arguments.wait)
+        if not arguments.overwrite and folder.finished(recipe) is not None and PartialState().is_main_process:
             print(
                 f"{folder.path} already contains the results of this run; --overwrite trains it again", file=sys.stderr
             )
         # Trackers print on stdout, too, which is reserved for the results.
         with any_cost(arguments.yes), redirect_stdout(sys.stderr):
-            results = finished_results or run_recipe(recipe, overwrite=arguments.overwrite, wait=arguments.wait)
+            results = run_recipe(recipe, overwrite=arguments.overwrite, wait=arguments.wait)
 
         is_main = PartialState().is_main_process
         leave()

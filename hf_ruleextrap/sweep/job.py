@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hf_ruleextrap.costs import any_cost
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import writing
 from hf_ruleextrap.train.recipe import Recipe
@@ -30,6 +31,7 @@ class Job:
         directory: The working directory, from which relative paths start.
         threads: The number of threads for arithmetic.
         wait: Whether to wait while another process holds the run folder.
+        any_cost: Whether the user allows work of any cost (``--yes``).
     """
 
     recipe: str
@@ -39,6 +41,7 @@ class Job:
     directory: str
     threads: int
     wait: bool = False
+    any_cost: bool = False
 
     @property
     def log(self) -> Path:
@@ -105,7 +108,12 @@ def run_job(job: Job) -> Ended:
             if folder.holds_results:
                 folder.settle(wait=job.wait)
                 return Ended("skipped")
-            with job.log.open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+            with (
+                job.log.open("a", encoding="utf-8") as log,
+                redirect_stdout(log),
+                redirect_stderr(log),
+                any_cost(job.any_cost),
+            ):
                 run_recipe(recipe, wait=job.wait)
     except Timeout:
         return Ended("busy")

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+from hf_ruleextrap.costs import is_any_cost_allowed
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import LOCK, hold, is_leftover, write_text, writing
 from hf_ruleextrap.train.folder import RunFolder
@@ -25,8 +26,7 @@ from hf_ruleextrap.train.results import SCHEMA_VERSION
 from .display import Display, duration
 from .grid import Cell
 from .job import STORE_FILE, Ended, Job
-from .processes import WorkerDied
-from .workers import Backend, Local, Workers, first_line
+from .workers import Backend, Local, WorkerDied, Workers, first_line
 
 # A temporary lack of memory may kill a worker, but a cell that kills every worker must fail in the end.
 _TRIES = 3
@@ -148,7 +148,7 @@ class _Attempts:
         ticket = f"{_process_name()}-{next(self._numbers)}"
         recipe = cell.recipe.to_yaml()
         place = str(self.store), cell.key, ticket, str(Path.cwd())
-        job = Job(recipe, *place, self.workers.threads, wait=self.wait_for_runs)
+        job = Job(recipe, *place, self.workers.threads, self.wait_for_runs, is_any_cost_allowed())
         self.running[self.workers.start(job)] = (cell, job, time.monotonic())
 
     def may_start_again(self, cell: Cell, job: Job, error: BaseException) -> bool:

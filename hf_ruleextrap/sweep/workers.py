@@ -1,23 +1,110 @@
-"""The workers of a sweep: processes of this machine, or a Ray cluster."""
+"""The workers of a sweep: processes of this machine, one for each job, or a Ray cluster."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import socket
+import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_ruleextrap.errors import RuleExtrapError
 
 from .job import Ended, Job, run_job
 
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
 _CONNECT_SECONDS = 5
+
+
+class WorkerDied(RuntimeError):
+    """The process of a job ended without a result."""
+
+
+class _Processes:
+    """Start a process for each job; on Linux, a process that has imported everything is forked.
+
+    The processes share neither a queue nor a lock, so that the death of one process never affects the others. Each
+    process ends when the sweep's process ends.
+    """
+
+    def __init__(self) -> None:
+        self._context: Any = get_context(_start_method())
+        if self._context.get_start_method() == "forkserver":
+            self._context.set_forkserver_preload(["hf_ruleextrap.sweep.warm"])
+        self._running: set[BaseProcess] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def start(self, job: Job) -> Future[Ended]:
+        """Start a job. If its worker dies, the exception of the future is `WorkerDied`."""
+        future: Future[Ended] = Future()
+        # The first process waits several seconds until the fork server has imported everything.
+        threading.Thread(target=self._attend, args=(job, future), daemon=True).start()
+        return future
+
+    def kill(self) -> None:
+        """Kill the running processes."""
+        with self._lock:
+            self._closed = True
+            for process in self._running:
+                process.kill()
+
+    def _attend(self, job: Job, future: Future[Ended]) -> None:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_work, args=(theirs, job), daemon=True)
+        try:
+            with self._lock:
+                if self._closed:
+                    raise WorkerDied("the sweep has ended")
+                process.start()
+                self._running.add(process)
+            theirs.close()
+            ended = ours.recv()
+        except Exception as error:
+            # The cause may be the end of the pipe, a fork server that was killed, or an incomplete result.
+            with contextlib.suppress(Exception):
+                process.join()
+            code = process.exitcode if process.ident is not None else None
+            future.set_exception(WorkerDied(f"exit code {code}" if code is not None else str(error) or "no result"))
+        else:
+            future.set_result(ended)
+            process.join()
+        finally:
+            with self._lock:
+                self._running.discard(process)
+            ours.close()
+
+
+def _start_method() -> str:
+    """Return ``forkserver`` if a fork is safe (on Linux without CUDA, which cannot be forked), else ``spawn``."""
+    import torch
+
+    return "forkserver" if sys.platform == "linux" and not torch.cuda.is_available() else "spawn"
+
+
+def _work(connection: Connection, job: Job) -> None:
+    """Run a job in this process and send its result."""
+    threading.Thread(target=_exit_with_parent, args=(connection,), daemon=True).start()
+    connection.send(run_job(job))
+
+
+def _exit_with_parent(connection: Connection) -> None:
+    """End this process as soon as the process at the other end of the connection has ended."""
+    with contextlib.suppress(EOFError, OSError):
+        connection.recv()
+    os._exit(1)
 
 
 @dataclass(frozen=True)
@@ -63,10 +150,8 @@ class Local:
     @contextmanager
     def open(self, most: int) -> Iterator[Workers]:
         """Open the workers; each job runs in a process of its own."""
-        from .processes import Processes
-
         count = max(1, min(most, self.workers or _cores()))
-        processes = Processes()
+        processes = _Processes()
         # Workers inherit the environment, which torch and numba read at import.
         with _environment(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1"):
             try:

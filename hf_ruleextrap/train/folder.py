@@ -83,12 +83,11 @@ class RunFolder:
             overwrite: Remove the files of the run that the folder holds; see `written.remove_run`.
 
         Returns:
-            The checkpoint from which an interrupted run of this recipe resumes; None for a new run. The checkpoints of
-            a run that was killed after it wrote its results are removed; see `finished`.
+            The checkpoint from which an interrupted run of this recipe resumes; None for a new run. It is also None
+            for a finished run of this recipe (see `finished`), whose remaining checkpoints are removed.
 
         Raises:
-            RuleExtrapError: If the folder holds a finished run, another run or other files, or if its files must not be
-                removed.
+            RuleExtrapError: If the folder holds another run or other files, or if its files must not be removed.
         """
         advice = "give another --output_dir, or --overwrite to replace it"
         try:
@@ -102,7 +101,7 @@ class RunFolder:
             held = None
         if held is not None:
             described = f"{held.language} {held.architecture} seed {held.seed}"
-            if self._leftovers() and self.finished(recipe) is not None:
+            if self.finished(recipe) is not None:
                 self.clean_up()
                 return None
             if self.holds_results:

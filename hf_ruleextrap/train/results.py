@@ -1,4 +1,4 @@
-"""What a run leaves behind as ``results.json``: a typed schema, the same for every run."""
+"""The typed schema of ``results.json``, which every run writes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _EVALUATIONS = ("best", "last")
 
 
 class Training(BaseModel):
-    """How the training went.
+    """The course of the training.
 
     Attributes:
         fitted: The fields of the model that a budget of parameters decided.
@@ -74,12 +74,12 @@ class Training(BaseModel):
 
 
 class PaperColumns(BaseModel):
-    """The authors' columns (`Report.paper_columns`), by kind and name, as ``ood_rule_1_accuracy``.
+    """The authors' columns (`Report.paper_columns`) by kind and name, such as ``ood_rule_1_accuracy``.
 
     Attributes:
-        best_check: of each column its largest value over all evaluations of the run, which is what the paper's main
-            tables report. It flatters: each column has its own best check.
-        minimum_loss: all at the evaluation with the lowest validation loss.
+        best_check: The largest value of each column over all evaluations of the run, as in the paper's main tables.
+            The value is biased upwards, because each column has its own best evaluation.
+        minimum_loss: All columns at the evaluation with the lowest validation loss.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -89,7 +89,7 @@ class PaperColumns(BaseModel):
 
     @classmethod
     def from_log(cls, log: Path, best_step: int) -> PaperColumns:
-        """Read them from ``log.jsonl``."""
+        """Read the columns from ``log.jsonl``."""
         lines = read_log(log)
         best: dict[str, float] = {}
         at_minimum: dict[str, float] = {}
@@ -105,11 +105,12 @@ class LengthRates(BaseModel):
     """The described checkpoint on prompts of one length and kind.
 
     Attributes:
-        length: symbols in a prompt.
-        kind: of the prompts.
-        headline: of OOD prompts, every open rule holds; of ID prompts, the whole is a word of the language.
-        finished: the completion ended by itself.
-        chance: the headline of uniformly random symbols and an end.
+        length: The number of symbols in a prompt.
+        kind: The kind of the prompts.
+        headline: For OOD prompts, the rate at which every open rule holds; for ID prompts, the rate at which prompt and
+            completion are a word of the language.
+        finished: The rate of finished completions.
+        chance: The headline of uniformly random symbols, of which one is the end.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -122,30 +123,30 @@ class LengthRates(BaseModel):
 
     @classmethod
     def of(cls, evaluation: Evaluation) -> list[LengthRates]:
-        """Of an evaluation, for each kind."""
+        """Return the rates of an evaluation, for each kind of prompts."""
         return [
             cls(
                 length=condition.settings.prompt_length,
                 kind=kind,
-                headline=_kept(condition.greedy.report, kind),
+                headline=_headline(condition.greedy.report, kind),
                 finished=condition.greedy.report.finished,
-                chance=_kept(condition.chance, kind),
+                chance=_headline(condition.chance, kind),
             )
             for kind, condition in evaluation.kinds.items()
             if isinstance(condition.settings, SymbolSettings)
         ]
 
 
-def _kept(report: Report, kind: Kind) -> Rate:
+def _headline(report: Report, kind: Kind) -> Rate:
     return report.headline if kind == "ood" else report.grammatical
 
 
 class Timing(BaseModel):
-    """The part that differs between two runs of the same recipe and seed.
+    """The part of the results that differs between two runs of the same recipe and seed.
 
     Attributes:
-        train_seconds, evaluate_seconds: by the clock, since the run was started or gone on with.
-        cpu_seconds: of all cores, by the main process; it says more than the clock on a busy machine.
+        train_seconds, evaluate_seconds: Seconds by the clock since the run started or resumed.
+        cpu_seconds: Processor seconds of the main process on all cores, which a busy machine affects less.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -247,7 +248,7 @@ class Results(BaseModel):
         """Read the results of a run folder.
 
         Raises:
-            RuleExtrapError: the file cannot be read, has another schema version, or holds something other than results.
+            RuleExtrapError: If the file cannot be read, has another schema version, or does not hold results.
         """
         advice = "train again; `hf-ruleextrap report` reads a store of version 1 as it is"
         return read_document(cls, folder / FILE, "results", advice)
@@ -257,11 +258,11 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a run's ``log.jsonl``, each with its step.
 
     Raises:
-        RuleExtrapError: the file cannot be read, or a line is none of a log.
+        RuleExtrapError: If the file cannot be read, or if a line is not a line of a log.
     """
     rows = parse_json_lines(read_text(path, "log"), str(path))
     for number, row in rows:
         numbers = all(isinstance(value, (int, float)) or value is None for value in row.values())
         if not isinstance(row.get("step"), int) or not numbers:
-            raise RuleExtrapError(f"{path}, line {number}, is no line of a log: remove it, or train again")
+            raise RuleExtrapError(f"{path}, line {number}, is not a line of a log: remove the line, or train again")
     return [row for _, row in rows]

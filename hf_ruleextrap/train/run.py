@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from transformers import (
     GenerationConfig,
     PreTrainedModel,
@@ -45,10 +47,9 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, wait: bool = False) -
     """Train and evaluate a recipe, and write its run folder.
 
     The run folder is the checkpoint that the recipe's ``checkpoint`` chooses, ready for ``from_pretrained``. It also
-    holds
-    ``results.json``, ``log.jsonl``, ``recipe.yaml``, and the last checkpoint under ``last/``. A second call resumes an
-    interrupted run from its latest checkpoint. A run whose loss is not finite ends at that step, and its results
-    report the divergence.
+    holds ``results.json``, ``log.jsonl``, ``recipe.yaml``, and the last checkpoint under ``last/``. A second call
+    resumes an interrupted run from its latest checkpoint, and returns the results of a finished run. A run whose loss
+    is not finite ends at that step, and its results report the divergence.
 
     Args:
         recipe: The recipe of the run; ``recipe.run_dir`` is the run folder.
@@ -60,7 +61,7 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, wait: bool = False) -
 
     Raises:
         RuleExtrapError: Before any training: if the recipe needs something that this machine does not have, if the
-            run folder holds a finished run or another run, or if another process holds the folder. Later: if the disk
+            run folder holds another run, or if another process holds the folder. Later: if the disk
             is full.
 
     >>> from hf_ruleextrap import Recipe, run_recipe
@@ -69,6 +70,11 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, wait: bool = False) -
     >>> results.training.steps, (recipe.run_dir / "results.json").exists()
     (2, True)
     """
+    folder = RunFolder(recipe.run_dir)
+    if not overwrite and (finished_results := folder.finished(recipe)) is not None:
+        if PartialState().is_main_process:
+            folder.settle(wait=wait)
+        return finished_results
     # Read the commit first: somebody may edit or commit the code while this process runs the loaded code.
     git_commit()
     task = Task.of(recipe)
@@ -83,10 +89,10 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, wait: bool = False) -
     check_task_positions(model, task)
     _check_step(model, task)
     arguments = training_arguments(recipe)
-    folder = RunFolder(recipe.run_dir)
     with ExitStack() as held:
         checkpoint = _claim(folder, recipe, arguments, held, overwrite=overwrite, wait=wait)
         if (finished_results := folder.finished(recipe)) is not None:
+            # Another process, which held the folder before, has finished the same run.
             return finished_results
         try:
             with writing(folder.path):
@@ -98,10 +104,23 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, wait: bool = False) -
             raise
 
 
-def _check_step(model: PreTrainedModel, task: Task) -> None:
-    """Refuse a model type of transformers that can be built and cannot be trained on these words, or complete them.
+def leave() -> None:
+    """Close the process group, if one is open.
 
-    The architectures of this package are held to that by their tests.
+    Call this function after the trainer has been deleted: destroying a gloo group while a model is still wrapped hangs.
+    """
+    import torch.distributed
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        gc.collect()
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
+def _check_step(model: PreTrainedModel, task: Task) -> None:
+    """Raise an error for a model type of transformers that cannot be trained on these words or cannot complete them.
+
+    The tests ensure both for the architectures of this package.
     """
     recipe, words = task.recipe, task.splits.train
     if recipe.architecture in list_architectures():
@@ -139,11 +158,7 @@ def _claim(
         try:
             held.enter_context(folder.hold(wait=wait))
             with writing(folder.path):
-                if wait and not overwrite and folder.finished(recipe) is not None:
-                    # The process that held the folder before has finished the same run.
-                    folder.clean_up()
-                else:
-                    shared[0] = folder.claim(recipe, overwrite=overwrite)
+                shared[0] = folder.claim(recipe, overwrite=overwrite)
         except RuleExtrapError as error:
             shared[1] = str(error)
     if arguments.world_size > 1:

@@ -1,4 +1,4 @@
-"""What a recipe trains on and is measured by."""
+"""The data, the prompts and the measures of a recipe."""
 
 from __future__ import annotations
 
@@ -10,32 +10,31 @@ import numpy as np
 
 from hf_ruleextrap import formal
 from hf_ruleextrap.causality import looks_ahead
-from hf_ruleextrap.completers import Completer, LocalModel
+from hf_ruleextrap.completers import Completer, Completions, LocalModel
 from hf_ruleextrap.data import Splits
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation, Evaluator
 from hf_ruleextrap.evaluation.likelihood import Likelihood, measure_likelihood, token_rows
 from hf_ruleextrap.evaluation.mass import check_size, exact_mass
-from hf_ruleextrap.formal import Language, WordBatch
+from hf_ruleextrap.formal import Language, PromptSet, WordBatch
 from hf_ruleextrap.formal.entropy import Entropy
-from hf_ruleextrap.formal.words import IntArray
+from hf_ruleextrap.formal.words import IntArray, concatenate
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.tokenization import build_tokenizer
 
 from .recipe import Recipe, splits_of
-from .sharing import Shared
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _MOST_PROMPTS = 256
-"""Of each kind, where rates are taken at several prompt lengths."""
+"""The largest number of prompts of each kind where rates are measured at several prompt lengths."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Data, prompts and measures of one recipe."""
+    """The data, the prompts and the measures of one recipe."""
 
     recipe: Recipe
     language: Language
@@ -45,10 +44,10 @@ class Task:
 
     @classmethod
     def of(cls, recipe: Recipe) -> Task:
-        """Make the data and the prompts.
+        """Build the data and the prompts.
 
         Raises:
-            RuleExtrapError: unknown language, too small a length, no prompts.
+            RuleExtrapError: If the language is unknown, a length is too small, or there are no prompts.
         """
         language = get_language(recipe.language, paper=recipe.paper)
         if recipe.mass_length is not None:
@@ -60,40 +59,43 @@ class Task:
         return task
 
     def rows(self, split: str, *, full: bool) -> IntArray:
-        """Token ids of a split: as wide as the longest word may be (``full``), or as the longest word there is."""
+        """Return the token ids of a split, padded to ``max_length`` with ``full``, else to its longest word."""
         width = self.recipe.max_length + 2 if full else None
         return token_rows(getattr(self.splits, split), self.language, width=width)
 
     def completed_prompts(self) -> tuple[IntArray, IntArray] | None:
-        """What the objective adds to the likelihood: all OOD prompts that leave a rule open, completed.
+        """Return the completed OOD prompts that the objective adds to the likelihood.
+
+        These are all OOD prompts that leave a rule open.
 
         Returns:
-            (N, T) token ids and (N, T) labels, -100 everywhere but at the completion and its EOS; or None.
+            (N, T) token ids and (N, T) labels, which are -100 everywhere but at the completion and its EOS; None for
+            the objective ``likelihood``.
 
         Raises:
-            RuleExtrapError: there are none that end within the limit.
+            RuleExtrapError: If no completion ends within the limit.
         """
-        made = {"oracle": formal.oracle, "adversarial": formal.adversary}.get(self.recipe.objective)
-        if made is None:
+        complete = {"oracle": formal.oracle, "adversarial": formal.adversary}.get(self.recipe.objective)
+        if complete is None:
             return None
         prompts = self.evaluator.prompts["ood"]
         prompts = prompts.take(prompts.asked)
-        completions, finished = made(self.language, prompts, max_new_symbols=self.recipe.completion_limit)
+        completions, finished = complete(self.language, prompts, max_new_symbols=self.recipe.completion_limit)
         if not finished.any():
             raise RuleExtrapError(
                 f"no OOD prompt of {self.language.name} has a completion of at most {self.recipe.completion_limit} "
-                f"symbols for the objective {self.recipe.objective!r}: give a larger max_new_symbols, or another"
+                f"symbols for the objective {self.recipe.objective!r}: use a larger max_new_symbols or `likelihood`"
             )
         beginnings = prompts.words.take(finished)
         ids = token_rows(beginnings.followed_by(completions.take(finished)), self.language)
         places = np.arange(ids.shape[1])
         # BOS and the prompt are read; EOS stands one place after the last symbol.
         ends = beginnings.lengths + completions.lengths[finished] + 1
-        asked = (places > beginnings.lengths[:, None]) & (places <= ends[:, None])
-        return ids, np.where(asked, ids, -100)
+        is_label = (places > beginnings.lengths[:, None]) & (places <= ends[:, None])
+        return ids, np.where(is_label, ids, -100)
 
     def likelihood(self, model: PreTrainedModel, split: str, *, padded: bool | None = None) -> Likelihood:
-        """Loss and accuracy on a split; PAD counts where it is asked for, by default as in the recipe.
+        """Measure loss and accuracy on a split. ``padded`` counts PAD; the default is the recipe's.
 
         A model that looks ahead reads the same padding behind a word as in training.
         """
@@ -106,17 +108,17 @@ class Task:
         measured = measure_likelihood(model, rows, count_padding=padded, log_probability=logs)
         if self._entropy is None or logs is None:
             return measured
-        # A padded row has as many targets whatever its word.
+        # Every padded row has the same number of targets.
         floor = self._entropy.nats / (self.recipe.max_length + 1) if padded else self._entropy.per_token
         return replace(measured, floor=floor)
 
     @cached_property
     def _entropy(self) -> Entropy | None:
-        """The entropy of the words that validation and test are drawn from."""
+        """The entropy of the distribution of the validation and test words."""
         return self.language.entropy(self.recipe.max_length)
 
     def masses(self, model: PreTrainedModel) -> dict[str, float]:
-        """The exact cell masses, where the recipe asks for them."""
+        """Return the exact cell masses if the recipe sets ``mass_length``, and an empty mapping otherwise."""
         length = self.recipe.mass_length
         if length is None:
             return {}
@@ -124,11 +126,11 @@ class Task:
         return {f"mass_{name}": value for name, value in {**mass.cells, "impossible": mass.impossible}.items()}
 
     def evaluate(self, model: PreTrainedModel, accelerator: Accelerator | None = None, name: str = "") -> Evaluation:
-        """Rule extrapolation of a model, by its name; the processes of an accelerator share the prompts."""
+        """Measure rule extrapolation of a model; the processes of an accelerator share the prompts."""
         return self.evaluator(self._completer(model, accelerator), name)
 
     def evaluate_lengths(self, model: PreTrainedModel, accelerator: Accelerator | None = None) -> list[Evaluation]:
-        """The same at each prompt length that the recipe lists, on a fixed draw of at most 256 prompts of each kind."""
+        """Evaluate a model at each prompt length of ``by_length``, on at most 256 fixed prompts of each kind."""
         completer = self._completer(model, accelerator)
         return [
             _evaluator(self.recipe, self.language, self.splits, length)(completer) for length in self.recipe.by_length
@@ -136,7 +138,43 @@ class Task:
 
     def _completer(self, model: PreTrainedModel, accelerator: Accelerator | None) -> Completer:
         completer = LocalModel(model, self.language)
-        return completer if accelerator is None else Shared(completer, accelerator)
+        return completer if accelerator is None else _Shared(completer, accelerator)
+
+
+class _Shared:
+    """A completer that divides the prompts among all processes and returns all completions to each process.
+
+    Args:
+        completer: The completer, which must be the same in every process.
+        accelerator: The accelerator, which knows the processes.
+    """
+
+    def __init__(self, completer: Completer, accelerator: Accelerator) -> None:
+        self.completer = completer
+        self.process, self.processes = accelerator.process_index, accelerator.num_processes
+
+    def complete(
+        self, prompts: PromptSet, *, max_new_symbols: int, samples: int | None = None, seed: int = 0
+    ) -> Completions:
+        """Complete the prompts; see `Completer.complete`. Greedy completions do not depend on the process count."""
+        if self.processes == 1:
+            return self.completer.complete(prompts, max_new_symbols=max_new_symbols, samples=samples, seed=seed)
+        from accelerate.utils import gather_object
+
+        rows = np.arange(len(prompts))
+        mine = rows[self.process :: self.processes]
+        parts: list[tuple[WordBatch, np.ndarray]] = []
+        if len(mine):
+            completions = self.completer.complete(
+                prompts.take(mine), max_new_symbols=max_new_symbols, samples=samples, seed=seed + self.process
+            )
+            parts = [(completions.words, completions.finished)]
+        gathered = gather_object(parts)
+        each = samples or 1
+        order = np.concatenate([rows[i :: self.processes] for i in range(self.processes)])
+        places = (order[:, None] * each + np.arange(each)).ravel().argsort()
+        words = concatenate([words for words, _ in gathered]).take(places)
+        return Completions(words, np.concatenate([finished for _, finished in gathered])[places])
 
 
 def _evaluator(recipe: Recipe, language: Language, splits: Splits, length: int | None = None) -> Evaluator:

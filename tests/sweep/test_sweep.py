@@ -25,6 +25,7 @@ from grids import grid
 from tiny import TINY
 
 from hf_ruleextrap.cli import main
+from hf_ruleextrap.costs import any_cost
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.results import SCHEMA_VERSION
 from hf_ruleextrap.files import LOCK
@@ -32,9 +33,8 @@ from hf_ruleextrap.report import read_study
 from hf_ruleextrap.sweep.display import Display, duration
 from hf_ruleextrap.sweep.grid import read_grid
 from hf_ruleextrap.sweep.job import Ended, Job, run_job
-from hf_ruleextrap.sweep.processes import WorkerDied
 from hf_ruleextrap.sweep.sweep import run_sweep
-from hf_ruleextrap.sweep.workers import Backend, Local, OnRay, Workers
+from hf_ruleextrap.sweep.workers import Backend, Local, OnRay, WorkerDied, Workers
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.run import run_recipe
 
@@ -363,3 +363,29 @@ def test_a_cluster_has_room_for_fractions_and_asks_for_less_where_it_has_none(cl
     refused = pytest.raises(RuleExtrapError, match=r"no machine of the cluster has 1 CPUs and 0.1 GPUs for a run")
     with refused, OnRay(cluster, gpus=0.1).open(1):
         pass
+
+
+class InThisProcess:
+    """A backend that runs each job at once, in the process of the test."""
+
+    @contextmanager
+    def open(self, most: int) -> Iterator[Workers]:  # noqa: ARG002  # one job at a time
+        def start(job: Job) -> Future[Ended]:
+            future: Future[Ended] = Future()
+            future.set_result(run_job(job))
+            return future
+
+        yield Workers(lambda: 1, start)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_cells_of_a_sweep_may_cost_what_the_sweep_may(
+    allowed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = read_grid(grid(tmp_path, {"seed": [0]}), tmp_path / "store")
+    # Every estimate is above this limit.
+    monkeypatch.setattr("hf_ruleextrap.costs.MOST_SECONDS", -1.0)
+    with any_cost(allowed):
+        outcome = run_sweep(cells, tmp_path / "store", InThisProcess())
+    assert len(outcome.done) == allowed
+    assert [reason.endswith("or allow this with --yes") for reason in outcome.failed.values()] == [True] * (not allowed)

@@ -158,7 +158,9 @@ def test_a_mistake_in_a_recipe_is_found_before_the_folder_is_made(
 def test_a_folder_that_holds_something_is_left_alone(tiny_run: Path, tmp_path: Path) -> None:
     before = (tiny_run / "results.json").read_bytes()
     with pytest.raises(RuleExtrapError, match="already holds a finished run"):
-        run_recipe(recipe(tiny_run))
+        run_recipe(recipe(tiny_run, seed=7))
+    # The same recipe is not trained again, as with the command.
+    assert run_recipe(recipe(tiny_run)) == Results.read(tiny_run)
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "recipe.yaml").write_text(recipe(tmp_path / "cut", seed=7).to_yaml())
     with pytest.raises(RuleExtrapError, match=r"another run .*differs in seed"):
