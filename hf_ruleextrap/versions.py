@@ -17,6 +17,7 @@ def package_versions() -> dict[str, str | None]:
     return python | {name: _version(name) for name in _PACKAGES}
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return version(package)

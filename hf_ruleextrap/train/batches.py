@@ -35,6 +35,8 @@ class TokenRows(Dataset[dict[str, torch.Tensor]]):
     def __init__(self, rows: IntArray, *, keep_padding: bool, keep_width: bool = False) -> None:
         self.rows = torch.from_numpy(rows)
         self.widths = (self.rows != PAD_ID).sum(dim=1)
+        targets = self.rows[:, 1:]
+        self.labels = targets if keep_padding else targets.masked_fill(targets == PAD_ID, -100)
         self.keep_padding = keep_padding
         self.keep_width = keep_padding or keep_width
 
@@ -46,13 +48,12 @@ class TokenRows(Dataset[dict[str, torch.Tensor]]):
 
     def __getitems__(self, rows: list[int]) -> dict[str, torch.Tensor]:
         """Return the batch of the given row numbers; -1 stands for a word without targets."""
-        width = self.rows.shape[1] if self.keep_width else int(self.widths[rows].max())
-        ids = self.rows[rows, :width]
-        targets = ids[:, 1:]
-        ignored = torch.tensor(rows)[:, None] == _NO_ROW
-        if not self.keep_padding:
-            ignored = ignored | (targets == PAD_ID)
-        return {"input_ids": ids[:, :-1], "labels": targets.masked_fill(ignored, -100)}
+        index = torch.tensor(rows)
+        width = self.rows.shape[1] if self.keep_width else int(self.widths[index].max())
+        labels = self.labels[index, : width - 1]
+        if _NO_ROW in rows:
+            labels = labels.masked_fill(index[:, None] == _NO_ROW, -100)
+        return {"input_ids": self.rows[index, : width - 1], "labels": labels}
 
 
 class Batches(Sampler[list[int]]):

@@ -295,7 +295,9 @@ def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any], build: Cal
     words: dict[str, Any] = {
         f"{name}_words": len(getattr(task.splits, name)) for name in ("train", "validation", "test")
     }
-    of_best, of_last = task.evaluate(best, accelerator, "best"), task.evaluate(last, accelerator, "last")
+    of_best = task.evaluate(best, accelerator, "best")
+    # One checkpoint that is both has the same completions.
+    of_last = task.evaluate(last, accelerator, "last") if last_step != best_step else of_best.model_copy(update={"model": "last"})
     validation, learned_at = task.likelihood(chosen, "validation"), Learning.of(state).learned_at
     is_met = meets_criterion((of_last if recipe.checkpoint == "last" else of_best).rates(), validation)
     return Results(
