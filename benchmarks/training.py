@@ -2,23 +2,31 @@
 
     OMP_NUM_THREADS=2 python benchmarks/training.py overhead
     OMP_NUM_THREADS=2 python benchmarks/training.py run
+    OMP_NUM_THREADS=1 python benchmarks/training.py mini
 
 `overhead`: the mini LSTM, optimizer steps alone, both sides in this process in turn. `run`: the paper's LSTM
 on a^n b^n, from the command to the results, against padded batches, a completion that reads the whole prefix at each
 step, and rules that are judged row by row in torch, which is how the experiment was first written. Both are commands.
+`mini`: 300 steps of the quickstart with each of three architectures, from the recipe to the results, without imports,
+against a bare loop of forward, backward and optimizer over the same batches, in processor seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import torch
+import transformers
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -26,6 +34,7 @@ from hf_ruleextrap.architectures import build_model
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.train.batches import Batches, BatchLoader, by_length
 from hf_ruleextrap.train.recipe import Recipe, splits_of
+from hf_ruleextrap.train.run import run_recipe
 from hf_ruleextrap.train.task import Task
 from hf_ruleextrap.train.trainer import RuleTrainer, training_arguments
 
@@ -71,7 +80,7 @@ def _by_a_loop(task: Task) -> float:
     recipe = task.recipe
     model = build_model("lstm", language=task.language, seed=0).train()
     trainer = RuleTrainer(model, task, training_arguments(recipe))
-    words, optimizer = trainer.words, torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate)
+    words, optimizer = trainer.words, torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, fused=True)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.max_steps)
     batches = Batches(len(words), recipe.batch_size, seed=recipe.seed)
     loader = BatchLoader(words, batches)
@@ -80,9 +89,12 @@ def _by_a_loop(task: Task) -> float:
         loader.set_epoch(epoch)
         for batch in loader:
             optimizer.zero_grad()
-            count = (batch["labels"][:, 1:] != -100).sum()
-            parts = by_length(batch, words.rows.shape[1])
-            loss = sum(model(**part, num_items_in_batch=count).loss for part in parts)
+            count = (batch["labels"] != -100).sum()
+            parts = by_length(batch, words.rows.shape[1] - 1)
+            loss = sum(
+                cross_entropy(model(part["input_ids"]).logits.transpose(1, 2), part["labels"], reduction="sum") / count
+                for part in parts
+            )
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
             optimizer.step()
@@ -108,6 +120,52 @@ def run(steps: int, repeats: int) -> None:
     ours, theirs = (statistics.median(values) for values in seconds.values())
     print(f"the paper's LSTM on anbn, {steps} steps and one check, start and results included, per step:")
     print(f"ours {ours:.3f} s, row by row {theirs:.3f} s: {theirs / ours:.2f} times as fast")
+
+
+def mini(steps: int, repeats: int) -> None:
+    """Print the processor seconds of a whole small run and of its bare loop, and the peak memory."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    print(f"{'':12} {'run [s]':>8} {'loop [s]':>9} {'ratio':>6} {'run - 1.25 loop [s]':>20} {'peak [MB]':>10}")
+    for name in ("lstm", "transformer", "mamba"):
+        pairs: list[tuple[float, float]] = []
+        for _ in range(repeats + 1):
+            with tempfile.TemporaryDirectory() as folder:
+                changes = {"architecture": name, "max_steps": steps, "output_dir": folder, "use_cpu": True}
+                recipe = Recipe.from_file(RECIPES / "quickstart.yaml", changes)
+                with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                    pairs.append((_processor_seconds(lambda: run_recipe(recipe)), _bare_loop(recipe)))  # noqa: B023
+        # The first pair computes the references, which later runs read from the disk.
+        whole, loop = (statistics.median(side) for side in zip(*pairs[1:], strict=True))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+        rest = whole - 1.25 * loop
+        print(f"{name:12} {whole:8.2f} {loop:9.2f} {whole / loop:6.2f} {rest:20.2f} {peak:10.0f}", flush=True)
+
+
+def _processor_seconds(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def _bare_loop(recipe: Recipe) -> float:
+    """Return the processor seconds of forward, backward and optimizer, over batches that were made before."""
+    task = Task.of(recipe)
+    model = build_model(recipe.architecture, language=task.language, seed=0).train()
+    words = RuleTrainer(model, task, training_arguments(recipe)).words
+    batches = Batches(len(words), recipe.batch_size, seed=recipe.seed)
+    rows = [batch for _ in range(-(-recipe.max_steps // len(batches))) for batch in batches][: recipe.max_steps]
+    tensors = [words.__getitems__(batch) for batch in rows]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, fused=True)
+
+    def loop() -> None:
+        for batch in tensors:
+            optimizer.zero_grad()
+            logits = model(batch["input_ids"], use_cache=False).logits
+            cross_entropy(logits.flatten(0, 1), batch["labels"].flatten()).backward()
+            optimizer.step()
+
+    return _processor_seconds(loop)
 
 
 class PlainLSTM(nn.Module):
@@ -164,14 +222,14 @@ def _loss(model: nn.Module, rows: torch.Tensor) -> torch.Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("overhead", "run", "row-by-row"))
+    parser.add_argument("what", choices=("overhead", "run", "mini", "row-by-row"))
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     if arguments.what == "row-by-row":
         row_by_row(arguments.steps)
     else:
-        {"overhead": overhead, "run": run}[arguments.what](arguments.steps, arguments.repeats)
+        {"overhead": overhead, "run": run, "mini": mini}[arguments.what](arguments.steps, arguments.repeats)
 
 
 if __name__ == "__main__":

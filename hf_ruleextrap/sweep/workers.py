@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 _CONNECT_SECONDS = 5
+
+
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""The devices of GPUs by NVIDIA, by AMD, and under Windows. Without one, there is no need to import torch and ask."""
 
 
 class WorkerDied(RuntimeError):
@@ -43,6 +47,8 @@ class _Processes:
         self._context: Any = get_context(_start_method())
         if self._context.get_start_method() == "forkserver":
             self._context.set_forkserver_preload(["hf_ruleextrap.sweep.warm"])
+            # The fork server imports everything while the sweep prepares its cells.
+            forkserver.ensure_running()
         self._running: set[BaseProcess] = set()
         self._lock = threading.Lock()
         self._closed = False
@@ -89,9 +95,13 @@ class _Processes:
 
 def _start_method() -> str:
     """Return ``forkserver`` if a fork is safe (on Linux without CUDA, which cannot be forked), else ``spawn``."""
+    if sys.platform != "linux":
+        return "spawn"
+    if not any(Path(device).exists() for device in _GPU_DEVICES):
+        return "forkserver"
     import torch
 
-    return "forkserver" if sys.platform == "linux" and not torch.cuda.is_available() else "spawn"
+    return "spawn" if torch.cuda.is_available() else "forkserver"
 
 
 def _work(connection: Connection, job: Job) -> None:
@@ -151,9 +161,9 @@ class Local:
     def open(self, most: int) -> Iterator[Workers]:
         """Open the workers; each job runs in a process of its own."""
         count = max(1, min(most, self.workers or _cores()))
-        processes = _Processes()
         # Workers inherit the environment, which torch and numba read at import.
         with _environment(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1"):
+            processes = _Processes()
             try:
                 yield Workers(lambda: count, processes.start)
             finally:

@@ -296,8 +296,10 @@ def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any], build: Cal
         f"{name}_words": len(getattr(task.splits, name)) for name in ("train", "validation", "test")
     }
     of_best = task.evaluate(best, accelerator, "best")
-    # One checkpoint that is both has the same completions.
-    of_last = task.evaluate(last, accelerator, "last") if last_step != best_step else of_best.model_copy(update={"model": "last"})
+    # A checkpoint that is both the best and the last one is evaluated once.
+    of_last = of_best.model_copy(update={"model": "last"})
+    if last_step != best_step:
+        of_last = task.evaluate(last, accelerator, "last")
     validation, learned_at = task.likelihood(chosen, "validation"), Learning.of(state).learned_at
     is_met = meets_criterion((of_last if recipe.checkpoint == "last" else of_best).rates(), validation)
     return Results(
