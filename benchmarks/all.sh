@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Run every benchmark for a CPU, and write the outputs as one JSON file:
+#
+#     benchmarks/all.sh [benchmarks.json]
+#
+# An idle machine with two cores needs less than 20 minutes. A benchmark that fails or takes longer than its limit is
+# recorded with its exit code, and the others run all the same. The packages mambapy and xlstm are needed beside this one.
+set -u
+out=$(realpath -m "${1:-benchmarks.json}")
+cd "$(dirname "$0")/.." || exit 1
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
+failed=0
+
+# measure NAME LIMIT_SECONDS THREADS COMMAND...
+measure() {
+    local name=$1 limit=$2 threads=$3
+    shift 3
+    echo "== $name"
+    local started=$SECONDS
+    OMP_NUM_THREADS=$threads NUMBA_NUM_THREADS=$threads timeout "$limit" "$@" > "$results/$name.out" 2> "$results/$name.err"
+    local code=$?
+    cat "$results/$name.out"
+    [ "$code" -eq 0 ] || { failed=1; tail -n 3 "$results/$name.err" >&2; }
+    printf '%s\n%s\n%s\n%s\n' "$code" "$((SECONDS - started))" "$threads" "$*" > "$results/$name.meta"
+}
+
+measure startup 120 1 python benchmarks/startup.py --repeats 3
+measure padding 60 1 python benchmarks/padding.py
+measure scoring 120 1 python benchmarks/scoring.py -n 1000000 --repeats 3
+measure chance 60 1 python benchmarks/chance.py
+measure rational 120 1 python benchmarks/rational.py
+measure mini 120 1 python benchmarks/training.py mini --repeats 2
+measure overhead 60 1 python benchmarks/training.py overhead --steps 300 --repeats 3
+measure steps 200 2 python benchmarks/architectures.py --skip completion --repeats 2
+measure run 200 2 python benchmarks/training.py run --steps 200 --repeats 1
+measure sweep 130 1 python benchmarks/sweep.py --steps 100
+
+python - "$results" "$out" <<'PYTHON'
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+from hf_ruleextrap.versions import git_commit, package_versions
+
+folder, out = map(Path, sys.argv[1:])
+benchmarks = {}
+for path in sorted(folder.glob("*.meta")):
+    code, seconds, threads, command = path.read_text().splitlines()
+    benchmarks[path.stem] = {
+        "command": command,
+        "threads": int(threads),
+        "seconds": int(seconds),
+        "exit_code": int(code),
+        "output": path.with_suffix(".out").read_text().splitlines(),
+    }
+document = {
+    "date": time.strftime("%Y-%m-%d"),
+    "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    "load": os.getloadavg(),
+    "git_commit": git_commit(),
+    "versions": package_versions(),
+    "benchmarks": benchmarks,
+}
+out.write_text(json.dumps(document, indent=2) + "\n")
+print(f"wrote {out}")
+PYTHON
+exit "$failed"
