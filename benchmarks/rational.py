@@ -12,11 +12,12 @@ from hf_ruleextrap import get_language
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import HypothesisSpace, RationalLearner, RationalSettings
 from hf_ruleextrap.formal.posterior import Posterior
-from hf_ruleextrap.formal.rational import LEARNERS
+from hf_ruleextrap.formal.rational import LEARNERS, rates_by_words
 from hf_ruleextrap.languages import built_in_languages, list_languages
 
-WORDS, LENGTHS = 128, (16, 13)
+WORDS, LENGTHS = 128, (16,)
 COUNTS = (0, 1, 2, 4, 8, 16, 32, 64, 128)
+SEEN = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 EPSILONS = (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)
 DELTAS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 BITS = (0.25, 0.5, 1, 1.5, 2, 3, 4)
@@ -65,8 +66,15 @@ def measured(name: str) -> float:
 def draw(path: str) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(14, 3.4), layout="constrained")
-    data, epsilon, delta, code = figure.subplots(1, 4)
+    figure = Figure(figsize=(11, 6.6), layout="constrained")
+    (data, seen, legend), (epsilon, delta, code) = figure.subplots(2, 3)
+    legend.set_axis_off()
+    for place, name in enumerate(list_languages(tag="paper")):
+        language = get_language(name)
+        prompts = language.prompts("ood")
+        words = language.sample(SEEN[-1], max_length=16, rng=np.random.default_rng(0))
+        rates = rates_by_words(HypothesisSpace(language, 16), words, prompts.take(prompts.asked), SEEN)
+        seen.plot(SEEN, rates.mean(axis=1), "os^DvP"[place] + "-", markersize=4, label=name)
     for name, prompt in PROMPTS:
         language = get_language(name)
         words = list(language.sample(WORDS, max_length=16, rng=np.random.default_rng(0)))
@@ -78,11 +86,17 @@ def draw(path: str) -> None:
         code.plot(BITS, rates, "o-", label=f"{name}, {prompt}")
     data.set(xlabel="training words", ylabel="posterior of the language's own words", xscale="symlog")
     epsilon.set(xlabel="epsilon", ylabel="every open rule holds", title="rational-modular", xscale="log")
+    seen.set(xlabel="training words", ylabel="every open rule holds, all OOD prompts", xscale="symlog")
+    seen.set_title("rational-modular")
     delta.set(xlabel="delta", title="rational-modular")
     code.set(xlabel="bits per token", title="rational-simple")
-    for axes in (data, epsilon, delta, code):
+    for axes in (data, seen, epsilon, delta, code):
         axes.set_ylim(-0.03, 1.03)
-    code.legend()
+    code_handles, code_labels = code.get_legend_handles_labels()
+    panels = "first panel and lower row"
+    first = legend.legend(code_handles, code_labels, title=panels, loc="upper left", frameon=False)
+    legend.add_artist(first)
+    legend.legend(*seen.get_legend_handles_labels(), title="second panel", loc="lower left", frameon=False)
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
 

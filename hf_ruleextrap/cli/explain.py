@@ -28,8 +28,16 @@ def add(commands: Commands) -> None:
         "--learner", default="all", help=f"{', '.join(_LEARNERS)}, rational (the last), or all (default)"
     )
     parser.add_argument("--words", type=int, default=128, help="number of training words (default: 128)")
+    parser.add_argument(
+        "--seen",
+        type=int,
+        nargs="+",
+        metavar="N",
+        default=[],
+        help="also print the rate after the first N training words, for each N",
+    )
     parser.add_argument("--max-length", type=int, default=16, help="largest length of a word (default: 16)")
-    parser.add_argument("--seed", type=int, default=0, help="of the training words")
+    parser.add_argument("--seed", type=int, default=0, help="random seed for drawing the training words (default: 0)")
     parser.add_argument("--epsilon", type=float, default=0.01, help="probability of an exception (default: 0.01)")
     parser.add_argument("--delta", type=float, default=0.1, help="probability that one drops a rule (default: 0.1)")
     parser.add_argument("--budget", type=float, default=29.0, help="bits of the longest hypothesis (default: 29)")
@@ -44,6 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from hf_ruleextrap.formal import HypothesisSpace, RationalLearner, RationalSettings, explain
+    from hf_ruleextrap.formal.rational import rates_by_words
     from hf_ruleextrap.languages import get_language
 
     language = get_language(arguments.language, paper=arguments.paper)
@@ -60,6 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     names = _LEARNERS if arguments.learner == "all" else (arguments.learner,)
     learners = [RationalLearner.of(space, words, name) for name in names]
     explanations = [explain(learner, prompts) for learner in learners]
+    curves = [rates_by_words(space, words, prompts, arguments.seen, name) for name in names if arguments.seen]
     if arguments.json:
         print_json(
             {
@@ -67,6 +77,10 @@ def run(arguments: argparse.Namespace) -> None:
                 "words": len(words),
                 "max_length": arguments.max_length,
                 "learners": dict(map(_as_item, learners, explanations)),
+                "seen": arguments.seen,
+                "rates_by_words": {
+                    learner.name: curve.tolist() for learner, curve in zip(learners, curves, strict=False)
+                },
             }
         )
         return
@@ -82,6 +96,11 @@ def run(arguments: argparse.Namespace) -> None:
             for rules, share in explanation.programs:
                 if share >= 0.005:
                     print(f"    {share:.3f}  {' and '.join(rules) or 'any word'}")
+    for learner, curve in zip(learners, curves, strict=False):
+        print(f"\n{learner.name}: every open rule holds after the first training words")
+        print("   words  " + "  ".join(f"{prompt:>8}" for prompt in arguments.prompts))
+        for count, rates in zip(arguments.seen, curve, strict=True):
+            print(f"  {count:6}  " + "  ".join(f"{rate:8.3f}" for rate in rates))
 
 
 def _as_item(learner: RationalLearner, explanations: list[Explanation]) -> tuple[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ principle. The three readings of an exception are ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,6 +99,35 @@ def rational_learner(
         max_length = int(batch.lengths.max())
     space = HypothesisSpace(language, max_length, settings, track=track)
     return RationalLearner.of(space, batch, name)
+
+
+def rates_by_words(
+    space: HypothesisSpace, words: Words, prompts: PromptSet, counts: Sequence[int], name: str = "rational-modular"
+) -> FloatArray:
+    """(C, N) float64: `RationalLearner.headline` after each prompt, for a learner that has seen the first words only.
+
+    Args:
+        space: the hypotheses.
+        words: the training words, in the order in which they were seen.
+        prompts: N prompts.
+        counts: C numbers of words.
+        name: one of `LEARNERS`.
+
+    Raises:
+        RuleExtrapError: as `rational_learner`, or there are fewer words than a count.
+
+    >>> from hf_ruleextrap.languages import get_language
+    >>> lang = get_language("anbn")
+    >>> words = ["ab", "aabb", "aaabbb", "aaaabbbb"] * 8
+    >>> rates_by_words(HypothesisSpace(lang, 8), words, lang.label(["baa"]), [0, 4, 32]).round(2).T.tolist()
+    [[0.2, 0.34, 0.87]]
+    """
+    batch = WordBatch.of(words, space.language.alphabet)
+    for count in counts:
+        if not 0 <= count <= len(batch):
+            raise RuleExtrapError(f"the number of words seen is {count}: give 0 to {len(batch)}, the number of words")
+    seen = [batch.take(np.arange(count)) for count in counts]
+    return np.stack([RationalLearner.of(space, first, name).headline(prompts) for first in seen])
 
 
 @dataclass(frozen=True, eq=False)

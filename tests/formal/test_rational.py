@@ -17,7 +17,7 @@ from hf_ruleextrap.formal import Language, WordBatch
 from hf_ruleextrap.formal.explanations import explain
 from hf_ruleextrap.formal.hypotheses import candidate_rules, description_bits
 from hf_ruleextrap.formal.posterior import EXCEPTIONS, HypothesisSpace, Posterior, RationalSettings
-from hf_ruleextrap.formal.rational import LEARNERS, RationalLearner, rational_learner
+from hf_ruleextrap.formal.rational import LEARNERS, RationalLearner, rates_by_words, rational_learner
 
 LENGTH = 8
 WORDS = ["".join(symbols) for n in range(1, LENGTH + 1) for symbols in product("ab", repeat=n)]
@@ -283,6 +283,27 @@ def test_more_words_raise_the_posterior_of_the_languages_own_words(name: str) ->
     assert shares[0] < 0.01
     assert shares[-1] > 0.99
     assert shares[0] < shares[1] < shares[2] <= shares[-1] + 1e-9
+
+
+def test_the_rates_by_words_are_those_of_learners_that_saw_the_first_words() -> None:
+    language = get_language("anbn")
+    words = ["aabb", "ab", "aaabbb", "ab"]
+    prompts = language.label(["baa", "abab"])
+    rates = rates_by_words(HypothesisSpace(language, 8), words, prompts, [0, 3], "rational-simple")
+    later = rational_learner(language, words[:3], "rational-simple", max_length=8)
+    np.testing.assert_allclose(rates[1], later.headline(prompts))
+    assert rates.shape == (2, 2)
+    with pytest.raises(RuleExtrapError, match="the number of words seen is 5: give 0 to 4"):
+        rates_by_words(HypothesisSpace(language, 8), words, prompts, [5])
+
+
+def test_drawn_completions_follow_the_learner() -> None:
+    learner = rational_learner(get_language("anbn"), ["ab", "aabb"] * 8, max_length=8)
+    prompts = learner.language.label(["baa"] * 4000)
+    completions, finished = learner.complete(prompts, rng=np.random.default_rng(0))
+    assert finished.all()
+    kept = learner.language.rules[0].holds(prompts.words.followed_by(completions)).mean()
+    assert kept == pytest.approx(learner.headline(learner.language.label(["baa"]))[0], abs=0.03)
 
 
 @pytest.mark.parametrize("name", ["anbn", "anbncn", "dyck", "flipflop", "shuffle3"])
