@@ -45,7 +45,7 @@ def measure() -> None:
 def measured(name: str) -> float:
     language = get_language(name)
     prompts = language.prompts("ood")
-    prompts = prompts.take(prompts.asked)
+    prompts = prompts.take(prompts.in_headline)
     for length in LENGTHS:
         start = process_time()
         try:
@@ -73,7 +73,7 @@ def draw(path: str) -> None:
         language = get_language(name)
         prompts = language.prompts("ood")
         words = language.sample(SEEN[-1], max_length=16, rng=np.random.default_rng(0))
-        rates = rates_by_words(HypothesisSpace(language, 16), words, prompts.take(prompts.asked), SEEN)
+        rates = rates_by_words(HypothesisSpace(language, 16), words, prompts.take(prompts.in_headline), SEEN)
         seen.plot(SEEN, rates.mean(axis=1), "os^DvP"[place] + "-", markersize=4, label=name)
     for name, prompt in PROMPTS:
         language = get_language(name)

@@ -141,7 +141,7 @@ def compare(
             ours, theirs = (successes(each) for each in verdicts)
             rates.append(_paired(kind, counted, ours, theirs))
         ours, theirs = (_success(each, kind) for each in verdicts)
-        asked = np.flatnonzero(prompts.asked | ~prompts.ood)
+        asked = np.flatnonzero(prompts.in_headline | ~prompts.ood)
         for row in asked[ours != theirs]:
             texts = [_text(each.words, bool(each.finished[row]), row) for each in completions]
             won = bool(_success_of_all(verdicts[0], kind)[row])
@@ -155,7 +155,7 @@ def _success_of_all(verdicts: Verdicts, kind: Kind) -> BoolArray:
 
 def _success(verdicts: Verdicts, kind: Kind) -> BoolArray:
     """Return the success after each prompt that leaves a rule open."""
-    return _success_of_all(verdicts, kind)[verdicts.prompts.asked | ~verdicts.prompts.ood]
+    return _success_of_all(verdicts, kind)[verdicts.prompts.in_headline | ~verdicts.prompts.ood]
 
 
 def _counted(language: Language, kind: Kind) -> list[tuple[str, Callable[[Verdicts], BoolArray]]]:

@@ -17,8 +17,7 @@ import numpy as np
 from hf_ruleextrap.completers import check_positions
 from hf_ruleextrap.errors import RuleExtrapError, check_integer
 from hf_ruleextrap.formal import Language, Machine, PromptSet, Source, WordBatch
-from hf_ruleextrap.formal.conjunction import Conjunction
-from hf_ruleextrap.formal.machine import State
+from hf_ruleextrap.formal.machine import Conjunction, State
 from hf_ruleextrap.formal.words import FloatArray, IntArray, concatenate
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.tokenization import BOS_ID, EOS_ID, SPECIAL_TOKENS, encode

@@ -171,7 +171,7 @@ def learner_rates(
     key = {**language_key(language), "words": digest(words), "prompts": digest(prompts), "limit": max_new_symbols}
 
     def compute() -> list[LearnerRates]:
-        asked = prompts.take(prompts.ood & prompts.asked)
+        asked = prompts.take(prompts.ood & prompts.in_headline)
         longest, n = int(words.lengths.max(initial=0)), len(asked)
         if not n:
             return [LearnerRates(name, Rate.known(0.0, 0), Rate.known(0.0, 0), longest) for name in LEARNERS]

@@ -20,7 +20,7 @@ from .rational_references import GREEDY, is_rational, rational_report
 UNIFORM, ALWAYS_STOP, ORACLE, CEILING = "uniform", "always-stop", "oracle", "ceiling"
 
 NGRAMS = (1, 2, 3)
-"""The orders of the n-grams, which are fitted on a checkpoint's training words or on the words of a context."""
+"""The orders of the n-grams that are fitted on a checkpoint's training words, or on the words of a context."""
 
 REFERENCES = (UNIFORM, ALWAYS_STOP, *(f"{n}-gram" for n in NGRAMS), ORACLE, CEILING)
 """The references beside a checkpoint, by name."""
@@ -122,7 +122,7 @@ def success(verdicts: Verdicts) -> Clusters:
     """
     ood = verdicts.prompts.ood
     good = np.where(ood, verdicts.open_hold, verdicts.grammatical)
-    asked = verdicts.prompts.asked | ~ood
+    asked = verdicts.prompts.in_headline | ~ood
     hits = good[asked].reshape(-1, verdicts.samples).sum(axis=1).astype(np.float64)
     return Clusters(hits, np.full(len(hits), float(verdicts.samples)))
 

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from .automata import ends_with, finite_automaton
+from .automata import (
+    alternating,
+    at_least,
+    at_most,
+    count_mod,
+    ends_with,
+    exactly_one,
+    finite_automaton,
+    group_word,
+    has_factor,
+    in_blocks,
+    length_mod,
+    most_open,
+    no_factor,
+)
 from .brackets import balanced, closes_open, nested
-from .conjunction import Conjunction
-from .copying import Marked, copied
 from .counting import WordCounts
-from .equal_blocks import EqualBlocks
 from .expectation import chance, chance_by_prompt
-from .explanations import Explanation, explain
-from .finite import at_least, at_most, count_mod, has_factor, length_mod, no_factor
+from .families import EqualBlocks, Marked, Regular, copied
 from .graph import Graph, explore
 from .intervals import Clusters, difference_interval
 from .language import LEVELS, Language, Level
-from .machine import Machine
+from .machine import Conjunction, Machine
 from .measures import Complexity, complexity
-from .optimal import adversary, oracle
+from .optimal import adversary, ceiling, oracle
 from .pairs import MinimalPair, RulePairs, breaks_alone, minimal_pairs
-from .patterns import alternating, exactly_one, group_word, in_blocks, most_open
 from .posterior import HypothesisSpace, RationalSettings
 from .prompts import Kind, Prompt, PromptSet
 from .rational import RationalLearner, rational_learner
-from .rational_report import expected_report
-from .regular import Regular
+from .rational_report import Explanation, expected_report, explain
 from .rules import Rule, equal_counts, equal_sums, even_count, more, ordered, starts_with
 from .scoring import Rate, Report, Verdicts, aggregate, score
 from .sources import Source, always_stop, ngram, uniform
-from .upper_bounds import ceiling
 from .words import WordBatch
 
 __all__ = [

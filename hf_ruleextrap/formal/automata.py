@@ -1,8 +1,8 @@
-"""Rules that a finite automaton decides."""
+"""Rules with finitely many states: finite automata and the combinators that build them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from hf_ruleextrap.errors import RuleExtrapError
 
 from .machine import State
-from .rules import Rule, combinator
+from .rules import Rule, combinator, plural
 from .words import PAD_CODE, BoolArray, ByteArray
 
 _MOST_STATES = 10_000
@@ -136,3 +136,218 @@ def ends_with(symbol: str) -> Rule:
     return finite_automaton(
         symbol, False, lambda _, s: s == symbol, bool, name=f"ends_with_{symbol}", summary=f"ends with {symbol}"
     )
+
+
+@combinator
+def count_mod(symbol: str, modulus: int, remainder: int) -> Rule:
+    """Return the rule that the count of a symbol has a given remainder modulo a number.
+
+    >>> count_mod("a", 3, 1).holds(["ab", "baaaa", "aa"]).tolist()
+    [True, True, False]
+    """
+    return finite_automaton(
+        symbol,
+        0,
+        lambda count, x: (count + (x == symbol)) % modulus,
+        lambda count: count == remainder,
+        name=f"{symbol}s_{remainder}_mod_{modulus}",
+        summary=f"the number of {symbol} is {remainder} modulo {modulus}",
+    )
+
+
+@combinator
+def length_mod(modulus: int, remainder: int) -> Rule:
+    """Return the rule that the length of the word has a given remainder modulo a number.
+
+    >>> length_mod(2, 1).holds(["aba", "ab"]).tolist()
+    [True, False]
+    """
+    return finite_automaton(
+        "",
+        0,
+        lambda count, _: (count + 1) % modulus,
+        lambda count: count == remainder,
+        name=f"length_{remainder}_mod_{modulus}",
+        summary=f"the length is {remainder} modulo {modulus}",
+    )
+
+
+@combinator
+def at_most(symbol: str, n: int) -> Rule:
+    """Return the rule that a symbol occurs at most n times.
+
+    >>> at_most("a", 1).holds(["bab", "aa"]).tolist(), at_most("a", 1).viable(["aa"]).tolist()
+    ([True, False], [False])
+    """
+    return finite_automaton(
+        symbol,
+        0,
+        lambda count, x: count + (x == symbol) if count + (x == symbol) <= n else None,
+        name=f"at_most_{n}_{symbol}s",
+        summary=f"at most {n} {symbol}",
+    )
+
+
+@combinator
+def at_least(symbol: str, n: int) -> Rule:
+    """Return the rule that a symbol occurs at least n times.
+
+    >>> at_least("a", 2).holds(["bab", "aa"]).tolist()
+    [False, True]
+    """
+    return finite_automaton(
+        symbol,
+        0,
+        lambda count, x: min(count + (x == symbol), n),
+        lambda count: count == n,
+        name=f"at_least_{n}_{symbol}s",
+        summary=f"at least {n} {symbol}",
+    )
+
+
+@combinator
+def no_factor(factor: str) -> Rule:
+    """Return the rule that a string does not occur in the word: ``no_factor("aa")`` forbids two neighbouring a.
+
+    >>> no_factor("ab").holds(["bba", "aab"]).tolist(), no_factor("ab").viable(["aab"]).tolist()
+    ([True, False], [False])
+    """
+    return finite_automaton(
+        "".join(sorted(set(factor))),
+        "",
+        lambda seen, x: None if (after := _suffix_seen(seen, x, factor)) == factor else after,
+        name=f"no_{factor}",
+        summary=f"never {factor}",
+    )
+
+
+@combinator
+def has_factor(factor: str) -> Rule:
+    """Return the rule that a string occurs in the word.
+
+    >>> has_factor("ab").holds(["bba", "aab"]).tolist()
+    [False, True]
+    """
+    return finite_automaton(
+        "".join(sorted(set(factor))),
+        "",
+        lambda seen, x: _suffix_seen(seen, x, factor),
+        lambda seen: seen == factor,
+        name=f"has_{factor}",
+        summary=f"{factor} somewhere",
+    )
+
+
+def _suffix_seen(seen: str, symbol: str, factor: str) -> str:
+    """Return the longest prefix of the factor that is a suffix of the symbols read, or the factor once it occurred."""
+    if seen == factor or not symbol:
+        return factor if seen == factor else ""
+    text = seen + symbol
+    return next(text[i:] for i in range(len(text) + 1) if factor.startswith(text[i:]))
+
+
+@combinator
+def alternating(first: str, second: str) -> Rule:
+    """Return the rule that two symbols alternate, beginning with ``first``; other symbols are ignored.
+
+    >>> alternating("a", "b").holds(["aba", "ba", "aab"]).tolist()
+    [True, False, False]
+    """
+    pair = (first, second)
+
+    def step(turn: int, read: str) -> int | None:
+        return turn if read not in pair else 1 - turn if read == pair[turn] else None
+
+    name = f"{plural(first)}_and_{plural(second)}_alternate"
+    return finite_automaton(
+        first + second, 0, step, name=name, summary=f"{first} and {second} alternate, {first} first"
+    )
+
+
+@combinator
+def in_blocks(*blocks: str) -> Rule:
+    """Return the rule that the word is a sequence of blocks, each over given symbols and possibly empty.
+
+    A symbol that belongs to no block is ignored.
+
+    Args:
+        blocks: The symbols of each block; two neighbouring blocks share no symbol.
+
+    >>> in_blocks("a", "b", "a").holds(["aba", "baa", "abab"]).tolist()
+    [True, True, False]
+    >>> in_blocks("()", "[]").holds([")([", "[("]).tolist()
+    [True, False]
+    """
+
+    def step(here: int, read: str) -> int | None:
+        if not any(read and read in block for block in blocks):
+            return here
+        return next((i for i in range(here, len(blocks)) if read in blocks[i]), None)
+
+    symbols = "".join(dict.fromkeys("".join(blocks)))
+    shown = [" ".join(block) for block in blocks]
+    name = "_then_".join(plural("".join(block)) for block in blocks)
+    return finite_automaton(symbols, 0, step, name=name, summary=f"only {', then '.join(shown)}")
+
+
+@combinator
+def exactly_one(symbol: str) -> Rule:
+    """Return the rule that a symbol occurs exactly once.
+
+    >>> exactly_one("#").holds(["a#", "a", "##"]).tolist(), exactly_one("#").viable(["a", "##"]).tolist()
+    ([True, False, False], [True, False])
+    """
+
+    def step(count: int, read: str) -> int | None:
+        count += read == symbol
+        return count if count < 2 else None
+
+    name = f"one_{plural(symbol, 1)}"
+    return finite_automaton(symbol, 0, step, lambda count: count == 1, name=name, summary=f"exactly one {symbol}")
+
+
+@combinator
+def most_open(limit: int, *pairs: str) -> Rule:
+    """Return the rule that at most ``limit`` brackets are open at once; unmatched closing brackets are ignored.
+
+    Args:
+        limit: The largest number of open brackets.
+        pairs: For each kind, the opening and the closing symbol. All kinds count alike.
+
+    >>> most_open(2, "()").holds(["(())", "((("]).tolist(), most_open(2, "()").viable([")(((", "))(("]).tolist()
+    ([True, False], [False, True])
+    """
+    opening, closing = ("".join(pair[i] for pair in pairs) for i in (0, 1))
+
+    def step(depth: int, read: str) -> int | None:
+        if read and read in opening:
+            return depth + 1 if depth < limit else None
+        return max(0, depth - 1) if read and read in closing else depth
+
+    summary = f"never more than {limit} {' or '.join(opening)} open at once"
+    return finite_automaton(opening + closing, 0, step, name=f"at_most_{limit}_open", summary=summary)
+
+
+@combinator
+def group_word(generators: Mapping[str, tuple[int, ...]], *, name: str, summary: str) -> Rule:
+    """Return the rule that the product of the symbols is the identity: the word problem of a group.
+
+    The product is taken from left to right.
+
+    Args:
+        generators: For each symbol, a permutation of 0 … n - 1 as the tuple of images. Any other symbol stands for the
+            identity.
+        name: The name of the rule.
+        summary: The rule as a sentence.
+
+    >>> swap = group_word({"a": (1, 0, 2), "b": (1, 2, 0)}, name="identity", summary="the product is the identity")
+    >>> swap.holds(["aa", "bbb", "abab", "ab"]).tolist()
+    [True, True, True, False]
+    """
+    identity = tuple(range(len(next(iter(generators.values())))))
+
+    def step(product: tuple[int, ...], read: str) -> tuple[int, ...]:
+        image = generators.get(read, identity)
+        return tuple(image[point] for point in product)
+
+    return finite_automaton("".join(generators), identity, step, lambda p: p == identity, name=name, summary=summary)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .machine import Register, State
-from .rules import Rule, combinator
-from .symbol_names import plural
+from .rules import Rule, combinator, plural
 from .words import BoolArray, ByteArray, IntArray, WordBatch
 
 _LONG = 4096

@@ -275,7 +275,7 @@ def _prompts(language: Language, tree: _Tree) -> str:
             raise _Failure(
                 f"the prompt {text!r} has {len(text)} symbols, but prompt_length is {language.prompt_length}"
             )
-    if not prompts.asked.any():
+    if not prompts.in_headline.any():
         raise _Failure(f"no OOD prompt leaves a rule open: {texts[-1]!r} breaks every rule")
     if not prompts.open[prompts.ood, 0].any():
         raise _Failure(
@@ -295,7 +295,7 @@ def _prompts(language: Language, tree: _Tree) -> str:
                 f"the prompt {text!r} is labelled ood, but {tree.extension(good, text)!r} is in the language"
             )
     counts = f"{int((~prompts.ood).sum()):,} ID, {int(prompts.ood.sum()):,} OOD"
-    return f"{counts}, {int(prompts.asked.sum()):,} of the OOD prompts leave a rule open"
+    return f"{counts}, {int(prompts.in_headline.sum()):,} of the OOD prompts leave a rule open"
 
 
 def _oracle(language: Language, tree: _Tree) -> str:

@@ -1,19 +1,27 @@
-"""Count the words of each length of a language, and draw words uniformly from the words of a length."""
+"""The words of a language: their number at each length, uniform draws, all of them in order, and entropies."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import log
+from math import exp, log
 
 import numpy as np
 import numpy.typing as npt
 
+from hf_ruleextrap.costs import MOST_BYTES, check_cost
 from hf_ruleextrap.errors import RuleExtrapError
 
 from .graph import Graph
+from .machine import Machine
 from .words import FloatArray, IntArray, WordBatch, symbol_codes
 
 _MOST_NUMBERS = 1 << 24
+_LENGTH_OF_GROWTH, _LEAST_GROWTH = 12, 1.4
+"""The length from which the number of prefixes is projected, and the growth per symbol above which it is projected."""
+
+_LARGEST_EXPONENT = 80.0
+
 _ZERO = -(1 << 30)
 """The exponent of the number 0; it is smaller than any other exponent."""
 
@@ -98,3 +106,131 @@ class WordCounts:
             # A word that has ended needs no state, so state 0 serves.
             state = np.where(place < lengths, following[np.arange(len(state)), choice], 0)
         return WordBatch.from_codes(codes.T, lengths)
+
+
+def bytes_of_words(n: float, max_length: float) -> float:
+    """Return the memory for drawing n words: twice their codes (once more for sort keys), and 64 bytes for each."""
+    return n * (2.0 * max_length + 64)
+
+
+def enumerate_words(
+    machine: Machine, alphabet: Sequence[str], max_length: int, work: str, *, project: bool
+) -> Iterator[str]:
+    """Yield every word of 1 to ``max_length`` symbols that a machine accepts, by length and in the alphabet's order.
+
+    Args:
+        machine: A rule or a language.
+        alphabet: The k symbols.
+        max_length: The largest length.
+        work: A phrase for the work, which is the subject of an error message.
+        project: Whether to estimate the memory for the last length at a short length. By default, the words of all
+            lengths that fit into memory are yielded before the error.
+
+    Raises:
+        RuleExtrapError: The words of the next length, or with ``project`` of the last one, take too much memory.
+    """
+    codes = symbol_codes(alphabet)
+    prefixes, state = np.zeros((1, 0), np.uint8), machine.start(1)
+    # The factor by which each position multiplies the prefixes; 1.0 where they grow slowly, as with counters alone.
+    growth = 1.0
+    for length in range(1, max_length + 1):
+        size = bytes_of_words(len(prefixes), 16 * length)
+        further = int(log(MOST_BYTES / size, growth)) if growth > 1 and size < MOST_BYTES else 0
+        check_cost(
+            work,
+            f"give a length of at most {length - 1 + further}",
+            # The exponent is capped so that exp does not overflow.
+            size=exp(min(log(size) + (max_length - length) * log(growth), _LARGEST_EXPONENT)),
+        )
+        before = len(prefixes)
+        prefixes = np.column_stack([prefixes.repeat(len(codes), 0), np.tile(codes, len(prefixes))])
+        state = machine.step(tuple(part.repeat(len(codes), 0) for part in state), prefixes[:, -1])
+        yield from (row.tobytes().decode("ascii") for row in prefixes[machine.accepts(state)])
+        alive = machine.alive(state)
+        if not alive.any():
+            return
+        prefixes, state = prefixes[alive], tuple(part[alive] for part in state)
+        if project and length >= _LENGTH_OF_GROWTH:
+            growth = max(1.0, len(prefixes) / before)
+            growth = growth if growth > _LEAST_GROWTH else 1.0
+
+
+@dataclass(frozen=True)
+class Entropy:
+    """The entropy of the distribution from which a language draws its words.
+
+    Attributes:
+        nats: The entropy of a word in nats: the sum of -P log P over all words.
+        mean_length: The mean number of symbols in a word.
+        exact: Whether both numbers are computed from probabilities; otherwise they are means over drawn words.
+    """
+
+    nats: float
+    mean_length: float
+    exact: bool = True
+
+    @property
+    def per_token(self) -> float:
+        """The entropy divided by the mean number of tokens, which are the symbols of a word and its end.
+
+        No predictor has a lower expected loss per token.
+
+        >>> round(Entropy(nats=2.0, mean_length=3.0).per_token, 3)
+        0.5
+        """
+        return self.nats / (self.mean_length + 1)
+
+
+def uniform_entropy(lengths: IntArray, log_numbers: FloatArray) -> Entropy:
+    """Return the entropy of a distribution in which all lengths, and all words of a length, are equally likely.
+
+    Args:
+        lengths: (N,), the lengths of the words.
+        log_numbers: (N,) float64, the logarithm of the number of words of each length; or, for words that are not
+            equally likely, the entropy of a word of each length in nats.
+
+    >>> round(uniform_entropy(np.array([1, 2]), np.log([2, 2])).nats, 3)
+    1.386
+    """
+    return Entropy(float(np.log(len(lengths)) + np.mean(log_numbers)), float(np.mean(lengths)))
+
+
+def bracket_entropies(max_length: int, *, kinds: int, interleaved: bool) -> FloatArray:
+    """Return the entropy of a word of each even length that `sampling.bracket_words` draws without ``prime``.
+
+    The expected entropy of the remaining symbols depends only on their number and on the number of open brackets
+    (where kinds interleave, on the number of open brackets of each kind). So it is computed backwards from the end of
+    the word.
+
+    Args:
+        max_length: The largest length.
+        kinds: The number of kinds of brackets.
+        interleaved: Whether each kind closes independently of the others; otherwise, only the bracket that was opened
+            last can be closed.
+
+    Returns:
+        (max_length // 2,) float64, for the lengths 2, 4, …, in nats.
+
+    >>> bracket_entropies(4, kinds=1, interleaved=False).round(4).tolist()
+    [0.0, 0.6931]
+    """
+    axes = kinds if interleaved else 1
+    # Two more places than the largest number of open brackets, so that every opening bracket leads to a state.
+    shape = (max_length // 2 + 2,) * axes
+    still_open = np.indices(shape)
+    depth = still_open.sum(axis=0)
+    to_come, entropies = np.zeros(shape), []
+    for room in range(1, max_length + 1):
+        # With one stack for all kinds, a bracket of each kind can open, and each leads to the same number of open ones.
+        may_open = np.where(depth < room, 1 if interleaved else kinds, 0)
+        choices = np.zeros(shape)
+        total = np.zeros(shape)
+        for axis in range(axes):
+            may_close = still_open[axis] > 0
+            choices += may_open + may_close
+            total += may_open * np.roll(to_come, -1, axis) + may_close * np.roll(to_come, 1, axis)
+        possible = np.maximum(choices, 1)
+        to_come = np.where(depth <= room, np.log(possible) + total / possible, 0.0)
+        if room % 2 == 0:
+            entropies.append(to_come[(0,) * axes])
+    return np.array(entropies)

@@ -16,11 +16,10 @@ import numpy as np
 from hf_ruleextrap.costs import MOST_SECONDS, check_cost
 from hf_ruleextrap.errors import RuleExtrapError, check_integer
 
-from .conjunction import Conjunction
 from .graph import explore
 from .intervals import Clusters
 from .language import Language
-from .machine import Machine, State, distinct
+from .machine import Conjunction, Machine, State, distinct
 from .prompts import PromptSet
 from .rules import Rule
 from .scoring import Rate, Report, RuleReport, Split, Verdicts, aggregate, group_rows, score
@@ -104,7 +103,7 @@ def headline_chance(language: Language, prompts: PromptSet, source: Source, *, m
     >>> round(headline_chance(lang, lang.prompts("ood"), uniform(lang), max_new_symbols=64), 6)
     0.5
     """
-    if not prompts.asked.any():
+    if not prompts.in_headline.any():
         raise RuleExtrapError(f"no OOD prompt of {language.name} leaves a rule open: give other prompts")
     return float(_Walk(language, source, max_new_symbols).headline(prompts, np.ones((len(prompts), 1), np.bool_))[0])
 
@@ -134,7 +133,7 @@ def chance_by_prompt(
     >>> chance_by_prompt(lang, lang.label(["ab", "ba"]), uniform(lang), max_new_symbols=64).hits.round(6).tolist()
     [0.333333, 0.333333]
     """
-    rows = np.flatnonzero(prompts.asked | ~prompts.ood)
+    rows = np.flatnonzero(prompts.in_headline | ~prompts.ood)
     wanted = prompts.open[rows] | ~prompts.ood[rows, None]
     rates = np.zeros(len(rows))
     try:
@@ -161,7 +160,7 @@ def _success_of_each(rules: Sequence[Rule], words: WordBatch, source: Source, li
     Backwards over the states that the words and their completions reach: with no symbol left to come, with one, and so
     on.
     """
-    machine = Conjunction([source, *rules])  # type: ignore[list-item]  # a source is read beside the rules like one
+    machine = Conjunction([source, *rules])
     graph = explore(machine, source.alphabet, int(words.lengths.max(initial=0)) + limit)
     table = source.table[graph.states[0]]
     ending = table[:, -1] * graph.accepting
@@ -219,7 +218,7 @@ class _Walk:
                 else:
                     word, completion = of_rules[rule.name]
                     rules[rule.name] = RuleReport(rule.summary, word=split(word), completion=split(completion))
-            headline_rows = int((members[:, g] & prompts.asked).sum())
+            headline_rows = int((members[:, g] & prompts.in_headline).sum())
             known = Rate.known(float(headline[g]), headline_rows)
             reports.append(
                 Report(
@@ -237,17 +236,17 @@ class _Walk:
 
     def _open_rules(self, prompts: PromptSet) -> list[Conjunction]:
         """Return each set of rules that some prompt with a headline leaves open."""
-        return [self._conjunction(is_open) for is_open in np.unique(prompts.open[prompts.asked], axis=0)]
+        return [self._conjunction(is_open) for is_open in np.unique(prompts.open[prompts.in_headline], axis=0)]
 
     def _conjunction(self, is_open: BoolArray) -> Conjunction:
         return Conjunction([rule for rule, wanted in zip(self.language.rules, is_open, strict=True) if wanted])
 
     def headline(self, prompts: PromptSet, members: BoolArray) -> FloatArray:
         """Return (G,) the probability that every open rule holds: one walk for each set of open rules."""
-        weights = _shares(members & prompts.asked[:, None])
+        weights = _shares(members & prompts.in_headline[:, None])
         total = np.zeros(members.shape[1])
-        for is_open in np.unique(prompts.open[prompts.asked], axis=0):
-            rows = np.flatnonzero(prompts.asked & (prompts.open == is_open).all(axis=1))
+        for is_open in np.unique(prompts.open[prompts.in_headline], axis=0):
+            rows = np.flatnonzero(prompts.in_headline & (prompts.open == is_open).all(axis=1))
             machine, words = self._conjunction(is_open), prompts.words.take(rows)
             total += self.success(machine, machine.read(words), self.source.read(words), weights[rows])
         return total

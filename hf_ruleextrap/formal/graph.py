@@ -15,13 +15,20 @@ import numpy as np
 from hf_ruleextrap.errors import RuleExtrapError
 
 from .machine import Machine, Register, State, distinct
-from .words import BoolArray, ByteArray, IntArray, WordBatch, symbol_codes
+from .words import BoolArray, ByteArray, FloatArray, IntArray, WordBatch, symbol_codes
 
 MOST_STATES = 1 << 18
 """The largest number of states that are explored."""
 
 NOWHERE = -1
 """The state number after a symbol that leaves no viable prefix."""
+
+
+_DENSE = 1 << 14
+"""The largest product of two graphs that is built with all pairs of states, and not only those that words reach."""
+
+_MOST_MARKS = 1 << 27
+"""The largest product of two graphs whose pairs are marked in one array, of one byte each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +193,75 @@ def shortest_length(machine: Machine, alphabet: Sequence[str], *, most_states: i
         if graph.depth.max() < max_length:
             raise RuleExtrapError("the rules exclude each other: no word keeps them all")
         max_length *= 2
+
+
+def one_state_graph(alphabet: tuple[str, ...]) -> Graph:
+    """Return the graph with one state, which accepts every word."""
+    following, depth = np.zeros((1, len(alphabet)), np.int64), np.zeros(1, np.int64)
+    return Graph(alphabet, (), following, np.ones(1, np.bool_), depth, None)
+
+
+def ways_to_end(graph: Graph, longest: int) -> FloatArray:
+    """(longest + 1, S + 1) float64: the probability that n uniform symbols lead from a state to the end of a word."""
+    ways = np.zeros((longest + 1, len(graph) + 1))
+    ways[0, :-1] = graph.accepting
+    by_symbol = np.ascontiguousarray(graph.following.T)
+    for n in range(1, longest + 1):
+        ways[n, :-1] = ways[n - 1][by_symbol].sum(axis=0) / len(by_symbol)
+    return ways
+
+
+def product_graph(
+    first: Graph, second: Graph, first_states: IntArray | None = None, second_states: IntArray | None = None
+) -> tuple[Graph, IntArray]:
+    """Return the graph of pairs of states, whose depths mean nothing, and the numbers of the given pairs.
+
+    Args:
+        first: a graph.
+        second: another graph over the same alphabet, whose states change fastest.
+        first_states: (N,) the first state of each given pair, never `NOWHERE`; by default the start.
+        second_states: (N,) the second state of each given pair.
+
+    Returns:
+        The graph, in which all given pairs stand, and (N,) the number of each given pair in it.
+    """
+    n, m = len(first), len(second)
+    given_pairs = np.zeros(1, np.int64)
+    if first_states is not None and second_states is not None:
+        given_pairs = first_states * m + second_states
+    pairs = np.arange(n * m) if n * m <= _DENSE else _reached(first, second, np.unique(given_pairs))
+    after = _following(first, second, pairs)
+    if n * m > _DENSE:
+        after = np.where(after == NOWHERE, NOWHERE, np.searchsorted(pairs, after))
+        given_pairs = np.searchsorted(pairs, given_pairs)
+    accepting: BoolArray = first.accepting[pairs // m] & second.accepting[pairs % m]
+    return Graph(first.alphabet, (), after, accepting, np.zeros(len(pairs), np.int64), None), given_pairs
+
+
+def _following(first: Graph, second: Graph, pairs: IntArray) -> IntArray:
+    """(N, k): the pair after each symbol; pair (i, j) has the number i * len(second) + j."""
+    left, right = first.following[pairs // len(second)], second.following[pairs % len(second)]
+    return np.where((left < 0) | (right < 0), NOWHERE, left * len(second) + right)
+
+
+def _reached(first: Graph, second: Graph, starts: IntArray) -> IntArray:
+    """(S,) the pairs that words lead to from some pairs, in ascending order."""
+    size = len(first) * len(second)
+    if size > _MOST_MARKS:
+        known = frontier = starts
+        while len(frontier):
+            after = np.unique(_following(first, second, frontier))
+            frontier = np.setdiff1d(after[after != NOWHERE], known, assume_unique=True)
+            known = np.union1d(known, frontier)
+        return known
+    # A mark for each pair is much faster than sorting, as long as the marks fit into memory.
+    marked = np.zeros(size, np.bool_)
+    frontier = starts
+    while len(frontier):
+        marked[frontier] = True
+        after = _following(first, second, frontier)
+        frontier = np.unique(after[(after != NOWHERE) & ~marked[after]])
+    return np.flatnonzero(marked)
 
 
 def _after(machine: Machine, states: State, symbols: ByteArray) -> State:

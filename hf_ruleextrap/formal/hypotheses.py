@@ -15,12 +15,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import combinations, permutations, product
 
-from .automata import ends_with
+from .automata import (
+    alternating,
+    at_least,
+    at_most,
+    count_mod,
+    ends_with,
+    exactly_one,
+    has_factor,
+    length_mod,
+    no_factor,
+)
 from .brackets import balanced, closes_open
-from .finite import at_least, at_most, count_mod, has_factor, length_mod, no_factor
 from .language import Language
 from .measures import rule_length
-from .patterns import alternating, exactly_one
 from .rules import Rule, equal_counts, equal_sums, even_count, more, ordered, starts_with
 
 BITS_PER_TOKEN = 4.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import product
-from math import exp, log, log2
+from math import log2
 from typing import ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -13,24 +13,17 @@ import numpy as np
 from hf_ruleextrap.costs import MOST_BYTES, MOST_SECONDS, check_cost
 from hf_ruleextrap.errors import RuleExtrapError, check_integer
 
-from .conjunction import Conjunction
-from .counting import WordCounts
-from .entropy import Entropy, uniform_entropy
+from .counting import Entropy, WordCounts, bytes_of_words, enumerate_words, uniform_entropy
 from .graph import explore, shortest_length
-from .machine import ask
+from .machine import Conjunction, ask
 from .prompts import Kind, PromptSet
 from .rules import Rule
 from .tables import FlatWords, Tables
-from .words import BoolArray, FloatArray, IntArray, WordBatch, Words, compiled_loops, pieces, symbol_codes
+from .words import BoolArray, FloatArray, IntArray, WordBatch, Words, compiled_loops, pieces
 
 _MOST_PROMPTS = 1 << 20
 _DRAWN = 20_000
 """The number of words from which an entropy is estimated."""
-
-_LENGTH_OF_GROWTH, _LEAST_GROWTH = 12, 1.4
-"""The length from which the number of prefixes is projected, and the growth per symbol above which it is projected."""
-
-_LARGEST_EXPONENT = 80.0
 
 _SECONDS_A_SYMBOL = 1e-4
 """The time that a sampler takes for one position of its words."""
@@ -242,11 +235,11 @@ class Language(Conjunction):
         """
         check_integer("n", n)
         self.check_length(max_length)
-        most = int(MOST_BYTES / _bytes_of_words(1, max_length))
+        most = int(MOST_BYTES / bytes_of_words(1, max_length))
         check_cost(
             f"{n:,} words of up to {max_length:,} symbols",
             f"draw at most {most:,} at a time",
-            size=_bytes_of_words(n, max_length),
+            size=bytes_of_words(n, max_length),
         )
         return self.draw(n, max_length, rng)
 
@@ -256,38 +249,15 @@ class Language(Conjunction):
         Raises:
             RuleExtrapError: The words of the next length would take too much memory.
         """
-        return self._words(check_integer("max_length", max_length), project=False)
-
-    def _words(self, max_length: int, *, project: bool) -> Iterator[str]:
-        """Yield words as `words` does; with ``project``, estimate the memory for the last length at a short length."""
-        codes = symbol_codes(self.alphabet)
-        prefixes, state = np.zeros((1, 0), np.uint8), self.start(1)
-        # The factor by which each position multiplies the prefixes; 1.0 where they grow slowly, as with counters alone.
-        growth = 1.0
-        for length in range(1, max_length + 1):
-            size = _bytes_of_words(len(prefixes), 16 * length)
-            further = int(log(MOST_BYTES / size, growth)) if growth > 1 and size < MOST_BYTES else 0
-            check_cost(
-                f"all words of {self.name} with up to {max_length} symbols",
-                f"give a length of at most {length - 1 + further}",
-                # The exponent is capped so that exp does not overflow.
-                size=exp(min(log(size) + (max_length - length) * log(growth), _LARGEST_EXPONENT)),
-            )
-            before = len(prefixes)
-            prefixes = np.column_stack([prefixes.repeat(len(codes), 0), np.tile(codes, len(prefixes))])
-            state = self.step(tuple(part.repeat(len(codes), 0) for part in state), prefixes[:, -1])
-            yield from (row.tobytes().decode("ascii") for row in prefixes[self.accepts(state)])
-            alive = self.alive(state)
-            if not alive.any():
-                return
-            prefixes, state = prefixes[alive], tuple(part[alive] for part in state)
-            if project and length >= _LENGTH_OF_GROWTH:
-                growth = max(1.0, len(prefixes) / before)
-                growth = growth if growth > _LEAST_GROWTH else 1.0
+        return self._enumerate(check_integer("max_length", max_length), project=False)
 
     def words_of_length(self, length: int) -> list[str]:
         """Return every word of one length, in the alphabet's order."""
-        return [word for word in self._words(length, project=True) if len(word) == length]
+        return [word for word in self._enumerate(length, project=True) if len(word) == length]
+
+    def _enumerate(self, max_length: int, *, project: bool) -> Iterator[str]:
+        work = f"all words of {self.name} with up to {max_length} symbols"
+        return enumerate_words(self, self.alphabet, max_length, work, project=project)
 
     def prompts(
         self,
@@ -389,11 +359,6 @@ class Language(Conjunction):
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.summary}{', as in the paper' if self.paper else ''}>"
-
-
-def _bytes_of_words(n: float, max_length: float) -> float:
-    """Return the memory that drawing n words takes: their codes, as often again for keys, and their numbers."""
-    return n * (2.0 * max_length + 64)
 
 
 def _faults(language: type[Language]) -> Iterator[tuple[bool, str]]:

@@ -1,14 +1,15 @@
-"""Machines: they read words one symbol at a time, and many words at once."""
+"""Machines read words one symbol at a time, and many words at once; several machines may read side by side."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from .words import BoolArray, ByteArray, IntArray, WordBatch, pieces
+from .words import PAD_CODE, BoolArray, ByteArray, IntArray, WordBatch, pieces
 
 Register: TypeAlias = npt.NDArray[Any]
 State: TypeAlias = tuple[Register, ...]
@@ -94,3 +95,66 @@ def ask(machine: Machine, words: WordBatch, question: str) -> BoolArray:
     for rows, piece in pieces(words):
         answer[rows] = getattr(machine, question)(machine.read(piece))
     return answer
+
+
+class Conjunction(Machine):
+    """Several rules that read a word side by side; the registers are those of the rules, one rule after the other."""
+
+    rules: tuple[Machine, ...]
+
+    def __init__(self, rules: Sequence[Machine]) -> None:
+        self.rules = tuple(rules)
+
+    def start(self, n: int) -> State:
+        """Return the start state of every rule."""
+        return tuple(register for rule in self.rules for register in rule.start(n))
+
+    def step(self, state: State, codes: ByteArray) -> State:
+        """Let every rule read the symbol."""
+        parts = zip(self.rules, self.split(state), strict=True)
+        return tuple(register for rule, part in parts for register in rule.step(part, codes))
+
+    def accepts(self, state: State) -> BoolArray:
+        """Return (N,) bool: whether every rule holds."""
+        parts = zip(self.rules, self.split(state), strict=True)
+        return np.asarray(np.logical_and.reduce([rule.accepts(part) for rule, part in parts]))
+
+    def alive(self, state: State) -> BoolArray:
+        """Return (N,) bool: whether each rule is viable by itself.
+
+        Rules that are each viable may exclude each other. A `Language` decides whether they are viable together.
+        """
+        parts = zip(self.rules, self.split(state), strict=True)
+        return np.asarray(np.logical_and.reduce([rule.alive(part) for rule, part in parts]))
+
+    def split(self, state: State) -> list[State]:
+        """Return the state of each rule, in the order of the rules."""
+        parts, first = [], 0
+        for rule in self.rules:
+            size = len(rule.start(0))
+            parts.append(state[first : first + size])
+            first += size
+        return parts
+
+
+class NonEmpty(Machine):
+    """A conjunction that rejects the empty word; the first register holds whether the word has a symbol."""
+
+    def __init__(self, rules: Conjunction) -> None:
+        self.rules = rules
+
+    def start(self, n: int) -> State:
+        """Return the state before the first symbol."""
+        return (np.zeros(n, np.bool_), *self.rules.start(n))
+
+    def step(self, state: State, codes: ByteArray) -> State:
+        """Record that the word has a symbol, and let the rules read it."""
+        return (state[0] | (codes != PAD_CODE), *self.rules.step(state[1:], codes))
+
+    def accepts(self, state: State) -> BoolArray:
+        """Return (N,) bool: whether the word has a symbol and the rules hold."""
+        return np.asarray(state[0] & self.rules.accepts(state[1:]))
+
+    def alive(self, state: State) -> BoolArray:
+        """Return (N,) bool: whether each rule is viable by itself."""
+        return self.rules.alive(state[1:])

@@ -14,10 +14,9 @@ import numpy as np
 from hf_ruleextrap.errors import RuleExtrapError
 
 from .automata import FiniteAutomaton
-from .conjunction import NonEmpty
 from .graph import explore
 from .language import Language
-from .machine import distinct
+from .machine import NonEmpty, distinct
 from .rules import Rule, tokens
 from .words import IntArray
 

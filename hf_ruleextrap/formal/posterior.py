@@ -273,6 +273,22 @@ class Posterior:
             if probability > _NEGLIGIBLE and self.space.programs.same_words(kept, self.space.own)
         )
 
+    def program_shares(self) -> dict[RuleSet, float]:
+        """Return the share of each program in the mean prediction."""
+        settings = self.space.settings
+        epsilon, shares = settings.epsilon, {NO_RULES: 0.0}
+        for kept, probability in self.probabilities.items():
+            shares[kept] = shares.get(kept, 0.0) + (1 - epsilon) * probability
+            if self.exceptions == "modular":
+                for rest, share in modular_exceptions(kept, settings.delta).items():
+                    shares[rest] = shares.get(rest, 0.0) + epsilon * probability * share
+        if self.exceptions == "uniform":
+            shares[NO_RULES] += epsilon
+        if self.exceptions == "simple":
+            for kept, share in simple_exceptions(self.space).items():
+                shares[kept] = shares.get(kept, 0.0) + epsilon * share
+        return shares
+
     def most_probable(self, n: int = 10) -> list[tuple[RuleSet, float]]:
         """Return the n most probable conjunctions with their probabilities, the most probable first."""
         return sorted(self.probabilities.items(), key=lambda item: (-item[1], sorted(item[0])))[:n]

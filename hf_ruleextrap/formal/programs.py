@@ -13,7 +13,7 @@ gives to the prefix than uniformly drawn symbols do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -22,23 +22,17 @@ import numpy as np
 from hf_ruleextrap.errors import RuleExtrapError
 
 from .brackets import Nested
-from .copying import Copied
-from .graph import NOWHERE, Graph, explore
+from .families import Copied
+from .graph import NOWHERE, Graph, explore, one_state_graph, product_graph, ways_to_end
 from .machine import Machine, State
 from .rules import Rule
-from .words import BoolArray, ByteArray, FloatArray, IntArray
+from .words import BoolArray, ByteArray, FloatArray, IntArray, WordBatch
 
 RuleSet = frozenset[int]
 """A conjunction: the places of its rules in a list of rules."""
 
 _MOST_DIGITS = 250.0
 """Decimal digits of the number of all words, beyond which the probability of a word is no floating-point number."""
-
-_DENSE = 1 << 14
-"""The largest product of two graphs that is built with all pairs of states, and not only those that words reach."""
-
-_MOST_MARKS = 1 << 27
-"""The largest product of two graphs whose pairs are marked in one array, of one byte each."""
 
 _BATCH = 1 << 17
 """The number of states of conjunctions that are counted together."""
@@ -158,7 +152,7 @@ class Programs:
             if len(kept) == 1:
                 self._graphs[kept] = self.explored(self.rules[min(kept)])
             elif not kept:
-                self._graphs[kept] = _everything(self.alphabet)
+                self._graphs[kept] = one_state_graph(self.alphabet)
             else:
                 last = max(kept)
                 # There are many conjunctions, so only a program keeps its graph.
@@ -241,75 +235,6 @@ class Programs:
             length += 1
 
 
-def ways_to_end(graph: Graph, longest: int) -> FloatArray:
-    """(longest + 1, S + 1) float64: the probability that n uniform symbols lead from a state to the end of a word."""
-    ways = np.zeros((longest + 1, len(graph) + 1))
-    ways[0, :-1] = graph.accepting
-    by_symbol = np.ascontiguousarray(graph.following.T)
-    for n in range(1, longest + 1):
-        ways[n, :-1] = ways[n - 1][by_symbol].sum(axis=0) / len(by_symbol)
-    return ways
-
-
-def _everything(alphabet: tuple[str, ...]) -> Graph:
-    """The graph that accepts every word."""
-    following, depth = np.zeros((1, len(alphabet)), np.int64), np.zeros(1, np.int64)
-    return Graph(alphabet, (), following, np.ones(1, np.bool_), depth, None)
-
-
-def product_graph(
-    first: Graph, second: Graph, first_states: IntArray | None = None, second_states: IntArray | None = None
-) -> tuple[Graph, IntArray]:
-    """Return the graph of pairs of states, whose depths mean nothing, and the numbers of the given pairs.
-
-    Args:
-        first: a graph.
-        second: another graph over the same alphabet, whose states change fastest.
-        first_states: (N,) the first state of each given pair, never `NOWHERE`; by default the start.
-        second_states: (N,) the second state of each given pair.
-
-    Returns:
-        The graph, in which all given pairs stand, and (N,) the number of each given pair in it.
-    """
-    n, m = len(first), len(second)
-    given_pairs = np.zeros(1, np.int64)
-    if first_states is not None and second_states is not None:
-        given_pairs = first_states * m + second_states
-    pairs = np.arange(n * m) if n * m <= _DENSE else _reached(first, second, np.unique(given_pairs))
-    after = _following(first, second, pairs)
-    if n * m > _DENSE:
-        after = np.where(after == NOWHERE, NOWHERE, np.searchsorted(pairs, after))
-        given_pairs = np.searchsorted(pairs, given_pairs)
-    accepting: BoolArray = first.accepting[pairs // m] & second.accepting[pairs % m]
-    return Graph(first.alphabet, (), after, accepting, np.zeros(len(pairs), np.int64), None), given_pairs
-
-
-def _following(first: Graph, second: Graph, pairs: IntArray) -> IntArray:
-    """(N, k): the pair after each symbol; pair (i, j) has the number i * len(second) + j."""
-    left, right = first.following[pairs // len(second)], second.following[pairs % len(second)]
-    return np.where((left < 0) | (right < 0), NOWHERE, left * len(second) + right)
-
-
-def _reached(first: Graph, second: Graph, starts: IntArray) -> IntArray:
-    """(S,) the pairs that words lead to from some pairs, in ascending order."""
-    size = len(first) * len(second)
-    if size > _MOST_MARKS:
-        known = frontier = starts
-        while len(frontier):
-            after = np.unique(_following(first, second, frontier))
-            frontier = np.setdiff1d(after[after != NOWHERE], known, assume_unique=True)
-            known = np.union1d(known, frontier)
-        return known
-    # A mark for each pair is much faster than sorting, as long as the marks fit into memory.
-    marked = np.zeros(size, np.bool_)
-    frontier = starts
-    while len(frontier):
-        marked[frontier] = True
-        after = _following(first, second, frontier)
-        frontier = np.unique(after[(after != NOWHERE) & ~marked[after]])
-    return np.flatnonzero(marked)
-
-
 @dataclass(frozen=True)
 class _Bounded(Machine):
     """A rule without the states whose memory is larger than any word of the length can use.
@@ -344,3 +269,67 @@ def subsets(kept: RuleSet) -> list[RuleSet]:
         frozenset(rule for rule, stays in zip(rules, choice, strict=True) if stays)
         for choice in product((False, True), repeat=len(rules))
     ]
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """The states of N prefixes of one length in the graphs of a mixture of programs.
+
+    Attributes:
+        parts: The programs and their shares in the mixture.
+        states: For each program, (N,) int64, the state of each prefix.
+    """
+
+    parts: list[tuple[Program, float]]
+    states: list[IntArray]
+
+    @classmethod
+    def of(cls, programs: Programs, shares: Mapping[RuleSet, float], words: WordBatch) -> Walk:
+        """Read N prefixes of one length in the programs of a mixture.
+
+        Args:
+            programs: The programs.
+            shares: The share of each conjunction's program in the mixture.
+            words: The prefixes.
+        """
+        parts = [(programs.program(kept), share) for kept, share in shares.items()]
+        return cls(parts, [program.graph.read(words) for program, _ in parts]).take(np.ones(len(words), np.bool_))
+
+    def next_symbol(self, length: int) -> FloatArray:
+        """Return (N, k + 1) float64: the probability of each symbol, and last of the end, after each prefix.
+
+        Args:
+            length: The number of symbols in each prefix.
+        """
+        table = sum(share * gain for share, gain in self._gains(length))
+        assert isinstance(table, np.ndarray)
+        return np.asarray(table / table.sum(axis=1, keepdims=True))
+
+    def _gains(self, length: int) -> Iterator[tuple[float, FloatArray]]:
+        for (program, share), states in zip(self.parts, self.states, strict=True):
+            k, longest = len(program.graph.alphabet), program.max_length
+            gain = np.zeros((len(states), k + 1))
+            if length < longest:
+                # Each symbol is one of k, hence the factor.
+                gain[:, :k] = program.gain(length + 1)[_after(program, states)] / k
+            gain[:, k] = program.end_gain(length)[states]
+            yield share, gain
+
+    def step(self, choice: IntArray) -> Walk:
+        """Return the walk after one more symbol of each prefix; ``choice`` holds its place in the alphabet."""
+        rows = np.arange(len(choice))
+        after = [
+            _after(program, states)[rows, choice] for (program, _), states in zip(self.parts, self.states, strict=True)
+        ]
+        return Walk(self.parts, after)
+
+    def take(self, rows: BoolArray) -> Walk:
+        """Return the walk of some prefixes, without the programs that refute all of them."""
+        pairs = [(part, states[rows]) for part, states in zip(self.parts, self.states, strict=True)]
+        alive = [(part, states) for part, states in pairs if (states != NOWHERE).any()]
+        return Walk([part for part, _ in alive], [states for _, states in alive])
+
+
+def _after(program: Program, states: IntArray) -> IntArray:
+    """Return (N, k) int64: the state after each symbol."""
+    return np.where(states[:, None] == NOWHERE, NOWHERE, program.graph.following[states])

@@ -57,7 +57,7 @@ class PromptSet(Sequence[Prompt]):
         return self.take(self.ood if kind == "ood" else ~self.ood)
 
     @property
-    def asked(self) -> BoolArray:
+    def in_headline(self) -> BoolArray:
         """(N,) bool: whether the prompt counts for the headline: it is OOD and leaves a rule open."""
         return np.asarray(self.ood & self.open.any(axis=1))
 

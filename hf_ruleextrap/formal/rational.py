@@ -29,7 +29,7 @@ import numpy as np
 
 from hf_ruleextrap.errors import RuleExtrapError, unknown
 
-from .graph import NOWHERE, Graph
+from .graph import Graph
 from .language import Language
 from .posterior import (
     EXCEPTIONS,
@@ -39,10 +39,8 @@ from .posterior import (
     Posterior,
     RationalSettings,
     Track,
-    modular_exceptions,
-    simple_exceptions,
 )
-from .programs import Program, RuleSet
+from .programs import RuleSet, Walk
 from .prompts import PromptSet
 from .words import BoolArray, FloatArray, IntArray, WordBatch, Words, symbol_codes
 
@@ -174,7 +172,7 @@ class RationalLearner:
         if name not in LEARNERS:
             raise unknown("rational learner", name, LEARNERS)
         posterior = Posterior.of(space, words, LEARNERS[name])
-        shares = _shares(posterior)
+        shares = posterior.program_shares()
         # A prefix that any word may begin with is given k^(-m) / L by the words over the alphabet, and no program gives
         # a prefix more than 1: what falls short of this bound matters to no prompt.
         length, ascending = space.max_length, sorted(shares.values())
@@ -222,7 +220,7 @@ class RationalLearner:
         batch = WordBatch.of(prefixes, self.language.alphabet)
         table = np.zeros((len(batch), len(self.language.alphabet) + 1))
         for length, rows in self._by_length(batch):
-            walk = _Walk.of(self, batch.take(rows))
+            walk = Walk.of(self.posterior.space.programs, self.shares, batch.take(rows))
             table[rows] = walk.next_symbol(length)
         return table
 
@@ -269,7 +267,7 @@ class RationalLearner:
         """
         end = len(self.language.alphabet)
         for length, rows in self._by_length(prefixes):
-            walk = _Walk.of(self, prefixes.take(rows))
+            walk = Walk.of(self.posterior.space.programs, self.shares, prefixes.take(rows))
             for place in range(limit + 1):
                 table = walk.next_symbol(length + place)
                 if rng is None:
@@ -365,74 +363,3 @@ class RationalLearner:
                 f"more than {self.max_length}: give a shorter prompt or a larger max_length"
             )
         return [(int(length), np.flatnonzero(words.lengths == length)) for length in np.unique(words.lengths)]
-
-
-@dataclass(frozen=True, eq=False)
-class _Walk:
-    """N prefixes of one length, followed through all programs.
-
-    Attributes:
-        parts: the programs and their shares.
-        states: for each program, (N,) the state of each prefix.
-    """
-
-    parts: list[tuple[Program, float]]
-    states: list[IntArray]
-
-    @classmethod
-    def of(cls, learner: RationalLearner, words: WordBatch) -> _Walk:
-        programs = learner.posterior.space.programs
-        parts = [(programs.program(kept), share) for kept, share in learner.shares.items()]
-        return cls(parts, [program.graph.read(words) for program, _ in parts]).take(np.ones(len(words), np.bool_))
-
-    def next_symbol(self, length: int) -> FloatArray:
-        """(N, k + 1): the probability of each symbol, and of the end, after prefixes of a length."""
-        table = sum(share * gain for share, gain in self._gains(length))
-        assert isinstance(table, np.ndarray)
-        return np.asarray(table / table.sum(axis=1, keepdims=True))
-
-    def _gains(self, length: int) -> Iterator[tuple[float, FloatArray]]:
-        for (program, share), states in zip(self.parts, self.states, strict=True):
-            k, longest = len(program.graph.alphabet), program.max_length
-            gain = np.zeros((len(states), k + 1))
-            if length < longest:
-                # Each symbol is one of k, hence the factor.
-                gain[:, :k] = program.gain(length + 1)[_after(program, states)] / k
-            gain[:, k] = program.end_gain(length)[states]
-            yield share, gain
-
-    def step(self, choice: IntArray) -> _Walk:
-        """Add a symbol, by its place in the alphabet, to each prefix."""
-        rows = np.arange(len(choice))
-        after = [
-            _after(program, states)[rows, choice] for (program, _), states in zip(self.parts, self.states, strict=True)
-        ]
-        return _Walk(self.parts, after)
-
-    def take(self, rows: BoolArray) -> _Walk:
-        """Some of the prefixes, without the programs that refute them all."""
-        pairs = [(part, states[rows]) for part, states in zip(self.parts, self.states, strict=True)]
-        alive = [(part, states) for part, states in pairs if (states != NOWHERE).any()]
-        return _Walk([part for part, _ in alive], [states for _, states in alive])
-
-
-def _after(program: Program, states: IntArray) -> IntArray:
-    """(N, k): the state after each symbol."""
-    return np.where(states[:, None] == NOWHERE, NOWHERE, program.graph.following[states])
-
-
-def _shares(posterior: Posterior) -> dict[RuleSet, float]:
-    """The share of each program in the mean prediction."""
-    settings = posterior.space.settings
-    epsilon, shares = settings.epsilon, dict.fromkeys([NO_RULES], 0.0)
-    for kept, probability in posterior.probabilities.items():
-        shares[kept] = shares.get(kept, 0.0) + (1 - epsilon) * probability
-        if posterior.exceptions == "modular":
-            for rest, share in modular_exceptions(kept, settings.delta).items():
-                shares[rest] = shares.get(rest, 0.0) + epsilon * probability * share
-    if posterior.exceptions == "uniform":
-        shares[NO_RULES] += epsilon
-    if posterior.exceptions == "simple":
-        for kept, share in simple_exceptions(posterior.space).items():
-            shares[kept] = shares.get(kept, 0.0) + epsilon * share
-    return shares

@@ -5,9 +5,7 @@ The machine of a rule holds a few registers (a counter, a phase, a stack) with o
 whether a prefix is viable (``viable``), and with what probability random symbols keep the rule (``formal.chance``).
 So each rule is written once.
 
-This module has the combinators `equal_counts`, `equal_sums`, `more`, `ordered`, `even_count` and `starts_with`. The
-module `brackets` has `balanced`, `closes_open` and `nested`. The modules `automata`, `finite` and `patterns` have the
-rules with finitely many states.
+The modules `brackets`, `families` and `automata` have further rules.
 """
 
 from __future__ import annotations
@@ -21,7 +19,6 @@ from typing import ClassVar, ParamSpec
 import numpy as np
 
 from .machine import Machine, State, ask
-from .symbol_names import plural
 from .words import PAD_CODE, BoolArray, ByteArray, IntArray, WordBatch, Words
 
 P = ParamSpec("P")
@@ -42,7 +39,6 @@ class Rule(Machine):
             rule.
         finite: Whether the rule has finitely many states.
 
-    >>> from hf_ruleextrap.formal import Rule, ordered
     >>> rule = ordered("a", "b")
     >>> isinstance(rule, Rule), rule.summary
     (True, 'every a before every b')
@@ -259,15 +255,11 @@ class StartsWith(Rule):
         return np.asarray(state[0] != 2)
 
 
-_LABELS = ("name", "summary")
-"""The arguments of a combinator that label its rule and do not change which words keep it."""
-
-
 def combinator(build: Callable[P, Rule]) -> Callable[P, Rule]:
     """Decorate a combinator so that its rules store their expression.
 
-    The expression is the name of the combinator and each argument that differs from its default. The labels ``name``
-    and ``summary`` are not part of the expression.
+    The expression is the name of the combinator and each argument that differs from its default, without the labels
+    ``name`` and ``summary``.
     """
     parameters = signature(build)
 
@@ -277,7 +269,7 @@ def combinator(build: Callable[P, Rule]) -> Callable[P, Rule]:
         values = {
             name: value
             for name, value in parameters.bind(*args, **kwargs).arguments.items()
-            if name not in _LABELS and value != parameters.parameters[name].default
+            if name not in ("name", "summary") and value != parameters.parameters[name].default
         }
         return replace(rule, expression=(build.__name__, *tokens(values.values())))
 
@@ -285,7 +277,7 @@ def combinator(build: Callable[P, Rule]) -> Callable[P, Rule]:
 
 
 def tokens(value: object) -> list[str]:
-    """Return a value as a list of tokens: one for each symbol and each number, and none for None.
+    """Return a value as tokens: one for each symbol and each number, and none for None.
 
     >>> tokens(("ab", 12, None, ("c",)))
     ['a', 'b', '12', 'c']
@@ -382,3 +374,26 @@ def starts_with(symbol: str) -> Rule:
     ([True, False, False], [True])
     """
     return StartsWith(symbol, name=f"starts_with_{symbol}", summary=f"starts with {symbol}")
+
+
+_NAMES = {
+    "(": ("opening_parenthesis", "opening_parentheses"),
+    ")": ("closing_parenthesis", "closing_parentheses"),
+    "[": ("opening_bracket", "opening_brackets"),
+    "]": ("closing_bracket", "closing_brackets"),
+    "()": ("parenthesis", "parentheses"),
+    "[]": ("bracket", "brackets"),
+    "0": ("zero", "zeros"),
+    "1": ("one", "ones"),
+    "#": ("mark", "marks"),
+}
+
+
+def plural(symbols: str, count: int = 2) -> str:
+    """Return the plural (for a count of 1, the singular) of a symbol, as it stands in the name of a rule.
+
+    >>> plural("a"), plural("a", 1), plural("0")
+    ('as', 'a', 'zeros')
+    """
+    one, several = _NAMES.get(symbols, (symbols, f"{symbols}s"))
+    return one if count == 1 else several

@@ -363,7 +363,7 @@ def aggregate(verdicts: Verdicts, *, groups: bool = True) -> Report:
     return Report(
         language=v.language.name,
         n=len(v.prompts),
-        headline=rate(v.open_hold, v.prompts.asked),
+        headline=rate(v.open_hold, v.prompts.in_headline),
         finished=rate(v.finished),
         empty=rate(v.empty),
         unparsable=rate(~v.parsed),

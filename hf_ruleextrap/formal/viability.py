@@ -29,8 +29,8 @@ _MOST_CELLS = 1 << 16
 class Finite:
     """The joint viability of rules whose product has finitely many states.
 
-    >>> from hf_ruleextrap.formal.conjunction import Conjunction
-    >>> from hf_ruleextrap.formal.finite import at_most
+    >>> from hf_ruleextrap.formal.machine import Conjunction
+    >>> from hf_ruleextrap.formal.automata import at_most
     >>> from hf_ruleextrap.formal.rules import even_count
     >>> from hf_ruleextrap.formal.words import WordBatch
     >>> machine = Conjunction([even_count("a"), at_most("a", 1)])

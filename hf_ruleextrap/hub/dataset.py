@@ -17,8 +17,7 @@ from hf_ruleextrap.data import Splits, build_splits
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import write_text
 from hf_ruleextrap.formal import Language, PromptSet, WordBatch
-from hf_ruleextrap.formal.generated import GeneratedLanguage
-from hf_ruleextrap.formal.problems import suite
+from hf_ruleextrap.formal.generated import GeneratedLanguage, suite
 from hf_ruleextrap.languages import get_language
 
 from .cards import CITATION, INSTALL, ORGANIZATION, metric_names, render, task_id

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 from hf_ruleextrap.errors import RuleExtrapError, described, unknown
+from hf_ruleextrap.formal import LEVELS, Language
 from hf_ruleextrap.formal.generated import PREFIX, generated_language
-from hf_ruleextrap.formal.language import LEVELS, Language
 from hf_ruleextrap.own_files import run_file
 
 GROUP = "hf_ruleextrap.languages"

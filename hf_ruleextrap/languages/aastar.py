@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.finite import length_mod, no_factor
-from hf_ruleextrap.formal.regular import Regular
+from hf_ruleextrap.formal import Regular, length_mod, no_factor
 
 
 class AAStar(Regular):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.patterns import alternating
-from hf_ruleextrap.formal.regular import Regular
-from hf_ruleextrap.formal.rules import equal_counts
+from hf_ruleextrap.formal import Regular, alternating, equal_counts
 
 
 class AbN(Regular):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.automata import ends_with
-from hf_ruleextrap.formal.regular import Regular
-from hf_ruleextrap.formal.rules import ordered
+from hf_ruleextrap.formal import Regular, ends_with, ordered
 
 
 class AnBm(Regular):

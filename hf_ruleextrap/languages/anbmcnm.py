@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.language import Language
+from hf_ruleextrap.formal import Language, equal_sums, ordered
 from hf_ruleextrap.formal.machine import State
-from hf_ruleextrap.formal.rules import equal_sums, ordered
 from hf_ruleextrap.formal.words import BoolArray
 
 

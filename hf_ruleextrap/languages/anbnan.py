@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hf_ruleextrap.formal.language import Language
+from hf_ruleextrap.formal import Language, Rule, in_blocks
 from hf_ruleextrap.formal.machine import State
-from hf_ruleextrap.formal.patterns import in_blocks
-from hf_ruleextrap.formal.rules import Rule
 from hf_ruleextrap.formal.words import BoolArray, ByteArray, IntArray
 
 

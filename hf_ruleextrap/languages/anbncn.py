@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.equal_blocks import EqualBlocks
-from hf_ruleextrap.formal.rules import equal_counts, ordered
+from hf_ruleextrap.formal import EqualBlocks, equal_counts, ordered
 
 
 class AnBnCn(EqualBlocks):

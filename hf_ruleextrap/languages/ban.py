@@ -6,11 +6,10 @@ from math import comb, lgamma, log
 
 import numpy as np
 
-from hf_ruleextrap.formal.entropy import Entropy, uniform_entropy
-from hf_ruleextrap.formal.language import Language
-from hf_ruleextrap.formal.rules import even_count, starts_with
+from hf_ruleextrap.formal import Language, WordBatch, even_count, starts_with
+from hf_ruleextrap.formal.counting import Entropy, uniform_entropy
 from hf_ruleextrap.formal.sampling import blocks, shuffled
-from hf_ruleextrap.formal.words import FloatArray, IntArray, WordBatch
+from hf_ruleextrap.formal.words import FloatArray, IntArray
 
 
 class BAN(Language):

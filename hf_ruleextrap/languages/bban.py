@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from hf_ruleextrap.formal.entropy import Entropy, uniform_entropy
-from hf_ruleextrap.formal.language import Language
-from hf_ruleextrap.formal.rules import even_count, ordered
+from hf_ruleextrap.formal import Language, WordBatch, even_count, ordered
+from hf_ruleextrap.formal.counting import Entropy, uniform_entropy
 from hf_ruleextrap.formal.sampling import blocks
-from hf_ruleextrap.formal.words import FloatArray, IntArray, WordBatch
+from hf_ruleextrap.formal.words import FloatArray, IntArray
 
 
 class BBaN(Language):

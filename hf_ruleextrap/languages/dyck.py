@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from hf_ruleextrap.formal.brackets import balanced, nested
-from hf_ruleextrap.formal.entropy import Entropy, bracket_entropies, uniform_entropy
-from hf_ruleextrap.formal.language import Language
+from hf_ruleextrap.formal import Language, WordBatch, balanced, nested
+from hf_ruleextrap.formal.counting import Entropy, bracket_entropies, uniform_entropy
 from hf_ruleextrap.formal.sampling import bracket_depth, bracket_log_probability, bracket_words
-from hf_ruleextrap.formal.words import FloatArray, IntArray, WordBatch
+from hf_ruleextrap.formal.words import FloatArray, IntArray
 
 
 class Dyck(Language):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.automata import finite_automaton
-from hf_ruleextrap.formal.regular import Regular
-from hf_ruleextrap.formal.rules import equal_counts
+from hf_ruleextrap.formal import Regular, equal_counts, finite_automaton
 
 
 class ShallowDyck(Regular):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.brackets import nested
-from hf_ruleextrap.formal.language import Language
-from hf_ruleextrap.formal.patterns import most_open
+from hf_ruleextrap.formal import Language, most_open, nested
 
 
 class BoundedDyck(Language):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.automata import finite_automaton
-from hf_ruleextrap.formal.regular import Regular
+from hf_ruleextrap.formal import Regular, finite_automaton
 
 # What the next symbol may be, and what is expected after it.
 EXPECTED = {

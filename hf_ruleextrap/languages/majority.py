@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.language import Language
-from hf_ruleextrap.formal.rules import more, starts_with
+from hf_ruleextrap.formal import Language, more, starts_with
 
 
 class Majority(Language):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.copying import Marked, copied
-from hf_ruleextrap.formal.patterns import exactly_one
+from hf_ruleextrap.formal import Marked, copied, exactly_one
 
 
 class MarkedReversal(Marked):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.finite import count_mod
-from hf_ruleextrap.formal.regular import Regular
-from hf_ruleextrap.formal.rules import ordered
+from hf_ruleextrap.formal import Regular, count_mod, ordered
 
 
 class Mod3(Regular):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.brackets import closes_open
-from hf_ruleextrap.formal.language import Language
-from hf_ruleextrap.formal.rules import equal_counts
+from hf_ruleextrap.formal import Language, closes_open, equal_counts
 
 
 class Parentheses(Language):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.finite import no_factor
-from hf_ruleextrap.formal.regular import Regular
-from hf_ruleextrap.formal.rules import even_count
+from hf_ruleextrap.formal import Regular, even_count, no_factor
 
 
 class Parity(Regular):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hf_ruleextrap.formal.brackets import balanced
-from hf_ruleextrap.formal.language import Language
+from hf_ruleextrap.formal import Language, balanced, in_blocks
 from hf_ruleextrap.formal.machine import State
-from hf_ruleextrap.formal.patterns import in_blocks
 from hf_ruleextrap.formal.words import BoolArray
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.automata import ends_with
-from hf_ruleextrap.formal.patterns import alternating
-from hf_ruleextrap.formal.regular import Regular
+from hf_ruleextrap.formal import Regular, alternating, ends_with
 
 
 class Tomita2(Regular):

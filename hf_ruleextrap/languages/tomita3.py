@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.automata import ends_with, finite_automaton
-from hf_ruleextrap.formal.regular import Regular
+from hf_ruleextrap.formal import Regular, ends_with, finite_automaton
 
 # The state after a 0 and after a 1. Once an odd run of 1 has ended, only the parity of the latest run of 0 matters.
 FOLLOWING: dict[str, tuple[str, str | None]] = {

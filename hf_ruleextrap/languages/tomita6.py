@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.automata import finite_automaton
-from hf_ruleextrap.formal.regular import Regular
-from hf_ruleextrap.formal.rules import starts_with
+from hf_ruleextrap.formal import Regular, finite_automaton, starts_with
 
 
 class Tomita6(Regular):

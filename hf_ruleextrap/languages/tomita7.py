@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.automata import ends_with
-from hf_ruleextrap.formal.patterns import in_blocks
-from hf_ruleextrap.formal.regular import Regular
+from hf_ruleextrap.formal import Regular, ends_with, in_blocks
 
 
 class Tomita7(Regular):

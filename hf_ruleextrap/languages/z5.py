@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from hf_ruleextrap.formal.patterns import group_word
-from hf_ruleextrap.formal.regular import Regular
-from hf_ruleextrap.formal.rules import starts_with
+from hf_ruleextrap.formal import Regular, group_word, starts_with
 
 
 class Z5(Regular):

@@ -85,7 +85,7 @@ def resemblance_of(folder: str | Path) -> list[Divergence]:
         from hf_ruleextrap.completers.loading import load_model
 
         words, prompts = _words_and_prompts(recipe, language)
-        rows = np.flatnonzero(prompts.asked)
+        rows = np.flatnonzero(prompts.in_headline)
         if len(rows) > _MOST_PROMPTS:
             rows = np.sort(np.random.default_rng(0).choice(rows, _MOST_PROMPTS, replace=False))
         return nearest_learners(load_model(folder), learners_of(language, words), prompts.take(rows))

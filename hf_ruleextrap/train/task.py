@@ -17,7 +17,7 @@ from hf_ruleextrap.evaluation import Evaluation, Evaluator
 from hf_ruleextrap.evaluation.likelihood import Likelihood, measure_likelihood, token_rows
 from hf_ruleextrap.evaluation.mass import check_size, exact_mass
 from hf_ruleextrap.formal import Language, PromptSet, WordBatch
-from hf_ruleextrap.formal.entropy import Entropy
+from hf_ruleextrap.formal.counting import Entropy
 from hf_ruleextrap.formal.words import IntArray, concatenate
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.tokenization import build_tokenizer
@@ -79,7 +79,7 @@ class Task:
         if complete is None:
             return None
         prompts = self.evaluator.prompts["ood"]
-        prompts = prompts.take(prompts.asked)
+        prompts = prompts.take(prompts.in_headline)
         completions, finished = complete(self.language, prompts, max_new_symbols=self.recipe.completion_limit)
         if not finished.any():
             raise RuleExtrapError(

@@ -5,7 +5,7 @@ import pytest
 
 from hf_ruleextrap.data import Splits, build_splits, fingerprints
 from hf_ruleextrap.formal import Language, WordBatch
-from hf_ruleextrap.formal.regular import Regular
+from hf_ruleextrap.formal.families import Regular
 from hf_ruleextrap.formal.rules import even_count, starts_with
 from hf_ruleextrap.languages import get_language, list_languages
 

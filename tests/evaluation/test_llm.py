@@ -105,7 +105,7 @@ def test_n_grams_are_fitted_on_the_lines_that_the_prompt_is_shown() -> None:
 
 
 def test_the_references_are_those_of_the_protocol() -> None:
-    ngrams = [f"{n}-gram{way}" for n in (2, 3, 4) for way in (", greedy", "")]
+    ngrams = [f"{n}-gram{way}" for n in (1, 2, 3) for way in (", greedy", "")]
     references = protocol_references(ANBN)
     assert list(references.reports) == ["uniform", "always-stop", *ngrams, "oracle", "ceiling"]
     # A model is compared with completers that it may be better than.

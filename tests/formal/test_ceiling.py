@@ -11,7 +11,7 @@ import pytest
 from hf_ruleextrap import formal, get_language, list_languages
 from hf_ruleextrap.evaluation import REFERENCES, chance
 from hf_ruleextrap.formal import Language, Rate, Report
-from hf_ruleextrap.formal.problems import suite
+from hf_ruleextrap.formal.generated import suite
 
 GENERATED = [language.name for language in suite()[::12]]
 LIMIT = 24
@@ -63,7 +63,7 @@ def test_each_row_is_the_best_of_all_completions(name: str, limit: int) -> None:
 
     found = formal.ceiling(language, prompts, max_new_symbols=limit)
     assert found.grammatical.hits == best(verdicts.grammatical).sum()
-    assert found.headline.hits == (best(verdicts.open_hold) & prompts.asked).sum()
+    assert found.headline.hits == (best(verdicts.open_hold) & prompts.in_headline).sum()
     for i, rule in enumerate(language.rules):
         report = found.rules[rule.name]
         for split, holds in ((report.word, verdicts.word), (report.completion, verdicts.completion)):

@@ -25,9 +25,8 @@ from hf_ruleextrap.formal import (
     ordered,
     starts_with,
 )
-from hf_ruleextrap.formal.automata import FiniteAutomaton
+from hf_ruleextrap.formal.automata import FiniteAutomaton, group_word
 from hf_ruleextrap.formal.measures import counter_depth, description_length, entropy_rate, nerode_classes
-from hf_ruleextrap.formal.patterns import group_word
 from hf_ruleextrap.formal.rules import EqualCounts
 from hf_ruleextrap.formal.viability import Finite
 from hf_ruleextrap.languages import built_in_languages, get_language, list_languages

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -31,8 +31,7 @@ from hf_ruleextrap.formal import (
     ordered,
     starts_with,
 )
-from hf_ruleextrap.formal.generated import GeneratedLanguage
-from hf_ruleextrap.formal.problems import signature, suite
+from hf_ruleextrap.formal.generated import GeneratedLanguage, suite
 from hf_ruleextrap.formal.sources import uniform
 from hf_ruleextrap.formal.viability import Finite, OneCounter, leaves_counts_free
 
@@ -147,6 +146,16 @@ def test_the_proof_s_chance_is_the_report_s(name: str) -> None:
     report = chance(language, language.prompts("ood"), uniform(language), max_new_symbols=64)
     assert report.headline.rate == pytest.approx(language.proof.chance, abs=1e-12)
     assert report.headline.exact
+
+
+def signature(language: Language) -> bytes:
+    """Return which strings of up to five symbols keep R1 and R2, whatever the letters are called."""
+    k = len(language.alphabet)
+    tables = []
+    for order in permutations(language.alphabet):
+        strings = ["".join(word) for n in range(6) for word in product(order, repeat=n)]
+        tables.append(np.stack([rule.holds(strings) for rule in language.rules[:2]]))
+    return min(bytes([k]) + np.packbits(table).tobytes() for table in tables)
 
 
 def test_the_suite_is_a_hundred_different_problems() -> None:

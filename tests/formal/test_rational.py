@@ -14,10 +14,10 @@ import pytest
 from hf_ruleextrap import get_language
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import Language, WordBatch
-from hf_ruleextrap.formal.explanations import explain
 from hf_ruleextrap.formal.hypotheses import candidate_rules, description_bits
 from hf_ruleextrap.formal.posterior import EXCEPTIONS, HypothesisSpace, Posterior, RationalSettings
 from hf_ruleextrap.formal.rational import LEARNERS, RationalLearner, rates_by_words, rational_learner
+from hf_ruleextrap.formal.rational_report import explain
 
 LENGTH = 8
 WORDS = ["".join(symbols) for n in range(1, LENGTH + 1) for symbols in product("ab", repeat=n)]
@@ -235,7 +235,7 @@ def test_without_drops_every_open_rule_that_can_be_kept_together_is_kept(name: s
     learner = one_hypothesis(name, RationalSettings(budget=1, delta=1e-12), "modular")
     prompts = learner.language.prompts("ood")
     # Where all rules are open, the prompt is OOD because they cannot all be kept.
-    asked = prompts.asked & ~prompts.open.all(axis=1)
+    asked = prompts.in_headline & ~prompts.open.all(axis=1)
     prompts = prompts.take(asked).take(slice(0, 200))
     rates = learner.headline(prompts)
     possible = [_can_be_kept(learner, prompt.text, prompt.open) for prompt in prompts]

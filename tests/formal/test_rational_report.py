@@ -41,10 +41,10 @@ def test_the_rates_are_sums_over_all_words(name: str, limit: int | None) -> None
         sums["finished"] += weights.sum()
         sums["empty"] += weights[[text == "" for text in added]].sum()
         sums["grammatical"] += weights @ holds.all(axis=0)
-        sums["headline"] += weights @ holds[prompts.open[row]].all(axis=0) if prompts.asked[row] else 0.0
+        sums["headline"] += weights @ holds[prompts.open[row]].all(axis=0) if prompts.in_headline[row] else 0.0
         word, completion = word + holds @ weights, completion + alone @ weights
     for what, total in sums.items():
-        n = prompts.asked.sum() if what == "headline" else len(prompts)
+        n = prompts.in_headline.sum() if what == "headline" else len(prompts)
         assert getattr(report, what).rate == pytest.approx(total / n, abs=1e-9)
     for i, rule in enumerate(language.rules):
         rates = report.rules[rule.name]

@@ -13,7 +13,7 @@ from huggingface_hub import DatasetCard
 from pyarrow.parquet import read_table, write_table
 
 from hf_ruleextrap import random_conjunction
-from hf_ruleextrap.formal.regular import Regular
+from hf_ruleextrap.formal.families import Regular
 from hf_ruleextrap.formal.rules import ordered, starts_with
 from hf_ruleextrap.hub.dataset import write_dataset, write_suite
 from hf_ruleextrap.hub.parquet import ConfigContents

@@ -34,7 +34,7 @@ def test_completions_of_anbn_are_the_authors() -> None:
     """The oracle adds |#a - #b| of the lacking symbol, the adversary one more; b where nothing lacks."""
     language = get_language("anbn")
     prompts = language.prompts("ood")
-    prompts = prompts.take(prompts.asked)
+    prompts = prompts.take(prompts.in_headline)
     for added, made in ((0, formal.oracle), (1, formal.adversary)):
         completions, finished = made(language, prompts, max_new_symbols=20)
         assert finished.all()
@@ -48,7 +48,7 @@ def test_completions_of_anbn_are_the_authors() -> None:
 def test_the_adversary_breaks_every_open_rule_after_the_oracle_has_kept_them(name: str) -> None:
     language = get_language(name)
     prompts = language.prompts("ood", limit=60)
-    prompts = prompts.take(prompts.asked)
+    prompts = prompts.take(prompts.in_headline)
     repaired, _ = formal.oracle(language, prompts, max_new_symbols=20)
     broken, finished = formal.adversary(language, prompts, max_new_symbols=20)
     assert finished.any()

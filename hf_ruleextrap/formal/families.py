@@ -1,17 +1,76 @@
-"""Languages of marked copies: a word, a mark, and the same word again or its reversal."""
+"""Families of languages: regular languages, blocks of equal length, and marked copies."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
-from .entropy import Entropy, uniform_entropy
+from .counting import Entropy, uniform_entropy
 from .language import Language
-from .machine import State
+from .machine import Conjunction, State
 from .rules import Rule, combinator
+from .sampling import blocks
+from .viability import Finite
 from .words import BoolArray, ByteArray, FloatArray, IntArray, WordBatch
+
+
+class Regular(Language):
+    """A language whose viability is computed from its finitely many states.
+
+    Only the states in which each rule is viable count. A single rule may have infinitely many states, such as a counter
+    that another rule bounds.
+    """
+
+    level = "regular"
+
+    @cached_property
+    def _viability(self) -> Finite:
+        return Finite(Conjunction(self.rules), self.alphabet)
+
+    def alive(self, state: State) -> BoolArray:
+        """Return (N,) bool: whether some suffix leads to a word of the language."""
+        return self._viability.alive(state)
+
+
+class EqualBlocks(Language):
+    """{ a^n b^n c^n … : n >= 1 } over any alphabet; its rules are `equal_counts` and `ordered` of the symbols."""
+
+    one_word_per_length = True
+    parameters = {"n": "the exponent"}  # noqa: RUF012  # never changed
+
+    def alive(self, state: State) -> BoolArray:
+        """Return (N,) bool: whether the prefix is viable.
+
+        It is viable if the symbols are in order, no symbol occurs more often than the first one, and each block before
+        the latest one is as long as the first.
+        """
+        *differences, phase = state
+        alive = self.rules[1].alive((phase,))
+        for block, difference in enumerate(differences, start=2):
+            alive &= (difference >= 0) & ((phase <= block) | (difference == 0))
+        return alive
+
+    def log_probability(self, words: WordBatch, max_length: int) -> FloatArray:
+        """Return the log of 1 / (number of exponents) for each word."""
+        return np.full(len(words), -np.log(max_length // len(self.alphabet)))
+
+    def draw(self, n: int, max_length: int, rng: np.random.Generator) -> WordBatch:
+        """Draw the exponent uniformly."""
+        exponent = rng.integers(1, max_length // len(self.alphabet), size=n, endpoint=True)
+        return blocks(*((symbol, exponent) for symbol in self.alphabet))
+
+    def entropy(self, max_length: int) -> Entropy:
+        """Return the entropy of the exponent."""
+        lengths = len(self.alphabet) * np.arange(1, max_length // len(self.alphabet) + 1)
+        return uniform_entropy(lengths, np.zeros(len(lengths)))
+
+    def parameter_values(self, words: WordBatch) -> dict[str, IntArray]:
+        """Return the exponent: the length divided by the size of the alphabet."""
+        return {"n": words.lengths // len(self.alphabet)}
+
 
 _MISMATCH, _BEFORE = -2, -1
 
