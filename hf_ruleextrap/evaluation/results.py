@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 import numpy as np
 from pydantic import (
@@ -252,7 +252,7 @@ class Evaluation(_Model):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _unshare(cls, document: Any, validate: ModelWrapValidatorHandler[Evaluation]) -> Evaluation:
+    def _unshare(cls, document: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
         if isinstance(document, dict) and "references" in document:
             document = dict(document)
             document["conditions"] = with_references(document["conditions"], document.pop("references"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -229,7 +229,7 @@ class Results(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _unshare(cls, document: Any, validate: ModelWrapValidatorHandler[Results]) -> Results:
+    def _unshare(cls, document: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
         if isinstance(document, dict) and "references" in document:
             document = dict(document)
             shared = {"references": document.pop("references")}
