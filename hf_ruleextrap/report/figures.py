@@ -15,6 +15,7 @@ from hf_ruleextrap.formal.measures import MEASURES
 from hf_ruleextrap.formal.rational import LEARNERS
 
 from .analysis import FEWEST_LANGUAGES, LANGUAGE_CAUSES, OUTCOMES, Analysis, cause_of, outcomes
+from .code_lengths import heat_map
 from .combinations import FEWEST_RUNS, HEADLINE, Combination
 from .curves import after_learning, dynamics, lengths
 from .pairs import APART
@@ -80,6 +81,7 @@ def draw_all(
             dynamics(study.runs, folder),
             *(lengths(study.runs, kind, folder) for kind in ("ood", "id")),
             authors(analysis.rows, folder),
+            heat_map(study.runs, folder),
         ]
     pictures = [picture for picture in drawn if isinstance(picture, Picture)]
     return {picture.name: picture for picture in pictures}, [line for line in drawn if isinstance(line, str)]

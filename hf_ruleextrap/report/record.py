@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from hf_ruleextrap import formal
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation
+from hf_ruleextrap.evaluation.code_length import CodeLength
 from hf_ruleextrap.evaluation.rational_references import RATIONAL
 from hf_ruleextrap.evaluation.references import ALWAYS_STOP, CEILING, NGRAMS, UNIFORM
 from hf_ruleextrap.evaluation.results import SymbolSettings
@@ -115,6 +116,7 @@ class Run(BaseModel):
         best_check, minimum_loss: the authors' columns, in the authors' way.
         by_length: the rates at other prompt lengths.
         masses: the probabilities of short words over the training, if the recipe has ``mass_length``.
+        code_length: the code length of a run on a stream; None for other runs.
         checks: the evaluations during the training.
         train_seconds, evaluate_seconds, device, torch, git_commit: the duration and the place of the run.
     """
@@ -144,6 +146,7 @@ class Run(BaseModel):
     minimum_loss: dict[str, float]
     by_length: list[LengthRates]
     masses: list[Masses]
+    code_length: CodeLength | None = None
     checks: list[Check] = []
     train_seconds: float
     evaluate_seconds: float
@@ -191,6 +194,7 @@ class Run(BaseModel):
             minimum_loss=_authors_columns(results.paper.minimum_loss),
             by_length=results.by_length,
             masses=[Masses.of(line) for line in log if f"{_MASS}both" in line],
+            code_length=results.code_length,
             checks=[Check.of(line) for line in log if "eval_loss" in line],
             train_seconds=results.timing.train_seconds,
             evaluate_seconds=results.timing.evaluate_seconds,

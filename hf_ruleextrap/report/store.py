@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.evaluation.code_length import CodeLength
 from hf_ruleextrap.files import replacing
 from hf_ruleextrap.train.recipe import Recipe
 
@@ -78,6 +79,8 @@ _SCHEMA = pa.schema(
                 pa.struct([("step", pa.int64()), *((n, pa.float64()) for n in Masses.model_fields if n != "step")])
             ),
         ),
+        # As JSON; files of earlier versions lack this column.
+        ("code_length", pa.string()),
         (
             "checks",
             pa.list_(
@@ -160,6 +163,7 @@ def _to_row(run: Run) -> dict[str, Any]:
         "seed": run.recipe.seed,
         "recipe": recipe,
         "references": references,
+        "code_length": None if run.code_length is None else run.code_length.model_dump_json(),
         **{name: _entries(row[name]) for name in ("rates", "chance_among_finished")},
         **{
             name: [{"column": column, "value": value} for column, value in row[name].items()]
@@ -179,6 +183,8 @@ def _from_row(row: dict[str, Any]) -> Run:
         **{name: _by_column(row[name]) for name in ("rates", "chance_among_finished")},
         **{name: {e["column"]: e["value"] for e in row[name]} for name in ("best_check", "minimum_loss")},
     }
+    if fields.get("code_length") is not None:
+        fields["code_length"] = CodeLength.model_validate_json(fields["code_length"])
     run = Run.model_validate(fields)
     if "learned" in row:
         return run

@@ -18,6 +18,7 @@ from hf_ruleextrap.languages import is_file, not_run
 
 from .analysis import analyze
 from .answer import METHOD, claim_tables, claims
+from .code_lengths import code_length_sections
 from .read import Study
 from .record import REFERENCES, Run
 from .rows import COLUMNS, PAPER, SOURCES, WITHOUT_MODEL, Row, Way, all_rows, in_chomsky_order, language_of, level_of
@@ -91,7 +92,8 @@ def _write_files(study: Study, folder: Path) -> list[Path]:
             name: {"picture": picture, "broad": _inline(picture, "broad"), "slim": _inline(narrow[name], "slim")}
             for name, picture in pictures.items()
         }
-    answers = claims(analysis)
+    # The sections of the answers show their own figures.
+    answers = [*claims(analysis), *code_length_sections(study.runs)]
     # The claims show their own figures, and the other figures have a section of their own.
     others = [name for name in pictures if not any(name in section.figures for section in answers)]
     sections = [
@@ -306,6 +308,7 @@ def _run_line(run: Run) -> dict[str, object]:
         "test_floor": run.test_floor,
         "excess": run.excess,
         "excess_error": run.excess_error,
+        "excess_code_bits": None if run.code_length is None else run.code_length.excess_bits,
         "test_loss_with_padding": run.test_loss_with_padding,
         "test_floor_with_padding": run.test_floor_with_padding,
     }
