@@ -110,8 +110,8 @@ def build_splits(
     candidates = WordBatch.from_strings(sorted({*validation, *test}))
     rare = _rare(language, candidates, max_length, 2 * held_out_size, seed)
     lengths = (language.prompt_length,) if prompt_lengths is None else prompt_lengths
-    asked_for = np.any([_asked_for(language, candidates, max_length, length) for length in lengths], axis=0)
-    held_out = np.sort(fingerprints(candidates.take(rare & ~asked_for)))
+    is_shortest = np.any([_is_shortest(language, candidates, max_length, length) for length in lengths], axis=0)
+    held_out = np.sort(fingerprints(candidates.take(rare & ~is_shortest)))
     train = draw_train_words(language, train_size, max_length=max_length, held_out=held_out, rng=rng)
     return Splits(train, validation, test, held_out)
 
@@ -153,10 +153,10 @@ def replace_by_noise(words: WordBatch, language: Language, share: float, rng: np
 
 
 def count_train_words(language: Language, *, max_length: int, train_size: int) -> int:
-    """How many training words `build_splits` gives for the same arguments, without drawing any.
+    """Return the number of training words of `build_splits` for the same arguments, without drawing any.
 
     Raises:
-        RuleExtrapError: ``max_length`` is too small for any word.
+        RuleExtrapError: Every word is longer than ``max_length``.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> count_train_words(get_language("anbn"), max_length=64, train_size=512)
@@ -170,17 +170,17 @@ def count_train_words(language: Language, *, max_length: int, train_size: int) -
 def draw_train_words(
     language: Language, size: int, *, max_length: int, held_out: Fingerprints, rng: np.random.Generator
 ) -> WordBatch:
-    """Draw words that are not held out, for draws made in parts.
+    """Draw training words that are not held out; a large training set can be drawn in parts.
 
     Args:
-        language: what to draw.
-        size: how many.
-        max_length: most symbols in a word.
-        held_out: `Splits.held_out`.
-        rng: of this draw.
+        language: The language.
+        size: The number of words.
+        max_length: The largest number of symbols in a word.
+        held_out: The fingerprints of the held-out words, `Splits.held_out`.
+        rng: The random number generator.
 
     Raises:
-        RuleExtrapError: ``max_length`` is too small for any word.
+        RuleExtrapError: Every word is longer than ``max_length``.
     """
     language.check_length(max_length)
     parts: list[WordBatch] = []
@@ -194,14 +194,14 @@ def draw_train_words(
 
 
 def _whole(language: Language, max_length: int) -> WordBatch | None:
-    """All words, each once, where the sampler draws each with the same probability."""
+    """Return all words, each once, if the sampler draws them with equal probability; otherwise None."""
     words = WordBatch.from_strings(list(language.words(max_length)))
     logs = language.log_probability(words, max_length)
     return words if logs is None or np.ptp(logs) < 1e-9 else None
 
 
 def _rare(language: Language, words: WordBatch, max_length: int, size: int, seed: int) -> BoolArray:
-    """(N,) bool: is a word drawn so seldom that ``size`` words like it have a probability of at most 0.1 together?"""
+    """Return (N,) bool: whether ``size`` words of this probability have a total probability of at most 0.1."""
     logs = language.log_probability(words, max_length)
     if logs is not None:
         return np.asarray(logs <= np.log(_MOST_HELD_OUT / size))
@@ -209,9 +209,9 @@ def _rare(language: Language, words: WordBatch, max_length: int, size: int, seed
     return ~np.isin(fingerprints(words), fingerprints(probe))
 
 
-def _asked_for(language: Language, words: WordBatch, max_length: int, prompt_length: int) -> BoolArray:
-    """(N,) bool: does a word's beginning of this length lead to no shorter word?"""
-    asked_for = np.zeros(len(words), np.bool_)
+def _is_shortest(language: Language, words: WordBatch, max_length: int, prompt_length: int) -> BoolArray:
+    """Return (N,) bool: whether a word is the shortest one that extends its prefix of this length."""
+    is_shortest = np.zeros(len(words), np.bool_)
     rows = np.flatnonzero(words.lengths >= prompt_length)
     texts = [word[:prompt_length] for word in words.take(rows)]
     beginnings = list(dict.fromkeys(texts))
@@ -219,12 +219,12 @@ def _asked_for(language: Language, words: WordBatch, max_length: int, prompt_len
         prompts = language.label(beginnings)
         completions, _ = oracle(language, prompts, max_new_symbols=max_length - prompt_length)
         shortest = dict(zip(beginnings, completions.lengths.tolist(), strict=True))
-        asked_for[rows] = words.lengths[rows] == [prompt_length + shortest[text] for text in texts]
-    return asked_for
+        is_shortest[rows] = words.lengths[rows] == [prompt_length + shortest[text] for text in texts]
+    return is_shortest
 
 
 def fingerprints(words: WordBatch) -> Fingerprints:
-    """(N,) uint64: a hash of each word that depends on its symbols alone (FNV-1a, then a finalizer)."""
+    """Return (N,) uint64: a hash of the symbols of each word (FNV-1a, then a finalizer)."""
     value = np.full(len(words), 0xCBF29CE484222325, dtype=np.uint64)
     prime = np.uint64(0x100000001B3)
     for place, codes in enumerate(np.ascontiguousarray(words.codes.T)):

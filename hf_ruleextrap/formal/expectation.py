@@ -27,12 +27,12 @@ from .sources import Source
 from .words import BoolArray, FloatArray, WordBatch
 
 _NEGLIGIBLE = 1e-15
-"""Without a length limit, the walk stops once less probability than this is left."""
+"""Without a length limit, the walk stops when the probability of the unfinished completions falls below this."""
 
 _MOST_PLACES = 100_000
 
 _SECONDS_A_STATE = 1e-5
-"""Time for one state at one place, in each of about ten walks of a report."""
+"""The time for one state at one position, in each of about ten walks of a report."""
 
 _PLACES_OF_GROWTH = 16
 """From this place on, at each power of two, the cost of the rest of the walk is projected."""
@@ -43,21 +43,21 @@ _SAMPLES = 20_000
 def chance(
     language: Language, prompts: PromptSet, source: Source, *, max_new_symbols: int | None, seed: int = 0
 ) -> Report:
-    """The report of completions drawn from a source.
+    """Return the report of completions that are drawn from a source.
 
     Args:
-        language: whose rules are asked.
-        prompts: what is completed.
-        source: e.g. `sources.uniform`, which is what chance means without further words.
-        max_new_symbols: the length limit; a completion that has not ended after so many symbols is unfinished. None
-            for no limit.
-        seed: for the rates that must be sampled.
+        language: The language.
+        prompts: N prompts.
+        source: The source of the symbols, e.g. `sources.uniform`; chance without a named source means this one.
+        max_new_symbols: The length limit; a completion that has not ended within the limit is unfinished. None for no
+            limit.
+        seed: The random seed for rates that cannot be computed and are estimated from draws.
 
     Returns:
         A report like that of `scoring.aggregate`; each of its rates says whether it is exact.
 
     Raises:
-        RuleExtrapError: there is no limit, and the source may go on for ever.
+        RuleExtrapError: There is no limit, and the source may never end a completion.
 
     >>> from hf_ruleextrap.formal.sources import uniform
     >>> from hf_ruleextrap.languages import get_language
@@ -83,19 +83,19 @@ def chance(
 
 
 def headline_chance(language: Language, prompts: PromptSet, source: Source, *, max_new_symbols: int) -> float:
-    """The exact headline rate alone: the probability that a completion ends within the limit and keeps every open rule.
+    """Return the exact headline rate: the probability that a completion ends in time and keeps every open rule.
 
     Args:
-        language: a language whose rules have no stack.
-        prompts: what is completed; ID prompts, and prompts that leave no rule open, are left out.
-        source: as for `chance`.
-        max_new_symbols: the length limit.
+        language: A language whose rules have no stack.
+        prompts: N prompts; only those with `PromptSet.in_headline` count.
+        source: See `chance`.
+        max_new_symbols: The length limit.
 
     Returns:
         The mean over the prompts.
 
     Raises:
-        RuleExtrapError: no prompt is OOD and leaves a rule open.
+        RuleExtrapError: No prompt is OOD and leaves a rule open.
 
     >>> from hf_ruleextrap.formal.sources import uniform
     >>> from hf_ruleextrap.languages import get_language
@@ -111,21 +111,22 @@ def headline_chance(language: Language, prompts: PromptSet, source: Source, *, m
 def chance_by_prompt(
     language: Language, prompts: PromptSet, source: Source, *, max_new_symbols: int, seed: int = 0
 ) -> Clusters:
-    """The probability of success after each prompt that asks something, from which a paired difference is made.
+    """Return the probability of success after each prompt, for paired differences.
 
-    Success is what the headline asks after an OOD prompt that leaves a rule open, and a word of the language after an
-    ID prompt. The mean over OOD prompts is the headline of `chance`, the mean over ID prompts its ``grammatical``: from
-    the same computation where they are exact, from the same draws where a rule has a stack.
+    After an OOD prompt that leaves a rule open, success means that every open rule holds. After an ID prompt, success
+    means that the result is a word of the language. The mean over OOD prompts is the headline of `chance`, and the mean
+    over ID prompts is its ``grammatical``. The probabilities are exact unless a rule has a stack, or the states are too
+    many; they are then estimated from the draws that `chance` uses.
 
     Args:
-        language: whose rules are asked.
-        prompts: what is completed.
-        source: as for `chance`.
-        max_new_symbols: the length limit.
-        seed: as for `chance`.
+        language: The language.
+        prompts: N prompts.
+        source: See `chance`.
+        max_new_symbols: The length limit.
+        seed: See `chance`.
 
     Returns:
-        A cluster for each OOD prompt with an open rule and each ID prompt, in order.
+        A cluster for each OOD prompt with an open rule and for each ID prompt, in the order of the prompts.
 
     >>> from hf_ruleextrap.formal.sources import uniform
     >>> from hf_ruleextrap.languages import get_language
@@ -155,9 +156,9 @@ def chance_by_prompt(
 
 
 def _success_of_each(rules: Sequence[Rule], words: WordBatch, source: Source, limit: int) -> FloatArray:
-    """(N,) the probability that a completion of each word ends within the limit and then keeps all rules.
+    """Return (N,) float64: the probability that a completion of each word ends within the limit and keeps all rules.
 
-    Backwards over the states that the words and their completions reach: with no symbol left to come, with one, and so
+    The probabilities of the states that words and completions reach are computed for 0 further symbols, for 1, and so
     on.
     """
     machine = Conjunction([source, *rules])
@@ -173,7 +174,7 @@ def _success_of_each(rules: Sequence[Rule], words: WordBatch, source: Source, li
 
 @dataclass(frozen=True)
 class _Walk:
-    """A source on the prompts of a language."""
+    """The exact computation of rates: all completions of all prompts at once, one symbol at a time."""
 
     language: Language
     source: Source
@@ -292,12 +293,12 @@ class _Walk:
         return total
 
     def sampled_report(self, prompts: PromptSet, seed: int) -> Report:
-        """The report of drawn completions; it is exact where the source can give only one after each prompt."""
+        """Return the report of drawn completions; it is exact if the source is deterministic."""
         report = aggregate(self.sampled(prompts, seed))
         return report.as_exact() if self.source.deterministic else report
 
     def sampled(self, prompts: PromptSet, seed: int) -> Verdicts:
-        """The verdicts of drawn completions, the same number for each prompt, those of a prompt next to each other."""
+        """Return the verdicts on the same number of drawn completions for each prompt, next to each other."""
         rng = None if self.source.deterministic else np.random.default_rng(seed)
         rows = np.arange(len(prompts)).repeat(1 if rng is None else max(1, _SAMPLES // max(1, len(prompts))))
         limit = _MOST_PLACES if self.limit is None else self.limit
@@ -313,9 +314,9 @@ class _Growth:
         self.states = [0]
 
     def check(self, place: int, states: int) -> None:
-        """Note the states at a place, and refuse a walk whose states will take too much time.
+        """Record the number of states at a position, and raise an error if the walk will take too long.
 
-        States grow as a power of the place: with one counter as the place itself, with three as its cube.
+        The number of states grows as a power of the position: linearly with one counter, cubically with three.
         """
         self.states.append(self.states[-1] + states)
         if self.limit is None or place < _PLACES_OF_GROWTH or place & (place - 1):

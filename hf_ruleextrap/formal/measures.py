@@ -1,7 +1,7 @@
-"""What makes a language complex, in four numbers; none of them needs a network.
+"""Four measures of the complexity of a language, computed without a network.
 
-The Chomsky level does not predict how well a network extrapolates a rule (Mészáros et al., NeurIPS 2024). These are
-other candidates, to be put beside the score.
+The Chomsky level does not predict how well a network extrapolates a rule (Mészáros et al., NeurIPS 2024). These
+measures are other candidates, to be compared with the scores of networks.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ _Z = 1.959963984540054
 
 @dataclass(frozen=True)
 class Complexity:
-    """A language's measures; what cannot be computed is None.
+    """The measures of a language; a measure that cannot be computed is None.
 
     Attributes:
-        language: its name.
-        max_length: of the words whose entropy rate it is.
-        horizon: n, to which classes and depth are followed.
-        entropy_rate: of the sampler, in nats per symbol.
-        entropy_low, entropy_high: its 95 % interval; both are equal to it where it is exact.
-        nerode_classes: of prefixes of at most n symbols, told apart by suffixes of at most n.
-        counter_depth: the largest counter or highest stack that words of at most n symbols need.
-        description_length: tokens of the rules' expressions; None where a rule is neither a combinator's nor a table.
+        language: The name of the language.
+        max_length: The largest length of the words whose entropy rate is measured.
+        horizon: n, the length up to which classes and depth are computed.
+        entropy_rate: The entropy rate of the sampler, in nats per symbol.
+        entropy_low, entropy_high: The 95 % interval of the rate; both ends equal an exact rate.
+        nerode_classes: The number of classes of prefixes of at most n symbols, distinguished by suffixes of at most n.
+        counter_depth: The largest counter or highest stack in words of at most n symbols.
+        description_length: The number of tokens of the rules' expressions; None if a rule has neither an expression nor
+            a table.
     """
 
     language: str
@@ -50,7 +51,7 @@ class Complexity:
     description_length: int | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers."""
+        """Return the measures by name."""
         return asdict(self)
 
 
@@ -60,23 +61,23 @@ MEASURES = {
     "counter_depth": "counter depth",
     "description_length": "description length [tokens]",
 }
-"""The measures, and their headings."""
+"""The measures by name, with their headings in tables."""
 
 
 def complexity(language: Language, *, max_length: int = 64, horizon: int = 8) -> Complexity:
-    """All four measures.
+    """Return all four measures.
 
     Args:
-        language: the language.
-        max_length: of the words whose entropy rate is asked for.
+        language: The language.
+        max_length: The largest length of the words whose entropy rate is measured.
         horizon: n, for `nerode_classes` and `counter_depth`.
 
     Raises:
-        RuleExtrapError: no word is so short, or the horizon is below 1.
+        RuleExtrapError: Every word is longer than ``max_length``, or the horizon is below 1.
 
     >>> from hf_ruleextrap.languages import get_language
-    >>> found = complexity(get_language("anbn"))
-    >>> found.nerode_classes, found.counter_depth, found.description_length
+    >>> measures = complexity(get_language("anbn"))
+    >>> measures.nerode_classes, measures.counter_depth, measures.description_length
     (17, 4, 7)
     """
     language.check_length(max_length)
@@ -97,13 +98,13 @@ def complexity(language: Language, *, max_length: int = 64, horizon: int = 8) ->
 
 
 def entropy_rate(language: Language, max_length: int) -> tuple[float | None, float | None, float | None]:
-    """The entropy of a word that the sampler draws over its mean length, in nats per symbol, with a 95 % interval.
+    """Return the entropy of a drawn word divided by the mean length, in nats per symbol, with a 95 % interval.
 
-    Exact where `Language.entropy` is. Else 20,000 words are drawn with their log-probabilities (seed 0), and the
-    interval is that of a ratio of means (delta method).
+    The rate is exact if `Language.entropy` is exact. Otherwise 20,000 words are drawn (seed 0); the interval is that
+    of a ratio of means (delta method).
 
     Returns:
-        The rate and both ends, each None where the sampler does not know its probabilities or has no such words.
+        The rate and both ends of the interval; all None if the probabilities of the words are not known.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> rate, low, high = entropy_rate(get_language("random-regular-4"), 3)
@@ -127,19 +128,19 @@ def entropy_rate(language: Language, max_length: int) -> tuple[float | None, flo
 
 
 def nerode_classes(language: Language, n: int) -> int | None:
-    """How many classes the prefixes of at most n symbols make.
+    """Return the number of Myhill-Nerode classes of the prefixes of at most n symbols.
 
-    Two prefixes are in one class where no suffix of at most n symbols puts just one of them in the language. For a
-    regular language and a large n these are the states of its minimal complete automaton, the sink among them (and the
-    start, since the empty word is in no language). For any other their number grows with n. It is exact: the partition
-    of the states that 2 n symbols reach is refined n times (Moore).
+    Two prefixes are in different classes if some suffix of at most n symbols extends exactly one of them to a word. For
+    a regular language and a large n, the classes are the states of its minimal complete automaton, including the sink
+    and the start. For any other language the number grows with n. The number is exact: the partition of the states that
+    2 n symbols reach is refined n times (Moore).
 
     Args:
-        language: the language.
-        n: at least 1.
+        language: The language.
+        n: The horizon, at least 1.
 
     Returns:
-        The number; None where 2 n symbols lead to too many states.
+        The number of classes; None if 2 n symbols lead to too many states.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> [nerode_classes(get_language(name), 6) for name in ("ban", "anbn")]
@@ -149,31 +150,31 @@ def nerode_classes(language: Language, n: int) -> int | None:
         graph = explore(NonEmpty(language), language.alphabet, 2 * n)
     except RuleExtrapError:
         return None
-    # A last row for all prefixes of no word.
+    # The last row stands for all prefixes that are not viable.
     following = np.vstack([graph.following, np.full((1, len(graph.alphabet)), -1)])
     label = np.append(graph.accepting, False).astype(np.int64)
     for _ in range(n):
-        # Those near 2 n miss their successors, but no prefix of n symbols comes so far within the rounds left.
+        # States near depth 2 n lack successors, but no prefix of n symbols reaches them in the remaining rounds.
         label = distinct((label, label[following]))[1]
     near: IntArray = np.append(graph.depth <= n, False)
-    # A prefix of n symbols may be of no word.
+    # Whether some prefix of at most n symbols is not viable.
     near[-1] = bool((graph.following[graph.depth < n] < 0).any())
     return len(np.unique(label[near]))
 
 
 def counter_depth(language: Language, n: int) -> int | None:
-    """The largest counter, or highest stack, of any rule on the way through a word of at most n symbols.
+    """Return the largest counter, or highest stack, of any rule inside a word of at most n symbols.
 
-    What a rule holds is its own to say (`Rule.depth`): the largest difference of `equal_counts`, the open brackets of
-    `balanced` and `nested`, what `copied` remembers; nothing for a rule with finitely many states. So it is relative
-    to the rules as they are written.
+    Each rule defines its depth (`Rule.depth`): the largest difference of `equal_counts`, the number of open brackets of
+    `balanced` and `nested`, the number of symbols that `copied` remembers, and 0 for a rule with finitely many states.
+    So the depth depends on how the rules are written.
 
     Args:
-        language: the language.
-        n: at least 1.
+        language: The language.
+        n: The horizon, at least 1.
 
     Returns:
-        The depth, 0 where no word is so short; None where a rule does not say, or n symbols lead to too many states.
+        The depth, 0 if every word is longer; None if a rule defines no depth, or n symbols lead to too many states.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> [counter_depth(get_language(name), 12) for name in ("ban", "anbn", "anbncn", "dyck")]
@@ -188,16 +189,15 @@ def counter_depth(language: Language, n: int) -> int | None:
 
 
 def description_length(language: Language) -> int | None:
-    """The number of tokens that the rules take in our combinators, with one for each "and" between them.
+    """Return the number of tokens of the rules' expressions, with one token for each "and" between two rules.
 
-    A combinator is one token, and so is each symbol and number that it takes: ``equal_counts("a", "b")`` has three.
-    What a rule is called counts for nothing. A finite automaton that no combinator made is described by its table: one
-    token, its symbols, each entry, and each accepting state. The length is relative to these combinators, and it is
-    that of the rules as they are stated: no shorter equal expression is searched for, so it is an upper bound of the
-    shortest.
+    A combinator is one token, and so is each of its symbols and numbers: ``equal_counts("a", "b")`` has three tokens.
+    The names of rules do not count. A finite automaton without a combinator is described by its table: one token, its
+    symbols, each entry, and each accepting state. The length is an upper bound of the shortest description in these
+    combinators, because no shorter equivalent expression is searched for.
 
     Returns:
-        The number; None where a rule is neither a combinator's nor a table: what a class computes has no length here.
+        The number of tokens; None if a rule has neither an expression nor a table.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> [description_length(get_language(name)) for name in ("anbn", "a5", "anbnan")]
@@ -210,10 +210,10 @@ def description_length(language: Language) -> int | None:
 
 
 def rule_length(rule: Rule) -> int | None:
-    """The number of tokens of one rule, as `description_length` counts them; None where it has no description."""
+    """Return the number of tokens of one rule as `description_length` counts them; None without a description."""
     if rule.expression:
         return len(rule.expression)
-    # A class derived from it may decide otherwise than its table.
+    # A derived class may not follow its table.
     if type(rule) is FiniteAutomaton:
         return 1 + len(tokens((rule.symbols, rule.table, rule.accepting)))
     return None

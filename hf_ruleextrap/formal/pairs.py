@@ -1,4 +1,4 @@
-"""Minimal pairs: a word of the language, and one as like it as can be that breaks exactly one rule."""
+"""Minimal pairs: a word of the language, and a very similar string that breaks exactly one rule."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _MOST_STRINGS = 1 << 16
 
 @dataclass(frozen=True)
 class MinimalPair:
-    """Two words that differ in little.
+    """Two similar strings.
 
     Attributes:
-        word: in the language.
-        broken: breaks one rule, and keeps all others.
+        word: A word of the language.
+        broken: A string that breaks one rule and keeps all others.
     """
 
     word: str
@@ -32,7 +32,7 @@ class MinimalPair:
 
     @property
     def same_length(self) -> bool:
-        """Both have as many symbols, so that a model that likes short words gains nothing."""
+        """Whether both strings have the same length, so that a preference for short words does not help a model."""
         return len(self.word) == len(self.broken)
 
 
@@ -41,10 +41,10 @@ class RulePairs:
     """The pairs of one rule.
 
     Attributes:
-        rule: its name.
-        summary: the rule as a sentence.
-        pairs: each once; no two words of the language have two pairs more or less before all have one.
-        reason: why there are none; empty where there are.
+        rule: The name of the rule.
+        summary: The rule as a sentence.
+        pairs: The pairs, each once. The first pair of every word stands before the second pair of any word.
+        reason: The reason if there are no pairs; otherwise empty.
     """
 
     rule: str
@@ -56,20 +56,21 @@ class RulePairs:
 def minimal_pairs(
     language: Language, words: Words, *, rng: np.random.Generator, limit: int | None = None
 ) -> tuple[RulePairs, ...]:
-    """For each rule, pairs of a word and one that breaks that rule alone.
+    """Return for each rule pairs of a word and a string that breaks that rule alone.
 
-    The broken word has the same length where such a word is found, and then as few changed symbols as possible; else
-    one symbol is added or taken away, besides as few changes as possible. All strings that near are looked at, as long
-    as there are at most 2^15 of one distance. Of several equally near, the order is random.
+    The broken string has the length of the word and differs from it in as few symbols as possible. If no string of this
+    length breaks the rule alone, one symbol is inserted or deleted, and as few further symbols as possible are changed.
+    The search ends at the first distance at which there are more than 2^15 strings. Strings at the same distance are in
+    random order.
 
     Args:
-        language: whose rules they are.
-        words: words of the language; each is looked at once.
-        rng: for the order among equals.
-        limit: at most so many pairs of each rule.
+        language: The language.
+        words: Words of the language; repeated words count once.
+        rng: The random number generator for the order of equally distant strings.
+        limit: The largest number of pairs of each rule; None for all pairs.
 
     Raises:
-        RuleExtrapError: one of the words is not in the language, or the limit is below 1.
+        RuleExtrapError: One of the words is not in the language, or the limit is below 1.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> found = minimal_pairs(get_language("anbn"), ["aabb"], rng=np.random.default_rng(0))
@@ -107,7 +108,7 @@ def minimal_pairs(
 
 
 def breaks_alone(language: Language, words: Words) -> BoolArray:
-    """(N, R) bool: does a word break this rule, and no other?
+    """Return (N, R) bool: whether each word breaks this rule and no other.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> breaks_alone(get_language("anbn"), ["ab", "aab", "abab", "baa"]).tolist()
@@ -123,7 +124,7 @@ def _broken(language: Language, words: Words) -> BoolArray:
 
 
 def _unbreakable(language: Language) -> list[str]:
-    """For each rule, why it cannot be broken alone; empty where it can: all short strings are looked at."""
+    """Return for each rule why no short string breaks it alone; empty if some short string does."""
     k = len(language.alphabet)
     longest = next(length for length in count(1) if k ** (length + 1) > _MOST_STRINGS)
     texts = [
@@ -131,7 +132,7 @@ def _unbreakable(language: Language) -> list[str]:
     ]
     broken = _broken(language, texts)
     alone = (broken & (broken.sum(axis=1, keepdims=True) == 1)).any(axis=0)
-    # Whether all that breaks one rule breaks another; of a rule that nothing breaks there is nothing to say.
+    # Whether every string that breaks one rule also breaks another; False for a rule that no string breaks.
     too = np.equal(broken.T.astype(np.int64) @ ~broken, 0) & np.any(broken, axis=0)[:, None]
     reasons = []
     for i, possible in enumerate(alone):
@@ -142,7 +143,7 @@ def _unbreakable(language: Language) -> list[str]:
 
 
 def _nearest(language: Language, word: str, wanted: BoolArray) -> list[list[str]]:
-    """For each rule that is wanted, all of the nearest strings that break it alone."""
+    """Return for each wanted rule the strings at the smallest distance that break it alone."""
     found: list[list[str]] = [[] for _ in wanted]
     lacking = wanted.copy()
     for candidates in _ever_farther(word, language.alphabet):
@@ -156,7 +157,7 @@ def _nearest(language: Language, word: str, wanted: BoolArray) -> list[list[str]
 
 
 def _ever_farther(word: str, alphabet: Sequence[str]) -> Iterator[list[str]]:
-    """The strings of the same length by their number of changed symbols, then those of one symbol more or fewer."""
+    """Yield strings of the same length by the number of changed symbols, then strings one symbol longer or shorter."""
     yield from _by_changes([word], alphabet, 1)
     shorter = [word[:i] + word[i + 1 :] for i in range(len(word))]
     longer = [word[:i] + symbol + word[i:] for i in range(len(word) + 1) for symbol in alphabet]
@@ -173,7 +174,7 @@ def _by_changes(words: Sequence[str], alphabet: Sequence[str], least: int) -> It
 
 
 def _changed(word: str, alphabet: Sequence[str], changes: int) -> Iterator[str]:
-    """All strings that differ from a word in so many places."""
+    """Yield all strings that differ from a word in a given number of places."""
     for places in combinations(range(len(word)), changes):
         others = [[symbol for symbol in alphabet if symbol != word[place]] for place in places]
         for symbols in product(*others):

@@ -203,21 +203,21 @@ def score(
     *,
     samples: int = 1,
 ) -> Verdicts:
-    """Judge completions.
+    """Return the verdicts on completions: which rules each completed word and each completion alone keeps.
 
     Args:
-        language: whose rules are asked.
-        prompts: N prompts; strings or arrays are labelled here.
-        completions: what was added to each, without BOS and EOS. A completion with anything but symbols in it is
-            unparsable and keeps no rule; with ``paper``, the rules pass over it, as in the authors' code, which shows
-            in the rates among finished completions alone.
-        finished: whether each ended by itself (gave EOS) within its limit, as `finished_flags` takes it; by default
-            all did.
-        samples: completions of each prompt, next to each other; N * samples in all.
+        language: The language.
+        prompts: N prompts; strings and arrays are labelled first.
+        completions: N * samples completions, without BOS and EOS. A completion with a character outside the alphabet is
+            unparsable and keeps no rule. With ``paper``, the rules ignore such characters, as in the authors' code;
+            this affects only the rates among finished completions.
+        finished: For each completion, whether it ended within its limit, in a form that `finished_flags` accepts; by
+            default, every completion ended.
+        samples: The number of completions of each prompt; those of one prompt are next to each other.
 
     Raises:
-        RuleExtrapError: numbers of rows differ, no rows, a row that is not a string, a flag that is neither true nor
-            false, a foreign symbol in a prompt.
+        RuleExtrapError: The numbers of rows differ, there are no rows, a row is not a string, a flag is neither true
+            nor false, or a prompt has a symbol outside the alphabet.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> verdicts = score(get_language("anbn"), ["baa", "baa"], ["b", "a"])
@@ -259,7 +259,7 @@ def _read_by_rules(
         empty[rows] = piece.lengths == 0
         parsed[rows] = known = ~piece.foreign(language.alphabet)
         if language.paper:
-            # The rules of the authors' code pass over tokens that are no symbols.
+            # The rules of the authors' code ignore tokens that are not symbols.
             piece, known = piece.without_foreign(language.alphabet), np.ones_like(known)
         before = prompts.take(rows)
         for i, rule in enumerate(language.rules):
@@ -276,7 +276,7 @@ def _read_by_tables(
     tables = language.tables(int((words.lengths + before.lengths).max()), of_completions=True)
     states, _ = tables.read(before)
     split = len(language.rules)
-    # The prompt is no part of a completion alone.
+    # The rules that read a completion alone start without the prompt.
     states[:, split:] = tables.start[split:]
     states, foreign = tables.read(words, states)
     verdict = tables.verdict(states)
@@ -322,7 +322,7 @@ def finished_flags(finished: Sequence[object] | BoolArray) -> BoolArray:
 
 
 def _readable(completions: Words, language: Language) -> WordBatch | Sequence[str]:
-    """Strings as they are, so that a long one widens no matrix; anything else as a batch."""
+    """Return strings unchanged, so that one long string does not widen a matrix, and anything else as a batch."""
     if isinstance(completions, WordBatch):
         return completions
     rows = rows_of(completions, "completions")
@@ -336,11 +336,11 @@ def _readable(completions: Words, language: Language) -> WordBatch | Sequence[st
 
 
 def aggregate(verdicts: Verdicts, *, groups: bool = True) -> Report:
-    """Rates with their counts and 95 % intervals.
+    """Return the rates of verdicts with their counts and 95 % intervals.
 
     Args:
-        verdicts: of `score`.
-        groups: also for each kind, set of broken rules, and prompt length.
+        verdicts: The verdicts that `score` returns.
+        groups: Whether to report each kind, set of broken rules, and prompt length, too.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> report = aggregate(score(get_language("anbn"), ["baa", "baa", "ba"], ["b", "", ""], [True, True, False]))
@@ -353,7 +353,7 @@ def aggregate(verdicts: Verdicts, *, groups: bool = True) -> Report:
         return Rate.count(hits, among, samples=v.samples)
 
     def split(holds: BoolArray) -> Split:
-        # Of an unparsable completion a rule holds in the authors' reading alone.
+        # A rule can hold for an unparsable completion only as the authors' code reads it.
         return Split(all=rate(holds & v.counts), finished=rate(holds, v.finished))
 
     rules = {
@@ -374,7 +374,7 @@ def aggregate(verdicts: Verdicts, *, groups: bool = True) -> Report:
 
 
 def group_rows(prompts: PromptSet) -> dict[str, dict[str, BoolArray]]:
-    """The rows of each group of prompts: by kind, by set of broken rules, by length, where these differ."""
+    """Return the rows of each group of prompts, by kind, by set of broken rules and by length, where these differ."""
     names = np.array(prompts.rules)
     # Each set of broken rules as the bits of a number.
     bits = 1 << np.arange(len(names))

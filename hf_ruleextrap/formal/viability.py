@@ -1,10 +1,11 @@
-"""The joint viability of rules: whether a prefix can keep all of them at once, and not only each by itself.
+"""The joint viability of rules: whether some suffix extends a prefix to a word that keeps all of them.
 
-Three cases are decided exactly, for words of any length.
+Three cases are decided exactly, for words of any length:
 
-* Finitely many states: backwards from the accepting states of the product.
-* One counter beside finitely many states (`OneCounter`).
-* Counts of three symbols beside finitely many states, wherever these leave the counts free (`leaves_counts_free`).
+* finitely many states (`Finite`), by a search backwards from the accepting states of the product;
+* one rule with a counter and one with finitely many states (`OneCounter`);
+* equal counts of three symbols and a rule with finitely many states that leaves the counts free
+  (`leaves_counts_free`).
 """
 
 from __future__ import annotations
@@ -46,41 +47,42 @@ class Finite:
         self._lows = [int(register.min()) for register in self.graph.states]
         self._sizes = [int(r.max()) - low + 1 for r, low in zip(self.graph.states, self._lows, strict=True)]
         self._table: BoolArray | None = None
-        # A look-up takes a tenth of the time of a search among the states, as long as the table is small.
+        # A look-up in a small table takes a tenth of the time of a search among the states.
         if all(register.ndim == 1 for register in self.graph.states) and prod(self._sizes) <= _MOST_CELLS:
             self._table = np.zeros(self._sizes, np.bool_)
             self._table[self._place(self.graph.states)] = True
 
     def alive(self, state: State) -> BoolArray:
-        """(N,) bool: can some suffix make all rules hold?"""
+        """Return (N,) bool: whether some suffix makes all rules hold."""
         if self._table is None:
             return np.asarray(self.graph.locate(state) != NOWHERE)
         known = np.ones(len(state[0]), np.bool_)
         for register, low, size in zip(state, self._lows, self._sizes, strict=True):
             known &= (register >= low) & (register < low + size)
-        # What lies outside is looked up where something else is, and is known not to be there.
+        # A register outside the table is replaced by a valid index; its result is False anyway.
         inside = tuple(np.where(known, r, low) for r, low in zip(state, self._lows, strict=True))
         return known & self._table[self._place(inside)]
 
     def _place(self, state: State) -> tuple[Register, ...]:
-        """Each register as an index into the table."""
+        """Return each register as an index into the table."""
         return tuple(register.astype(np.int64) - low for register, low in zip(state, self._lows, strict=True))
 
 
 class OneCounter:
     """The joint viability of a rule with a counter and a rule with finitely many states.
 
-    Let these be n, and let the counter change by at most one with each symbol. Take a shortest suffix from counter d
-    to an accepting state, and suppose that the counter rises more than n^2 above both d and its end. Of the levels
-    between, two have the same pair of finite states, where the suffix is there last before the peak and first after
-    it. What lies between these two levels can be left out on both sides, which makes it shorter: a contradiction. The
-    same holds downwards. So the question for every counter up to D in size is answered by the finite graph of the
-    counters up to D + n^2, and this is done for as large a D as a state that is asked for has.
+    Let the second rule have n states, and let each symbol change the counter by at most one. Take a shortest suffix
+    from counter d to an accepting state, and suppose that the counter rises more than n^2 above both d and its final
+    value. For each level in between, consider the finite states when the suffix is at this level for the last time
+    before the peak and for the first time after the peak. Two levels have the same pair of states. The symbols between
+    these two levels can be removed on both sides of the peak, which gives a shorter suffix: a contradiction. The same
+    argument holds downwards. So the finite graph of the counters up to D + n^2 decides every counter up to D, and D is
+    the largest counter in a state.
 
     Args:
-        counter: a rule with one integer register, such as `equal_counts` of two symbols or `balanced`.
-        finite: a rule with finitely many states.
-        alphabet: the symbols.
+        counter: A rule with one integer register, such as `equal_counts` of two symbols or `balanced`.
+        finite: A rule with finitely many states.
+        alphabet: The symbols.
     """
 
     def __init__(self, counter: Rule, finite: Rule, alphabet: Sequence[str]) -> None:
@@ -89,7 +91,7 @@ class OneCounter:
         self._tables: dict[int, BoolArray] = {}
 
     def alive(self, counter: State, finite: State) -> BoolArray:
-        """(N,) bool: can some suffix make both rules hold?"""
+        """Return (N,) bool: whether some suffix makes both rules hold."""
         (value,) = counter
         place = self.finite.locate(finite)
         # A power of two, so that few tables are made.
@@ -101,7 +103,7 @@ class OneCounter:
         return np.asarray((place != NOWHERE) & table[value + middle, place])
 
     def _table(self, most: int) -> BoolArray:
-        """(2 Z + 1, n) bool, Z = most + n^2: by counter (from -Z on) and finite state."""
+        """Return (2 Z + 1, n) bool, Z = most + n^2: the viability of each counter (from -Z) and finite state."""
         n = len(self.finite)
         size = most + n * n
         values = np.arange(-size, size + 1).astype(self.counter.start(0)[0].dtype)
@@ -110,16 +112,16 @@ class OneCounter:
 
 
 def grid(values: State, counters: Rule, finite: Graph, alphabet: Sequence[str]) -> Graph:
-    """The product of some counter values with a finite graph; steps that leave the values lead nowhere.
+    """Return the product of some counter values with a finite graph; a step that leaves the values leads to `NOWHERE`.
 
     Args:
         values: V combinations of the registers of ``counters``.
-        counters: the rule.
-        finite: n states, all words followed.
-        alphabet: the k symbols.
+        counters: The rule with counters.
+        finite: A closed graph with n states.
+        alphabet: The k symbols.
 
     Returns:
-        A graph of V n states, the finite state changing fastest; its state 0 and depths mean nothing.
+        A graph of V n states, in which the finite state changes fastest; its state 0 and depths have no meaning.
     """
     n, count = len(finite), len(values[0])
     columns = []
@@ -139,18 +141,18 @@ def grid(values: State, counters: Rule, finite: Graph, alphabet: Sequence[str]) 
 def leaves_counts_free(counts: Rule, finite: Rule, alphabet: Sequence[str]) -> bool:
     """Return whether, from every viable state of a finite rule, suffixes change the three counts by any differences.
 
-    It is so where each viable state leads to one that is *free*: it is viable, and words that lead from it back to it
-    change the two differences by (1, 0), by (-1, 0), by (0, 1) and by (0, -1). Such words, put together, change
-    the differences by anything. So a prefix can be completed as soon as the finite rule alone is viable. And the
-    conjunction is not context-free: let x lead to a free state, u, v and w from there back with the changes (1, 0),
-    (0, 1) and (-1, -1), and y to acceptance. For suitable y, x u^i v^j w^k y keeps both rules just for i = j = k, and
-    context-free languages are closed under the operations that lead from there to a^i b^i c^i (intersection with
-    x u* v* w* y, quotients, inverse homomorphisms).
+    The result is True if each viable state leads to a *free* state. A state is free if words that lead from the state
+    back to itself change the two differences by (1, 0), by (-1, 0), by (0, 1) and by (0, -1). Concatenations of these
+    words change the differences by any amount. So a prefix is viable as soon as it is viable for the finite rule. The
+    conjunction is not context-free: let x lead to a free state; let u, v and w lead from there back with the changes
+    (1, 0), (0, 1) and (-1, -1); and let y lead to acceptance. For suitable y, x u^i v^j w^k y keeps both rules only for
+    i = j = k, and context-free languages are closed under the operations that lead from there to a^i b^i c^i
+    (intersection with x u* v* w* y, quotients, inverse homomorphisms).
 
     Args:
-        counts: `equal_counts` of three symbols.
-        finite: a rule with finitely many states.
-        alphabet: the symbols.
+        counts: The rule `equal_counts` of three symbols.
+        finite: A rule with finitely many states.
+        alphabet: The symbols.
     """
     around = np.array(list(product(range(-_NEAR, _NEAR + 1), repeat=2)), np.int32)
     graph = explore(finite, alphabet).useful()
@@ -167,7 +169,7 @@ def leaves_counts_free(counts: Rule, finite: Rule, alphabet: Sequence[str]) -> b
 
 
 def reachable(graph: Graph, start: int) -> BoolArray:
-    """(S,) bool: the states that words lead to from a state, the state itself among them."""
+    """Return (S,) bool: whether words lead from a state to each state; a state leads to itself."""
     seen = np.zeros(len(graph) + 1, np.bool_)
     frontier = np.array([start])
     while len(frontier):
