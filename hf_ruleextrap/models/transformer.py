@@ -1,8 +1,8 @@
 """The decoder-only Transformer of the rule-extrapolation experiments.
 
-Source: Mészáros et al., NeurIPS 2024, arXiv 2409.13728. Positional information is a choice, because in the
-authors' code no position reaches the model: "paper" adds a vector of the row in the batch instead, as their code does,
-and "none" is what that amounts to without the noise.
+Source: Mészáros et al., NeurIPS 2024, arXiv 2409.13728. In the authors' code, the model receives no position, so the
+positional information is a choice here: "paper" adds a vector of the row's place in the batch, as their code does, and
+"none" is the same model without that noise.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ WAVELENGTH = 10_000.0
 
 
 class RuleTransformerConfig(RuleConfig):
-    """Sizes and choices of the Transformer; the defaults are the paper's.
+    """The configuration of the Transformer. The defaults are the paper's.
 
     Attributes:
-        hidden_size: width of the residual stream.
-        num_attention_heads: number of heads; divides ``hidden_size``.
-        intermediate_size: width of the feed-forward layers.
-        num_hidden_layers: number of layers.
-        dropout: share dropped of the embeddings with their positions, and where `torch.nn.TransformerEncoderLayer`
-            drops: attention weights, the feed-forward activations, and the output of both sublayers.
-        layer_norm_eps: added to the variance in each layer norm.
+        hidden_size: The width of the residual stream.
+        num_attention_heads: The number of heads, which divides ``hidden_size``.
+        intermediate_size: The width of the feed-forward layers.
+        num_hidden_layers: The number of layers.
+        dropout: The dropout rate of the embeddings with their positions, and of the places where
+            `torch.nn.TransformerEncoderLayer` has dropout: the attention weights, the feed-forward activations, and
+            the outputs of both sublayers.
+        layer_norm_eps: The number that each layer norm adds to the variance.
         norm_placement: "post" (the paper's) or "pre"; "pre" has one more norm after the last layer.
         positions: "none", "paper" (the sinusoidal vector of a row's index in the batch, added at all positions of that
-            row, as in the authors' code: the output of a row then depends on where it stands in the batch),
-            "sinusoidal" (added, Vaswani et al. 2017), "learned" (added), "rotary" (Su et al. 2021) or "alibi" (Press
-            et al. 2022).
-        mask_padding: where no attention mask is given, make one that hides PAD from every other token, as the authors'
-            code does. It changes the outputs at PAD alone, so it matters where PAD is a target.
-        max_position_embeddings: size of the table of learned positions; the others have no limit.
+            row, as in the authors' code: the output of a row then depends on its place in the batch), "sinusoidal"
+            (added, Vaswani et al. 2017), "learned" (added), "rotary" (Su et al. 2021) or "alibi" (Press et al. 2022).
+        mask_padding: Whether a call without an attention mask hides PAD from every other token, as in the authors'
+            code. The mask changes the outputs at PAD only, so it matters if PAD is a target.
+        max_position_embeddings: The number of learned positions; the other positions have no limit.
     """
 
     model_type = "ruleextrap_transformer"
@@ -87,7 +87,7 @@ class RuleTransformerConfig(RuleConfig):
         return self.max_position_embeddings if self.positions == "learned" else None
 
     def check(self) -> None:
-        """Raise ValueError, in one line, for a value from which no model can be built."""
+        """Raise ValueError, with a message of one line, for a value from which no model can be built."""
         super().check()
         self.check_choice("norm_placement", ("post", "pre"))
         self.check_choice("positions", POSITIONS)
@@ -109,13 +109,13 @@ class RuleTransformerConfig(RuleConfig):
 
 
 class Window(NamedTuple):
-    """What each token may look at, and from where.
+    """The tokens that each token may attend to, and the rotation of its queries and keys.
 
     Attributes:
-        mask: what `scaled_dot_product_attention` takes, (B or 1, heads or 1, T, S), True where it may look (bool) or
-            what is added to the scores (float); None for everything up to the token itself.
-        causal: whether SDPA has to hide what comes after; only where there is no mask.
-        rotation: cosines and sines, (B or 1, 1, T, head width / 2), of rotary positions.
+        mask: The mask of `scaled_dot_product_attention`, (B or 1, heads or 1, T, S): bool, True for a visible token, or
+            float, the number that is added to the score. None makes all tokens up to the token itself visible.
+        causal: Whether `scaled_dot_product_attention` must hide later tokens; True only without a mask.
+        rotation: The cosines and sines of rotary positions, (B or 1, 1, T, head width / 2); None for other positions.
     """
 
     mask: Tensor | None
@@ -124,11 +124,11 @@ class Window(NamedTuple):
 
 
 def angles(positions: Tensor, width: int) -> Tensor:
-    """Positions times frequencies.
+    """Return the product of positions and frequencies.
 
     Args:
         positions: (...) int64.
-        width: of the vectors that are to carry the position.
+        width: The width of the vectors that carry the position.
 
     Returns:
         (..., ceil(width / 2)) float32, in radians.
@@ -138,25 +138,25 @@ def angles(positions: Tensor, width: int) -> Tensor:
 
 
 def sinusoids(positions: Tensor, width: int) -> Tensor:
-    """(..., width) float32: sine and cosine in turn, as in Vaswani et al. 2017, section 3.5."""
+    """Return (..., width) float32, sines and cosines in turn (Vaswani et al. 2017, section 3.5)."""
     angle = angles(positions, width)
     return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(-2)[..., :width]
 
 
 def rotate(heads: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn each pair (i, i + half) of a head's (B, heads, T, width) components by its angle."""
+    """Rotate each pair of components (i, i + half) of the heads (B, heads, T, width) by its angle."""
     cos, sin = (part.to(heads.dtype) for part in rotation)
     first, second = heads.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
 def alibi(queries: Tensor, keys: Tensor, heads: int) -> Tensor:
-    """What is added to the scores: minus the distance, times 2^(-8/heads), 2^(-16/heads), ..., 2^-8.
+    """Return the numbers that ALiBi adds to the scores: the distance times -2^(-8/heads), -2^(-16/heads), ..., -2^-8.
 
     Args:
         queries: (B, T) int64 positions.
         keys: (B, S) int64 positions.
-        heads: number of heads.
+        heads: The number of heads.
 
     Returns:
         (B, heads, T, S) float32.
@@ -167,10 +167,10 @@ def alibi(queries: Tensor, keys: Tensor, heads: int) -> Tensor:
 
 
 def to_keep(like: Tensor, share: float) -> Tensor:
-    """A bool tensor of another one's shape, each place False with probability ``share``.
+    """Return a random bool tensor of the shape of ``like``; each element is False with probability ``share``.
 
-    On a CPU torch draws a floating-point number for each place, which takes longer than all of this model's matrix
-    products; here 64 random bits make two places.
+    On a CPU, torch draws a floating-point number for each element, which takes longer than all matrix products of this
+    model. Here, 64 random bits decide two elements.
     """
     if like.device.type != "cpu":
         return torch.rand_like(like, dtype=torch.float32) >= share
@@ -180,17 +180,17 @@ def to_keep(like: Tensor, share: float) -> Tensor:
 
 
 class Dropout(nn.Dropout):
-    """`torch.nn.Dropout` with masks that cost less."""
+    """`torch.nn.Dropout` with masks that are cheaper to draw."""
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Any shape in and out."""
+        """Drop elements of a tensor of any shape."""
         if not self.training or self.p == 0:
             return hidden
         return hidden * to_keep(hidden, self.p) * self.scale
 
     @property
     def scale(self) -> float:
-        """By what the rest is multiplied; 0 where nothing is left."""
+        """The factor of the elements that are kept; 0 if the rate is 1."""
         return 1 / (1 - self.p) if self.p < 1 else 0.0
 
 
@@ -205,7 +205,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, hidden: Tensor, window: Window, cache: Cache | None) -> Tensor:
-        """Mix (B, T, hidden_size) over what the window and the cache show."""
+        """Attend from (B, T, hidden_size) to the tokens that the window and the cache show."""
         batch, length, width = hidden.shape
         split = self.qkv(hidden).view(batch, length, 3, self.heads, width // self.heads)
         queries, keys, values = split.permute(2, 0, 3, 1, 4)
@@ -220,7 +220,7 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
 
     def _with_dropout(self, queries: Tensor, keys: Tensor, values: Tensor, window: Window) -> Tensor:
-        """SDPA's own dropout would have the costly masks."""
+        """Compute attention with `to_keep`, because torch's own dropout draws costly masks."""
         scores = (queries / math.sqrt(queries.shape[-1])) @ keys.transpose(-1, -2)
         if window.mask is None:
             if window.causal:
@@ -247,7 +247,7 @@ class Layer(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, hidden: Tensor, window: Window, cache: Cache | None) -> Tensor:
-        """(B, T, hidden_size) in and out."""
+        """Map (B, T, hidden_size) to (B, T, hidden_size)."""
         if self.pre:
             hidden = hidden + self.dropout(self.attention(self.norm1(hidden), window, cache))
             return hidden + self.dropout(self._feed_forward(self.norm2(hidden)))
@@ -258,13 +258,13 @@ class Layer(nn.Module):
         hidden = self.linear1(hidden)
         if not self.training or self.dropout.p == 0:
             return self.linear2(relu(hidden))
-        # One mask for both, and the scale in place, so that nothing wide is stored twice.
+        # One mask serves ReLU and dropout, and the scale is applied in place, so that no wide tensor is stored twice.
         kept = hidden * ((hidden > 0) & to_keep(hidden, self.dropout.p))
         return self.linear2(kept.mul_(self.dropout.scale))
 
 
 class RuleTransformerModel(RulePreTrainedModel):
-    """Embedding times sqrt(hidden_size), positions, layers. The cache is transformers' `DynamicCache`."""
+    """An embedding times sqrt(hidden_size), positions, and layers. The cache is transformers' `DynamicCache`."""
 
     config_class = RuleTransformerConfig
     _supports_sdpa = True
@@ -293,17 +293,17 @@ class RuleTransformerModel(RulePreTrainedModel):
         output_hidden_states: bool | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
-        """As `RuleForCausalLM.forward`; ``last_hidden_state`` is (B, T, hidden_size).
+        """Run the backbone; see `RuleForCausalLM.forward`. ``last_hidden_state`` is (B, T, hidden_size).
 
         A token's position is the number of tokens, not columns, before it in its row.
 
         Raises:
-            ValueError: more tokens than the table of learned positions has rows, or a cache of fixed length.
+            ValueError: If a row has more tokens than there are learned positions, or if the cache has a fixed length.
         """
         check_arguments(kwargs)
         embeds = self.embed_inputs(input_ids, inputs_embeds)
         keep = self.config.use_cache if use_cache is None else use_cache
-        # Going backward, a checkpointed layer runs again, and would write to a cache again.
+        # The backward pass runs a checkpointed layer again, which would write to the cache again.
         checkpointed = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
         if checkpointed and past_key_values is not None:
             raise ValueError("gradient checkpointing cannot go on from past_key_values in training: leave them out")
@@ -367,7 +367,7 @@ class RuleTransformerModel(RulePreTrainedModel):
         seen = (index[past:, None] >= index)[None, None]
         if real is not None:
             seen = seen & real[:, None, None, :]
-            # A pad with nothing to look at looks at itself, since older torch makes NaN of an empty row.
+            # A pad that sees no token sees itself, because older torch returns NaN for an empty row.
             seen = seen | (~seen.any(dim=-1, keepdim=True) & (index[past:, None] == index))
         if kind != "alibi":
             return Window(seen, causal=False, rotation=rotation)

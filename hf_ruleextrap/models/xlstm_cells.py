@@ -20,12 +20,12 @@ NOTHING = -1e30
 
 
 def exact_dtype(tensor: Tensor) -> torch.dtype:
-    """What logarithms of scales are computed in: float32 where the rest has half of it."""
+    """Return the dtype for logarithms of scales: at least float32."""
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def small_init(weight: Tensor, width: int) -> None:
-    """Normal, of variance 2 / (5 width)."""
+    """Draw the weight from a normal distribution of variance 2 / (5 width)."""
     init.normal_(weight, mean=0.0, std=math.sqrt(2 / (5 * width)))
 
 
@@ -38,11 +38,11 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.zeros(width))
 
     def reset_parameters(self) -> None:
-        """The weight is 1."""
+        """Set the weight 1 + w to 1."""
         init.zeros_(self.weight)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(B, T, width) in and out."""
+        """Map (B, T, width) to (B, T, width)."""
         weight = 1 + self.weight
         if self.heads is None:
             return layer_norm(hidden, weight.shape, weight)
@@ -50,7 +50,7 @@ class Norm(nn.Module):
 
 
 class BlockLinear(nn.Module):
-    """A linear map that is a row of small blocks."""
+    """A linear map whose matrix has blocks on its diagonal."""
 
     def __init__(self, blocks: int, width: int, init_width: int) -> None:
         super().__init__()
@@ -58,16 +58,16 @@ class BlockLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(blocks, width // blocks, width // blocks))
 
     def reset_parameters(self) -> None:
-        """Small, for the width of the residual stream."""
+        """Draw small weights that fit the width of the residual stream."""
         small_init(self.weight, self.init_width)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(B, T, width) in and out."""
+        """Map (B, T, width) to (B, T, width)."""
         return inputs @ block_diagonal(self.weight.transpose(1, 2))
 
 
 def block_diagonal(blocks: Tensor) -> Tensor:
-    """One matrix with the (N, rows, columns) blocks on its diagonal: (N rows, N columns)."""
+    """Return the matrix (N rows, N columns) with the blocks (N, rows, columns) on its diagonal."""
     n, rows, columns = blocks.shape
     eye = torch.eye(n, dtype=blocks.dtype, device=blocks.device)
     return (blocks[:, :, None] * eye[:, None, :, None]).reshape(n * rows, n * columns)
@@ -81,15 +81,15 @@ class CausalConv(nn.Module):
         self.conv = nn.Conv1d(width, width, kernel, groups=width)
 
     def forward(self, inputs: Tensor, before: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Convolve.
+        """Convolve inputs.
 
         Args:
             inputs: (B, T, width).
-            before: (B, kernel - 1, width), what came before.
-            lengths: (B,) how many of each row count; None for all.
+            before: (B, kernel - 1, width), the inputs before these.
+            lengths: (B,) the number of tokens in each row; None for T.
 
         Returns:
-            (B, T, width), and the last kernel - 1 inputs that count.
+            The outputs (B, T, width), and the last kernel - 1 inputs up to the last token of each row.
         """
         columns, kernel = inputs.shape[1], self.conv.kernel_size[0]
         padded = torch.cat([before, inputs], dim=1)
@@ -105,7 +105,7 @@ class CausalConv(nn.Module):
 
 
 class ScalarCell(nn.Module):
-    """The sLSTM's parameters: what the last output adds to the gates, and their bias."""
+    """The sLSTM's parameters: the matrices from the last output to the gates, and the gates' bias."""
 
     def __init__(self, width: int, heads: int, depth: float) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class ScalarCell(nn.Module):
         self.bias = nn.Parameter(torch.empty(4 * width))
 
     def reset_parameters(self) -> None:
-        """No recurrence at first; forgetting spread over each head's cells by a power law."""
+        """Start without recurrence, and with forget gates that follow a power law over the cells of each head."""
         init.zeros_(self.recurrent_kernel)
         size = self.recurrent_kernel.shape[-1]
         place = torch.arange(size) / max(size - 1, 1)
@@ -125,14 +125,14 @@ class ScalarCell(nn.Module):
 
     @property
     def dense(self) -> Tensor:
-        """(width, 4 width): the last output's part in the four gates, from the right."""
+        """The matrix (width, 4 width) from the last output to the four gates, for a product from the right."""
         heads, _, size = self.recurrent_kernel.shape
         blocks = self.recurrent_kernel.view(heads, 4, size, size).transpose(0, 1).transpose(2, 3)
         return torch.cat([block_diagonal(gate) for gate in blocks], dim=1)
 
 
 def next_scalar(drive: Tensor, recurrent: Tensor, state: States) -> States:
-    """One token of the sLSTM (arXiv 2405.04517, appendix A.2), for (B, 4 width) gates before their functions.
+    """Read one token of the sLSTM (arXiv 2405.04517, appendix A.2); ``drive``, (B, 4 width), are the gates' inputs.
 
     The scale cancels in the output, so no gradient goes through it.
     """
@@ -150,9 +150,9 @@ class FeedForward(nn.Module):
     """A gated feed-forward layer.
 
     Args:
-        width: of the residual stream.
-        inner: width inside.
-        blocks: in the whole model; the start of the second matrix depends on them.
+        width: The width of the residual stream.
+        inner: The width inside the layer.
+        blocks: The number of blocks of the model, on which the initial values of the second matrix depend.
     """
 
     def __init__(self, width: int, inner: int, blocks: int) -> None:
@@ -162,12 +162,12 @@ class FeedForward(nn.Module):
         self.proj_down = nn.Linear(inner, width, bias=False)
 
     def reset_parameters(self) -> None:
-        """As the package has it."""
+        """Initialize the weights as the package ``xlstm`` does."""
         small_init(self.proj_up.weight, self.width)
         init.normal_(self.proj_down.weight, mean=0.0, std=2 / self.blocks / math.sqrt(self.width))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(B, T, width) in and out."""
+        """Map (B, T, width) to (B, T, width)."""
         gate, up = self.proj_up(hidden).chunk(2, dim=-1)
         down: Tensor = self.proj_down(gelu(gate) * up)
         return down
