@@ -27,6 +27,7 @@ LAYERS = [
     {"train"},
     {"sweep"},
     {"report"},
+    {"demo"},
     {"hub"},
     {"cli"},
     {"__main__"},

@@ -15,6 +15,7 @@ from . import (
     compare,
     completion,
     complexity,
+    demo,
     discriminate,
     estimate,
     evaluate,
@@ -62,6 +63,7 @@ _COMMANDS = [
     estimate,
     sweep,
     report,
+    demo,
     publish,
     completion,
 ]

@@ -37,15 +37,17 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("publish", help="write a repository as a folder, and upload it with --push-to-hub")
     parser.add_argument(
         "what",
-        choices=("dataset", "checkpoint", "metric", "space", "docs", "all"),
-        help="the kind of repository; metric and space are the same repository, and docs are these pages",
+        choices=("dataset", "checkpoint", "metric", "space", "docs", "demo", "all"),
+        help="the kind of repository; metric and space are the same repository, docs are these pages, and demo is the "
+        "page of `hf-ruleextrap demo`",
     )
     parser.add_argument(
         "names",
         nargs="*",
         metavar="name",
         help="for dataset: languages (random is the suite of generated problems); for checkpoint: run folders; for "
-        "all: folders that contain run folders (default: runs), and languages beside those of the paper",
+        "demo: run folders and folders of runs (also with --runs); for all: "
+        "folders that contain run folders (default: runs), and languages beside those of the paper",
     )
     parser.add_argument(
         "--to", default=".", help="the folder in which ORG/NAME is written (default: the current folder)"
@@ -54,6 +56,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--push-to-hub", action="store_true", help="also upload the folder, in one commit")
     parser.add_argument("--dry-run", action="store_true", help="list the files and their sizes, and write nothing")
     add_wait(parser)
+    parser.add_argument("--runs", nargs="+", default=[], metavar="RUN", help="for demo: the runs of its checkpoints")
     parser.add_argument("--private", action="store_true", help="create a new repository as private")
     parser.add_argument(
         "--revision", help="the branch for the upload (default: main; seed-N for a checkpoint whose seed N is not 0)"
@@ -86,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
         publisher(arguments.org)
     for name in arguments.language:
         get_language(name)
-    if arguments.what in ("checkpoint", "all"):
+    if arguments.what in ("checkpoint", "demo", "all"):
         quiet()
     jobs = list(_jobs(arguments))
     for job in jobs:
@@ -127,6 +130,11 @@ def _jobs(arguments: argparse.Namespace) -> Iterator[_Job]:
         from hf_ruleextrap.hub.site import write_site
 
         yield _Job("docs", "space", "docs", write_site, "{}/index.html")
+    elif what == "demo":
+        from hf_ruleextrap.hub.demo import write_demo
+
+        write = partial(write_demo, runs=[*names, *arguments.runs])
+        yield _Job("demo", "space", "demo", write, "hf-ruleextrap demo {}")
     elif what == "dataset":
         if not names:
             raise RuleExtrapError(f"publish dataset needs a language: {', '.join(list_languages())}")

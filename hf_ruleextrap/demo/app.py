@@ -1,0 +1,314 @@
+"""The Gradio page of the demo. The content of the views is in `views`, `study` and `pages`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from functools import cache, wraps
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+# Gradio reads the switch when it is imported.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import gradio as gr
+import pandas as pd
+
+from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.evaluation.completions import parse_completions
+from hf_ruleextrap.languages import get_language, list_languages
+from hf_ruleextrap.report.record import Run
+
+from . import pages, study, views
+from .checkpoints import Checkpoint, find_checkpoints, load_checkpoint
+
+_LANGUAGE, _PROMPT = "anbn", "baa"
+_MOST_BUTTONS = 8
+_SAMPLES = 10
+_EXAMPLE = "prompt,completion,finished\nbaa,b,true\naab,,true\nabb,,true\n"
+_FONT = ["system-ui", "sans-serif"]
+
+
+def build_demo(checkpoints: Sequence[Checkpoint], studies: dict[str, Path]) -> gr.Blocks:
+    """Return the page.
+
+    Args:
+        checkpoints: The checkpoints of the view of models.
+        studies: The Parquet files of the studies by name.
+    """
+    with gr.Blocks(title="Rule extrapolation", analytics_enabled=False) as demo:
+        gr.Markdown(
+            "# Rule extrapolation\nA formal language is the intersection of rules. A prompt breaks one of them: "
+            "does the completion keep the other?"
+        )
+        with gr.Tab("Rules", id="rules"):
+            _rules_view(demo)
+        with gr.Tab("Models", id="models"):
+            _models_view(demo, checkpoints)
+        with gr.Tab("Study", id="study"):
+            _study_view(studies)
+        with gr.Tab("Any model", id="any"):
+            _any_model_view()
+    return demo
+
+
+def launch(
+    runs: Sequence[str | Path] = (), *, results: str | Path = study.COMMITTED, port: int | None = None, **settings: Any
+) -> None:
+    """Start the server of the page and wait for its end.
+
+    Args:
+        runs: Run folders, folders of runs, or the folder of a Space.
+        results: The folder of the studies.
+        port: The port; by default the first free one from 7860.
+        **settings: Further arguments of ``gradio.Blocks.launch``.
+
+    Raises:
+        RuleExtrapError: A folder holds no finished run, or the port is in use.
+    """
+    checkpoints = find_checkpoints(runs)
+    demo = build_demo(checkpoints, study.find_studies(results))
+    # The first visitor does not wait for the models and their libraries.
+    Thread(target=_load_all, args=(checkpoints,), daemon=True).start()
+    try:
+        demo.launch(server_port=port, css=pages.CSS, theme=theme(), footer_links=["api"], **settings)
+    except OSError as error:
+        raise RuleExtrapError(f"the server cannot start: {error}".splitlines()[0]) from None
+
+
+def _load_all(checkpoints: Sequence[Checkpoint]) -> None:
+    for checkpoint in checkpoints:
+        # A checkpoint that cannot be loaded is reported beside the field when a visitor asks for it.
+        with suppress(RuleExtrapError):
+            load_checkpoint(checkpoint)
+
+
+def theme() -> gr.themes.Base:
+    """Return the theme, whose fonts are those of the reader's machine."""
+    return gr.themes.Soft(primary_hue="blue", font=_FONT, font_mono=["ui-monospace", "monospace"])
+
+
+def _caught(view: Callable[..., Sequence[Any]], empty: Sequence[Any]) -> Callable[..., tuple[Any, ...]]:
+    """Return a function that also returns the line beside the field, and empty results with a message."""
+
+    def guarded(*values: Any) -> tuple[Any, ...]:
+        try:
+            return (pages.error_html(""), *view(*values))
+        except RuleExtrapError as error:
+            return (pages.error_html(str(error)), *empty)
+
+    return guarded
+
+
+def _raising(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of the API, which reports a mistake as an error of Gradio."""
+
+    @wraps(call)
+    def guarded(*values: Any) -> Any:
+        try:
+            return call(*values)
+        except RuleExtrapError as error:
+            raise gr.Error(str(error)) from None
+
+    return guarded
+
+
+def _prompt_field(language: gr.Dropdown) -> gr.Textbox:
+    """Add the field of a prompt, with a button for each symbol."""
+    prompt = gr.Textbox(_PROMPT, label="Prompt", max_lines=1, elem_classes="re-prompt")
+    symbols = get_language(_LANGUAGE).alphabet
+    with gr.Row():
+        buttons = [
+            gr.Button(
+                symbols[place] if place < len(symbols) else "",
+                visible=place < len(symbols),
+                size="sm",
+                min_width=48,
+            )
+            for place in range(_MOST_BUTTONS)
+        ]
+        undo = gr.Button("⌫ Undo", size="sm", min_width=80)
+        clear = gr.Button("Clear", size="sm", min_width=80)
+    for button in buttons:
+        button.click(lambda text, symbol: text + symbol, [prompt, button], prompt, api_visibility="private")
+    undo.click(lambda text: text[:-1], prompt, prompt, api_visibility="private")
+    clear.click(lambda: "", None, prompt, api_visibility="private")
+
+    def alphabet_of(name: str) -> list[Any]:
+        symbols = views.language_of(name).alphabet
+        return [
+            gr.update(value=symbols[place] if place < len(symbols) else "", visible=place < len(symbols))
+            for place in range(_MOST_BUTTONS)
+        ]
+
+    language.input(alphabet_of, language, buttons, api_visibility="private")
+    language.input(
+        lambda name: views.language_of(name).prompts("ood").texts[0], language, prompt, api_visibility="private"
+    )
+    return prompt
+
+
+def _rules_view(demo: gr.Blocks) -> None:
+    language = gr.Dropdown(list_languages(), value=_LANGUAGE, label="Language")
+    prompt = _prompt_field(language)
+    error = gr.HTML(elem_classes="re-error")
+    kind = gr.Markdown(elem_classes="re-kind")
+    traces = gr.HTML(elem_classes="re-rules")
+
+    def show(name: str, text: str) -> tuple[str, str]:
+        known = views.language_of(name)
+        html = pages.rules_html(views.trace_rules(known, text))
+        return f"**{known.name}**: {known.summary}. {views.kind_of(known, text)}", html
+
+    guarded = _caught(show, ["", ""])
+    prompt.change(guarded, [language, prompt], [error, kind, traces], show_progress="hidden", api_visibility="private")
+    demo.load(guarded, [language, prompt], [error, kind, traces], show_progress="hidden", api_visibility="private")
+    language.input(guarded, [language, prompt], [error, kind, traces], show_progress="hidden", api_visibility="private")
+
+    def rules(language: str, prompt: str) -> list[dict[str, Any]]:
+        return [asdict(trace) for trace in views.trace_rules(views.language_of(language), prompt)]
+
+    gr.api(_raising(rules), api_name="rules")
+
+
+def _models_view(demo: gr.Blocks, checkpoints: Sequence[Checkpoint]) -> None:
+    if not checkpoints:
+        gr.Markdown(
+            "This demo was started without checkpoints. `hf-ruleextrap train quickstart` trains a model, and "
+            "`hf-ruleextrap demo runs/quickstart` shows it here."
+        )
+        return
+    of_language: dict[str, list[Checkpoint]] = {}
+    for checkpoint in checkpoints:
+        of_language.setdefault(checkpoint.language, []).append(checkpoint)
+    first = _LANGUAGE if _LANGUAGE in of_language else next(iter(of_language))
+    language = gr.Dropdown(list(of_language), value=first, label="Language")
+    prompt = _prompt_field(language)
+    error = gr.HTML(elem_classes="re-error")
+    with gr.Row():
+        way = gr.Radio(["greedy", "sampled"], value="greedy", label="Completions", min_width=200)
+        seed = gr.Number(0, precision=0, minimum=0, label="Seed of the samples", min_width=120)
+        rational = gr.Checkbox(label="Ask the rational learner (up to a minute for some languages)", min_width=200)
+    kind = gr.Markdown(elem_classes="re-kind")
+    models = gr.HTML(elem_classes="re-models")
+    references = gr.HTML(elem_classes="re-references")
+
+    def ask(name: str, text: str, way: str, seed: float | None) -> dict[str, list[views.Answer]]:
+        samples = _SAMPLES if way == "sampled" else None
+        return {
+            each.name: views.answer_prompt(load_checkpoint(each), text, samples=samples, seed=int(seed or 0))
+            for each in of_language.get(name, ())
+        }
+
+    def show(name: str, text: str, way: str, seed: float | None, rational: bool) -> tuple[str, str, str]:
+        known = views.language_of(name)
+        (label,) = views.read_prompt(known, text)
+        cards = (
+            pages.model_html(each, known, label.text, answers) for each, answers in ask(name, text, way, seed).items()
+        )
+        table = pages.references_html(views.references_of(name, label.text, rational=rational))
+        return views.kind_of(known, text), f'<div class="re-grid">{"".join(cards)}</div>', table
+
+    guarded = _caught(show, ["", "", ""])
+    inputs, outputs = [language, prompt, way, seed, rational], [error, kind, models, references]
+    demo.load(guarded, inputs, outputs, show_progress="hidden", api_visibility="private")
+    gr.on(
+        [prompt.change, way.change, seed.change, rational.change, language.input],
+        guarded,
+        inputs,
+        outputs,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+
+    def models_api(language: str, prompt: str, way: str, seed: int) -> dict[str, Any]:
+        answers = ask(language, prompt, way, seed)
+        return {name: [asdict(answer) for answer in of_model] for name, of_model in answers.items()}
+
+    gr.api(_raising(models_api), api_name="models")
+
+
+def _study_view(studies: dict[str, Path]) -> None:
+    if not studies:
+        gr.Markdown("The studies are not installed with the package: start the demo in a clone of the repository.")
+        return
+
+    @cache
+    def runs_of(name: str) -> list[Run]:
+        if name not in studies:
+            raise RuleExtrapError(f"the study {name!r:.60} is unknown: choose one of {', '.join(studies)}")
+        return study.read_runs(studies[name])
+
+    first = next(iter(studies))
+    languages, architectures = study.choices_of(runs_of(first))
+    with gr.Row():
+        name = gr.Dropdown(list(studies), value=first, label="Study", min_width=120)
+        language = gr.Dropdown(languages, value=study.ALL, label="Language", min_width=120)
+        architecture = gr.Dropdown(architectures, value=study.ALL, label="Architecture", min_width=120)
+    error = gr.HTML(elem_classes="re-error")
+    sentence = gr.Markdown(elem_classes="re-sentence")
+    scatter = gr.ScatterPlot(
+        x="test loss", y="rate", color="model", title="Test loss against the rate of every open rule"
+    )
+    lines = gr.LinePlot(
+        x="step", y="probability", color="words that keep", title="Training: probability of short words"
+    )
+    table = gr.Dataframe(headers=list(study.COLUMNS), interactive=False, label="Runs", elem_classes="re-runs")
+
+    def show(name: str, language: str, architecture: str) -> tuple[str, pd.DataFrame, Any, list[list[Any]]]:
+        view = study.view_study(runs_of(name), language, architecture)
+        masses = gr.update(value=pd.DataFrame(view.masses) if view.masses else None, visible=bool(view.masses))
+        return view.sentence, pd.DataFrame(view.points), masses, view.table
+
+    def choose(name: str) -> tuple[Any, Any]:
+        languages, architectures = study.choices_of(runs_of(name))
+        return gr.update(choices=languages, value=study.ALL), gr.update(choices=architectures, value=study.ALL)
+
+    outputs = [error, sentence, scatter, lines, table]
+    guarded = _caught(show, ["", None, None, []])
+    inputs = [name, language, architecture]
+    name.input(choose, name, [language, architecture], api_visibility="private").then(
+        guarded, inputs, outputs, show_progress="hidden", api_visibility="private"
+    )
+    gr.on(
+        [language.input, architecture.input], guarded, inputs, outputs, show_progress="hidden", api_visibility="private"
+    )
+    gr.context.Context.root_block.load(guarded, inputs, outputs, show_progress="hidden", api_visibility="private")
+
+    def study_api(study_name: str, language: str, architecture: str) -> dict[str, Any]:
+        return asdict(study.view_study(runs_of(study_name), language, architecture))
+
+    gr.api(_raising(study_api), api_name="study")
+
+
+def _any_model_view() -> None:
+    gr.Markdown(
+        "Paste answers of a model of yours: JSON lines with `prompt`, `completion` and `finished`, or a CSV text with "
+        "these headings. The numbers are those of `hf-ruleextrap score`."
+    )
+    language = gr.Dropdown(list_languages(), value=_LANGUAGE, label="Language")
+    answers = gr.Textbox(_EXAMPLE, label="Answers", lines=8, max_lines=20, elem_classes="re-answers")
+    error = gr.HTML(elem_classes="re-error")
+    button = gr.Button("Score", variant="primary")
+    table = gr.HTML(elem_classes="re-report")
+
+    def report_of(name: str, text: str) -> Any:
+        first = text.lstrip()
+        rows = parse_completions(first, "the answers", is_csv=not first.startswith("{"))
+        return views.score_answers(name, rows)
+
+    button.click(
+        _caught(lambda name, text: [pages.report_html(report_of(name, text))], [""]),
+        [language, answers],
+        [error, table],
+        show_progress="hidden",
+        api_visibility="private",
+    )
+
+    def score(language: str, answers: str) -> dict[str, Any]:
+        return dict(report_of(language, answers).to_dict())
+
+    gr.api(_raising(score), api_name="score")

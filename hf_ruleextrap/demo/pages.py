@@ -1,0 +1,154 @@
+"""The demo's views as HTML. Every text of a visitor is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from hf_ruleextrap.formal import Language, Rate, Report
+
+from .views import END, Answer, Reference, RuleTrace
+
+_MARKS = {"kept": "✓", "open": "○", "broken": "✗"}
+
+CSS = """
+.re-rule { margin: 0 0 1.25rem; }
+.re-rule h3, .re-model h3 { margin: 0 0 .4rem; font-size: 1rem; font-weight: 600; color: var(--body-text-color); }
+.re-chips { display: flex; flex-wrap: wrap; gap: .35rem; padding: 0; margin: 0 0 .4rem; list-style: none; }
+.re-chips li { margin: 0; padding: .25rem .4rem; min-width: 3.6rem; text-align: center; border-radius: .4rem;
+  border: 1px solid var(--re-line); background: var(--re-fill); color: var(--body-text-color); font-size: .8rem; }
+.re-chips b { display: block; font: 600 1.15rem/1.3 ui-monospace, monospace; color: inherit; }
+.re-kept { --re-line: #1a8f4a; --re-fill: rgba(26, 143, 74, .16); }
+.re-open { --re-line: #b58500; --re-fill: rgba(224, 168, 0, .16); }
+.re-broken { --re-line: #cf3a3a; --re-fill: rgba(207, 58, 58, .16); }
+.re-why { margin: 0; color: var(--body-text-color); }
+.re-rule summary { cursor: pointer; color: var(--body-text-color-subdued); font-size: .85rem; }
+.re-error:empty, .re-note:empty { display: none; }
+.re-error p { margin: 0; padding: .4rem .6rem; border-left: 3px solid #cf3a3a; background: rgba(207, 58, 58, .12);
+  color: var(--body-text-color); }
+.re-model { margin: 0 0 1rem; padding: .8rem; border: 1px solid var(--border-color-primary); border-radius: .5rem; }
+.re-grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 23rem), 1fr)); gap: 1rem; }
+.re-word { font: 1.05rem/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
+.re-word i { font-style: normal; opacity: .6; }
+.re-bars { display: flex; gap: 2px; overflow-x: auto; padding: .2rem 0; }
+.re-bar { flex: 0 0 1.5rem; text-align: center; font: .75rem ui-monospace, monospace; color: var(--body-text-color); }
+.re-stack { display: flex; flex-direction: column; height: 5rem; border-radius: 3px; overflow: hidden; }
+.re-legend { display: flex; flex-wrap: wrap; gap: .2rem .9rem; font-size: .85rem; }
+.re-legend span::before { content: ""; display: inline-block; width: .8rem; height: .8rem; margin-right: .3rem;
+  border-radius: 2px; background: var(--re-colour); vertical-align: -1px; }
+.re-table { overflow-x: auto; }
+.re-table table { border-collapse: collapse; font-size: .9rem; color: var(--body-text-color); }
+.re-table td, .re-table th { padding: .25rem .6rem; text-align: left;
+  border-bottom: 1px solid var(--border-color-primary); }
+@media (max-width: 480px) { .tab-container button { padding: 0 .4rem !important; } }
+.re-badge { display: inline-block; margin: .15rem .3rem .15rem 0; padding: .1rem .45rem; border-radius: .8rem;
+  font-size: .8rem; border: 1px solid var(--re-line); background: var(--re-fill); color: var(--body-text-color); }
+"""
+
+# Okabe and Ito's colours, which people with colour blindness can tell apart; the end is grey.
+_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#882255")
+_END_COLOUR = "#9a9a9a"
+
+
+def error_html(message: str) -> str:
+    """Return a message beside a field; an empty text for no message."""
+    return f'<p role="alert">{escape(message)}</p>' if message else ""
+
+
+def rules_html(traces: Sequence[RuleTrace]) -> str:
+    """Return the states of each rule along a prompt."""
+    return "".join(map(_rule_html, traces))
+
+
+def _rule_html(trace: RuleTrace) -> str:
+    label = "" if trace.label == "all" else f"{trace.label}: "
+    chips = "".join(
+        f'<li class="re-{state.status}" title="{escape(state.why)}"><b>{escape(state.prefix[-1:]) or "∅"}</b>'
+        f"{_MARKS[state.status]} {state.status}</li>"
+        for state in trace.states
+    )
+    reasons = "".join(
+        f"<li><code>{escape(state.prefix) or '∅'}</code> {state.status}: {escape(state.why)}</li>"
+        for state in trace.states
+    )
+    return (
+        f'<section class="re-rule" data-rule="{trace.label}"><h3>{label}{escape(trace.summary)}</h3>'
+        f'<ul class="re-chips">{chips}</ul><p class="re-why">{escape(trace.states[-1].why)}</p>'
+        f"<details><summary>The reason at every symbol</summary><ul>{reasons}</ul></details></section>"
+    )
+
+
+def model_html(name: str, language: Language, prompt: str, answers: Sequence[Answer]) -> str:
+    """Return the completions of one model: the first with its probabilities, and the verdicts of each."""
+    colours = dict(zip(language.alphabet, _COLOURS * 9, strict=False)) | {END: _END_COLOUR}
+    first = answers[0]
+    legend = "".join(f'<span style="--re-colour:{colours[each]}">{escape(each)}</span>' for each in colours)
+    chosen = [*first.completion, END if first.finished else "…"]
+    bars = "".join(_bar_html(step, symbol, colours) for step, symbol in zip(first.steps, chosen, strict=False))
+    words = "".join(_answer_html(prompt, answer) for answer in answers)
+    succeeded = [answer.success for answer in answers if answer.success is not None]
+    rate = f"{sum(succeeded)} of {len(succeeded)} succeed" if succeeded else "no rule is open"
+    return (
+        f'<section class="re-model" data-model="{escape(name)}"><h3>{escape(name)}: '
+        f'<span class="re-rate">{rate}</span></h3>{words}'
+        f'<div class="re-bars" tabindex="0" aria-label="probabilities of the next symbol">{bars}</div>'
+        f'<div class="re-legend">{legend}</div></section>'
+    )
+
+
+def _bar_html(step: dict[str, float], symbol: str, colours: dict[str, str]) -> str:
+    parts = "".join(
+        f'<div style="flex:{share:.4f} 0 0;background:{colours[each]}" title="{escape(each)} {share:.3f}"></div>'
+        for each, share in step.items()
+    )
+    label = "■" if symbol == END else symbol
+    return f'<div class="re-bar"><div class="re-stack">{parts}</div>{escape(label)}</div>'
+
+
+def _answer_html(prompt: str, answer: Answer) -> str:
+    badges = "".join(
+        f'<span class="re-badge re-{"kept" if holds else "broken"}">R{number} {"kept" if holds else "broken"}</span>'
+        for number, holds in enumerate(answer.rules, start=1)
+    )
+    end = "" if answer.finished else "…"
+    return (
+        f'<div class="re-word"><i>{escape(prompt)}</i>{escape(answer.completion)}{end}</div>'
+        f"<div>{badges}{'' if answer.finished else 'not finished'}</div>"
+    )
+
+
+def references_html(references: Iterable[Reference]) -> str:
+    """Return the rates of the references on a prompt as a table."""
+    rows = "".join(
+        f"<tr><th>{escape(each.name)}</th>"
+        f"<td>{'' if each.rate is None else f'{each.rate:.3f}'}{escape(each.reason)}</td></tr>"
+        for each in references
+    )
+    return (
+        '<div class="re-table"><table><caption>The probability that the completion succeeds</caption>'
+        f"{rows}</table></div>"
+    )
+
+
+def report_html(report: Report) -> str:
+    """Return the rates of some completions with their intervals as a table."""
+    rates: dict[str, Rate] = {
+        "every open rule holds (OOD)": report.headline,
+        "a word of the language": report.grammatical,
+        "finished": report.finished,
+        "unparsable": report.unparsable,
+    }
+    for number, rule in enumerate(report.rules.values(), start=1):
+        rates[f"R{number}: {rule.summary}"] = rule.word.all
+        rates[f"R{number} on the completion alone"] = rule.completion.all
+    rows = "".join(f"<tr><th>{escape(name)}</th>{_rate_cells(rate)}</tr>" for name, rate in rates.items())
+    return (
+        '<div class="re-table"><table><thead><tr><th></th><th>rate</th><th>95 % interval</th><th>count</th></tr>'
+        f"</thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _rate_cells(rate: Rate) -> str:
+    if rate.rate is None:
+        return "<td></td><td></td><td>no such completion</td>"
+    return f"<td>{rate.rate:.3f}</td><td>{rate.low:.3f} to {rate.high:.3f}</td><td>{rate.hits} of {rate.n}</td>"

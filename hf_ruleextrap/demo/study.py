@@ -1,0 +1,132 @@
+"""The runs of the committed studies, for the demo's view of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_ruleextrap.errors import RuleExtrapError, unknown
+from hf_ruleextrap.evaluation.references import CEILING, UNIFORM
+from hf_ruleextrap.report.read import read_study
+from hf_ruleextrap.report.record import Run
+
+FILE = "runs.parquet"
+ALL = "all"
+"""The choice of all languages, or of all architectures."""
+
+COLUMNS = ("language", "model", "seed", "test loss", "every open rule", "95 % interval", "chance", "ceiling")
+"""The headings of the table of runs."""
+
+COMMITTED = Path(__file__).parents[2] / "docs" / "results"
+"""The folder of the committed studies in a clone of the repository."""
+
+_MASSES = {"both": "both rules", "only_r1": "R1 alone", "only_r2": "R2 alone", "neither": "neither rule"}
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """The part of a study that the view shows.
+
+    Attributes:
+        sentence: The mean rate over the chosen runs, beside chance.
+        table: A row for each run, with the columns `COLUMNS`.
+        points: For each run its test loss, its rate and its model.
+        masses: The mean probability of short words by the rules that they keep, at each step that the chosen runs
+            share; empty for several languages, and for runs that do not record these probabilities.
+    """
+
+    sentence: str
+    table: list[list[Any]]
+    points: list[dict[str, Any]]
+    masses: list[dict[str, Any]]
+
+
+def find_studies(folder: str | Path = COMMITTED) -> dict[str, Path]:
+    """Return the Parquet files of the studies in a folder by the names of the studies."""
+    return {path.parent.name: path for path in sorted(Path(folder).glob(f"*/{FILE}"))}
+
+
+def read_runs(path: Path) -> list[Run]:
+    """Return the runs of a study, ordered by language, model and seed."""
+    return sorted(
+        read_study([path]).runs, key=lambda run: (run.recipe.language, run.recipe.architecture, run.recipe.seed)
+    )
+
+
+def choices_of(runs: list[Run]) -> tuple[list[str], list[str]]:
+    """Return the languages and the architectures of some runs, each after the choice `ALL`."""
+    languages = sorted({run.recipe.language for run in runs})
+    return [ALL, *languages], [ALL, *dict.fromkeys(sorted(run.recipe.architecture for run in runs))]
+
+
+def view_study(runs: list[Run], language: str = ALL, architecture: str = ALL) -> StudyView:
+    """Return the view of the runs of one language and one architecture.
+
+    Raises:
+        RuleExtrapError: No run has this language and architecture.
+    """
+    for what, name, allowed in zip(("language", "model"), (language, architecture), choices_of(runs), strict=True):
+        if name not in allowed:
+            raise unknown(what, name, allowed)
+    chosen = [
+        run for run in runs if language in (ALL, run.recipe.language) and architecture in (ALL, run.recipe.architecture)
+    ]
+    if not chosen:
+        raise RuleExtrapError(f"the study has no run of {language} with {architecture}: choose another pair")
+    rates = [run.rates["ood_headline"].rate for run in chosen]
+    known = [rate for rate in rates if rate is not None]
+    chances = [rate for run in chosen if (rate := _reference(run, UNIFORM)) is not None]
+    number = f"{len(chosen)} runs keep" if len(chosen) > 1 else "1 run keeps"
+    sentence = f"{number} every open rule after {_mean(known):.2f} of the OOD prompts" if known else f"{number} no rate"
+    sentence += f"; uniformly random symbols after {_mean(chances):.2f}." if chances else "."
+    points = [
+        {"test loss": run.test_loss, "rate": rate, "model": run.recipe.architecture, "language": run.recipe.language}
+        for run, rate in zip(chosen, rates, strict=True)
+        if rate is not None
+    ]
+    return StudyView(sentence, [_row(run) for run in chosen], points, _masses(chosen))
+
+
+def _row(run: Run) -> list[Any]:
+    rate = run.rates["ood_headline"]
+    interval = "" if rate.low is None or rate.high is None else f"{rate.low:.2f} to {rate.high:.2f}"
+    numbers = (rate.rate, _reference(run, UNIFORM), _reference(run, CEILING))
+    headline, chance, ceiling = ("" if number is None else f"{number:.2f}" for number in numbers)
+    recipe = run.recipe
+    return [
+        recipe.language,
+        recipe.architecture,
+        recipe.seed,
+        f"{run.test_loss:.4f}",
+        headline,
+        interval,
+        chance,
+        ceiling,
+    ]
+
+
+def _reference(run: Run, name: str) -> float | None:
+    rates = run.references.get(name, {})
+    return rates["ood_headline"].rate if "ood_headline" in rates else None
+
+
+def _masses(runs: list[Run]) -> list[dict[str, Any]]:
+    if len({run.recipe.language for run in runs}) > 1:
+        # A mean over languages would say nothing about any of them.
+        return []
+    # Runs of different lengths share some steps alone, and a mean over changing sets of runs would jump.
+    shared = set.intersection(*({masses.step for masses in run.masses} for run in runs))
+    by_step: dict[tuple[int, str], list[float]] = {}
+    for run in runs:
+        for masses in (each for each in run.masses if each.step in shared):
+            for name, words in _MASSES.items():
+                by_step.setdefault((masses.step, words), []).append(getattr(masses, name))
+    return [
+        {"step": step, "words that keep": words, "probability": _mean(shares)}
+        for (step, words), shares in sorted(by_step.items())
+    ]
+
+
+def _mean(numbers: list[float]) -> float:
+    return sum(numbers) / len(numbers)
