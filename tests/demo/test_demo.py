@@ -137,7 +137,6 @@ def test_every_view_works_in_a_browser(address: str, run: Path, width: int, sche
 
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert [url for url in foreign if not url.startswith((address, "data:", "blob:"))] == []
-        page.screenshot(path=str(tmp_path / "page.png"), full_page=True)
         browser.close()
 
 
