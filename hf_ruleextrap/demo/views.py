@@ -15,8 +15,7 @@ from hf_ruleextrap.completers import LocalModel
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.references import ALWAYS_STOP, CEILING, UNIFORM, heading, reference_report
 from hf_ruleextrap.formal import Language, PromptSet, Report, WordBatch
-from hf_ruleextrap.formal.conjunction import NonEmpty
-from hf_ruleextrap.formal.machine import Machine
+from hf_ruleextrap.formal.machine import Machine, NonEmpty
 from hf_ruleextrap.formal.optimal import shortest_completions
 from hf_ruleextrap.formal.words import BoolArray
 from hf_ruleextrap.languages import recorded_language
@@ -199,7 +198,7 @@ def answer_prompt(
     completions = completer.complete(prompt, max_new_symbols=max_new_symbols, samples=samples, seed=seed)
     verdicts = formal.score(language, prompt, completions.words, completions.finished, samples=samples or 1)
     good = verdicts.open_hold if prompt.ood[0] else verdicts.grammatical
-    judged = bool(prompt.asked[0] or not prompt.ood[0])
+    judged = bool(prompt.in_headline[0] or not prompt.ood[0])
     return [
         Answer(
             word,
