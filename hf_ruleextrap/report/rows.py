@@ -209,8 +209,9 @@ def architectures(names: Iterable[str]) -> list[str]:
 def variants(runs: Sequence[Run]) -> dict[Model, list[Run]]:
     """Return groups of runs that differ only in the seed, by architecture and by a label for their other keys.
 
-    The recipe with the most runs of an architecture has an empty label, and the label of another recipe names the keys
-    that differ from that recipe. Where no recipe has the most runs, each label names all keys that differ.
+    Of the recipes of an architecture that train on words alone, the one with the most runs has an empty label, and the
+    label of another recipe names the keys that differ from that recipe. Where no recipe has the most runs, each label
+    names all keys that differ.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -219,9 +220,10 @@ def variants(runs: Sequence[Run]) -> dict[Model, list[Run]]:
     for name in architectures(run.recipe.architecture for run in runs):
         alike = [group for group in groups.values() if group[0].recipe.architecture == name]
         recipes = [group[0].recipe for group in alike]
-        sizes = [len(group) for group in alike]
         # A recipe that trains on OOD prompts answers another question, so it is never the one without a label.
-        plain = [r for r, size in zip(recipes, sizes, strict=True) if size == max(sizes) and source_of(r) == "ours"]
+        candidates = [group for group in alike if source_of(group[0].recipe) == "ours"]
+        most = max(map(len, candidates), default=0)
+        plain = [group[0].recipe for group in candidates if len(group) == most]
         base = plain[0] if len(plain) == 1 else None
         for group, recipe in zip(alike, recipes, strict=True):
             compared = recipes if base is None else [base, recipe]
