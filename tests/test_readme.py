@@ -12,25 +12,34 @@ from hf_ruleextrap.languages import get_language, list_languages
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [README, *(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))]
+PAGES = {
+    page.name: page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
 # A block of code in docs/rational.md, and the block of text or the table that follows.
 RATIONAL = (ROOT / "docs" / "rational.md").read_text(encoding="utf-8")
 PRINTED = re.findall(r"```python\n((?:(?!```).)*?)```\n\n(?:```text\n(.*?)```|(\|.*?\n)\n)", RATIONAL, flags=re.DOTALL)
-BLOCKS = [block for page in PAGES for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)]
+BLOCKS = {
+    name: blocks
+    for name, page in PAGES.items()
+    if (blocks := re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL))
+}
 
 
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_each_python_block_runs(
-    number: int, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("page", BLOCKS)
+def test_the_python_blocks_of_a_page_run_in_order(
+    page: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(tiny_run, tmp_path / "runs" / "quickstart")
     monkeypatch.chdir(tmp_path)
-    exec(compile(BLOCKS[number], f"block {number}", "exec"), {})
-    assert capsys.readouterr().out
+    # A reader who types a page from its top has the names of the blocks above.
+    names: dict[str, object] = {}
+    for number, block in enumerate(BLOCKS[page]):
+        exec(compile(block, f"{page}, block {number}", "exec"), names)
+        assert capsys.readouterr().out, f"{page}, block {number}, prints nothing"
 
 
 def test_there_are_blocks() -> None:
-    assert len(BLOCKS) >= 2
+    assert len(BLOCKS["README.md"]) >= 2
 
 
 def test_the_commands_name_files_and_flags_that_exist() -> None:
