@@ -288,7 +288,7 @@ def test_a_bad_line_of_completions_is_named(line: str, capsys: pytest.CaptureFix
     assert 'write {"prompt": "…"' in error
 
 
-@pytest.mark.parametrize("words", [["nonsense"], ["train", "--max_step", "3"], ["evaluate"], ["sample"]])
+@pytest.mark.parametrize("words", [["nonsense"], ["train", "--max_step", "3"], ["compare"], ["sample"]])
 def test_so_is_a_command_line_that_cannot_be_parsed(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(words)

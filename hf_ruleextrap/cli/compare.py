@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
         check_format(arguments.out)
     import_models()
     from hf_ruleextrap.completers import LocalModel
-    from hf_ruleextrap.evaluation.compare import compare, draw, prompt_lines, rates_table
+    from hf_ruleextrap.evaluation.comparison import compare, draw, prompt_lines, rates_table
     from hf_ruleextrap.evaluation.table import print_table, wide_console
 
     ours, theirs = (

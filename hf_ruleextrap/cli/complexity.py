@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     language = get_language(arguments.language)
     quiet()
-    from hf_ruleextrap.report.code_lengths import reference_excess
+    from hf_ruleextrap.report.network_complexity import reference_excess
     from hf_ruleextrap.train.recipe import Recipe
     from hf_ruleextrap.train.recipe_files import read_recipe
     from hf_ruleextrap.train.run import run_recipe

@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print the number of runs and the core-hours of a grid, and of each shape in it."""
     import_models()
-    from hf_ruleextrap.sweep.estimate import estimate
+    from hf_ruleextrap.sweep.estimates import estimate
     from hf_ruleextrap.sweep.grid import read_grid
 
     costs = estimate(read_grid(arguments.grid, "runs"))

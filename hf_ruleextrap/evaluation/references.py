@@ -169,7 +169,7 @@ def _protocol_references(settings: ProtocolSettings) -> References:
     language, prompts, limit = settings.the_language, settings.prompts(), settings.max_new_symbols
     common = _without_context(settings.language, tuple(prompts.texts), limit, settings.seed)
     reports = {name: common.reports[name] for name in (UNIFORM, ALWAYS_STOP)}
-    rates = dict(common.success)
+    rates = {name: common.success[name] for name in (UNIFORM, ALWAYS_STOP)}
     for n in NGRAMS if settings.shots else ():
         for name, samples in ((f"{n}-gram{GREEDY}", None), (f"{n}-gram", _DRAWS)):
             verdicts = _verdicts(

@@ -89,10 +89,10 @@ class Tables:
                 machine, alphabet, min(max_length, _LONGEST_EXPLORED), most_states=_MOST_TABLE_STATES, shorten=True
             )
             start.append(cells)
-            following.append(cells + self._width * _following(graph))
+            following.append(cells + self._width * _next_states(graph))
             verdicts.append(_verdicts(graph))
             cells += following[-1].size
-        self._following = np.concatenate([table.ravel() for table in following]).astype(np.int32)
+        self._next_states = np.concatenate([table.ravel() for table in following]).astype(np.int32)
         self._verdicts = np.concatenate(verdicts)
         # The compiled loop takes four machines at a time; the state of the last one fills the rest.
         self._machines = len(start)
@@ -116,7 +116,7 @@ class Tables:
         n = len(words.lengths)
         states = np.tile(self.start, (n, 1)) if states is None else states.copy()
         foreign = np.zeros(n, np.bool_)
-        scan(words.codes, words.first, words.lengths, self._column, self._following, states, foreign)
+        scan(words.codes, words.first, words.lengths, self._column, self._next_states, states, foreign)
         return states, foreign
 
     def verdict(self, states: npt.NDArray[np.int32]) -> Verdict:
@@ -125,7 +125,7 @@ class Tables:
         return Verdict((bits & _ACCEPTS) > 0, (bits & _ALIVE) > 0, (bits & _UNKNOWN) > 0)
 
 
-def _following(graph: Graph) -> IntArray:
+def _next_states(graph: Graph) -> IntArray:
     """(S + 2, k + 1) int64: the next state; state S is that of no viable prefix, state S + 1 that of unknown words."""
     size = len(graph)
     table = np.where(graph.following < 0, size, graph.following)

@@ -73,15 +73,25 @@ def _file(module: str) -> Path:
 
 
 def _home(node: ast.ImportFrom, module: str) -> str:
-    """Return the module that a ``from … import`` statement names."""
+    """Return the module or package that a ``from … import`` statement names."""
     base = module.split(".")[: -node.level] if node.level else []
     return ".".join([*base, *([node.module] if node.module else [])])
 
 
-def _ours(node: ast.stmt, module: str) -> str | None:
-    if isinstance(node, ast.ImportFrom) and _home(node, module).startswith(_NAME):
-        return _home(node, module)
-    return None
+def _ours(node: ast.stmt, module: str) -> list[str]:
+    """Return the modules of this package from which a statement imports; a package passes on names of its modules."""
+    if not isinstance(node, ast.ImportFrom) or not (home := _home(node, module)).startswith(_NAME):
+        return []
+    if not (_file(home).with_suffix("") / "__init__.py").exists():
+        return [home]
+    initial = f"{home}.__init__"
+    owners = {
+        alias.name: _home(inner, initial)
+        for inner in ast.parse(_file(initial).read_text(encoding="utf-8")).body
+        if isinstance(inner, ast.ImportFrom)
+        for alias in inner.names
+    }
+    return list(dict.fromkeys(owners[alias.name] for alias in node.names))
 
 
 def _in_order(modules: list[str]) -> list[str]:
@@ -92,7 +102,7 @@ def _in_order(modules: list[str]) -> list[str]:
         if module in order:
             return
         for node in ast.parse(_file(module).read_text(encoding="utf-8")).body:
-            if home := _ours(node, module):
+            for home in _ours(node, module):
                 visit(home)
         order.append(module)
 

@@ -15,9 +15,9 @@ from hf_ruleextrap.formal.measures import MEASURES
 from hf_ruleextrap.formal.rational import LEARNERS
 
 from .analysis import FEWEST_LANGUAGES, LANGUAGE_CAUSES, OUTCOMES, Analysis, cause_of, outcomes
-from .code_lengths import heat_map
 from .combinations import FEWEST_RUNS, HEADLINE, Combination
 from .curves import after_learning, dynamics, lengths
+from .network_complexity import heat_map
 from .pairs import APART
 from .read import Study
 from .record import BASELINES
@@ -81,8 +81,9 @@ def draw_all(
             dynamics(study.runs, folder),
             *(lengths(study.runs, kind, folder) for kind in ("ood", "id")),
             authors(analysis.rows, folder),
-            heat_map(study.runs, folder),
         ]
+        if any(run.code_length is not None for run in study.runs):
+            drawn.append(heat_map(study.runs, folder))
     pictures = [picture for picture in drawn if isinstance(picture, Picture)]
     return {picture.name: picture for picture in pictures}, [line for line in drawn if isinstance(line, str)]
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from hf_ruleextrap import formal
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation
-from hf_ruleextrap.evaluation.code_length import CodeLength
+from hf_ruleextrap.evaluation.prequential import CodeLength
 from hf_ruleextrap.evaluation.rational_references import RATIONAL
 from hf_ruleextrap.evaluation.references import ALWAYS_STOP, CEILING, NGRAMS, UNIFORM
 from hf_ruleextrap.evaluation.results import SymbolSettings

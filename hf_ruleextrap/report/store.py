@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.code_length import CodeLength
+from hf_ruleextrap.evaluation.prequential import CodeLength
 from hf_ruleextrap.files import replacing
 from hf_ruleextrap.train.recipe import Recipe
 

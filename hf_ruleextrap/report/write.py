@@ -18,7 +18,7 @@ from hf_ruleextrap.languages import is_file, not_run
 
 from .analysis import analyze
 from .answer import METHOD, claim_tables, claims
-from .code_lengths import code_length_sections
+from .network_complexity import code_length_sections
 from .read import Study
 from .record import REFERENCES, Run
 from .rows import COLUMNS, PAPER, SOURCES, WITHOUT_MODEL, Row, Way, all_rows, in_chomsky_order, language_of, level_of

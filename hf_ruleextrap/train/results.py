@@ -16,8 +16,8 @@ from pydantic_core.core_schema import SerializerFunctionWrapHandler
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation
-from hf_ruleextrap.evaluation.code_length import CodeLength
 from hf_ruleextrap.evaluation.likelihood import Likelihood
+from hf_ruleextrap.evaluation.prequential import CodeLength
 from hf_ruleextrap.evaluation.results import SCHEMA_VERSION, SymbolSettings, read_document
 from hf_ruleextrap.files import write_text
 from hf_ruleextrap.formal import Kind, Rate, Report

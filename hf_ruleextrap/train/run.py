@@ -25,8 +25,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from hf_ruleextrap.architectures import build_model, fit_parameters, list_architectures
 from hf_ruleextrap.completers import LocalModel, check_positions
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.code_length import CodeLength, code_length
 from hf_ruleextrap.evaluation.likelihood import divergence, token_rows
+from hf_ruleextrap.evaluation.prequential import CodeLength, code_length
 from hf_ruleextrap.files import replacing_in, writing
 from hf_ruleextrap.formal import Language
 from hf_ruleextrap.tokenization import SPECIAL_TOKENS

@@ -10,7 +10,7 @@ import pytest
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.completers import Completer, FromSource, Oracle
 from hf_ruleextrap.evaluation import Evaluator
-from hf_ruleextrap.evaluation.compare import compare
+from hf_ruleextrap.evaluation.comparison import compare
 from hf_ruleextrap.formal import always_stop
 from hf_ruleextrap.languages import get_language
 

@@ -176,7 +176,7 @@ def test_a_training_that_could_not_publish_goes_on_with_publishing(
         assert WRITER.encode() not in path.read_bytes(), path
 
     hub.failures = []
-    monkeypatch.setattr("hf_ruleextrap.train.run.run_recipe", lambda *_, **__: pytest.fail("trains again"))
+    monkeypatch.setattr("hf_ruleextrap.train.trainer.RuleTrainer.train", lambda *_, **__: pytest.fail("trains again"))
     assert main([*command, "--push_to_hub"]) == 0
     assert "updated in commit" in capfd.readouterr().out
     held = hub.files("models", "ruleextrap/anbn-lstm")

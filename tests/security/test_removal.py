@@ -54,6 +54,7 @@ def test_a_link_is_neither_followed_nor_removed(stranger: Stranger, capsys: pyte
     assert overwrite("runs/theirs") == 2
     assert "also holds last" in capsys.readouterr().err
     (stranger.run / "last").unlink()
+    (stranger.run / "plot.png").unlink(missing_ok=True)
     (stranger.run / "plot.png").symlink_to(precious / "model.safetensors")
     assert overwrite("runs/theirs") == 2
     assert (precious / "model.safetensors").read_text() == "mine"
@@ -102,7 +103,8 @@ def test_a_run_is_replaced_and_its_files_are_all_in_the_list(stranger: Stranger)
     assert not (stranger.run / "checkpoint-7").exists()
     assert not (stranger.run / "runs").exists()
     assert stranger.results()["recipe"]["max_steps"] == 2
-    assert not (stranger.run / "plot.png").exists()
+    # The new run has a picture of its own.
+    assert (stranger.run / "plot.png").read_bytes() != b"an older picture"
     assert not (stranger.run / "runs").exists()
 
 

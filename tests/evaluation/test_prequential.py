@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.code_length import WINDOW, code_length, data_nats, ngram_code_length
+from hf_ruleextrap.evaluation.prequential import WINDOW, code_length, data_nats, ngram_code_length
 from hf_ruleextrap.formal import Language, WordBatch, equal_counts, starts_with
 from hf_ruleextrap.languages import get_language, list_languages
 

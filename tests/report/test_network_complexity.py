@@ -10,9 +10,9 @@ import pytest
 from tiny import TINY
 
 from hf_ruleextrap.cli import main
-from hf_ruleextrap.evaluation.code_length import CodeLength
+from hf_ruleextrap.evaluation.prequential import CodeLength
 from hf_ruleextrap.languages import get_language
-from hf_ruleextrap.report.code_lengths import code_length_sections, code_lengths, sentence
+from hf_ruleextrap.report.network_complexity import code_length_sections, code_lengths, sentence
 from hf_ruleextrap.report.read import read_study
 from hf_ruleextrap.report.record import Run
 from hf_ruleextrap.report.store import write_store

@@ -230,11 +230,15 @@ def _association_table(lengths: CodeLengths) -> Table:
     return Table("code-length-correlations", "What goes with the excess", caption, headings, lines, text_columns=2)
 
 
-def heat_map(runs: Sequence[Run], folder: Path) -> Picture | str:
-    """Draw the excess of each language for each architecture, on a logarithmic scale of colours."""
+def heat_map(runs: Sequence[Run], folder: Path) -> Picture:
+    """Draw the excess of each language for each architecture, on a logarithmic scale of colours.
+
+    Args:
+        runs: runs, at least one of which is on a stream.
+        folder: the folder of the figure.
+    """
     lengths = code_lengths(runs)
-    if lengths is None:
-        return "No figure of code lengths: the study has no run on a stream."
+    assert lengths is not None
     import numpy as np
     from matplotlib.colors import LogNorm
 
