@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
     if references:
         ranked = sorted([*references.items(), (f"> {language.name}", lengths.excess_bits)], key=lambda pair: pair[1])
         place = next(i for i, (name, _) in enumerate(ranked) if name.startswith("> "))
-        print(f"place {place + 1} of {len(ranked)} among the built-in languages, easiest first:")
+        print(f"place {place + 1} of {len(ranked)} among the built-in languages that were measured, easiest first:")
         for name, bits in ranked[max(0, place - 2) : place + 3]:
             print(f"  {name:<22} {bits:>10,.0f} bits")
 
