@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
         f"{lengths.tokens:,} tokens"
     )
     rows = {"uniform code": lengths.uniform, **{f"{n} learner": nats for n, nats in lengths.ngrams.items()}}
-    rows |= {f"{arguments.architecture}": lengths.nats + lengths.choice, "the language itself": lengths.data}
+    rows |= {arguments.architecture: lengths.nats + lengths.choice, "the language itself": lengths.data}
     for name, nats in rows.items():
         print(f"  {name:<22} {nats / bit:>12,.0f} bits, excess {(nats - lengths.data) / bit:>10,.0f}")
     print("  " + ", ".join(f"{heading}: {_shown(measures[name])}" for name, heading in MEASURES.items()))

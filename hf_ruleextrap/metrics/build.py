@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 from hf_ruleextrap.errors import RuleExtrapError
@@ -84,14 +85,20 @@ def _ours(node: ast.stmt, module: str) -> list[str]:
         return []
     if not (_file(home).with_suffix("") / "__init__.py").exists():
         return [home]
-    initial = f"{home}.__init__"
-    owners = {
-        alias.name: _home(inner, initial)
-        for inner in ast.parse(_file(initial).read_text(encoding="utf-8")).body
-        if isinstance(inner, ast.ImportFrom)
-        for alias in inner.names
-    }
+    owners = _passed_on(home)
     return list(dict.fromkeys(owners[alias.name] for alias in node.names))
+
+
+@cache
+def _passed_on(package: str) -> dict[str, str]:
+    """Return the module of each name that a package passes on from its modules."""
+    initial = f"{package}.__init__"
+    return {
+        alias.name: _home(node, initial)
+        for node in ast.parse(_file(initial).read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
 
 
 def _in_order(modules: list[str]) -> list[str]:

@@ -16,7 +16,19 @@ from .combinations import FEWEST_RUNS, HEADLINE, Combination, Verdict
 from .pairs import APART, TOLERANCE, EqualLoss
 from .rows import in_chomsky_order, level_of, reference
 from .statistics import Spread, power
-from .tables import Cell, Line, Section, Table, cell, correlation_text, count, interval, number
+from .tables import (
+    CORRELATION_HEADINGS,
+    Cell,
+    Line,
+    Section,
+    Table,
+    cell,
+    correlation_cells,
+    correlation_text,
+    count,
+    interval,
+    number,
+)
 
 _RELATED = 0.8
 """The true correlation whose detection the report states."""
@@ -289,24 +301,17 @@ def _pair_line(each: EqualLoss) -> Line:
 def _correlations(analysis: Analysis) -> Table:
     lines = []
     for (outcome, cause), relation in analysis.relations.items():
-        correlation, first = relation.correlation, cause == LANGUAGE_CAUSES[0]
-        texts = [
-            _OUTCOMES[outcome] if first else "",
-            _CAUSES[cause],
-            str(correlation.n),
-            number(correlation.value),
-            interval(correlation.low, correlation.high) or "-",
-            "-" if correlation.p is None else f"{correlation.p:.4f}",
-            "-" if relation.corrected is None else f"{relation.corrected:.4f}",
-        ]
-        lines.append(Line("ours" if first else "", [*map(Cell, texts)]))
+        first = cause == LANGUAGE_CAUSES[0]
+        names = [Cell(_OUTCOMES[outcome] if first else ""), Cell(_CAUSES[cause])]
+        cells = correlation_cells(relation.correlation, relation.corrected)
+        lines.append(Line("ours" if first else "", [*names, *cells]))
     caption = (
         "Spearman's rank correlations. Those with a property of the language are over n languages, and that with the "
         "loss over n runs, within languages. The interval (95 %) and p belong to each correlation by itself. The "
         "corrected p has Holm's correction for all correlations in this table. A dash stands where the study has too "
         "few languages or models."
     )
-    headings = ["correlation of", "with", "n", "correlation", "95 % interval", "p", "corrected p"]
+    headings = ["correlation of", "with", *CORRELATION_HEADINGS]
     return Table("correlations", "Correlations", caption, headings, lines, text_columns=2)
 
 

@@ -17,7 +17,7 @@ from hf_ruleextrap.formal.rational import LEARNERS
 from .analysis import FEWEST_LANGUAGES, LANGUAGE_CAUSES, OUTCOMES, Analysis, cause_of, outcomes
 from .combinations import FEWEST_RUNS, HEADLINE, Combination
 from .curves import after_learning, dynamics, lengths
-from .network_complexity import heat_map
+from .network_complexity import CodeLengths, heat_map
 from .pairs import APART
 from .read import Study
 from .record import BASELINES
@@ -59,7 +59,7 @@ _PAIR_LINES = {
 
 
 def draw_all(
-    study: Study, analysis: Analysis, folder: Path, *, narrow: bool = False
+    study: Study, analysis: Analysis, folder: Path, *, narrow: bool = False, excess: CodeLengths | None = None
 ) -> tuple[dict[str, Picture], list[str]]:
     """Draw all figures for which the study has data.
 
@@ -68,6 +68,7 @@ def draw_all(
         analysis: its statistics.
         folder: the folder for the figures.
         narrow: draw them for the page of a phone, as SVG alone; else as SVG, PDF and PNG.
+        excess: the code lengths of the study, if it has runs on streams.
 
     Returns:
         The figures by name, and a line for each figure without data.
@@ -82,8 +83,8 @@ def draw_all(
             *(lengths(study.runs, kind, folder) for kind in ("ood", "id")),
             authors(analysis.rows, folder),
         ]
-        if any(run.code_length is not None for run in study.runs):
-            drawn.append(heat_map(study.runs, folder))
+        if excess is not None:
+            drawn.append(heat_map(excess, folder))
     pictures = [picture for picture in drawn if isinstance(picture, Picture)]
     return {picture.name: picture for picture in pictures}, [line for line in drawn if isinstance(line, str)]
 

@@ -17,7 +17,7 @@ from .record import Run
 from .rows import architectures, language_of
 from .statistics import LEVEL, Correlation, holm, power, rank_correlation
 from .style import Picture, panels, save
-from .tables import Cell, Line, Section, Table, count, interval, number
+from .tables import CORRELATION_HEADINGS, Cell, Line, Section, Table, correlation_cells, count, interval, number
 
 FEWEST_LANGUAGES = 5
 """The smallest number of languages for a sentence about what goes with the excess."""
@@ -26,6 +26,7 @@ TAGS = ("star-free", "C-RASP")
 """The tags of languages that are correlated with the excess, as 0 and 1, beside level and measures."""
 
 _REFERENCES = Path(__file__).with_name("code_lengths.json")
+_CAUSES = {"level": "the Chomsky level", **{name: title.split(" [")[0] for name, title in MEASURES.items()}}
 _RELATED = 0.5
 _LEAST_BITS = 1.0
 
@@ -45,6 +46,11 @@ class Association:
     cause: str
     correlation: Correlation
     corrected: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the cause in a sentence."""
+        return _CAUSES.get(self.cause, self.cause)
 
     @property
     def is_clear(self) -> bool:
@@ -128,27 +134,22 @@ def _between(excess: dict[tuple[str, str], float], first: str, second: str) -> C
 
 
 def sentence(lengths: CodeLengths, architecture: str) -> str:
-    """Say with which properties the excess of an architecture goes."""
+    """Return a sentence that names the properties of a language that go with the excess of an architecture."""
     own = [a for a in lengths.associations if a.architecture == architecture and a.cause not in lengths.architectures]
     n = max(a.correlation.n for a in own)
     if n < FEWEST_LANGUAGES:
         return f"{architecture}: {count(n, 'language')}, too few to say what goes with the excess."
     clear = [_named(a) for a in own if a.is_clear]
-    others = [_CAUSES.get(a.cause, a.cause) for a in own if not a.is_clear and a.correlation.value is not None]
+    others = [a.name for a in own if not a.is_clear and a.correlation.value is not None]
     if not clear:
         return f"{architecture}: of {len(own)} properties of {n} languages, nothing tested goes with the excess."
     return f"{architecture}: the excess goes with {', '.join(clear)}; not clearly with {', '.join(others) or 'others'}."
 
 
-_CAUSES = {"level": "the Chomsky level", **{name: title.split(" [")[0] for name, title in MEASURES.items()}}
-
-
 def _named(association: Association) -> str:
     correlation = association.correlation
-    ends = interval(correlation.low, correlation.high)
-    return (
-        f"{_CAUSES.get(association.cause, association.cause)} ({number(correlation.value)}{f' {ends}' if ends else ''})"
-    )
+    numbers = [number(correlation.value), interval(correlation.low, correlation.high)]
+    return f"{association.name} ({' '.join(filter(None, numbers))})"
 
 
 def reference_excess(architecture: str) -> dict[str, float]:
@@ -160,11 +161,8 @@ def reference_excess(architecture: str) -> dict[str, float]:
     return measured.get(architecture, {})
 
 
-def code_length_sections(runs: Sequence[Run]) -> list[Section]:
-    """Return the section on code lengths; none if the study has no run on a stream."""
-    lengths = code_lengths(runs)
-    if lengths is None:
-        return []
+def code_length_section(lengths: CodeLengths) -> Section:
+    """Return the section on code lengths."""
     paragraphs = [
         "The excess is the number of bits that a network pays to predict a stream of fresh words, each batch before it "
         "is learned from, beyond what the language's own distribution pays (prequential code length).",
@@ -176,14 +174,12 @@ def code_length_sections(runs: Sequence[Run]) -> list[Section]:
             f"A study of {count(len(lengths.languages), 'language')} finds a true correlation of {_RELATED} with "
             f"probability {chance:.2f} (one question, without correction)."
         )
-    return [
-        Section(
-            "What is complex for a network",
-            paragraphs,
-            tables=[_table(lengths), _association_table(lengths)],
-            figures=["code-lengths"],
-        )
-    ]
+    return Section(
+        "What is complex for a network",
+        paragraphs,
+        tables=[_table(lengths), _association_table(lengths)],
+        figures=["code-lengths"],
+    )
 
 
 def _table(lengths: CodeLengths) -> Table:
@@ -210,35 +206,19 @@ def _table(lengths: CodeLengths) -> Table:
 def _association_table(lengths: CodeLengths) -> Table:
     lines = []
     for association in lengths.associations:
-        correlation = association.correlation
-        texts = [
-            association.architecture,
-            _CAUSES.get(association.cause, association.cause),
-            str(correlation.n),
-            number(correlation.value),
-            interval(correlation.low, correlation.high) or "-",
-            "-" if correlation.p is None else f"{correlation.p:.4f}",
-            "-" if association.corrected is None else f"{association.corrected:.4f}",
-        ]
-        first = association.cause == LANGUAGE_CAUSES[0]
-        lines.append(Line("ours" if first else "", [*map(Cell, texts)]))
+        names = [Cell(association.architecture), Cell(association.name)]
+        cells = correlation_cells(association.correlation, association.corrected)
+        lines.append(Line("ours" if association.cause == LANGUAGE_CAUSES[0] else "", [*names, *cells]))
     caption = (
         "Spearman's rank correlation over n languages of the excess of an architecture with a property of the "
         "language, or with the excess of another architecture. The corrected p has Holm's correction for all lines."
     )
-    headings = ["excess of", "with", "n", "correlation", "95 % interval", "p", "corrected p"]
+    headings = ["excess of", "with", *CORRELATION_HEADINGS]
     return Table("code-length-correlations", "What goes with the excess", caption, headings, lines, text_columns=2)
 
 
-def heat_map(runs: Sequence[Run], folder: Path) -> Picture:
-    """Draw the excess of each language for each architecture, on a logarithmic scale of colours.
-
-    Args:
-        runs: runs, at least one of which is on a stream.
-        folder: the folder of the figure.
-    """
-    lengths = code_lengths(runs)
-    assert lengths is not None
+def heat_map(lengths: CodeLengths, folder: Path) -> Picture:
+    """Draw the excess of each language for each architecture, on a logarithmic scale of colours."""
     import numpy as np
     from matplotlib.colors import LogNorm
 

@@ -142,6 +142,22 @@ def correlation_text(correlation: Correlation) -> str:
     return f"{number(correlation.value)} {ends} (n = {correlation.n})"
 
 
+CORRELATION_HEADINGS = ("n", "correlation", "95 % interval", "p", "corrected p")
+"""The headings of `correlation_cells`."""
+
+
+def correlation_cells(correlation: Correlation, corrected: float | None) -> list[Cell]:
+    """Return the cells of a correlation in a table of correlations.
+
+    Args:
+        correlation: the correlation, with its own p-value.
+        corrected: the p-value after the correction for the number of comparisons.
+    """
+    p_values = ["-" if p is None else f"{p:.4f}" for p in (correlation.p, corrected)]
+    ends = interval(correlation.low, correlation.high) or "-"
+    return [*map(Cell, [str(correlation.n), number(correlation.value), ends, *p_values])]
+
+
 def cell(spread: Spread | None, *, digits: int, n: int | None) -> Cell:
     """Return the cell for a number.
 

@@ -18,7 +18,7 @@ from hf_ruleextrap.languages import is_file, not_run
 
 from .analysis import analyze
 from .answer import METHOD, claim_tables, claims
-from .network_complexity import code_length_sections
+from .network_complexity import code_length_section, code_lengths
 from .read import Study
 from .record import REFERENCES, Run
 from .rows import COLUMNS, PAPER, SOURCES, WITHOUT_MODEL, Row, Way, all_rows, in_chomsky_order, language_of, level_of
@@ -85,16 +85,18 @@ def _write_files(study: Study, folder: Path) -> list[Path]:
 
     rows = all_rows(study.runs, study.rows)
     analysis = analyze(study.runs, rows)
-    pictures, absent = draw_all(study, analysis, folder / "figures")
+    excess = code_lengths(study.runs)
+    pictures, absent = draw_all(study, analysis, folder / "figures", excess=excess)
     with TemporaryDirectory() as scratch:
-        narrow, _ = draw_all(study, analysis, Path(scratch), narrow=True)
+        narrow, _ = draw_all(study, analysis, Path(scratch), narrow=True, excess=excess)
         drawings = {
             name: {"picture": picture, "broad": _inline(picture, "broad"), "slim": _inline(narrow[name], "slim")}
             for name, picture in pictures.items()
         }
-    # The sections of the answers show their own figures.
-    answers = [*claims(analysis), *code_length_sections(study.runs)]
-    # The claims show their own figures, and the other figures have a section of their own.
+    answers = claims(analysis)
+    if excess is not None:
+        answers.append(code_length_section(excess))
+    # The answers show their own figures, and the other figures have a section of their own.
     others = [name for name in pictures if not any(name in section.figures for section in answers)]
     sections = [
         *answers,

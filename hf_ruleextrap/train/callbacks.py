@@ -9,11 +9,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
 
 from hf_ruleextrap.files import write_text
+
+
+class Recorder(TrainerCallback, ExportableState):
+    """A callback whose state is part of each checkpoint, so that a resumed run goes on with it."""
+
+    @classmethod
+    def of(cls, state: TrainerState) -> Self:
+        """Return the callback that a checkpoint's state holds, or a new one."""
+        # The keys are the names of the callbacks' classes, although the annotation says otherwise.
+        saved: dict[str, Any] = state.stateful_callbacks or {}  # type: ignore[assignment]
+        recorder: Self = cls.from_state(saved[cls.__name__]) if cls.__name__ in saved else cls()
+        return recorder
 
 
 class JsonLog(TrainerCallback):

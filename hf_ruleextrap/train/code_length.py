@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_callback import ExportableState
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_ruleextrap.tokenization import EOS_ID, SPECIAL_TOKENS
 
+from .callbacks import Recorder
 
-class Meter(TrainerCallback, ExportableState):
+
+class Meter(Recorder):
     """Sum the negative log-probability of each batch. The sums are part of each checkpoint.
 
     A model's vocabulary also holds tokens that no word contains, such as PAD. The probabilities are taken among the
@@ -56,10 +57,3 @@ class Meter(TrainerCallback, ExportableState):
     def state(self) -> dict[str, Any]:
         """Return the state that a checkpoint holds."""
         return {"args": {"symbols": self.symbols}, "attributes": {"nats": self.nats}}
-
-    @classmethod
-    def of(cls, state: TrainerState) -> list[float]:
-        """Return the costs that a checkpoint's state holds."""
-        saved: dict[str, Any] = state.stateful_callbacks or {}  # type: ignore[assignment]
-        nats: list[float] = saved.get(cls.__name__, {}).get("attributes", {}).get("nats", [])
-        return nats

@@ -12,9 +12,10 @@ from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import hold, is_leftover, write_text
 from hf_ruleextrap.languages import recorded_language
 
-from .recipe import Recipe, splits_of
+from .recipe import Recipe
 from .results import FILE as RESULTS
 from .results import Results
+from .words import splits_of
 from .written import CHECKPOINT, LAST, checkpoints, remove_run, step_of
 
 __all__ = ["CHECKPOINT", "LAST", "LOG", "RECIPE", "RunFolder"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_callback import ExportableState
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_ruleextrap.evaluation.likelihood import Likelihood
+
+from .callbacks import Recorder
 
 LEAST_ID_R1 = 0.95
 """The smallest rate of the first rule on ID prompts of a model that has learned its language."""
@@ -42,7 +43,7 @@ def meets_criterion(rates: dict[str, float], validation: Likelihood) -> bool:
     return rates.get("id_r1", 0) >= LEAST_ID_R1 and rates.get("id_finished", 0) == 1 and is_close
 
 
-class Learning(TrainerCallback, ExportableState):
+class Learning(Recorder):
     """Record when the model has learned, and end the training a number of evaluations later.
 
     The state is part of each checkpoint, so that a resumed run learns and ends at the same steps.
@@ -86,11 +87,3 @@ class Learning(TrainerCallback, ExportableState):
         """Return the state that a checkpoint holds."""
         names = ("learned_at", "evaluations", "met_at", "is_over")
         return {"args": {"stop_after": self.stop_after}, "attributes": {name: getattr(self, name) for name in names}}
-
-    @classmethod
-    def of(cls, state: TrainerState) -> Learning:
-        """Return the callback that a checkpoint's state holds."""
-        # The keys are the names of the callbacks' classes, although the annotation says otherwise.
-        saved: dict[str, Any] = state.stateful_callbacks or {}  # type: ignore[assignment]
-        learning: Learning = cls.from_state(saved[cls.__name__]) if cls.__name__ in saved else cls()
-        return learning

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from hf_ruleextrap.architectures import get_preset, list_architectures
-from hf_ruleextrap.costs import check_cost
-from hf_ruleextrap.data import Splits, build_splits, count_train_words, replace_by_noise
+from hf_ruleextrap.data import count_train_words
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import safe_name
-from hf_ruleextrap.formal import Language
 from hf_ruleextrap.inputs import parse_yaml
 from hf_ruleextrap.languages import check_consent, get_language, is_file, loaded_language
 
@@ -35,6 +31,9 @@ def _number(value: object) -> object:
 
 
 Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+
+# The keys that a stream cannot use: disjoint must be false, and the others keep their defaults.
+_NOT_OF_A_STREAM = ("disjoint", "train_size", "noise", "objective", "max_epochs", "eval_epochs", "loss_on_padding")
 
 
 class Recipe(BaseModel):
@@ -199,11 +198,10 @@ class Recipe(BaseModel):
             if self.settings_tried != 1:
                 raise RuleExtrapError("settings_tried is part of the code length of a stream: add stream: true")
             return self
-        fixed: dict[str, Any] = {"disjoint": False, "train_size": 512, "noise": 0, "objective": "likelihood"}
-        fixed |= {"max_epochs": None, "eval_epochs": None, "loss_on_padding": False}
-        for key, value in fixed.items():
+        for key in _NOT_OF_A_STREAM:
             given = getattr(self, key)
-            if key in self.model_fields_set and given != value:
+            required = False if key == "disjoint" else Recipe.model_fields[key].default
+            if key in self.model_fields_set and given != required:
                 raise RuleExtrapError(
                     f"{key} is {given!r}, which a stream of fresh words cannot use: remove {key}, or stream"
                 )
@@ -335,29 +333,6 @@ class Recipe(BaseModel):
         """
         values, places = base.over(overrides, cls.model_fields["architecture"].default)
         return cls.of(values, where, places)
-
-
-def splits_of(recipe: Recipe, language: Language) -> Splits:
-    """Build the training, validation and test words of a recipe."""
-    splits = build_splits(
-        language,
-        max_length=recipe.max_length,
-        train_size=recipe.train_size,
-        held_out_size=recipe.held_out_size,
-        seed=recipe.seed,
-        disjoint=recipe.disjoint,
-        prompt_lengths=[recipe.prompt_length or language.prompt_length, *recipe.by_length],
-    )
-    # Generators of their own: these words do not depend on the sizes of validation and test.
-    rng = np.random.default_rng([recipe.seed, 2])
-    train = splits.train
-    if recipe.stream:
-        n = recipe.max_steps * recipe.batch_size
-        check_cost(f"a stream of {n:,} words", "give smaller max_steps", size=n * (recipe.max_length + 2) * 10)
-        train = language.sample(n, max_length=recipe.max_length, rng=rng)
-    elif recipe.noise:
-        train = replace_by_noise(train, language, recipe.noise, rng)
-    return replace(splits, train=train)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

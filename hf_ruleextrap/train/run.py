@@ -259,7 +259,7 @@ def _code_length(trainer: RuleTrainer, task: Task) -> CodeLength | None:
     recipe = task.recipe
     if not recipe.stream or trainer.diverged_at is not None:
         return None
-    nats = Meter.of(trainer.state)
+    nats = Meter.of(trainer.state).nats
     # A run that ended early has not read the whole stream.
     stream = task.splits.train.take(slice(0, len(nats) * recipe.batch_size))
     return code_length(

@@ -22,7 +22,8 @@ from hf_ruleextrap.formal.words import IntArray, concatenate
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.tokenization import build_tokenizer
 
-from .recipe import Recipe, splits_of
+from .recipe import Recipe
+from .words import splits_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

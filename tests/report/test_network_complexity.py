@@ -12,7 +12,7 @@ from tiny import TINY
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.evaluation.prequential import CodeLength
 from hf_ruleextrap.languages import get_language
-from hf_ruleextrap.report.network_complexity import code_length_sections, code_lengths, sentence
+from hf_ruleextrap.report.network_complexity import code_lengths, sentence
 from hf_ruleextrap.report.read import read_study
 from hf_ruleextrap.report.record import Run
 from hf_ruleextrap.report.store import write_store
@@ -70,7 +70,7 @@ def test_the_sentence_names_what_goes_with_the_excess(runs: list[Run]) -> None:
 
 
 def test_a_study_without_streams_has_no_section(tiny_run: Path) -> None:
-    assert code_length_sections([Run.of(Results.read(tiny_run))]) == []
+    assert code_lengths([Run.of(Results.read(tiny_run))]) is None
 
 
 def test_the_report_from_the_parquet_file_is_the_same(runs: list[Run], tmp_path: Path) -> None:

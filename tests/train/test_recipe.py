@@ -12,8 +12,9 @@ from hf_ruleextrap.cli import main
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.inputs import packaged_files
 from hf_ruleextrap.languages import get_language
-from hf_ruleextrap.train.recipe import Recipe, add_arguments, from_arguments, splits_of
+from hf_ruleextrap.train.recipe import Recipe, add_arguments, from_arguments
 from hf_ruleextrap.train.recipe_files import read_recipe
+from hf_ruleextrap.train.words import splits_of
 
 RECIPES = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.yaml"))
 
