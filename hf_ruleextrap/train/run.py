@@ -187,9 +187,11 @@ def _run(
     results.timing.train_seconds = round(trained - started, 2)
     results.timing.evaluate_seconds = round(time.perf_counter() - trained, 2)
     results.timing.cpu_seconds = round(time.process_time() - computed, 2)
-    trainer.accelerator.wait_for_everyone()
-    trainer.model_wrapped = trainer.model  # type: ignore[assignment]  # there is a model
-    trainer.accelerator.free_memory()
+    if trainer.args.world_size > 1:
+        trainer.accelerator.wait_for_everyone()
+        # `leave` needs a model that is no longer wrapped. Freeing the wrapper is a full garbage collection.
+        trainer.model_wrapped = trainer.model  # type: ignore[assignment]  # there is a model
+        trainer.accelerator.free_memory()
     if trainer.is_world_process_zero():
         results.write(folder.path)
         folder.clean_up()
@@ -283,10 +285,11 @@ def _finish(trainer: RuleTrainer, task: Task, fitted: dict[str, Any], build: Cal
     # Every run that did not diverge evaluates at its last step at the latest.
     assert best_step is not None
     load = partial(type(accelerator.unwrap_model(trainer.model)).from_pretrained, use_safetensors=True)
-    best, last = (
-        (load(folder.path / f"{CHECKPOINT}{step}") if step else build()).to(accelerator.device)
-        for step in (best_step, last_step)
-    )
+    models = {
+        step: (load(folder.path / f"{CHECKPOINT}{step}") if step else build()).to(accelerator.device)
+        for step in {best_step, last_step}
+    }
+    best, last = models[best_step], models[last_step]
     chosen = {"best": best, "last": last}[recipe.checkpoint]
     if trainer.is_world_process_zero():
         save(chosen, task.tokenizer, recipe, folder.path)

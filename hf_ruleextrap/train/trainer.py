@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache, cached_property
 from typing import Any
 
+import accelerate.accelerator
+import accelerate.optimizer
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -36,6 +39,11 @@ from .optimizers import BY_THE_TRAINER, build_muon
 from .recipe import Recipe
 from .task import Task
 from .trackers import PROJECT, check_tracker
+
+# accelerate looks for the package of the optimizer LOMO twice in each step, and each time searches the whole disk path.
+# For a small model these searches take a tenth of the time of a step. One search gives the same answer.
+_has_lomo = cache(accelerate.optimizer.is_lomo_available)
+accelerate.accelerator.is_lomo_available = accelerate.optimizer.is_lomo_available = _has_lomo
 
 
 class RuleTrainer(Trainer):
@@ -98,6 +106,15 @@ class RuleTrainer(Trainer):
         """Compute the loss, and record what the batch costs before the model learns from it."""
         self.meter.add(outputs["logits"], labels)
         return cross_entropy(outputs, labels, num_items_in_batch)
+
+    @cached_property
+    def _operations_of_a_token(self) -> int:
+        assert isinstance(self.model, PreTrainedModel)
+        return 6 * self.model.num_parameters(exclude_embeddings=True)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Return the operations of a batch. The Trainer's own method counts the model's parameters at every step."""
+        return self._operations_of_a_token * int(inputs["input_ids"].numel())
 
     @property
     def words(self) -> TokenRows:

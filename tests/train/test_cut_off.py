@@ -23,8 +23,14 @@ WEIGHTS = ("model.safetensors", "last/model.safetensors")
 VALUES = {"max_steps": 48, "eval_steps": 6}
 
 
+def settings(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a recipe; None leaves out a key of `TINY`."""
+    keys = {**TINY, **VALUES, "output_dir": str(folder), **values}
+    return {key: value for key, value in keys.items() if value is not None}
+
+
 def recipe(folder: Path, **values: Any) -> Recipe:
-    return Recipe.of({**TINY, **VALUES, "output_dir": str(folder), **values}, "test")
+    return Recipe.of(settings(folder, values), "test")
 
 
 def results_of(folder: Path) -> dict[str, Any]:
@@ -41,8 +47,7 @@ def same(one: Path, other: Path) -> None:
 
 
 def start(folder: Path, **values: Any) -> subprocess.Popen[str]:
-    given = {**TINY, **VALUES, **values, "output_dir": folder}
-    words = [f"--{key}={value}" for key, value in given.items()]
+    words = [f"--{key}={value}" for key, value in settings(folder, values).items()]
     command = [sys.executable, "-m", "hf_ruleextrap", "train", *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -55,30 +60,35 @@ def wait_for(folder: Path, pattern: str, process: subprocess.Popen[str]) -> None
         time.sleep(0.002)
 
 
+STREAM = {"stream": True, "train_size": None}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("architecture", "moment"),
+    ("moment", "values"),
     [
         # While a checkpoint is written, between two of them, and while the results are computed.
-        ("lstm", "checkpoint-12/*"),
-        ("transformer", "checkpoint-18/sealed.json"),
-        ("linear", "checkpoint-48/sealed.json"),
-        ("mamba", "checkpoint-6/optimizer.pt"),
-        ("xlstm", "checkpoint-6"),
+        ("checkpoint-12/*", {"architecture": "lstm", **STREAM}),
+        ("checkpoint-18/sealed.json", {"architecture": "transformer"}),
+        ("checkpoint-48/sealed.json", {"architecture": "linear"}),
+        ("checkpoint-6", {"architecture": "xlstm"}),
+        ("checkpoint-6/optimizer.pt", {"architecture": "mamba"}),
     ],
+    ids=lambda value: value["architecture"] if isinstance(value, dict) else None,
 )
 @pytest.mark.timeout(240)
-def test_killed_and_started_again(architecture: str, moment: str, tmp_path: Path) -> None:
-    run_recipe(recipe(tmp_path / "whole", architecture=architecture))
-    process = start(tmp_path / "cut", architecture=architecture)
+def test_killed_and_started_again(moment: str, values: dict[str, Any], tmp_path: Path) -> None:
+    run_recipe(recipe(tmp_path / "whole", **values))
+    process = start(tmp_path / "cut", **values)
     wait_for(tmp_path / "cut", moment, process)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     assert not (tmp_path / "cut" / "results.json").exists()
-    again = start(tmp_path / "cut", architecture=architecture)
+    again = start(tmp_path / "cut", **values)
     _, error = again.communicate(timeout=200)
     assert again.returncode == 0, error
     same(tmp_path / "cut", tmp_path / "whole")
+    assert (results_of(tmp_path / "cut")["code_length"] is not None) == ("stream" in values)
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,23 @@ import numpy as np
 import pytest
 import torch
 from compare import outcome
+from torch import nn
+from transformers import IntervalStrategy, PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutput
 
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.evaluation.likelihood import token_rows
+from hf_ruleextrap.evaluation.prequential import code_length, data_nats
+from hf_ruleextrap.formal import Language, WordBatch
 from hf_ruleextrap.languages import get_language
+from hf_ruleextrap.tokenization import EOS_ID, SPECIAL_TOKENS
 from hf_ruleextrap.train import callbacks
 from hf_ruleextrap.train.code_length import Meter
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import Results
 from hf_ruleextrap.train.run import run_recipe
+from hf_ruleextrap.train.task import Task
+from hf_ruleextrap.train.trainer import RuleTrainer, training_arguments
 from hf_ruleextrap.train.words import splits_of
 
 STREAM = {"stream": True, "max_length": 12, "held_out_size": 16, "max_steps": 24, "eval_steps": 8, "batch_size": 16}
@@ -61,16 +71,57 @@ def test_the_code_length_of_a_run(tmp_path: Path) -> None:
 def test_a_model_that_knows_nothing_pays_the_uniform_code() -> None:
     meter = Meter(2)
     labels = torch.tensor([[4, 5, 2, -100], [5, 2, -100, -100]])
-    labels = torch.where(labels > 2, labels - 4 + len_special(), labels)
+    labels = torch.where(labels > 2, labels - 4 + len(SPECIAL_TOKENS), labels)
     meter.add(torch.zeros(2, 4, 8), labels)
     meter.on_step_end(_one_process(), None, None)  # type: ignore[arg-type]  # neither is read
     assert meter.nats == [pytest.approx(5 * math.log(3), rel=1e-15)]
 
 
-def len_special() -> int:
-    from hf_ruleextrap.tokenization import SPECIAL_TOKENS
+class TheLanguage(PreTrainedModel):
+    """A network that is the language's own distribution, from the words that the rules allow."""
 
-    return len(SPECIAL_TOKENS)
+    config_class = PretrainedConfig
+
+    def __init__(self, language: Language, max_length: int) -> None:
+        super().__init__(PretrainedConfig(vocab_size=len(SPECIAL_TOKENS) + len(language.alphabet)))
+        self.unused = nn.Parameter(torch.zeros(1))
+        words = WordBatch.from_strings(list(language.words(max_length)))
+        logs = language.log_probability(words, max_length)
+        assert logs is not None
+        # The probability that a word starts with these tokens; the last token of a word is EOS.
+        self.mass: Counter[tuple[int, ...]] = Counter()
+        for row, probability in zip(token_rows(words, language).tolist(), np.exp(logs), strict=True):
+            for end in range(1, row.index(EOS_ID) + 2):
+                self.mass[tuple(row[:end])] += probability
+
+    def forward(self, input_ids: torch.Tensor, **_: Any) -> CausalLMOutput:
+        tokens = range(self.config.vocab_size)
+        mass = [
+            [[self.mass[(*row[: end + 1], token)] for token in tokens] for end in range(len(row))]
+            for row in input_ids.tolist()
+        ]
+        # A tiny number stands for 0, whose logarithm would be infinite.
+        return CausalLMOutput(logits=torch.tensor(mass, dtype=torch.float64).clamp(min=1e-300).log() + 0 * self.unused)
+
+
+@pytest.mark.parametrize("name", ["ban", "dyck"])
+def test_a_network_that_is_the_language_pays_the_entropy_alone(name: str, tmp_path: Path) -> None:
+    settings = recipe(tmp_path, language=name, max_length=8, max_steps=6)
+    task = Task.of(settings)
+    arguments = training_arguments(settings)
+    # The network cannot complete prompts, so that the training does not evaluate.
+    arguments.eval_strategy = arguments.save_strategy = IntervalStrategy.NO
+    arguments.load_best_model_at_end = False
+    trainer = RuleTrainer(TheLanguage(task.language, 8), task, arguments)
+    trainer.train()
+    stream = task.splits.train
+    own = data_nats(stream, task.language, 8).reshape(6, 16).sum(axis=1)
+    assert trainer.meter.nats == pytest.approx(own, rel=1e-12)
+    code = code_length(trainer.meter.nats, stream, task.language, batch_size=16, max_length=8)
+    first = (stream.lengths[:16] + 1).sum() * math.log(len(task.language.alphabet) + 1) - own[0]
+    # Every learner pays for the first batch with the uniform code.
+    assert code.excess == pytest.approx(first, abs=1e-9)
+    assert task.likelihood(trainer.model, "test").excess == pytest.approx(0, abs=1e-6)
 
 
 def _one_process() -> Any:
