@@ -46,10 +46,14 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run a grid, or list its cells."""
     quiet()
+    from hf_ruleextrap.sweep.workers import Local, prepare_workers
+
+    workers = backend(arguments)
+    if isinstance(workers, Local) and not arguments.dry_run:
+        prepare_workers()
     from hf_ruleextrap.languages import get_language
     from hf_ruleextrap.sweep.grid import read_grid
 
-    workers = backend(arguments)
     for name in arguments.language:
         get_language(name)
     cells = read_grid(arguments.grid, arguments.out)

@@ -44,11 +44,8 @@ class _Processes:
     """
 
     def __init__(self) -> None:
+        prepare_workers()
         self._context: Any = get_context(_start_method())
-        if self._context.get_start_method() == "forkserver":
-            self._context.set_forkserver_preload(["hf_ruleextrap.sweep.warm"])
-            # The fork server imports everything while the sweep prepares its cells.
-            forkserver.ensure_running()
         self._running: set[BaseProcess] = set()
         self._lock = threading.Lock()
         self._closed = False
@@ -91,6 +88,19 @@ class _Processes:
             with self._lock:
                 self._running.discard(process)
             ours.close()
+
+
+def prepare_workers() -> None:
+    """Start the fork server, which imports everything that a run needs, unless the server is already running.
+
+    The imports take several seconds. A caller that still has to read a grid starts the server first.
+    """
+    context: Any = get_context(_start_method())
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload(["hf_ruleextrap.sweep.warm"])
+        # Workers inherit the environment of the server, which torch and numba read at import.
+        with _environment(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1"):
+            forkserver.ensure_running()
 
 
 def _start_method() -> str:

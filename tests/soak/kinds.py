@@ -59,12 +59,16 @@ class Soak:
         Path("recipe.yaml").write_text(yaml.safe_dump(KEYS))
         Path("grid.yaml").write_text(yaml.safe_dump({"recipes": ["recipe.yaml"], "axes": {"seed": [0, 1, 2]}}))
         self.whole: dict[str, dict[str, str]] = {}
+        # The time of each command that nobody kills, by kind.
+        self.seconds: dict[str, float] = {}
 
     def reference(self, name: str, words: list[str], folder: str) -> dict[str, str]:
         """What a command leaves in a folder when nobody kills it; the folder has the same name in both cases."""
         if name not in self.whole:
             shutil.rmtree(folder, ignore_errors=True)
+            started = time.monotonic()
             code = wait(fork(lambda: main(words), log=self.log), seconds=SECONDS)
+            self.seconds[name] = time.monotonic() - started
             assert code == 0, (words, code, self.log.read_text()[-2000:])
             self.whole[name] = contents(Path(folder))
             shutil.rmtree(folder)
@@ -148,7 +152,7 @@ def sweep_parent(soak: Soak) -> None:
     """A sweep whose parent is killed, at one of its steps or at some time."""
     whole, draw, how = _whole_store(soak), soak.random, []
     for _ in range(draw.randint(1, 3)):
-        seconds, step = draw.uniform(0, 20), draw.choice([0, 0, draw.randint(1, 16)])
+        seconds, step = draw.uniform(0, soak.seconds["sweep"]), draw.choice([0, 0, draw.randint(1, 16)])
         process = _sweep(soak, step=step)
         how.append((step, round(seconds, 2)))
         if wait(process, seconds=SECONDS if step else seconds) in (None, -signal.SIGKILL):
@@ -202,7 +206,7 @@ def sweep_server(soak: Soak) -> None:
     """A sweep whose server, from which the workers are forked, is killed."""
     whole = _whole_store(soak)
     parent = _sweep(soak)
-    time.sleep(soak.random.uniform(0.2, 8))
+    time.sleep(soak.random.uniform(0, soak.seconds["sweep"]))
     for child in children(parent):
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
@@ -214,7 +218,7 @@ def two_sweeps(soak: Soak) -> None:
     """Two sweeps on one store, of which one is killed and started again."""
     whole = _whole_store(soak)
     one, other = _sweep(soak), _sweep(soak)
-    if wait(one, seconds=soak.random.uniform(0, 20)) is None:
+    if wait(one, seconds=soak.random.uniform(0, soak.seconds["sweep"])) is None:
         soak.killed("two sweeps")
     codes = [wait(_sweep(soak), seconds=SECONDS), wait(other, seconds=SECONDS)]
     soak.check("two sweeps", next((code for code in codes if code != 0), 0), "store", whole, str(codes))

@@ -86,7 +86,8 @@ def test_bf16_is_checked_and_close(tmp_path: Path) -> None:
 @pytest.mark.timeout(280)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 def test_a_compiled_model_is_the_same_run(tmp_path: Path) -> None:
-    values = {"architecture": "transformer", "max_steps": 6, "eval_steps": 3}
+    # One layer and one shape of batches, because the compiler takes several seconds for each.
+    values = {"architecture": "transformer", "model": {"num_hidden_layers": 1}, "max_steps": 2, "eval_steps": 2}
     plain = run_recipe(recipe(tmp_path / "plain", **values))
     compiled = run_recipe(recipe(tmp_path / "compiled", **values, compile=True))
     assert compiled.test.loss == pytest.approx(plain.test.loss, rel=1e-4)
