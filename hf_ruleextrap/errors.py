@@ -1,10 +1,11 @@
-"""The error for a mistake of the user, and the phrases of its message: what is wrong, what is allowed, what to do."""
+"""The error for a mistake of the user, the phrases of its message, and the width of what the commands print."""
 
 from __future__ import annotations
 
 import difflib
 import operator
 import reprlib
+import textwrap
 import unicodedata
 from collections.abc import Iterable
 
@@ -56,6 +57,21 @@ def counted(number: int, noun: str) -> str:
 
 
 _PLURAL_VERBS = {"has": "have", "is": "are"}
+
+
+WIDTH = 80
+"""The largest number of columns of a table that a command prints."""
+
+
+def folded(line: str, indent: int = 0) -> str:
+    """Return a line in parts of at most `WIDTH` columns; a longer word, such as a path, stays whole.
+
+    Args:
+        line: The line.
+        indent: The number of spaces before each part but the first.
+    """
+    parts = textwrap.wrap(line, WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(parts)
 
 
 def one_line(text: str) -> str:

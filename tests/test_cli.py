@@ -12,6 +12,7 @@ from tiny import TINY
 
 from hf_ruleextrap import score
 from hf_ruleextrap.cli import main
+from hf_ruleextrap.evaluation.table import print_table
 from hf_ruleextrap.formal import LEVELS
 from hf_ruleextrap.languages import list_languages
 from hf_ruleextrap.train.recipe import Recipe
@@ -31,7 +32,7 @@ def test_languages(capsys: pytest.CaptureFixture[str]) -> None:
     assert [LEVELS.index(row["level"]) for row in rows] == sorted(LEVELS.index(row["level"]) for row in rows)
     anbn = next(row for row in rows if row["name"] == "anbn")
     assert [rule["summary"] for rule in anbn["rules"]] == ["as many a as b", "every a before every b"]
-    text = output(capsys, "languages")
+    text = " ".join(output(capsys, "languages").split())
     assert all(rule["summary"] in text for row in rows for rule in row["rules"])
     some = json.loads(output(capsys, "languages", "--level", "regular", "--tag", "star-free", "--json"))
     assert 0 < len(some) < len(rows)
@@ -63,7 +64,7 @@ def test_architectures(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(rows) == {"linear", "lstm", "mamba", "transformer", "xlstm"}
     assert rows["transformer"]["parameters"]["paper"] == 154_063
     assert rows["mamba"]["model_type"] == "mamba"
-    text = output(capsys, "architectures")
+    text = " ".join(output(capsys, "architectures").split())
     assert all(row["summary"] in text and row["computed_by"] in text for row in rows.values())
 
 
@@ -85,9 +86,17 @@ def test_chance(capsys: pytest.CaptureFixture[str]) -> None:
     report = json.loads(output(capsys, "chance", "ban", "--kind", "ood", "--json"))
     assert report["rules"]["even_as"]["word"]["all"]["rate"] == pytest.approx(0.5)
     text = output(capsys, "chance", "ban")
-    assert re.search(r"0\.50 +R1: an even number of a", text)
+    assert re.search(r"0\.50 +\d+ +R1: an even number of a", text)
     best = json.loads(output(capsys, "chance", "anbn", "--kind", "ood", "--completer", "oracle", "--json"))
     assert (best["headline"]["hits"], best["headline"]["n"]) == (247, 251)
+
+
+def test_a_printed_report_is_the_table() -> None:
+    report = score("anbn", ["baa", "ba"], ["b", "bb"], [True, False])
+    heading, *rows = str(report).splitlines()
+    assert heading.split() == ["rate", "95", "%", "interval", "n", "over", "all", "prompts"]
+    assert [row.split()[0] for row in rows] == ["0.50", "0.50", "0.00", "0.00", "0.50"]
+    assert rows[0].endswith("2  every open rule holds (headline)")
 
 
 def test_score(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -98,7 +107,7 @@ def test_score(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     )
     report = json.loads(output(capsys, "score", str(path), "--language", "anbn", "--json"))
     assert report == score("anbn", ["baa", "ba"], ["b", "bb"], [True, False]).to_dict()
-    assert re.search(r"0\.50 +\[.*\] +R1: as many a as b", output(capsys, "score", str(path), "--language", "anbn"))
+    assert re.search(r"0\.50 +\[.*\] +2 +R1: as many a as b", output(capsys, "score", str(path), "--language", "anbn"))
 
 
 def test_mass(capsys: pytest.CaptureFixture[str], tiny_run: Path, tmp_path: Path) -> None:
@@ -127,7 +136,7 @@ def test_train_prints_the_table_and_what_to_type_next(capsys: pytest.CaptureFixt
     flags = [word for key, value in TINY.items() for word in (f"--{key}", str(value))]
     folder = tmp_path / "run"
     text = output(capsys, "train", *flags, "--output_dir", str(folder))
-    assert "every open rule holds (headline)" in text
+    assert re.search(r"every open rule +\d\.\d\d  \[", text)
     following, plot = text.strip().splitlines()[-2:]
     assert following == f"next: hf-ruleextrap evaluate --model {folder} --language anbn"
     assert plot == f"plot of the loss and the rates: {folder / 'plot.png'}"
@@ -160,6 +169,67 @@ def test_no_bar_or_notice_of_a_library_reaches_the_user(
     logging.set_verbosity_warning()
     assert main([word.format(run=tiny_run, out=tmp_path) for word in words]) == 0
     assert capfd.readouterr().err == ""
+
+
+OWN_LANGUAGE = """
+from hf_ruleextrap.formal import Regular, count_mod, no_factor
+
+class TripleTheNumberOfA(Regular):
+    name = "triple-the-number-of-a"
+    summary = "the number of a is a multiple of three, and no two b stand in a row"
+    alphabet = ("a", "b")
+    rules = (count_mod("a", 3, 0), no_factor("bb"))
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "languages",
+        "architectures",
+        "recipes",
+        "train",
+        "check {own}",
+        "prompts {own} --limit 3",
+        "chance {own}",
+        "score {completions} --language {own}",
+        "explain {own} bb abb bab --seen 10 100",
+        "evaluate {run} --language {own} --prompt-length 4",
+        "discriminate {run} --language {own} --limit 4",
+        "mass {run} --language {own} --max-length 3",
+        "reach {run} --language {own} --lengths 4 8 --prompts 2 --train-length 8",
+        "compare {run} {run} --language {own} --prompt-length 4",
+        "plot {run} --out {out}/run.svg",
+        "sweep mini --out {out}/store --dry-run",
+    ],
+    ids=lambda words: words.split()[0],
+)
+def test_what_a_command_prints_fits_80_columns(
+    words: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my_own_languages.py").write_text(OWN_LANGUAGE, encoding="utf-8")
+    Path("made.jsonl").write_text('{"prompt": "bb", "completion": "aaa"}\n', encoding="utf-8")
+    places = {"own": "my_own_languages.py:TripleTheNumberOfA", "completions": "made.jsonl", "run": tiny_run, "out": "."}
+    text = output(capsys, *words.format(**places).split())
+    # A path is never broken.
+    too_long = [line for line in text.splitlines() if len(line) > 80 and str(tiny_run) not in line]
+    assert text
+    assert too_long == []
+
+
+def test_a_table_of_own_languages_and_five_models_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    headings = ["language", "architecture", "size", "words up to", "optimizer", "runs", "ms/step", "core-hours"]
+    models = ["transformer", "xlstm", "mamba", "lstm", "linear"]
+    rows = [
+        ["my_own_languages.py:TripleTheNumberOfA", *(name, "paper", "256", "adamw", "3", "1036.8", "12.06")]
+        for name in models
+    ]
+    print_table("the cost of a grid", (headings, rows), texts=("language", "architecture", "size", "optimizer"))
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(name in text for name in models)
+    assert text.count("12.06") == 5
 
 
 def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
@@ -321,5 +391,5 @@ def test_the_quickstart_does_what_the_readme_says(tmp_path: Path) -> None:
     assert inside["rules"]["as_equal_bs"]["word"]["all"]["rate"] == 1.0
     assert outside["finished"]["rate"] >= 0.95
     assert outside["headline"]["low"] > results["references"]["ood"]["uniform"]["headline"]["rate"]
-    assert "every open rule holds (headline)" in done.stdout
+    assert re.search(r"every open rule +\d\.\d\d  \[", done.stdout)
     assert "Traceback" not in done.stderr

@@ -1,72 +1,28 @@
-"""The command line ``hf-ruleextrap``: one file for each command. Large libraries are imported when they are needed."""
+"""The command line ``hf-ruleextrap``: a module for each group of commands. Large libraries are imported late."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 
 from hf_ruleextrap import __version__
 from hf_ruleextrap.costs import any_cost
+from hf_ruleextrap.errors import RuleExtrapError
 
-from . import (
-    architectures,
-    chance,
-    check,
-    compare,
-    completion,
-    complexity,
-    demo,
-    discriminate,
-    estimate,
-    evaluate,
-    explain,
-    languages,
-    lm_eval,
-    mass,
-    plot,
-    prompts,
-    publish,
-    reach,
-    recipes,
-    report,
-    sample,
-    score,
-    sweep,
-    training,
-)
+from . import evaluate, languages, measures, publish, studies, training
 from .boundary import check_words, run_command
-from .common import Parser, add_yes
+from .common import Commands, Parser, add_yes
 from .training import train
 
 __all__ = ["build_parser", "main", "train"]
 
-# The order of the commands in `--help`: the mathematics, one model, many models.
-_COMMANDS = [
-    languages,
-    check,
-    sample,
-    prompts,
-    chance,
-    explain,
-    score,
-    architectures,
-    recipes,
-    training,
-    evaluate,
-    discriminate,
-    lm_eval,
-    mass,
-    reach,
-    compare,
-    complexity,
-    plot,
-    estimate,
-    sweep,
-    report,
-    demo,
-    publish,
-    completion,
-]
+_COMPLETION = {
+    "bash": "hf-ruleextrap completion bash > ~/.local/share/bash-completion/completions/hf-ruleextrap",
+    "zsh": "hf-ruleextrap completion zsh > ~/.zfunc/_hf-ruleextrap, with `fpath+=~/.zfunc` before compinit in .zshrc",
+    "tcsh": "hf-ruleextrap completion tcsh > ~/.hf-ruleextrap.csh, with `source ~/.hf-ruleextrap.csh` in .cshrc",
+}
+"""The command that installs the completion script of each shell."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,11 +54,36 @@ def build_parser(*, with_recipe_flags: bool = False) -> Parser:
     parser = Parser(prog="hf-ruleextrap", description="Rule extrapolation in language models.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for command in _COMMANDS:
-        command.add(commands)
+    # The order of the commands in `--help`: the mathematics, one model, many models.
+    for module in (languages, training, evaluate, measures, studies, publish):
+        module.add(commands)
+    _add_completion(commands)
     for name, command_parser in commands.choices.items():
         if name != "train":
             add_yes(command_parser)
         elif with_recipe_flags:
             training.add_flags(command_parser)
     return parser
+
+
+def _add_completion(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "completion",
+        help="print a script that lets a shell complete commands and flags",
+        epilog="To install the script: " + "; ".join(_COMPLETION.values()),
+    )
+    parser.add_argument("shell", choices=tuple(_COMPLETION), help="the shell")
+    parser.set_defaults(run=_completion)
+
+
+def _completion(arguments: argparse.Namespace) -> None:
+    """Print the completion script of a shell.
+
+    Raises:
+        RuleExtrapError: The package shtab is not installed.
+    """
+    try:
+        import shtab
+    except ImportError:
+        raise RuleExtrapError("completion needs shtab: pip install 'hf-ruleextrap[completion]'") from None
+    print(shtab.complete(build_parser(with_recipe_flags=True), arguments.shell))

@@ -17,7 +17,7 @@ from hf_ruleextrap.errors import RuleExtrapError, one_line
 
 if TYPE_CHECKING:
     from hf_ruleextrap.completers import TextCompleter
-    from hf_ruleextrap.formal import Language, Report
+    from hf_ruleextrap.formal import Language
     from hf_ruleextrap.train.folder import RunFolder
     from hf_ruleextrap.train.recipe import Recipe
 
@@ -329,14 +329,3 @@ def print_not_run(names: Iterable[str]) -> None:
     for name in sorted(set(names)):
         if is_file(name) and recorded_language(name) is None:
             print(f"note: {not_run(one_line(name))}", file=sys.stderr)
-
-
-def print_report(report: Report) -> None:
-    """Print the rates of a report with their intervals."""
-    from hf_ruleextrap.evaluation.table import interval, number
-
-    lines = [(report.headline, "every open rule holds (OOD prompts)")] if report.headline.n else []
-    lines += [(rule.word.all, f"R{i}: {rule.summary}") for i, rule in enumerate(report.rules.values(), start=1)]
-    lines += [(report.grammatical, "a word of the language"), (report.finished, "completion finished")]
-    for rate, label in lines:
-        print(f"  {number(rate)}  {interval(rate):12}  {label}")

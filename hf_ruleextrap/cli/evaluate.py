@@ -1,4 +1,4 @@
-"""``hf-ruleextrap evaluate``."""
+"""The commands that evaluate language models: ``evaluate``, ``discriminate``, ``lm-eval-path``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from hf_ruleextrap.errors import RuleExtrapError, check_integer, counted
 from hf_ruleextrap.files import hold, safe_name
 
 from .common import (
+    SERVER_FLAGS,
     Commands,
     add_checkpoint,
     add_json,
@@ -23,6 +24,7 @@ from .common import (
     given_flags,
     given_values,
     import_models,
+    print_json,
     print_not_run,
     quiet,
     refuse_flags,
@@ -33,11 +35,20 @@ from .common import (
 
 if TYPE_CHECKING:
     from hf_ruleextrap.evaluation import Evaluation
+    from hf_ruleextrap.evaluation.discrimination import Discrimination
     from hf_ruleextrap.evaluation.protocol import ProtocolSettings
     from hf_ruleextrap.evaluation.text import TextRun
     from hf_ruleextrap.formal import Language, WordBatch
 
-# The text protocol's own flags; each of them asks for it.
+
+def add(commands: Commands) -> None:
+    """Add the commands that evaluate language models."""
+    _add_evaluate(commands)
+    _add_discriminate(commands)
+    _add_lm_eval(commands)
+
+
+# The flags of `evaluate` that each ask for the text protocol.
 _TEXT_FLAGS = (
     *("alphabet", "backend", "base_url", "batch_size", "chat", "concurrency", "controls", "dry_run", "key_env", "kind"),
     *("limit", "max_reasoning_tokens", "max_wait", "out", "retries", "rules_stated", "samples", "shots", "timeout"),
@@ -45,8 +56,7 @@ _TEXT_FLAGS = (
 )
 
 
-def add(commands: Commands) -> None:
-    """Add the command."""
+def _add_evaluate(commands: Commands) -> None:
     parser = commands.add_parser(
         "evaluate",
         help="complete the prompts with a checkpoint, or any language model, and score them",
@@ -63,7 +73,7 @@ def add(commands: Commands) -> None:
     add_paper(parser)
     add_json(parser)
     _add_protocol(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_evaluate)
 
 
 def _add_protocol(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +99,7 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--batch-size", type=int, help="prompts through a local model at once (default 32)")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def _evaluate(arguments: argparse.Namespace) -> None:
     """Complete, score, print."""
     complete_checkpoint(arguments)
     from hf_ruleextrap.languages import get_language
@@ -215,3 +225,107 @@ def training_words(folder: Path, language: Language) -> WordBatch | None:
         reason = str(error).partition(":")[0]
         print(f"note: the training words of {folder} are left out, and so are the n-grams: {reason}", file=sys.stderr)
         return None
+
+
+# The flags of `discriminate` that each ask for the text protocol.
+_SCORING_FLAGS = (*SERVER_FLAGS, "alphabet", "backend", "batch_size", "shots", "tokenizer")
+
+
+def _add_discriminate(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "discriminate",
+        help="is a word more likely than one like it that breaks one rule?",
+        description="For each rule, pairs of a word of the language and the nearest one that breaks that rule alone. "
+        "A language model of text, in this process or behind a server, gets both after the same context lines; "
+        "a checkpoint of ours, symbol by symbol.",
+    )
+    add_checkpoint(parser)
+    parser.add_argument("--limit", type=int, default=64, help="most pairs of a rule (default 64)")
+    parser.add_argument("--max-length", type=int, help="most symbols of a word (default 16, or 8 times the shortest)")
+    parser.add_argument("--protocol", choices=("v2", "symbols"), help="ask as text, or symbol by symbol")
+    parser.add_argument("--shots", type=int, help="context words before each pair, as text (default 32)")
+    parser.add_argument("--alphabet", help="what stands for the symbols, as text (default letters)")
+    parser.add_argument("--backend", help="hf, vllm, openai or my.py:Class (default hf; openai with --base-url)")
+    add_server(parser)
+    parser.add_argument("--batch-size", type=int, help="texts through the model at once (default 32)")
+    parser.add_argument("--seed", type=int, default=0, help="of words, pairs and contexts (default 0)")
+    add_json(parser)
+    parser.set_defaults(run=_discriminate)
+
+
+def _discriminate(arguments: argparse.Namespace) -> None:
+    """Make the pairs, ask, print."""
+    complete_checkpoint(arguments)
+    from hf_ruleextrap.languages import get_language
+    from hf_ruleextrap.tokenization import writes_text
+
+    language = get_language(arguments.language)
+    check_integer("--seed", arguments.seed)
+    if arguments.max_length is not None:
+        language.check_length(arguments.max_length)
+    import_models()
+    by_text, tokenizer = arguments.protocol == "v2" or bool(given_flags(arguments, _SCORING_FLAGS)), None
+    if arguments.protocol == "symbols":
+        refuse_flags(
+            arguments, _SCORING_FLAGS, "a checkpoint that is asked symbol by symbol", ", or give --protocol v2"
+        )
+    elif not by_text:
+        tokenizer = tokenizer_of(arguments.model, trust_remote_code=arguments.trust_remote_code)
+        by_text = tokenizer is not None and writes_text(tokenizer)
+    found = _text(arguments, tokenizer) if by_text else _symbols(arguments, language, tokenizer)
+    if arguments.json:
+        print_json(found.to_dict())
+        return
+    from hf_ruleextrap.evaluation.discrimination import show
+
+    show(found, language)
+
+
+def _symbols(arguments: argparse.Namespace, language: Language, tokenizer: Any) -> Discrimination:
+    from hf_ruleextrap.completers import LocalModel
+    from hf_ruleextrap.evaluation.discrimination import discriminate_symbols
+
+    checkpoint = LocalModel.from_pretrained(
+        arguments.model, language, trust_remote_code=arguments.trust_remote_code, tokenizer=tokenizer
+    )
+    return discriminate_symbols(
+        checkpoint,
+        arguments.model,
+        max_length=arguments.max_length,
+        limit=arguments.limit,
+        train_words=training_words(Path(arguments.model), language),
+        seed=arguments.seed,
+    )
+
+
+def _text(arguments: argparse.Namespace, tokenizer: Any) -> Discrimination:
+    from hf_ruleextrap.evaluation.discrimination import discriminate_text
+    from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+
+    backend = backend_of(arguments)
+    settings = ProtocolSettings(
+        arguments.language,
+        max_word_length=arguments.max_length or 0,
+        seed=arguments.seed,
+        **given_values(arguments, ("alphabet", "shots")),
+    )
+    completer = text_completer_of(backend, arguments, tokenizer)
+    encode = encoder(arguments.tokenizer)
+    return discriminate_text(completer, arguments.model, settings, limit=arguments.limit, encode=encode)
+
+
+def _add_lm_eval(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "lm-eval-path",
+        help="print the folder with the tasks for lm-evaluation-harness, for its --include_path",
+        description='lm-eval run --include_path "$(hf-ruleextrap lm-eval-path)" --tasks ruleextrap_anbn …',
+    )
+    parser.set_defaults(run=_lm_eval)
+
+
+def _lm_eval(arguments: argparse.Namespace) -> None:
+    """Print the path of the folder."""
+    del arguments
+    from hf_ruleextrap.evaluation.lm_eval import TASKS
+
+    print(TASKS)

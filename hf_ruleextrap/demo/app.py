@@ -18,7 +18,7 @@ import gradio as gr
 import pandas as pd
 
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.completions import parse_completions
+from hf_ruleextrap.evaluation.evaluate import parse_completions
 from hf_ruleextrap.languages import get_language, list_languages
 from hf_ruleextrap.report.record import Run
 

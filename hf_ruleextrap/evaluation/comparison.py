@@ -14,8 +14,8 @@ from hf_ruleextrap.errors import check_integer
 from hf_ruleextrap.formal import Clusters, Kind, Language, Verdicts, WordBatch
 from hf_ruleextrap.formal.words import FOREIGN_CODE, BoolArray
 
+from .references import Difference
 from .table import KINDS, Table
-from .verdict import Difference
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -188,28 +188,18 @@ def _text(words: WordBatch, finished: bool, row: int) -> str:
     return words[row].replace(chr(FOREIGN_CODE), "?") + ("" if finished else "…")
 
 
-def rates_table(comparison: Comparison) -> Table:
+def paired_table(comparison: Comparison) -> Table:
     """Return a row for each paired rate: both rates, their difference with its interval, and where the two differ."""
-    headings = ["prompts", "counted", "first", "second", "difference", "95 % interval", "only 1st", "only 2nd", "n"]
+    headings = ["prompts", "over all prompts", "first", "second", "difference", "95 % interval", "only 1st", "only 2nd"]
     rows, kind = [], ""
     for rate in comparison.rates:
         first, second = rate.rates
         label = "" if rate.kind == kind else KINDS[rate.kind]
         kind, difference = rate.kind, rate.difference
-        rows.append(
-            [
-                label,
-                rate.counted,
-                f"{first:.2f}",
-                f"{second:.2f}",
-                f"{difference.mean:+.2f}",
-                f"[{difference.low:+.2f}, {difference.high:+.2f}]",
-                str(rate.only_first),
-                str(rate.only_second),
-                str(rate.n),
-            ]
-        )
-    return headings, rows
+        cells = [f"{first:.2f}", f"{second:.2f}", f"{difference.mean:+.2f}"]
+        cells += [f"[{difference.low:+.2f}, {difference.high:+.2f}]", str(rate.only_first), str(rate.only_second)]
+        rows.append([label, rate.counted, *cells, str(rate.n)])
+    return [*headings, "n"], rows
 
 
 def prompt_lines(comparison: Comparison, most: int = _SHOWN) -> list[str]:

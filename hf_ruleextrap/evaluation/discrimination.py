@@ -1,4 +1,4 @@
-"""Is a word of the language more likely than one like it that breaks one rule? By rule, in a context or without."""
+"""Discrimination: whether a model gives a word a higher probability than a similar word that breaks one rule."""
 
 from __future__ import annotations
 
@@ -10,36 +10,38 @@ import numpy as np
 
 from hf_ruleextrap import formal
 from hf_ruleextrap.completers import LocalModel, TextCompleter, check_positions
-from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.errors import RuleExtrapError, counted
 from hf_ruleextrap.formal import Clusters, Language, MinimalPair, RulePairs, Source, WordBatch
 from hf_ruleextrap.formal.words import FloatArray
 from hf_ruleextrap.tokenization import BOS_ID, EOS_ID, vocabulary
 
 from .likelihood import word_log_probability
 from .protocol import ProtocolSettings, check_single_tokens, context_text, context_words, spelled
-from .references import NGRAMS, UNIFORM
-from .verdict import judge
+from .references import NGRAMS, UNIFORM, heading, judge
+from .table import Table, print_line, print_table
 
 CHANCE = 0.5
-"""Whoever does not tell the two words apart; a tie counts one half."""
+"""The accuracy of a model that cannot tell the two words of a pair apart; a tie counts one half."""
 
 Scorer: TypeAlias = Callable[[Sequence[MinimalPair]], FloatArray]
-"""(P, 2) the log-probability of the word, and of the broken one, each with its end."""
+"""A function from P pairs to (P, 2) float64: the log-probabilities of both words, each with its end."""
 
-# So many draws for each word that is wanted, since many are drawn twice.
+# The number of draws for each word, because many words are drawn twice.
 _DRAWS = 16
+
+# Two log-probabilities with a smaller relative difference are equal.
 _ALIKE = 1e-12
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How often the word of the language is the more likely one, over pairs.
+    """The share of pairs in which the word of the language is the more likely one.
 
     Attributes:
         rate: (wins + ties / 2) / n.
-        low, high: the 95 % interval; the pairs of one word are alike and make one cluster (`formal.Clusters`).
-        wins, ties: how many.
-        n: pairs, at least 1.
+        low, high: The 95 % interval; the pairs of one word are alike and form one cluster (`formal.Clusters`).
+        wins, ties: The number of pairs in which the word of the language is more likely, and equally likely.
+        n: The number of pairs, at least 1.
     """
 
     rate: float
@@ -51,11 +53,11 @@ class Accuracy:
 
     @classmethod
     def of(cls, success: FloatArray, words: Sequence[str] | None = None) -> Accuracy:
-        """Count (P,) successes: 1 for a win, 0.5 for a tie, 0.
+        """Return the accuracy over P pairs.
 
         Args:
-            success: of each pair.
-            words: the word of the language in each pair; by default all are different.
+            success: (P,) float64: 1 for a win, 0.5 for a tie, else 0.
+            words: The word of the language in each pair; by default all are different.
 
         >>> Accuracy.of(np.array([1.0, 1.0, 0.5, 0.0])).rate
         0.625
@@ -67,7 +69,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class ScoredPair:
-    """A pair, and the log-probability of each of its words, in nats."""
+    """A pair of words, and the log-probability of each in nats."""
 
     word: str
     broken: str
@@ -77,20 +79,22 @@ class ScoredPair:
 
 @dataclass(frozen=True)
 class RuleDiscrimination:
-    """One rule.
+    """The discrimination of words that break one rule.
 
     Attributes:
-        rule: its name.
-        summary: the rule as a sentence.
-        accuracy: over its pairs; None where there are none.
-        reason: why there are none; empty where there are.
-        words: different words of the language among the pairs; several pairs of one word are alike.
-        other_length: pairs whose two words differ in length, where a model that likes short words is not at chance.
-        skipped: pairs left out, since too few context lines begin with neither of their words.
-        references: n-grams on the same pairs, by name: fitted on the very context lines, or on the training words.
-        verdict: the model beside chance and the strongest of these, over pairs as in ``accuracy``; the pairs of one
-            word make one cluster.
-        pairs: all of them.
+        rule: The name of the rule.
+        summary: The rule as a sentence.
+        accuracy: The accuracy over the pairs of the rule; None where there is no pair.
+        reason: The reason why there is no pair; empty where there are pairs.
+        words: The number of different words of the language among the pairs.
+        other_length: The number of pairs whose two words differ in length. On these, a model that prefers short words
+            is not at chance.
+        skipped: The number of pairs that are left out, because too few context lines begin with neither word.
+        references: The accuracy of n-grams on the same pairs, by name. They are fitted on the lines of the context, or
+            on the training words.
+        verdict: The comparison of the model with chance and with the strongest n-gram, over the same pairs and clusters
+            as in ``accuracy``.
+        pairs: All pairs of the rule.
     """
 
     rule: str
@@ -107,15 +111,15 @@ class RuleDiscrimination:
 
 @dataclass(frozen=True)
 class Discrimination:
-    """A model on a language.
+    """The discrimination of a model on a language.
 
     Attributes:
-        model: its name.
-        language: its name.
-        protocol: ``v2`` as text in a context, ``symbols`` without context.
-        settings: all parameters.
-        chance: one half.
-        rules: R1 first.
+        model: The name of the model.
+        language: The name of the language.
+        protocol: ``v2`` for words as text in a context, ``symbols`` for words symbol by symbol without a context.
+        settings: All parameters.
+        chance: The accuracy of a model that cannot tell two words apart: one half.
+        rules: The discrimination of each rule, R1 first.
     """
 
     model: str
@@ -138,19 +142,20 @@ def discriminate_text(
     limit: int = 64,
     encode: Callable[[str], Sequence[int] | None] | None = None,
 ) -> Discrimination:
-    """Ask a language model of text: both words of a pair after the same K context lines, as the protocol has them.
+    """Measure the discrimination of a language model of text, with both words of a pair after the same K context lines.
 
-    No line begins with either word of the pair. A word counts with the line break that ends it.
+    No line begins with either word of the pair. The probability of a word includes the line break that ends it.
 
     Args:
-        completer: who gives log-probabilities.
-        model: its name.
-        settings: the condition; of plain text, in an intact context. Prompts and completions are not used.
-        limit: at most so many pairs of each rule.
+        completer: The model, which gives log-probabilities.
+        model: The name of the model.
+        settings: The condition, which must be plain text with an intact context. Its prompts are not used.
+        limit: The largest number of pairs of each rule.
         encode: The function that returns the token ids of a text, if the completer does not know them.
 
     Raises:
-        RuleExtrapError: the completer has no log-probabilities, a symbol is not one token, or another condition.
+        RuleExtrapError: The completer gives no log-probabilities, a symbol is not one token, or the condition is not
+            plain text with an intact context.
     """
     if not completer.abilities.log_probabilities:
         raise RuleExtrapError(f"{model} gives no log-probabilities by this backend: give --backend hf")
@@ -170,7 +175,7 @@ def discriminate_text(
         except RuleExtrapError:
             return False
 
-    def asked(pairs: Sequence[MinimalPair]) -> FloatArray:
+    def model_scores(pairs: Sequence[MinimalPair]) -> FloatArray:
         texts = [
             (context_text(settings, lines(pair)), spelled(settings, word) + "\n")
             for pair in pairs
@@ -180,14 +185,14 @@ def discriminate_text(
 
     def ngram(n: int) -> Scorer:
         def score(pairs: Sequence[MinimalPair]) -> FloatArray:
-            fitted = [formal.ngram(language, WordBatch.from_strings(lines(pair)), n) for pair in pairs]
-            return np.concatenate([by_source(one)([pair]) for one, pair in zip(fitted, pairs, strict=True)])
+            sources = [formal.ngram(language, WordBatch.from_strings(lines(pair)), n) for pair in pairs]
+            return np.concatenate([by_source(source)([pair]) for source, pair in zip(sources, pairs, strict=True)])
 
         return score
 
     rules = discriminate(
         language,
-        asked,
+        model_scores,
         {f"{n}-gram": ngram(n) for n in NGRAMS},
         max_length=settings.max_word_length,
         limit=limit,
@@ -206,24 +211,26 @@ def discriminate_symbols(
     train_words: WordBatch | None = None,
     seed: int = 0,
 ) -> Discrimination:
-    """Ask a checkpoint of ours, symbol by symbol: BOS, the word, EOS; there is no context.
+    """Measure the discrimination of a checkpoint of this package: BOS, the word, EOS, without a context.
 
     Args:
-        checkpoint: the model, with its language.
-        model: its name.
-        max_length: most symbols of a word; by default 16, or 8 times the shortest word if that is more.
-        limit: at most so many pairs of each rule.
-        train_words: what n-grams are fitted on; without them there are none.
-        seed: of the words and pairs.
+        checkpoint: The model, with its language.
+        model: The name of the model.
+        max_length: The largest number of symbols in a word; by default 16, or 8 times the shortest word if larger.
+        limit: The largest number of pairs of each rule.
+        train_words: The words on which n-grams are fitted; without them there are no n-grams.
+        seed: The random seed for drawing words and pairs.
 
     Raises:
-        RuleExtrapError: the checkpoint's tokens are not those of `tokenization`, or its positions are too few.
+        RuleExtrapError: The checkpoint's tokens are not those of `tokenization`, or its positions are too few.
     """
     language = checkpoint.language
     max_length = max(16, 8 * language.shortest) if max_length is None else max_length
     expected = [vocabulary(language)[symbol] for symbol in language.alphabet]
     if [*checkpoint.ids, checkpoint.bos_id, checkpoint.eos_id] != [*expected, BOS_ID, EOS_ID]:
-        raise RuleExtrapError(f"{model} numbers its tokens otherwise than our checkpoints: it cannot be asked this way")
+        raise RuleExtrapError(
+            f"the token ids of {model} are not those of `build_tokenizer`: give --protocol v2 for a model of text"
+        )
     # BOS, and one symbol more where the nearest broken word is longer.
     check_positions(
         checkpoint.model,
@@ -232,19 +239,19 @@ def discriminate_symbols(
         f"give --max-length {(checkpoint.most_tokens or 0) - 2} or less",
     )
 
-    def asked(pairs: Sequence[MinimalPair]) -> FloatArray:
+    def model_scores(pairs: Sequence[MinimalPair]) -> FloatArray:
         return word_log_probability(checkpoint.model, _words(pairs), language).reshape(-1, 2)
 
     references = {
         f"{n}-gram": by_source(formal.ngram(language, train_words, n)) for n in NGRAMS if train_words is not None
     }
-    rules = discriminate(language, asked, references, max_length=max_length, limit=limit, seed=seed)
+    rules = discriminate(language, model_scores, references, max_length=max_length, limit=limit, seed=seed)
     settings = {"max_length": max_length, "pairs": limit, "seed": seed}
     return Discrimination(model, language.name, "symbols", settings, rules)
 
 
 def by_source(source: Source) -> Scorer:
-    """What a source says of each pair."""
+    """Return the function that scores pairs with the log-probabilities of a source."""
     return lambda pairs: source.log_probability(_words(pairs)).reshape(-1, 2)
 
 
@@ -256,37 +263,37 @@ def discriminate(
     max_length: int,
     limit: int,
     seed: int = 0,
-    usable: Callable[[MinimalPair], bool] = lambda pair: True,  # noqa: ARG005  # all are
+    usable: Callable[[MinimalPair], bool] = lambda pair: True,  # noqa: ARG005  # each pair is usable
 ) -> tuple[RuleDiscrimination, ...]:
-    """Make the pairs of each rule, and ask.
+    """Draw the pairs of each rule, and measure a model and references on the pairs.
 
     Args:
-        language: whose rules they are.
-        model: says how likely the words are.
-        references: others who say so, by name.
-        max_length: most symbols of a word of the language.
-        limit: at most so many pairs of each rule.
-        seed: of the words and pairs.
-        usable: which pairs may be asked.
+        language: The language.
+        model: The function that scores pairs with the model.
+        references: The functions that score pairs with the references, by name.
+        max_length: The largest number of symbols in a word of the language.
+        limit: The largest number of pairs of each rule.
+        seed: The random seed for drawing words and pairs.
+        usable: Whether a pair can be used.
 
     Raises:
-        RuleExtrapError: no word is that short, or the limit is below 1.
+        RuleExtrapError: No word is short enough, or the limit is below 1.
     """
     rng = np.random.default_rng(seed)
     drawn = language.sample(_DRAWS * max(limit, 1), max_length=max_length, rng=rng)
     words = list(dict.fromkeys(drawn))[:limit]
-    found = formal.minimal_pairs(language, words, rng=rng, limit=limit)
-    return tuple(_of_rule(of_rule, model, references, usable) for of_rule in found)
+    pairs = formal.minimal_pairs(language, words, rng=rng, limit=limit)
+    return tuple(_of_rule(of_rule, model, references, usable) for of_rule in pairs)
 
 
 def _of_rule(
-    found: RulePairs, model: Scorer, references: Mapping[str, Scorer], usable: Callable[[MinimalPair], bool]
+    of_rule: RulePairs, model: Scorer, references: Mapping[str, Scorer], usable: Callable[[MinimalPair], bool]
 ) -> RuleDiscrimination:
-    pairs = [pair for pair in found.pairs if usable(pair)]
-    skipped = len(found.pairs) - len(pairs)
+    pairs = [pair for pair in of_rule.pairs if usable(pair)]
+    skipped = len(of_rule.pairs) - len(pairs)
     if not pairs:
-        reason = found.reason or f"too few context lines begin with neither word of a pair, for all {skipped} pairs"
-        return RuleDiscrimination(found.rule, found.summary, None, reason, 0, 0, skipped, {}, None, ())
+        reason = of_rule.reason or f"too few context lines begin with neither word of a pair, for all {skipped} pairs"
+        return RuleDiscrimination(of_rule.rule, of_rule.summary, None, reason, 0, 0, skipped, {}, None, ())
     logs = model(pairs)
     success = _success(logs)
     words = [pair.word for pair in pairs]
@@ -294,8 +301,8 @@ def _of_rule(
     chance = replace(_by_word(np.full(len(pairs), CHANCE), words), exact=True)
     by_word = {UNIFORM: chance, **{name: _by_word(each, words) for name, each in others.items()}}
     return RuleDiscrimination(
-        rule=found.rule,
-        summary=found.summary,
+        rule=of_rule.rule,
+        summary=of_rule.summary,
         accuracy=Accuracy.of(success, words),
         reason="",
         words=len(set(words)),
@@ -315,14 +322,55 @@ def _words(pairs: Sequence[MinimalPair]) -> WordBatch:
 
 
 def _success(logs: FloatArray) -> FloatArray:
-    """(P,) 1 where the word is more likely, one half where neither is, else 0."""
+    """Return (P,) float64: 1 where the word is more likely, one half where both are equally likely, else 0."""
     word, broken = logs.T
-    # The same factors in another order make a sum that differs in its last digit.
+    # The same terms in another order have a sum that differs in its last digit.
     alike = np.isclose(word, broken, rtol=_ALIKE, atol=0.0)
     return np.where(alike, CHANCE, word > broken)
 
 
 def _by_word(success: FloatArray, words: Sequence[str] | range) -> Clusters:
-    """The successes of (P,) pairs, with the pairs of one word as a cluster."""
+    """Return the successes of P pairs, with the pairs of one word as a cluster."""
     place = np.unique(words, return_inverse=True)[1]
     return Clusters(np.bincount(place, success).astype(np.float64), np.bincount(place).astype(np.float64))
+
+
+def discrimination_table(discrimination: Discrimination) -> Table:
+    """Return a row for each rule: the accuracy with its interval, chance, the strongest n-gram, and the counts."""
+    headings = ["the word is more likely", "accuracy", "95 % interval", heading(UNIFORM), "n-gram"]
+    rows = []
+    for i, rule in enumerate(discrimination.rules, start=1):
+        accuracy, strongest = rule.accuracy, max((each.rate for each in rule.references.values()), default=None)
+        cells = ["-" if accuracy is None else f"{accuracy.rate:.2f}"]
+        cells += [f"[{accuracy.low:.2f}, {accuracy.high:.2f}]" if accuracy else "", f"{discrimination.chance:.2f}"]
+        cells += ["-" if strongest is None else f"{strongest:.2f}"]
+        cells += [str(accuracy.n), str(accuracy.ties)] if accuracy else ["0", "0"]
+        rows.append([f"R{i}: {rule.summary}", *cells, str(rule.words)])
+    return [*headings, "pairs", "ties", "words"], rows
+
+
+def remarks(discrimination: Discrimination) -> list[str]:
+    """Return the lines below the table: the verdict of each rule, or the reason why there is none, and the pairs."""
+    lines = []
+    for i, rule in enumerate(discrimination.rules, start=1):
+        lines.append(f"R{i}: {rule.verdict or f'no pairs: {rule.reason}'}")
+        if rule.other_length:
+            lines.append(f"R{i}: the two words of {counted(rule.other_length, 'pair')} differ in length")
+        if rule.skipped:
+            are = "is" if rule.skipped == 1 else "are"
+            lines.append(
+                f"R{i}: {counted(rule.skipped, 'pair')} {are} left out, because too few context lines begin with "
+                "neither word"
+            )
+    return lines
+
+
+def show(discrimination: Discrimination, language: Language) -> None:
+    """Print the table and the remarks."""
+    form = "symbol by symbol"
+    if discrimination.protocol != "symbols":
+        form = f"protocol {discrimination.protocol}, K = {discrimination.settings['shots']}"
+    title = f"{discrimination.model} on {language.name}: {language.summary}; {form}"
+    print_table(title, discrimination_table(discrimination), texts=("the word is more likely",))
+    for line in remarks(discrimination):
+        print_line(line, indent=4)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,17 +15,20 @@ from hf_ruleextrap.costs import MOST_SECONDS, check_cost
 from hf_ruleextrap.disk_cache import cached, digest, language_key
 from hf_ruleextrap.errors import RuleExtrapError, check_integer, unknown
 from hf_ruleextrap.formal import Clusters, Kind, Language, PromptSet, Report, WordBatch
+from hf_ruleextrap.formal.scoring import finished_flags
 from hf_ruleextrap.formal.words import BoolArray, Words
+from hf_ruleextrap.inputs import parse_json_lines
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.versions import git_commit, package_versions
 
 from .rational_references import RATIONAL, LearnerRates, is_rational, learner_rates
-from .references import REFERENCES, is_ngram, reference_report, success, success_of_references
+from .references import REFERENCES, is_ngram, judge, reference_report, success, success_of_references
 from .results import Condition, Evaluation, Outcome, SymbolSettings, samples_of, statuses_of
-from .verdict import judge
 
 _Stored: TypeAlias = tuple[list[float], list[float], bool]
 """`Clusters` as JSON: hits, rows, exact."""
+
+_EXAMPLE = '{"prompt": "…", "completion": "…", "finished": true}'
 
 _SECONDS_A_SYMBOL = 0.006
 """Time for one symbol of the completions of ID and OOD prompts by a small model."""
@@ -99,6 +104,43 @@ def chance(
         train_words = language.sample(10_000, max_length=64, rng=np.random.default_rng(0))
     words = None if train_words is None else WordBatch.of(train_words, language.alphabet)
     return reference_report(language, prompts, completer, max_new_symbols=max_new_symbols, train_words=words)
+
+
+def parse_completions(text: str, name: str, *, is_csv: bool = False) -> list[dict[str, Any]]:
+    """Return the rows of a text of completions. A row without ``finished`` counts as finished.
+
+    Args:
+        text: Lines of JSON, or a CSV text whose first line has the headings ``prompt``, ``completion`` and
+            ``finished``.
+        name: The name of the text in messages.
+        is_csv: Whether the text is CSV.
+
+    Returns:
+        The rows with ``prompt``, ``completion`` and ``finished``, a boolean.
+
+    Raises:
+        RuleExtrapError: A line cannot be read. The message names the line.
+    """
+    text = text.removeprefix("\ufeff")
+    rows = []
+    for number, row in _parse_csv(text) if is_csv else parse_json_lines(text, name, _EXAMPLE):
+        if not {"prompt", "completion"} <= row.keys():
+            raise RuleExtrapError(f"{name}, line {number}, lacks a prompt or a completion: write {_EXAMPLE}")
+        try:
+            finished = bool(finished_flags([row.get("finished", True)])[0])
+        except RuleExtrapError:
+            value = f"{row['finished']!r:.40}"
+            raise RuleExtrapError(
+                f"{name}, line {number}: finished is {value}: write true or false (or 1 or 0)"
+            ) from None
+        rows.append({**row, "finished": finished})
+    return rows
+
+
+def _parse_csv(text: str) -> list[tuple[int, dict[str, Any]]]:
+    """Return the rows of a CSV text with a line of headings, with the number of each row's last line."""
+    table = csv.DictReader(io.StringIO(text, newline=""))
+    return [(table.line_num, row) for row in table]
 
 
 class Evaluator:

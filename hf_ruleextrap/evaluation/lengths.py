@@ -232,22 +232,17 @@ def _ask(completer: Completer, language: Language, kind: Asked, length: int, n: 
 
 
 def table_lines(reach: Reach) -> Iterator[str]:
-    """The rates as lines of text, a block a kind, with the reach of each."""
-    from .table import interval, number
-
+    """Yield the rates as lines of text: a block with a heading and the reach for each kind of prompts."""
     for kind, what in ASKED.items():
-        found = reach.of(kind)
-        yield f"{what}: reach {'-' if found is None else found} (trained on up to {reach.train_length})"
+        longest = reach.of(kind)
+        yield f"{what}: reach {'-' if longest is None else longest} (trained on up to {reach.train_length})"
+        yield "  symbols  rate  95 % interval     n  chance  finished"
         for at in reach.of_kind(kind):
-            if at.rate is None:
-                yield f"  {at.length:6}  -     {at.status}"
+            if at.rate is None or at.chance is None or at.finished is None:
+                yield f"  {at.length:7}     -  {at.status}"
                 continue
-            assert at.chance is not None
-            assert at.finished is not None
-            yield (
-                f"  {at.length:6}  {number(at.rate)}  {interval(at.rate):12}  n {at.rate.n:4}  "
-                f"chance {number(at.chance)}  finished {number(at.finished)}"
-            )
+            rates = f"{at.rate.rate_text}  {at.rate.interval_text:13}  {at.rate.n:4}"
+            yield f"  {at.length:7}  {rates}  {at.chance.rate_text:>6}  {at.finished.rate_text:>8}"
 
 
 def draw_reach(figure: Figure, reach: Reach) -> None:

@@ -28,8 +28,7 @@ from hf_ruleextrap.inputs import parse_json, read_text
 
 from .protocol import STATUSES, ProtocolSettings
 from .rational_references import LearnerRates
-from .references import UNIFORM
-from .verdict import Verdict
+from .references import UNIFORM, Verdict
 
 SCHEMA_VERSION: Final = 2
 """Of ``evaluation.json``, of ``evaluate --json`` and of a run's ``results.json``. Version 1 had one schema for a

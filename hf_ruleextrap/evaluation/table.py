@@ -1,10 +1,12 @@
-"""An evaluation as tables that people read, whoever was evaluated and in whatever way."""
+"""An evaluation as tables that people read, of a checkpoint and of a model of text alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from textwrap import wrap
+from typing import Literal, TypeAlias
 
+from hf_ruleextrap.errors import WIDTH, folded
 from hf_ruleextrap.formal import Rate, Report
 from hf_ruleextrap.languages import recorded_language
 
@@ -12,57 +14,56 @@ from .protocol import ProtocolSettings
 from .references import ALWAYS_STOP, CEILING, UNIFORM, heading, is_ngram
 from .results import Condition, Evaluation, Sample
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 Table: TypeAlias = tuple[list[str], list[list[str]]]
 """The headings and the rows of cells."""
+
+Decoding: TypeAlias = Literal["greedy", "drawn"]
 
 KINDS = {"id": "in distribution", "ood": "out of distribution"}
 
 
-def rates_table(evaluation: Evaluation) -> Table:
+def rates_table(evaluation: Evaluation, decoding: Decoding = "greedy") -> Table:
     """Return all rates of the conditions that are no controls, each beside the references on the same prompts.
 
-    The columns are the prompts, what is counted, the greedy rate with its 95 % interval, the same of drawn completions
-    where there are some, the references, and the number of completions. Of the n-grams, the strongest is shown.
+    The columns are the prompts, what is counted, the rate with its 95 % interval, the references, and the number of
+    completions. Of the n-grams, the strongest is shown.
+
+    Args:
+        evaluation: The evaluation.
+        decoding: Whether the completions are greedy or drawn.
     """
-    conditions = list(evaluation.kinds.values())
     ngram = strongest_ngram(evaluation.main)
     names = [UNIFORM, ALWAYS_STOP, *([ngram] if ngram else []), CEILING]
-    drawn = ["drawn", "95 % interval"] if any(condition.drawn for condition in conditions) else []
-    headings = ["prompts", "over all prompts", "greedy", "95 % interval", *drawn, *map(heading, names), "n"]
+    headings = ["prompts", "over all prompts", decoding, "95 % interval", *map(heading, names), "n"]
     rows = []
-    for condition in conditions:
-        label = f"{KINDS[condition.kind]} ({condition.greedy.report.n}){_not_greedy(condition)}"
+    for condition in evaluation.kinds.values():
+        if (outcome := getattr(condition, decoding)) is None:
+            continue
+        label = f"{KINDS[condition.kind]} ({condition.greedy.report.n})"
+        label += _not_greedy(condition) if decoding == "greedy" else ""
         for what, rate_of in _counted(condition):
-            greedy = rate_of(condition.greedy.report)
-            cells = [number(greedy), interval(greedy)]
-            if drawn:
-                rate = None if condition.drawn is None else rate_of(condition.drawn.report)
-                cells += ["-", ""] if rate is None else [number(rate), interval(rate)]
+            rate = rate_of(outcome.report)
             reports = map(condition.references.get, names)
-            cells += ["-" if report is None else reference_number(rate_of(report)) for report in reports]
-            rows.append([label, what, *cells, str(greedy.n)])
+            references = ["-" if report is None else reference_number(rate_of(report)) for report in reports]
+            rows.append([label, what, rate.rate_text, rate.interval_text, *references, str(rate.n)])
             label = ""
     return headings, rows
 
 
 def controls_table(evaluation: Evaluation) -> Table:
     """Return a row for each condition, controls too: its headline beside chance and the strongest n-gram."""
-    headings = ["condition", "greedy", "95 % interval", "drawn", heading(UNIFORM), "n-gram"]
+    headings = ["condition", "greedy", "95 % interval", "drawn", heading(UNIFORM), "n-gram", "finished", "n"]
     rows = []
     for condition in evaluation.conditions:
         (_, rate_of), *_ = _counted(condition)
         report, ngram = condition.greedy.report, strongest_ngram(condition)
-        cells = [number(rate_of(report)), interval(rate_of(report))]
-        cells.append("-" if condition.drawn is None else number(rate_of(condition.drawn.report)))
+        rate = rate_of(report)
+        cells = [rate.rate_text, rate.interval_text]
+        cells.append("-" if condition.drawn is None else rate_of(condition.drawn.report).rate_text)
         cells.append(reference_number(rate_of(condition.chance)))
         cells.append(reference_number(rate_of(condition.references[ngram])) if ngram else "-")
-        cells += [number(rate) for rate in (report.finished, report.empty, report.unparsable)]
-        verdict = condition.greedy.verdict.text if condition.greedy.verdict else ""
-        rows.append([condition.name + _not_greedy(condition), *cells, str(rate_of(report).n), verdict])
-    return [*headings, "finished", "empty", "unparsable", "n", "verdict (greedy)"], rows
+        rows.append([condition.name + _not_greedy(condition), *cells, report.finished.rate_text, str(rate.n)])
+    return headings, rows
 
 
 def statuses_table(evaluation: Evaluation) -> Table:
@@ -119,47 +120,82 @@ def show(evaluation: Evaluation, title: str | None = None) -> None:
     """Print the tables, some completions, and the verdict.
 
     Args:
-        evaluation: what is shown.
-        title: the line above the table; by default that of `title_of`.
+        evaluation: The evaluation.
+        title: The line above the table; by default that of `title_of`.
     """
-    by_text = evaluation.protocol != "symbols"
-    console = wide_console(200 if by_text else 140)
-    console.print()
-    headings, rows = rates_table(evaluation)
-    left = [place for place, name in enumerate(headings) if name in ("prompts", "over all prompts", "95 % interval")]
-    print_table(console, title or title_of(evaluation), (headings, rows), left=left)
+    texts = ("over all prompts",)
+    print_table(title or title_of(evaluation), rates_table(evaluation), texts=texts, grouped=True)
+    if any(condition.drawn for condition in evaluation.kinds.values()):
+        print_table(
+            "drawn completions of the same prompts", rates_table(evaluation, "drawn"), texts=texts, grouped=True
+        )
     if len(evaluation.conditions) > len(evaluation.kinds):
-        print_table(console, "controls: one parameter changed each", controls_table(evaluation), left=(0, 10))
-    if by_text:
-        print_table(console, "answers of all conditions", statuses_table(evaluation), left=(0, 3))
-    lines = ["rules kept by prompt and finished completion, prompt │ greedy completion"]
-    lines += sample_lines(sample for condition in evaluation.kinds.values() for sample in condition.samples)
-    for line in [*lines, "", *remarks(evaluation)]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        title = "controls, which change one parameter each"
+        print_table(title, controls_table(evaluation), texts=("condition",))
+        for condition in evaluation.conditions:
+            if condition.greedy.verdict:
+                print_line(f"{condition.name}: {condition.greedy.verdict.text}", indent=2)
+    if evaluation.protocol != "symbols":
+        print_table("answers of all conditions", statuses_table(evaluation), texts=("status", "fault"))
+    print_line("rules that prompt and finished completion keep, prompt │ greedy completion")
+    for line in sample_lines(sample for condition in evaluation.kinds.values() for sample in condition.samples):
+        print_line(line, indent=11)
+    print_line()
+    for line in remarks(evaluation):
+        print_line(line, indent=2)
 
 
-def wide_console(width: int) -> Console:
-    """Return a console that is as wide as the terminal; a file or a pipe has no width, and gets the given one."""
-    from rich.console import Console
-
-    console = Console()
-    return console if console.is_terminal else Console(width=width)
+def print_line(line: str = "", *, indent: int = 0) -> None:
+    """Print a line; a line of more than `WIDTH` columns goes on below, indented."""
+    print(folded(line, indent))
 
 
-def print_table(console: Console, title: str, table: Table, *, left: Sequence[int]) -> None:
-    """Print a table whose columns ``left`` are aligned to the left, and all others to the right."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
+def print_table(title: str, table: Table, *, texts: Collection[str], grouped: bool = False) -> None:
+    """Print a table of at most `WIDTH` columns, in which headings and texts go on below where they are too long.
 
-    # What a server or a file said is no markup.
-    shown = Table(title=Text(title), box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    headings, rows = table
-    for place, name in enumerate(headings):
-        shown.add_column(name, justify="left" if place in left else "right")
-    for row in rows:
-        shown.add_row(*map(Text, row))
-    console.print(shown)
+    Args:
+        title: The line above the table.
+        table: The headings and the rows.
+        texts: The headings of the columns of texts, which are aligned to the left and shrink to fit.
+        grouped: Whether the first column is a label of some rows, which then stands on a line above these rows.
+    """
+    headings, rows = table[0][grouped:], [row[grouped:] for row in table[1]]
+    widths = [
+        max([_heading_width(heading), *(len(row[place]) for row in rows)]) for place, heading in enumerate(headings)
+    ]
+    flexible = [place for place, heading in enumerate(headings) if heading in texts]
+    while (excess := sum(widths) + 2 * (len(widths) - 1) - WIDTH) > 0 and flexible:
+        widest = max(flexible, key=widths.__getitem__)
+        others = max((widths[place] for place in flexible if place != widest), default=0)
+        widths[widest] -= min(excess, max(1, widths[widest] - others))
+
+    def print_row(cells: Sequence[str], *, at_the_bottom: bool = False) -> None:
+        parts = [_parts(cell, width) for cell, width in zip(cells, widths, strict=True)]
+        height = max(map(len, parts))
+        empty = [[""] * (height - len(part)) for part in parts]
+        columns = [(more + part if at_the_bottom else part + more) for part, more in zip(parts, empty, strict=True)]
+        for line in zip(*columns, strict=True):
+            aligned = [f"{cell:{'<' if place in flexible else '>'}{widths[place]}}" for place, cell in enumerate(line)]
+            print("  ".join(aligned).rstrip())
+
+    print(f"\n{folded(title)}\n")
+    print_row(headings, at_the_bottom=True)
+    print("─" * (sum(widths) + 2 * (len(widths) - 1)))
+    for number, (row, cells) in enumerate(zip(table[1], rows, strict=True)):
+        if grouped and row[0]:
+            print(("\n" if number else "") + folded(row[0]))
+        print_row(cells)
+    print()
+
+
+def _heading_width(heading: str) -> int:
+    """Return the smallest width in which a heading fits on two lines."""
+    longest_word = max(map(len, heading.split()))
+    return next(width for width in range(longest_word, len(heading) + 1) if len(_parts(heading, width)) <= 2)
+
+
+def _parts(cell: str, width: int) -> list[str]:
+    return wrap(cell, width, break_on_hyphens=False) or [""]
 
 
 def sample_lines(samples: Iterable[Sample]) -> Iterator[str]:
@@ -169,19 +205,9 @@ def sample_lines(samples: Iterable[Sample]) -> Iterator[str]:
         yield f"  {kept}  {sample}"
 
 
-def number(rate: Rate) -> str:
-    """Two places; a dash where it is undefined."""
-    return "-" if rate.rate is None else f"{rate.rate:.2f}"
-
-
 def reference_number(rate: Rate) -> str:
     """Two places, with a tilde where the rate was sampled."""
-    return f"{'' if rate.exact or rate.rate is None else '~'}{number(rate)}"
-
-
-def interval(rate: Rate) -> str:
-    """The 95 % interval in brackets."""
-    return "" if rate.low is None or rate.exact else f"[{rate.low:.2f}, {rate.high:.2f}]"
+    return f"{'' if rate.exact or rate.rate is None else '~'}{rate.rate_text}"
 
 
 def _not_greedy(condition: Condition) -> str:

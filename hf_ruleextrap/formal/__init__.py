@@ -22,7 +22,7 @@ from .counting import WordCounts
 from .expectation import chance, chance_by_prompt
 from .families import EqualBlocks, Marked, Regular, copied
 from .graph import Graph, explore
-from .intervals import Clusters, difference_interval
+from .intervals import Clusters, Rate, difference_interval
 from .language import LEVELS, Language, Level
 from .machine import Conjunction, Machine
 from .measures import Complexity, complexity
@@ -33,7 +33,7 @@ from .prompts import Kind, Prompt, PromptSet
 from .rational import RationalLearner, rational_learner
 from .rational_report import Explanation, expected_report, explain
 from .rules import Rule, equal_counts, equal_sums, even_count, more, ordered, starts_with
-from .scoring import Rate, Report, Verdicts, aggregate, score
+from .scoring import Report, Verdicts, aggregate, score
 from .sources import Source, always_stop, ngram, uniform
 from .words import WordBatch
 

@@ -17,12 +17,12 @@ from hf_ruleextrap.costs import MOST_SECONDS, check_cost
 from hf_ruleextrap.errors import RuleExtrapError, check_integer
 
 from .graph import explore
-from .intervals import Clusters
+from .intervals import Clusters, Rate
 from .language import Language
 from .machine import Conjunction, Machine, State, distinct
 from .prompts import PromptSet
 from .rules import Rule
-from .scoring import Rate, Report, RuleReport, Split, Verdicts, aggregate, group_rows, score
+from .scoring import Report, RuleReport, Split, Verdicts, aggregate, group_rows, score
 from .sources import Source
 from .words import BoolArray, FloatArray, WordBatch
 

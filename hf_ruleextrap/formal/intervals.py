@@ -1,4 +1,4 @@
-"""Intervals of rates and of their differences, where rows come in clusters: the completions of one prompt are alike."""
+"""Rates and their differences with intervals, where rows come in clusters: the completions of one prompt are alike."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import inf, sqrt
 
 import numpy as np
 
-from .words import FloatArray
+from .words import BoolArray, FloatArray
 
 _Z95 = 1.959963984540054
 
@@ -84,6 +84,66 @@ class Clusters:
         """
         n = self.effective_rows
         return (self.rate, self.rate) if n == inf else wilson(self.rate * n, n)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A rate with its count and its interval.
+
+    Attributes:
+        rate: hits / n, or None where n is 0.
+        low, high: The 95 % interval (see `count`); for an exact rate, both ends are the rate itself.
+        hits: The number of successes; None where only their probability is known.
+        n: The number of rows.
+        exact: Whether the rate is computed from probabilities, not counted in a sample.
+    """
+
+    rate: float | None
+    low: float | None
+    high: float | None
+    hits: int | None
+    n: int
+    exact: bool = False
+
+    @classmethod
+    def count(cls, hits: BoolArray, among: BoolArray | None = None, *, samples: int = 1) -> Rate:
+        """Return the share of successes with its 95 % interval.
+
+        With one row a prompt, the interval is Wilson's (E. B. Wilson, JASA 1927). With several, the rows of a prompt
+        are alike, and the interval is Wilson's for the effective number of rows (`Clusters`).
+
+        Args:
+            hits: (N,) bool, the successes.
+            among: (N,) bool, the rows that count; by default, all rows.
+            samples: The number of consecutive rows that belong to one prompt.
+
+        >>> r = Rate.count(np.array([True, True, False]))
+        >>> r.hits, r.n, round(r.low, 4), round(r.high, 4)
+        (2, 3, 0.2077, 0.9385)
+        >>> Rate.count(np.zeros(0, bool)).rate is None
+        True
+        """
+        rows = np.ones_like(hits) if among is None else among
+        k, n = int((hits & rows).sum()), int(rows.sum())
+        if n == 0:
+            return cls(None, None, None, 0, 0)
+        of_prompts = [each.reshape(-1, samples).sum(axis=1).astype(np.float64) for each in (hits & rows, rows)]
+        return cls(k / n, *Clusters(*of_prompts).interval, k, n)
+
+    @classmethod
+    def known(cls, rate: float, n: int, hits: int | None = None) -> Rate:
+        """Return an exact rate over n prompts."""
+        return cls(rate, rate, rate, hits, n, exact=True) if n else cls(None, None, None, hits, 0, exact=True)
+
+    @property
+    def rate_text(self) -> str:
+        """The rate with two places; a dash where the rate is not defined."""
+        return "-" if self.rate is None else f"{self.rate:.2f}"
+
+    @property
+    def interval_text(self) -> str:
+        """The 95 % interval in brackets; empty where the rate is exact or not defined."""
+        return "" if self.low is None or self.exact else f"[{self.low:.2f}, {self.high:.2f}]"
 
 
 def difference_interval(first: Clusters, second: Clusters) -> tuple[float, float]:

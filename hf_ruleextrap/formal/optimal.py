@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from .intervals import Rate
 from .language import Language
 from .machine import Conjunction, Machine, NonEmpty, State, distinct
 from .prompts import PromptSet
-from .scoring import Rate, Report, RuleReport, Split, group_rows
+from .scoring import Report, RuleReport, Split, group_rows
 from .words import BoolArray, ByteArray, IntArray, WordBatch, symbol_codes
 
 _MOST_NODES, _MOST_NODES_EACH = 1 << 16, 1 << 10

@@ -8,10 +8,11 @@ import numpy as np
 
 from hf_ruleextrap.errors import check_integer
 
+from .intervals import Rate
 from .programs import RuleSet
 from .prompts import PromptSet
 from .rational import NEGLIGIBLE, RationalLearner
-from .scoring import Rate, Report, RuleReport, Split, group_rows
+from .scoring import Report, RuleReport, Split, group_rows
 from .words import BoolArray, FloatArray
 
 

@@ -4,67 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from textwrap import wrap
 from typing import Any, cast
 
 import numpy as np
 
 from hf_ruleextrap.errors import RuleExtrapError, check_integer, described
 
-from .intervals import Clusters
+from .intervals import Rate
 from .language import Language
 from .prompts import PromptSet
 from .tables import FlatWords
 from .words import BoolArray, WordBatch, Words, compiled_loops, pieces, rows_of
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A rate with its count and its interval.
-
-    Attributes:
-        rate: hits / n, or None where n is 0.
-        low, high: The 95 % interval (see `count`); for an exact rate, both ends are the rate itself.
-        hits: The number of successes; None where only their probability is known.
-        n: The number of rows.
-        exact: Whether the rate is computed from probabilities, not counted in a sample.
-    """
-
-    rate: float | None
-    low: float | None
-    high: float | None
-    hits: int | None
-    n: int
-    exact: bool = False
-
-    @classmethod
-    def count(cls, hits: BoolArray, among: BoolArray | None = None, *, samples: int = 1) -> Rate:
-        """Return the share of successes with its 95 % interval.
-
-        With one row a prompt, the interval is Wilson's (E. B. Wilson, JASA 1927). With several, the rows of a prompt
-        are alike, and the interval is Wilson's for the effective number of rows (`intervals.Clusters`).
-
-        Args:
-            hits: (N,) bool, the successes.
-            among: (N,) bool, the rows that count; by default, all rows.
-            samples: The number of consecutive rows that belong to one prompt.
-
-        >>> r = Rate.count(np.array([True, True, False]))
-        >>> r.hits, r.n, round(r.low, 4), round(r.high, 4)
-        (2, 3, 0.2077, 0.9385)
-        >>> Rate.count(np.zeros(0, bool)).rate is None
-        True
-        """
-        rows = np.ones_like(hits) if among is None else among
-        k, n = int((hits & rows).sum()), int(rows.sum())
-        if n == 0:
-            return cls(None, None, None, 0, 0)
-        of_prompts = [each.reshape(-1, samples).sum(axis=1).astype(np.float64) for each in (hits & rows, rows)]
-        return cls(k / n, *Clusters(*of_prompts).interval, k, n)
-
-    @classmethod
-    def known(cls, rate: float, n: int, hits: int | None = None) -> Rate:
-        """Return an exact rate over n prompts."""
-        return cls(rate, rate, rate, hits, n, exact=True) if n else cls(None, None, None, hits, 0, exact=True)
 
 
 @dataclass(frozen=True)
@@ -126,12 +77,23 @@ class Report:
 
     def as_exact(self) -> Report:
         """The same rates as exact ones: of a completer that does the same each time, its one completion is all."""
-        exact: Report = _as_exact(self)
-        return exact
+        return cast("Report", _as_exact(self))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and numbers, as in ``results.json``."""
         return asdict(self)
+
+    def __str__(self) -> str:
+        """Return the rates as a table of at most 80 columns."""
+        rates = [(self.headline, "every open rule holds (headline)")] if self.headline.n else []
+        rates += [(rule.word.all, f"R{i}: {rule.summary}") for i, rule in enumerate(self.rules.values(), start=1)]
+        rates += [(self.grammatical, "a word of the language"), (self.finished, "completion finished")]
+        rows = [(rate.rate_text, rate.interval_text, str(rate.n), label) for rate, label in rates]
+        lines = []
+        for number, interval, n, label in (("rate", "95 % interval", "n", "over all prompts"), *rows):
+            beginning = f"  {number:>4}  {interval:13}  {n:>5}  "
+            lines += wrap(label, 80, initial_indent=beginning, subsequent_indent=" " * len(beginning))
+        return "\n".join(lines)
 
     def __getitem__(self, key: str) -> Any:
         return self.to_dict()[key]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_ruleextrap.evaluation.mass_plot import CELLS
+from hf_ruleextrap.evaluation.figures import CELLS
 from hf_ruleextrap.formal import Kind, WordBatch
 from hf_ruleextrap.formal.words import FloatArray
 from hf_ruleextrap.languages import recorded_language

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.figures import check_format, new_figure, save_figure
-from hf_ruleextrap.evaluation.mass_plot import CELLS, draw_dynamics
+from hf_ruleextrap.evaluation.figures import CELLS, check_format, draw_dynamics, new_figure, save_figure
 from hf_ruleextrap.formal import Rate
 
 from .results import Results, read_log

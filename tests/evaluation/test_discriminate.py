@@ -13,13 +13,14 @@ from hf_ruleextrap import formal
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.completers import Abilities, BackendConfig, LocalModel, text_completer
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.discriminate_table import remarks, rows
 from hf_ruleextrap.evaluation.discrimination import (
     Accuracy,
     by_source,
     discriminate,
     discriminate_symbols,
     discriminate_text,
+    discrimination_table,
+    remarks,
 )
 from hf_ruleextrap.evaluation.likelihood import word_log_probability
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings, context_words, spelled
@@ -183,10 +184,10 @@ def test_a_rule_that_cannot_be_broken_alone_is_null() -> None:
     assert first["accuracy"] is None
     assert "what breaks it breaks properly_nested, too" in first["reason"]
     assert third["accuracy"]["n"] == 4
-    headings, cells = rows(found)
+    headings, cells = discrimination_table(found)
     assert all(len(row) == len(headings) for row in cells)
     assert cells[0][1:3] == ["-", ""]
-    assert remarks(found)[0].startswith("R1: not asked: no string of up to 8 symbols")
+    assert remarks(found)[0].startswith("R1: no pairs: no string of up to 8 symbols")
 
 
 def test_what_cannot_be_asked() -> None:

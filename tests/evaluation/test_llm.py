@@ -22,10 +22,9 @@ from hf_ruleextrap.completers import BackendConfig, Request, text_completer
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation, read_evaluations
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings, context_words
-from hf_ruleextrap.evaluation.references import FromContext, protocol_references, success
+from hf_ruleextrap.evaluation.references import Difference, FromContext, judge, protocol_references, success
 from hf_ruleextrap.evaluation.table import controls_table, rates_table, remarks
 from hf_ruleextrap.evaluation.text import AnswerCache, TextRun, conditions_of, requests_of
-from hf_ruleextrap.evaluation.verdict import Difference, judge
 from hf_ruleextrap.formal import Clusters, WordBatch
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.report import rates_of, read_study, write_report
@@ -235,12 +234,15 @@ def test_every_number_stands_beside_its_interval_and_chance(tmp_path: Path) -> N
     with serving() as server:
         evaluation = run_of(server.url, tmp_path)()
     headings, rows = rates_table(evaluation)
-    assert headings[1:6] == ["over all prompts", "greedy", "95 % interval", "drawn", "95 % interval"]
+    assert headings[1:4] == ["over all prompts", "greedy", "95 % interval"]
     assert {"chance", "stop at once", "ceiling", "n"} <= set(headings)
     assert any("gram" in heading for heading in headings)
     shown = {row[1]: row for row in rows}
     assert {"R1: as many a as b", "R2: every a before every b", "completion empty"} <= set(shown)
     assert all(row[-1] == "8" for row in rows)
+    headings, drawn = rates_table(evaluation, "drawn")
+    assert headings[2:4] == ["drawn", "95 % interval"]
+    assert [row[1] for row in drawn] == [row[1] for row in rows]
     assert remarks(evaluation)[0].startswith("greedy: ")
 
 
@@ -281,7 +283,8 @@ def test_the_command_prints_the_tables(tmp_path: Path, capsys: pytest.CaptureFix
         assert evaluate(*words, "--json") == 0
         found = json.loads(capsys.readouterr().out)
     assert "m on anbn: a^n b^n, n >= 1; protocol v2, plain text, letters, K = 2" in text.out
-    assert "every open rule holds (headline)" in text.out
+    assert "drawn completions of the same prompts" in text.out
+    assert max(map(len, text.out.splitlines()[:-1])) <= 80
     assert "greedy: " in text.out
     assert "by protocol v2: 8 requests: about" in text.err
     assert found == json.loads((tmp_path / "evaluation.json").read_text())

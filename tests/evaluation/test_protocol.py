@@ -31,7 +31,7 @@ from hf_ruleextrap.languages import get_language, list_languages
 # A busy machine is no failure.
 PATIENT = hypothesis.settings(deadline=None)
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).with_name("prompts.txt").read_text(encoding="utf-8")
 LANGUAGES = st.sampled_from(list_languages(tag="paper"))
 
 
@@ -67,11 +67,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_the_prompts_are_those_in_the_golden_files(name: str) -> None:
-    settings, row = CASES[name]
-    text = shown(rendered(settings, settings.prompts().texts[row]))
-    assert text == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+def test_the_prompts_are_those_in_the_golden_file() -> None:
+    introduction = GOLDEN.partition("\n")[0]
+    cases = [
+        f"=== {name}\n{shown(rendered(settings, settings.prompts().texts[row]))}\n"
+        for name, (settings, row) in CASES.items()
+    ]
+    assert "\n".join([f"{introduction}\n", *cases]) == GOLDEN
 
 
 @PATIENT

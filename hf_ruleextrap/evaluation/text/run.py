@@ -19,9 +19,8 @@ from hf_ruleextrap.evaluation.protocol import (
     merged_ends,
     rendered,
 )
-from hf_ruleextrap.evaluation.references import References, protocol_references, success
+from hf_ruleextrap.evaluation.references import References, judge, protocol_references, success
 from hf_ruleextrap.evaluation.results import Condition, Evaluation, Outcome, samples_of
-from hf_ruleextrap.evaluation.verdict import judge
 from hf_ruleextrap.files import write_text
 from hf_ruleextrap.formal import PromptSet, Verdicts
 from hf_ruleextrap.versions import git_commit, package_versions
