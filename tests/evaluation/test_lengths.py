@@ -157,9 +157,9 @@ def test_it_is_printed_and_drawn() -> None:
     reach = measure_reach(Limited(language, 8, most_tokens=20), language, train_length=4, n=10)
     text = "\n".join(table_lines(reach))
     assert "ID prompts that become words: reach 8 (trained on up to 4)" in text
-    assert "chance 0." in text
+    assert "symbols  rate  95 % interval     n  chance  finished" in text
     reach = replace(reach, rates=(*reach.rates, LengthRate("id", 99, 0, status="too long")))
-    assert "    99  -     too long" in "\n".join(table_lines(reach))
+    assert "     99     -  too long" in "\n".join(table_lines(reach))
     figure = new_figure(9, 3, "")
     draw_reach(figure, reach)
     assert len(figure.axes) == 3
