@@ -46,7 +46,7 @@ def add(commands: Commands) -> None:
         nargs="*",
         metavar="name",
         help="for dataset: languages (random is the suite of generated problems); for checkpoint: run folders; for "
-        "demo: run folders and folders of runs (also with --runs); for all: "
+        "demo: run folders and folders of runs (also with --runs; default: runs); for all: "
         "folders that contain run folders (default: runs), and languages beside those of the paper",
     )
     parser.add_argument(
@@ -131,10 +131,7 @@ def _jobs(arguments: argparse.Namespace) -> Iterator[_Job]:
 
         yield _Job("docs", "space", "docs", write_site, "{}/index.html")
     elif what == "demo":
-        from hf_ruleextrap.hub.demo import write_demo
-
-        write = partial(write_demo, runs=[*names, *arguments.runs])
-        yield _Job("demo", "space", "demo", write, "hf-ruleextrap demo {}")
+        yield _demo([*names, *arguments.runs] or ["runs"])
     elif what == "dataset":
         if not names:
             raise RuleExtrapError(f"publish dataset needs a language: {', '.join(list_languages())}")
@@ -148,12 +145,25 @@ def _jobs(arguments: argparse.Namespace) -> Iterator[_Job]:
             # `--revision` takes precedence over the branch of the seed.
             yield _checkpoint(replace(release, branch=None) if arguments.revision else release, arguments)
     else:
+        from hf_ruleextrap.hub.demo import space_checkpoints
+
         languages, folders = _languages_and_folders(names)
         paper = [*list_languages(tag="paper"), _SUITE]
         yield from (_dataset(name, arguments) for name in dict.fromkeys([*paper, *languages]))
         yield _metric(arguments)
-        for folder in folders:
-            yield from _checkpoints(folder, arguments)
+        releases = [release for folder in folders for release in _releases(folder)]
+        yield from (_checkpoint(release, arguments) for release in releases)
+        runs = [release.run for release in releases]
+        if space_checkpoints(runs):
+            yield _demo(runs)
+        elif releases:
+            print("no model of these runs learned its language, so the demo is not published", file=sys.stderr)
+
+
+def _demo(runs: Sequence[str | Path]) -> _Job:
+    from hf_ruleextrap.hub.demo import write_demo
+
+    return _Job("demo", "space", "demo", partial(write_demo, runs=runs), "hf-ruleextrap demo {}")
 
 
 def _languages_and_folders(names: Sequence[str]) -> tuple[list[str], list[Path]]:
@@ -178,7 +188,8 @@ def _is_language(name: str) -> bool:
     return True
 
 
-def _checkpoints(folder: Path, arguments: argparse.Namespace) -> Iterator[_Job]:
+def _releases(folder: Path) -> list[Release]:
+    """Return the releases of the runs in a folder, and print the runs that are left out."""
     from hf_ruleextrap.hub.releases import find_releases
 
     releases, skipped = find_releases(folder)
@@ -186,7 +197,7 @@ def _checkpoints(folder: Path, arguments: argparse.Namespace) -> Iterator[_Job]:
         print(f"skipped: {line}", file=sys.stderr)
     if not releases:
         print(f"{folder} contains no finished run, so no checkpoint is published", file=sys.stderr)
-    yield from (_checkpoint(release, arguments) for release in releases)
+    return releases
 
 
 def _metric(arguments: argparse.Namespace) -> _Job:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_ruleextrap.errors import RuleExtrapError, check_integer, counted
@@ -186,7 +187,17 @@ def _report(arguments: argparse.Namespace) -> None:
 def _add_demo(commands: Commands) -> None:
     parser = commands.add_parser("demo", help="show rules, models and results in the browser")
     parser.add_argument(
-        "runs", nargs="*", metavar="RUN", help="run folders, folders of runs, or the folder of `publish demo`"
+        "runs",
+        nargs="*",
+        metavar="RUN",
+        help="run folders, folders of runs, or the folder of `publish demo` (default: the finished runs in runs)",
+    )
+    parser.add_argument(
+        "--language",
+        metavar="FILE.py:CLASS",
+        action="append",
+        default=[],
+        help="allow this file to run, and show its language (may be repeated)",
     )
     parser.add_argument("--port", type=int, help="the port of the server (default: the first free one from 7860)")
     parser.add_argument("--open", action="store_true", help="open the page in the default browser")
@@ -203,5 +214,16 @@ def _demo(arguments: argparse.Namespace) -> None:
         check_integer("port", arguments.port, least=1)
     quiet()
     from hf_ruleextrap.demo.app import launch
+    from hf_ruleextrap.languages import get_language
 
-    launch(arguments.runs, port=arguments.port, inbrowser=arguments.open, server_name="127.0.0.1")
+    for name in arguments.language:
+        get_language(name)
+    runs = arguments.runs or (["runs"] if any(Path("runs").glob("*/results.json")) else [])
+    launch(
+        runs,
+        languages=arguments.language,
+        servers=True,
+        port=arguments.port,
+        inbrowser=arguments.open,
+        server_name="127.0.0.1",
+    )

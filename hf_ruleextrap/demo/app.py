@@ -15,7 +15,6 @@ from typing import Any
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
-import pandas as pd
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.evaluate import parse_completions
@@ -25,58 +24,81 @@ from hf_ruleextrap.report.record import Run
 from . import pages, study, views
 from .checkpoints import Checkpoint, find_checkpoints, load_checkpoint
 
-_LANGUAGE, _PROMPT = "anbn", "baa"
+_LANGUAGE = "anbn"
 _MOST_BUTTONS = 8
 _SAMPLES = 10
 _EXAMPLE = "prompt,completion,finished\nbaa,b,true\naab,,true\nabb,,true\n"
+# Answers that are quick need no queue, whose messages would take longer than the answers.
+_AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 _FONT = ["system-ui", "sans-serif"]
 
 
-def build_demo(checkpoints: Sequence[Checkpoint], studies: dict[str, Path]) -> gr.Blocks:
+def build_demo(
+    checkpoints: Sequence[Checkpoint],
+    studies: dict[str, Path],
+    languages: Sequence[str] = (),
+    *,
+    servers: bool = False,
+) -> gr.Blocks:
     """Return the page.
 
     Args:
         checkpoints: The checkpoints of the view of models.
         studies: The Parquet files of the studies by name.
+        languages: Languages in files, ``FILE.py:CLASS``, that `get_language` has loaded.
+        servers: Whether the page may send requests to servers on this machine.
     """
+    names = [*languages, *list_languages()]
     with gr.Blocks(title="Rule extrapolation", analytics_enabled=False) as demo:
         gr.Markdown(
             "# Rule extrapolation\nA formal language is the intersection of rules. A prompt breaks one of them: "
             "does the completion keep the other?"
         )
         with gr.Tab("Rules", id="rules"):
-            _rules_view(demo)
+            _rules_view(demo, names)
         with gr.Tab("Models", id="models"):
             _models_view(demo, checkpoints)
         with gr.Tab("Study", id="study"):
-            _study_view(studies)
+            _study_view(demo, studies)
         with gr.Tab("Any model", id="any"):
-            _any_model_view()
+            _any_model_view(names, servers=servers)
     return demo
 
 
 def launch(
-    runs: Sequence[str | Path] = (), *, results: str | Path = study.COMMITTED, port: int | None = None, **settings: Any
-) -> None:
+    runs: Sequence[str | Path] = (),
+    *,
+    languages: Sequence[str] = (),
+    results: str | Path = study.COMMITTED,
+    servers: bool = False,
+    port: int | None = None,
+    **settings: Any,
+) -> str:
     """Start the server of the page and wait for its end.
 
     Args:
         runs: Run folders, folders of runs, or the folder of a Space.
+        languages: Languages in files, ``FILE.py:CLASS``, that `get_language` has loaded.
         results: The folder of the studies.
+        servers: Whether the page may send requests to servers on this machine, which no Space should do.
         port: The port; by default the first free one from 7860.
         **settings: Further arguments of ``gradio.Blocks.launch``.
+
+    Returns:
+        The address of the page, which is of use with ``prevent_thread_lock=True``.
 
     Raises:
         RuleExtrapError: A folder holds no finished run, or the port is in use.
     """
     checkpoints = find_checkpoints(runs)
-    demo = build_demo(checkpoints, study.find_studies(results))
+    demo = build_demo(checkpoints, study.find_studies(results), languages, servers=servers)
     # The first visitor does not wait for the models and their libraries.
     Thread(target=_load_all, args=(checkpoints,), daemon=True).start()
     try:
-        demo.launch(server_port=port, css=pages.CSS, theme=theme(), footer_links=["api"], **settings)
+        _, address, _ = demo.launch(server_port=port, css=pages.CSS, theme=theme(), footer_links=["api"], **settings)
     except OSError as error:
         raise RuleExtrapError(f"the server cannot start: {error}".splitlines()[0]) from None
+    return str(address)
 
 
 def _load_all(checkpoints: Sequence[Checkpoint]) -> None:
@@ -116,9 +138,9 @@ def _raising(call: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
-def _prompt_field(language: gr.Dropdown) -> gr.Textbox:
-    """Add the field of a prompt, with a button for each symbol."""
-    prompt = gr.Textbox(_PROMPT, label="Prompt", max_lines=1, elem_classes="re-prompt")
+def _prompt_field(language: gr.Dropdown, start: str) -> tuple[gr.Textbox, Any]:
+    """Add the field of a prompt, with a button for each symbol; return the field and the event of another language."""
+    prompt = gr.Textbox(start, label="Prompt", max_lines=1, elem_classes="re-prompt")
     symbols = get_language(_LANGUAGE).alphabet
     with gr.Row():
         buttons = [
@@ -132,10 +154,12 @@ def _prompt_field(language: gr.Dropdown) -> gr.Textbox:
         ]
         undo = gr.Button("⌫ Undo", size="sm", min_width=80)
         clear = gr.Button("Clear", size="sm", min_width=80)
+        draw = gr.Button("Random OOD prompt", size="sm", min_width=160)
+    # The browser edits the prompt itself, so that only the answer needs the server.
     for button in buttons:
-        button.click(lambda text, symbol: text + symbol, [prompt, button], prompt, api_visibility="private")
-    undo.click(lambda text: text[:-1], prompt, prompt, api_visibility="private")
-    clear.click(lambda: "", None, prompt, api_visibility="private")
+        button.click(None, [prompt, button], prompt, js="(text, symbol) => text + symbol", api_visibility="private")
+    undo.click(None, prompt, prompt, js="text => text.slice(0, -1)", api_visibility="private")
+    clear.click(None, None, prompt, js="() => ''", api_visibility="private")
 
     def alphabet_of(name: str) -> list[Any]:
         symbols = views.language_of(name).alphabet
@@ -144,29 +168,29 @@ def _prompt_field(language: gr.Dropdown) -> gr.Textbox:
             for place in range(_MOST_BUTTONS)
         ]
 
-    language.input(alphabet_of, language, buttons, api_visibility="private")
-    language.input(
-        lambda name: views.language_of(name).prompts("ood").texts[0], language, prompt, api_visibility="private"
-    )
-    return prompt
+    # Leaving the field with the keyboard is an `input`, although the language stays the same.
+    language.change(alphabet_of, language, buttons, **_AT_ONCE)
+    other_language = language.change(views.draw_prompt, language, prompt, **_AT_ONCE)
+    draw.click(views.draw_prompt, language, prompt, **_AT_ONCE)
+    return prompt, other_language
 
 
-def _rules_view(demo: gr.Blocks) -> None:
-    language = gr.Dropdown(list_languages(), value=_LANGUAGE, label="Language")
-    prompt = _prompt_field(language)
+def _rules_view(demo: gr.Blocks, languages: Sequence[str]) -> None:
+    language = gr.Dropdown(list(languages), value=_LANGUAGE, label="Language")
+    prompt, other_language = _prompt_field(language, "baa")
     error = gr.HTML(elem_classes="re-error")
-    kind = gr.Markdown(elem_classes="re-kind")
+    kind = gr.HTML(elem_classes="re-kind")
     traces = gr.HTML(elem_classes="re-rules")
 
     def show(name: str, text: str) -> tuple[str, str]:
         known = views.language_of(name)
         html = pages.rules_html(views.trace_rules(known, text))
-        return f"**{known.name}**: {known.summary}. {views.kind_of(known, text)}", html
+        return pages.kind_html(views.kind_of(known, text)), html
 
     guarded = _caught(show, ["", ""])
-    prompt.change(guarded, [language, prompt], [error, kind, traces], show_progress="hidden", api_visibility="private")
-    demo.load(guarded, [language, prompt], [error, kind, traces], show_progress="hidden", api_visibility="private")
-    language.input(guarded, [language, prompt], [error, kind, traces], show_progress="hidden", api_visibility="private")
+    inputs, outputs = [language, prompt], [error, kind, traces]
+    gr.on([demo.load, prompt.change], guarded, inputs, outputs, **_AT_ONCE)
+    other_language.then(guarded, inputs, outputs, **_AT_ONCE)
 
     def rules(language: str, prompt: str) -> list[dict[str, Any]]:
         return [asdict(trace) for trace in views.trace_rules(views.language_of(language), prompt)]
@@ -177,8 +201,9 @@ def _rules_view(demo: gr.Blocks) -> None:
 def _models_view(demo: gr.Blocks, checkpoints: Sequence[Checkpoint]) -> None:
     if not checkpoints:
         gr.Markdown(
-            "This demo was started without checkpoints. `hf-ruleextrap train quickstart` trains a model, and "
-            "`hf-ruleextrap demo runs/quickstart` shows it here."
+            "This demo was started without checkpoints. `hf-ruleextrap train quickstart` trains a model in half a "
+            "minute, and `hf-ruleextrap demo` in the same folder shows it here. `hf-ruleextrap sweep demo --out runs` "
+            "trains one model for each language of the paper and each architecture that learns it."
         )
         return
     of_language: dict[str, list[Checkpoint]] = {}
@@ -186,13 +211,14 @@ def _models_view(demo: gr.Blocks, checkpoints: Sequence[Checkpoint]) -> None:
         of_language.setdefault(checkpoint.language, []).append(checkpoint)
     first = _LANGUAGE if _LANGUAGE in of_language else next(iter(of_language))
     language = gr.Dropdown(list(of_language), value=first, label="Language")
-    prompt = _prompt_field(language)
+    # Three of the five models of the study keep R1 after this prompt.
+    prompt, other_language = _prompt_field(language, "aaaaabab" if first == _LANGUAGE else views.draw_prompt(first))
     error = gr.HTML(elem_classes="re-error")
     with gr.Row():
         way = gr.Radio(["greedy", "sampled"], value="greedy", label="Completions", min_width=200)
         seed = gr.Number(0, precision=0, minimum=0, label="Seed of the samples", min_width=120)
         rational = gr.Checkbox(label="Ask the rational learner (up to a minute for some languages)", min_width=200)
-    kind = gr.Markdown(elem_classes="re-kind")
+    kind = gr.HTML(elem_classes="re-kind")
     models = gr.HTML(elem_classes="re-models")
     references = gr.HTML(elem_classes="re-references")
 
@@ -210,19 +236,13 @@ def _models_view(demo: gr.Blocks, checkpoints: Sequence[Checkpoint]) -> None:
             pages.model_html(each, known, label.text, answers) for each, answers in ask(name, text, way, seed).items()
         )
         table = pages.references_html(views.references_of(name, label.text, rational=rational))
-        return views.kind_of(known, text), f'<div class="re-grid">{"".join(cards)}</div>', table
+        return pages.kind_html(views.kind_of(known, text)), f'<div class="re-grid">{"".join(cards)}</div>', table
 
     guarded = _caught(show, ["", "", ""])
     inputs, outputs = [language, prompt, way, seed, rational], [error, kind, models, references]
-    demo.load(guarded, inputs, outputs, show_progress="hidden", api_visibility="private")
-    gr.on(
-        [prompt.change, way.change, seed.change, rational.change, language.input],
-        guarded,
-        inputs,
-        outputs,
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    changes = [demo.load, prompt.change, way.change, seed.change, rational.change]
+    gr.on(changes, guarded, inputs, outputs, **_AT_ONCE)
+    other_language.then(guarded, inputs, outputs, **_AT_ONCE)
 
     def models_api(language: str, prompt: str, way: str, seed: int) -> dict[str, Any]:
         answers = ask(language, prompt, way, seed)
@@ -231,7 +251,7 @@ def _models_view(demo: gr.Blocks, checkpoints: Sequence[Checkpoint]) -> None:
     gr.api(_raising(models_api), api_name="models")
 
 
-def _study_view(studies: dict[str, Path]) -> None:
+def _study_view(demo: gr.Blocks, studies: dict[str, Path]) -> None:
     if not studies:
         gr.Markdown("The studies are not installed with the package: start the demo in a clone of the repository.")
         return
@@ -250,33 +270,31 @@ def _study_view(studies: dict[str, Path]) -> None:
         architecture = gr.Dropdown(architectures, value=study.ALL, label="Architecture", min_width=120)
     error = gr.HTML(elem_classes="re-error")
     sentence = gr.Markdown(elem_classes="re-sentence")
-    scatter = gr.ScatterPlot(
-        x="test loss", y="rate", color="model", title="Test loss against the rate of every open rule"
-    )
-    lines = gr.LinePlot(
-        x="step", y="probability", color="words that keep", title="Training: probability of short words"
-    )
+    scatter = gr.HTML(elem_classes="re-scatter")
+    lines = gr.HTML(elem_classes="re-lines")
     table = gr.Dataframe(headers=list(study.COLUMNS), interactive=False, label="Runs", elem_classes="re-runs")
 
-    def show(name: str, language: str, architecture: str) -> tuple[str, pd.DataFrame, Any, list[list[Any]]]:
+    def show(name: str, language: str, architecture: str) -> tuple[str, str, str, list[list[Any]]]:
         view = study.view_study(runs_of(name), language, architecture)
-        masses = gr.update(value=pd.DataFrame(view.masses) if view.masses else None, visible=bool(view.masses))
-        return view.sentence, pd.DataFrame(view.points), masses, view.table
+        return (
+            view.sentence,
+            pages.chart_html("Loss against rate", view.points, study.TEST_LOSS, study.RATE),
+            pages.chart_html(
+                "Training: which rules do short words keep?", view.masses, study.STEP, study.PROBABILITY, joined=True
+            ),
+            view.table,
+        )
 
     def choose(name: str) -> tuple[Any, Any]:
         languages, architectures = study.choices_of(runs_of(name))
         return gr.update(choices=languages, value=study.ALL), gr.update(choices=architectures, value=study.ALL)
 
     outputs = [error, sentence, scatter, lines, table]
-    guarded = _caught(show, ["", None, None, []])
+    guarded = _caught(show, ["", "", "", []])
     inputs = [name, language, architecture]
-    name.input(choose, name, [language, architecture], api_visibility="private").then(
-        guarded, inputs, outputs, show_progress="hidden", api_visibility="private"
-    )
-    gr.on(
-        [language.input, architecture.input], guarded, inputs, outputs, show_progress="hidden", api_visibility="private"
-    )
-    gr.context.Context.root_block.load(guarded, inputs, outputs, show_progress="hidden", api_visibility="private")
+    other_study = name.input(choose, name, [language, architecture], **_AT_ONCE)
+    other_study.then(guarded, inputs, outputs, **_AT_ONCE)
+    gr.on([demo.load, language.input, architecture.input], guarded, inputs, outputs, **_AT_ONCE)
 
     def study_api(study_name: str, language: str, architecture: str) -> dict[str, Any]:
         return asdict(study.view_study(runs_of(study_name), language, architecture))
@@ -284,12 +302,12 @@ def _study_view(studies: dict[str, Path]) -> None:
     gr.api(_raising(study_api), api_name="study")
 
 
-def _any_model_view() -> None:
+def _any_model_view(languages: Sequence[str], *, servers: bool) -> None:
     gr.Markdown(
         "Paste answers of a model of yours: JSON lines with `prompt`, `completion` and `finished`, or a CSV text with "
         "these headings. The numbers are those of `hf-ruleextrap score`."
     )
-    language = gr.Dropdown(list_languages(), value=_LANGUAGE, label="Language")
+    language = gr.Dropdown(list(languages), value=_LANGUAGE, label="Language")
     answers = gr.Textbox(_EXAMPLE, label="Answers", lines=8, max_lines=20, elem_classes="re-answers")
     error = gr.HTML(elem_classes="re-error")
     button = gr.Button("Score", variant="primary")
@@ -304,11 +322,36 @@ def _any_model_view() -> None:
         _caught(lambda name, text: [pages.report_html(report_of(name, text))], [""]),
         [language, answers],
         [error, table],
-        show_progress="hidden",
-        api_visibility="private",
+        **_AT_ONCE,
     )
 
     def score(language: str, answers: str) -> dict[str, Any]:
         return dict(report_of(language, answers).to_dict())
 
     gr.api(_raising(score), api_name="score")
+    if servers:
+        with gr.Accordion("Ask a model behind a server on this machine", open=False):
+            _server_fields(language)
+
+
+def _server_fields(language: gr.Dropdown) -> None:
+    gr.Markdown(
+        "An OpenAI-compatible server, such as vLLM, Ollama or `transformers serve`. The model reads words of the "
+        "language and continues OOD prompts, as in `hf-ruleextrap evaluate`. Each prompt is one request."
+    )
+    with gr.Row():
+        address = gr.Textbox("http://127.0.0.1:8000/v1", label="Address of the server", max_lines=1, min_width=200)
+        model = gr.Textbox(label="Name of the model", max_lines=1, min_width=200)
+        prompts = gr.Number(16, precision=0, minimum=1, maximum=views.MOST_ASKED, label="Prompts", min_width=100)
+    chat = gr.Checkbox(label="Ask in a conversation (chat models)")
+    error = gr.HTML(elem_classes="re-error")
+    button = gr.Button("Ask the server", variant="primary")
+    table = gr.HTML(elem_classes="re-evaluation")
+
+    def ask(name: str, address: str, model: str, prompts: float | None, chat: bool) -> list[str]:
+        evaluation = views.ask_server(name, address, model, prompts=int(prompts or 1), chat=chat)
+        return [pages.evaluation_html(evaluation)]
+
+    button.click(
+        _caught(ask, [""]), [language, address, model, prompts, chat], [error, table], api_visibility="private"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -12,6 +13,7 @@ from hf_ruleextrap.completers import LocalModel
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import copy_file, safe_name, write_text
 from hf_ruleextrap.inputs import parse_json, read_text
+from hf_ruleextrap.sweep.grid import standard_order
 from hf_ruleextrap.train.results import FILE as RESULTS
 from hf_ruleextrap.train.results import Results
 
@@ -23,6 +25,7 @@ INDEX = "checkpoints.json"
 MOST_BYTES = 20_000_000
 """The largest number of bytes of all checkpoints of a Space together."""
 
+_LOGGER = logging.getLogger(__name__)
 _FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -47,18 +50,18 @@ class Checkpoint:
     learned: bool
 
     @classmethod
-    def of_run(cls, run: Path) -> Checkpoint:
-        """Return the checkpoint of a run folder."""
-        results = Results.read(run)
+    def of_run(cls, run: Path, results: Results) -> Checkpoint:
+        """Return the checkpoint of a run folder with these results."""
         recipe = results.recipe
-        name = f"{recipe.architecture}, seed {recipe.seed}"
-        return cls(name, str(run), recipe.language, recipe.architecture, recipe.seed, results.training.learned)
+        learned = results.training.learned
+        name = f"{recipe.architecture}, seed {recipe.seed}{'' if learned else ', has not learned the language'}"
+        return cls(name, str(run), recipe.language, recipe.architecture, recipe.seed, learned)
 
 
 def find_checkpoints(folders: Iterable[str | Path]) -> list[Checkpoint]:
     """Return the checkpoints in run folders, folders of runs, and Spaces.
 
-    Of a folder of runs, the learned run with the lowest seed stands for each pair of a language and an architecture.
+    A run folder stands for its checkpoint, and a folder of runs for its `standard_checkpoints`.
 
     Raises:
         RuleExtrapError: A folder holds no finished run.
@@ -68,23 +71,56 @@ def find_checkpoints(folders: Iterable[str | Path]) -> list[Checkpoint]:
         if (folder / INDEX).is_file():
             checkpoints += _read_index(folder)
         elif (folder / RESULTS).is_file():
-            checkpoints.append(Checkpoint.of_run(folder))
+            checkpoints.append(Checkpoint.of_run(folder, Results.read(folder)))
         else:
-            runs = [Checkpoint.of_run(path.parent) for path in sorted(folder.glob(f"*/{RESULTS}"))]
-            if not runs:
-                raise RuleExtrapError(f"{str(folder)!r} holds no finished run: name a run folder, or a folder of runs")
-            checkpoints += one_of_each(runs)
+            checkpoints += standard_checkpoints([folder])
     unique = {checkpoint.folder: checkpoint for checkpoint in checkpoints}
     return _with_distinct_names(list(unique.values()))
 
 
-def one_of_each(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
-    """Return the learned checkpoint with the lowest seed of each language and architecture."""
+def standard_checkpoints(folders: Iterable[str | Path]) -> list[Checkpoint]:
+    """Return one checkpoint for each language and architecture.
+
+    Of the runs of a language and an architecture, this is a run that learned the language before a run that did not,
+    then a run of the standard recipe (`standard_order`), then the run with the lowest seed.
+
+    Args:
+        folders: Run folders, and folders of runs. Unreadable runs in a folder of runs are left out with a warning.
+
+    Raises:
+        RuleExtrapError: A folder holds no finished run.
+    """
+    results: dict[Path, Results] = {}
+    for folder in map(Path, folders):
+        if (folder / RESULTS).is_file():
+            results[folder] = Results.read(folder)
+            continue
+        of_folder = _read_runs(folder)
+        if not of_folder:
+            raise RuleExtrapError(f"{str(folder)!r} holds no finished run: name a run folder, or a folder of runs")
+        results |= of_folder
+    rank = standard_order(each.recipe for each in results.values())
+
+    def order(run: Path) -> tuple[bool, tuple[bool, int], int, Path]:
+        recipe, learned = results[run].recipe, results[run].training.learned
+        return not learned, rank(recipe), recipe.seed, run
+
     chosen: dict[tuple[str, str], Checkpoint] = {}
-    for checkpoint in sorted(checkpoints, key=lambda each: (each.language, each.architecture, each.seed)):
-        if checkpoint.learned:
-            chosen.setdefault((checkpoint.language, checkpoint.architecture), checkpoint)
-    return list(chosen.values())
+    for run in sorted(results, key=order):
+        checkpoint = Checkpoint.of_run(run, results[run])
+        chosen.setdefault((checkpoint.language, checkpoint.architecture), checkpoint)
+    return [chosen[pair] for pair in sorted(chosen)]
+
+
+def _read_runs(folder: Path) -> dict[Path, Results]:
+    """Return the results of the finished runs in a folder."""
+    results = {}
+    for path in sorted(folder.glob(f"*/{RESULTS}")):
+        try:
+            results[path.parent] = Results.read(path.parent)
+        except RuleExtrapError as error:
+            _LOGGER.warning("left out: %s", error)
+    return results
 
 
 @lru_cache(256)

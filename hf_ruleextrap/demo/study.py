@@ -6,22 +6,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_ruleextrap.errors import RuleExtrapError, unknown
+from hf_ruleextrap.errors import RuleExtrapError, counted, unknown
 from hf_ruleextrap.evaluation.references import CEILING, UNIFORM
 from hf_ruleextrap.report.read import read_study
 from hf_ruleextrap.report.record import Run
+from hf_ruleextrap.report.rows import variants
 
 FILE = "runs.parquet"
 ALL = "all"
 """The choice of all languages, or of all architectures."""
 
-COLUMNS = ("language", "model", "seed", "test loss", "every open rule", "95 % interval", "chance", "ceiling")
+COLUMNS = ("language", "model", "seed", "learned", "test loss", "every open rule", "95 % interval", "chance", "ceiling")
 """The headings of the table of runs."""
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "results"
 """The folder of the committed studies in a clone of the repository."""
 
+TEST_LOSS = "test loss, in nats per symbol"
+RATE = "every open rule holds"
+STEP, PROBABILITY = "optimizer step", "probability"
+
 _MASSES = {"both": "both rules", "only_r1": "R1 alone", "only_r2": "R2 alone", "neither": "neither rule"}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a chart.
+
+    Attributes:
+        x, y: The coordinates.
+        series: The name of the point's colour.
+        note: The text that the point shows under the pointer.
+        standard: Whether the run has the standard recipe of its architecture; other points are hollow.
+    """
+
+    x: float
+    y: float
+    series: str
+    note: str = ""
+    standard: bool = True
 
 
 @dataclass(frozen=True)
@@ -29,7 +52,7 @@ class StudyView:
     """The part of a study that the view shows.
 
     Attributes:
-        sentence: The mean rate over the chosen runs, beside chance.
+        sentence: The mean rate over the chosen runs that learned their language from words alone, beside chance.
         table: A row for each run, with the columns `COLUMNS`.
         points: For each run its test loss, its rate and its model.
         masses: The mean probability of short words by the rules that they keep, at each step that the chosen runs
@@ -38,8 +61,8 @@ class StudyView:
 
     sentence: str
     table: list[list[Any]]
-    points: list[dict[str, Any]]
-    masses: list[dict[str, Any]]
+    points: list[Point]
+    masses: list[Point]
 
 
 def find_studies(folder: str | Path = COMMITTED) -> dict[str, Path]:
@@ -74,21 +97,46 @@ def view_study(runs: list[Run], language: str = ALL, architecture: str = ALL) ->
     ]
     if not chosen:
         raise RuleExtrapError(f"the study has no run of {language} with {architecture}: choose another pair")
-    rates = [run.rates["ood_headline"].rate for run in chosen]
-    known = [rate for rate in rates if rate is not None]
-    chances = [rate for run in chosen if (rate := _reference(run, UNIFORM)) is not None]
-    number = f"{len(chosen)} runs keep" if len(chosen) > 1 else "1 run keeps"
-    sentence = f"{number} every open rule after {_mean(known):.2f} of the OOD prompts" if known else f"{number} no rate"
-    sentence += f"; uniformly random symbols after {_mean(chances):.2f}." if chances else "."
+    settings = _settings_of(runs)
     points = [
-        {"test loss": run.test_loss, "rate": rate, "model": run.recipe.architecture, "language": run.recipe.language}
-        for run, rate in zip(chosen, rates, strict=True)
-        if rate is not None
+        Point(run.test_loss, rate, run.recipe.architecture, _title_of(run, settings), not settings[run.key])
+        for run in chosen
+        if (rate := run.rates["ood_headline"].rate) is not None
     ]
-    return StudyView(sentence, [_row(run) for run in chosen], points, _masses(chosen))
+    return StudyView(_sentence(chosen), [_row(run, settings[run.key]) for run in chosen], points, _masses(chosen))
 
 
-def _row(run: Run) -> list[Any]:
+def _sentence(runs: list[Run]) -> str:
+    """Return the mean rate of the runs that learned their language, without runs that trained on OOD prompts."""
+    on_words = [run for run in runs if run.recipe.objective == "likelihood"]
+    learned = [run for run in on_words if run.learned]
+    if not on_words:
+        return "These runs trained on OOD prompts, so that their rates are no extrapolation."
+    sentence = f"{len(learned)} of {counted(len(on_words), 'run')} learned the language"
+    rates = [rate for run in learned if (rate := run.rates["ood_headline"].rate) is not None]
+    chances = [rate for run in learned if (rate := _reference(run, UNIFORM)) is not None]
+    if not rates:
+        return f"{sentence}."
+    sentence += f" and keep every open rule after {_mean(rates):.2f} of the OOD prompts on average"
+    return f"{sentence}; uniformly random symbols after {_mean(chances):.2f}." if chances else f"{sentence}."
+
+
+def _settings_of(runs: list[Run]) -> dict[str, str]:
+    """Return, for the key of each run, the settings that differ from the standard recipe of its architecture."""
+    return {
+        run.key: setting
+        for language in {run.recipe.language for run in runs}
+        for (_, setting), group in variants([run for run in runs if run.recipe.language == language]).items()
+        for run in group
+    }
+
+
+def _title_of(run: Run, settings: dict[str, str]) -> str:
+    recipe, setting = run.recipe, settings[run.key]
+    return f"{recipe.language}, {recipe.architecture}, seed {recipe.seed}{setting and f', {setting}'}"
+
+
+def _row(run: Run, setting: str) -> list[Any]:
     rate = run.rates["ood_headline"]
     interval = "" if rate.low is None or rate.high is None else f"{rate.low:.2f} to {rate.high:.2f}"
     numbers = (rate.rate, _reference(run, UNIFORM), _reference(run, CEILING))
@@ -96,8 +144,9 @@ def _row(run: Run) -> list[Any]:
     recipe = run.recipe
     return [
         recipe.language,
-        recipe.architecture,
+        f"{recipe.architecture} ({setting})" if setting else recipe.architecture,
         recipe.seed,
+        {True: "yes", False: "no", None: ""}[run.learned],
         f"{run.test_loss:.4f}",
         headline,
         interval,
@@ -111,7 +160,7 @@ def _reference(run: Run, name: str) -> float | None:
     return rates["ood_headline"].rate if "ood_headline" in rates else None
 
 
-def _masses(runs: list[Run]) -> list[dict[str, Any]]:
+def _masses(runs: list[Run]) -> list[Point]:
     if len({run.recipe.language for run in runs}) > 1:
         # A mean over languages would say nothing about any of them.
         return []
@@ -123,7 +172,7 @@ def _masses(runs: list[Run]) -> list[dict[str, Any]]:
             for name, words in _MASSES.items():
                 by_step.setdefault((masses.step, words), []).append(getattr(masses, name))
     return [
-        {"step": step, "words that keep": words, "probability": _mean(shares)}
+        Point(step, _mean(shares), words, f"step {step}: {_mean(shares):.3f}")
         for (step, words), shares in sorted(by_step.items())
     ]
 

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from hf_ruleextrap import formal
 from hf_ruleextrap.completers import LocalModel
-from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.completers.http import checked_url
+from hf_ruleextrap.errors import RuleExtrapError, one_line
+from hf_ruleextrap.evaluation import Evaluation
 from hf_ruleextrap.evaluation.references import ALWAYS_STOP, CEILING, UNIFORM, heading, reference_report
 from hf_ruleextrap.formal import Language, PromptSet, Report, WordBatch
 from hf_ruleextrap.formal.machine import Machine, NonEmpty
 from hf_ruleextrap.formal.optimal import shortest_completions
 from hf_ruleextrap.formal.words import BoolArray
-from hf_ruleextrap.languages import recorded_language
+from hf_ruleextrap.languages import is_file, not_run, recorded_language
 from hf_ruleextrap.tokenization import encode
 
 MOST_SYMBOLS = 40
@@ -26,6 +32,11 @@ MOST_SYMBOLS = 40
 
 RATIONAL = "rational-modular"
 """The rational learner that stands beside the models."""
+
+MOST_ASKED = 256
+"""The largest number of prompts for a server."""
+
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 
 END = "end"
 """The name of the end of a word among the next symbols."""
@@ -73,6 +84,8 @@ def language_of(name: str) -> Language:
         RuleExtrapError: The name is unknown.
     """
     language = recorded_language(name)
+    if language is None and is_file(name):
+        raise RuleExtrapError(not_run(one_line(name)))
     if language is None:
         raise RuleExtrapError(f"the language {name!r:.60} is unknown: choose one from the list")
     return language
@@ -272,8 +285,18 @@ def references_of(name: str, text: str, *, rational: bool = False, max_new_symbo
     return tuple(references)
 
 
+def draw_prompt(name: str) -> str:
+    """Return one of the language's OOD prompts at random."""
+    return random.choice(language_of(name).prompts("ood").texts)
+
+
 def kind_of(language: Language, text: str) -> str:
-    """Return a sentence that says what kind of prompt a text is, and what counts as success."""
+    """Return sentences that state the rules, the kind of a prompt, and what counts as success."""
+    rules = "; ".join(f"R{number}: {rule.summary}" for number, rule in enumerate(language.rules, start=1))
+    return f"{language.name}: {language.summary}. {rules}. {_kind_of(language, text)}"
+
+
+def _kind_of(language: Language, text: str) -> str:
     (prompt,) = read_prompt(language, text)
     if prompt.kind == "id":
         return "ID prompt: all rules are still open together. A completion succeeds if it gives a word of the language."
@@ -305,3 +328,41 @@ def score_answers(name: str, rows: Sequence[dict[str, Any]]) -> Report:
         raise RuleExtrapError("there are no answers: paste at least one line")
     columns = ([row[key] for row in rows] for key in ("prompt", "completion", "finished"))
     return score(language_of(name), *columns)
+
+
+def ask_server(name: str, address: str, model: str, *, prompts: int = 16, chat: bool = False) -> Evaluation:
+    """Return the evaluation of a language model behind a server on this machine, by the text protocol.
+
+    Args:
+        name: The name of the language.
+        address: The base URL of an OpenAI-compatible server.
+        model: The name of the model on the server.
+        prompts: The number of OOD prompts, a random subset.
+        chat: Whether to ask in a conversation.
+
+    Raises:
+        RuleExtrapError: A value is not allowed, the server is not on this machine, or it gives no answer.
+    """
+    from hf_ruleextrap.completers import BackendConfig, text_completer
+    from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+    from hf_ruleextrap.evaluation.text import TextRun
+
+    if not model.strip():
+        raise RuleExtrapError("the name of the model is missing: give the name under which the server knows the model")
+    if prompts > MOST_ASKED:
+        raise RuleExtrapError(f"prompts is {prompts}: ask at most {MOST_ASKED}, or use `hf-ruleextrap evaluate`")
+    # The page sends requests to no other machine, whoever opens the page.
+    if urlsplit(checked_url(address.strip())).hostname not in _THIS_MACHINE:
+        raise RuleExtrapError(
+            "the server is not on this machine: give an address such as http://127.0.0.1:8000/v1, or use "
+            "`hf-ruleextrap evaluate --base-url` for a server elsewhere"
+        )
+    language_of(name)
+    settings = ProtocolSettings(name, limit=prompts, samples=0, chat=chat)
+    completer = text_completer("openai", BackendConfig(model.strip(), base_url=address.strip(), timeout=60, retries=1))
+    with TemporaryDirectory() as folder:
+        evaluation = TextRun(completer, model.strip(), settings, controls=False, out=Path(folder))()
+    if evaluation.main.unanswered:
+        faults = "; ".join(f"{fault}: {line}" if line else fault for fault, line in evaluation.faults.items())
+        raise RuleExtrapError(f"the server left {evaluation.main.unanswered} of {prompts} prompts unanswered: {faults}")
+    return evaluation

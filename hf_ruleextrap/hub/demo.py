@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hf_ruleextrap.demo.checkpoints import MOST_BYTES, copy_checkpoints, find_checkpoints, one_of_each
+from hf_ruleextrap.demo.checkpoints import MOST_BYTES, Checkpoint, copy_checkpoints, standard_checkpoints
 from hf_ruleextrap.demo.study import COMMITTED, FILE, find_studies
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import copy_file, write_text
+from hf_ruleextrap.languages import is_file
 
 from .cards import INSTALL
 from .metric import GRADIO
@@ -42,27 +43,31 @@ if __name__ == "__main__":
 '''
 
 
+def space_checkpoints(runs: Iterable[str | Path]) -> list[Checkpoint]:
+    """Return the `standard_checkpoints` that a Space can show: models that learned a language of this package."""
+    # A Space has no file of a language of its own.
+    return [each for each in standard_checkpoints(runs) if each.learned and not is_file(each.language)]
+
+
 def write_demo(folder: str | Path, runs: Sequence[str | Path], *, results: str | Path = COMMITTED) -> list[Path]:
     """Write the Space: its card, ``app.py``, ``requirements.txt``, the checkpoints, and the studies.
 
     Args:
         folder: The folder of the Space.
-        runs: Run folders and folders of runs. The learned run with the lowest seed of each language and architecture
-            is part of the Space, the smallest first, up to 20 MB.
+        runs: Run folders and folders of runs. Their `space_checkpoints` are part of the Space, the smallest first, up
+            to 20 MB.
         results: The folder of the studies.
 
     Returns:
         The files of the Space.
 
     Raises:
-        RuleExtrapError: No run is given, or no model learned its language.
+        RuleExtrapError: A folder holds no finished run, or no model learned its language.
     """
     folder = Path(folder)
-    if not runs:
-        raise RuleExtrapError("publish demo needs trained models: give --runs with a folder of runs")
-    checkpoints = one_of_each(find_checkpoints(runs))
+    checkpoints = space_checkpoints(runs)
     if not checkpoints:
-        raise RuleExtrapError("no model of these runs learned its language: train longer, or give other runs")
+        raise RuleExtrapError("no model of these runs learned its language: train longer, or name other runs")
     left_out = copy_checkpoints(checkpoints, folder)
     names = ", ".join(f"{each.language} {each.architecture}" for each in left_out)
     limit = f"\nThe limit of {MOST_BYTES / 1e6:.0f} MB leaves out: {names}.\n" if left_out else ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import safe_name
+from hf_ruleextrap.sweep.grid import standard_order
 from hf_ruleextrap.train.results import Results
 
 if TYPE_CHECKING:
@@ -47,32 +48,37 @@ class Release:
 def find_releases(folder: str | Path) -> tuple[list[Release], list[str]]:
     """Return the releases of all finished runs in a folder.
 
-    The lowest seed of each repository goes to main, and any other seed N to ``seed-N``.
+    The lowest seed of each repository goes to main, and any other seed N to ``seed-N``. Of several runs with the same
+    language, architecture and seed, the standard run (`standard_order`) is the release.
 
     Returns:
         The releases, with main first in each repository, and a line with the reason for each run that is left out.
     """
-    runs: dict[str, dict[int, Path]] = {}
-    skipped = []
+    recipes: dict[str, dict[Path, Recipe]] = {}
+    reasons: dict[Path, str] = {}
     # Each of these files marks the folder of a finished or unfinished run.
     markers = [*Path(folder).glob("*/recipe.yaml"), *Path(folder).glob("*/results.json")]
     for run in sorted({marker.parent for marker in markers}):
         try:
             recipe = read_run(run).recipe
         except RuleExtrapError as error:
-            skipped.append(str(error))
+            reasons[run] = str(error)
             continue
-        name, seed = repository_name(recipe), recipe.seed
-        other = runs.setdefault(name, {}).setdefault(seed, run)
-        if other != run:
-            command = f"hf-ruleextrap publish checkpoint {run}"
-            skipped.append(f"{run}: {other} is {name} seed {seed}, too; `{command}` publishes this one in its place")
-    releases = [
-        Release(seeds[seed], name, None if seed == min(seeds) else f"seed-{seed}")
-        for name, seeds in sorted(runs.items())
-        for seed in sorted(seeds)
-    ]
-    return releases, skipped
+        recipes.setdefault(repository_name(recipe), {})[run] = recipe
+    releases = []
+    for name, of_name in sorted(recipes.items()):
+        rank = standard_order(of_name.values())
+        seeds: dict[int, Path] = {}
+        for run in sorted(of_name, key=lambda run: (rank(of_name[run]), run)):
+            seed = of_name[run].seed
+            standard = seeds.setdefault(seed, run)
+            if standard != run:
+                command = f"hf-ruleextrap publish checkpoint {run}"
+                reasons[run] = f"{run}: {standard} is {name} seed {seed}, too; `{command}` publishes this one instead"
+        releases += [
+            Release(seeds[seed], name, None if seed == min(seeds) else f"seed-{seed}") for seed in sorted(seeds)
+        ]
+    return releases, [reasons[run] for run in sorted(reasons)]
 
 
 def read_run(run: str | Path) -> Results:

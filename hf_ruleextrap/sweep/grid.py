@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,16 @@ def key_of(recipe: Recipe) -> str:
     values = recipe.model_dump(exclude=_ELSEWHERE, exclude_defaults=True)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     return safe_name(f"{recipe.language_name}-{recipe.architecture}-seed{recipe.seed}-{digest[:8]}")
+
+
+def standard_order(recipes: Iterable[Recipe]) -> Callable[[Recipe], tuple[bool, int]]:
+    """Return a key that sorts the runs of one language and architecture so that the standard recipe comes first.
+
+    A recipe that trains on words alone comes before a recipe that trains on OOD prompts, whose rate is no
+    extrapolation. Among these, a recipe comes first if more of the runs share all its keys except the seed.
+    """
+    shared = Counter(key_of(recipe.model_copy(update={"seed": 0})) for recipe in recipes)
+    return lambda recipe: (recipe.objective != "likelihood", -shared[key_of(recipe.model_copy(update={"seed": 0}))])
 
 
 def _overrides(chosen: dict[str, Any]) -> dict[str, Any]:

@@ -252,7 +252,7 @@ def test_all_seeds_are_published_the_lowest_on_main_and_what_is_not_is_said(runs
     broken, again, unfinished = skipped
     assert broken.startswith(f"{runs / 'broken' / 'results.json'} is no result of this version: ")
     command = f"hf-ruleextrap publish checkpoint {runs / 'd'}"
-    assert again == f"{runs / 'd'}: {runs / 'a'} is anbn-lstm seed 2, too; `{command}` publishes this one in its place"
+    assert again == f"{runs / 'd'}: {runs / 'a'} is anbn-lstm seed 2, too; `{command}` publishes this one instead"
     assert unfinished == f"{str(runs / 'unfinished')!r} holds no finished run: name a run folder with results.json"
 
 

@@ -125,3 +125,9 @@ def test_parts_that_are_no_grids(text: str, reason: str, tmp_path: Path) -> None
 def test_mini_is_the_beginning_of_desk(tmp_path: Path) -> None:
     mini, desk = ([cell.key for cell in read_grid(name, tmp_path)] for name in ("mini", "desk"))
     assert set(mini) == set(desk[: len(mini)])
+
+
+def test_the_runs_of_the_demo_are_runs_of_mini(tmp_path: Path) -> None:
+    mini, demo = ({cell.key for cell in read_grid(name, tmp_path)} for name in ("mini", "demo"))
+    assert len(demo) == 27
+    assert demo < mini
