@@ -28,8 +28,14 @@ _LANGUAGE = "anbn"
 _MOST_BUTTONS = 8
 _SAMPLES = 10
 _EXAMPLE = "prompt,completion,finished\nbaa,b,true\naab,,true\nabb,,true\n"
-# Answers that are quick need no queue, whose messages would take longer than the answers.
-_AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# Answers that are quick need no queue, whose messages would take longer than the answers. A change while an answer is
+# on its way is answered afterwards; without the trigger mode, it would be lost.
+_AT_ONCE: dict[str, Any] = {
+    "queue": False,
+    "show_progress": "hidden",
+    "api_visibility": "private",
+    "trigger_mode": "always_last",
+}
 _FONT = ["system-ui", "sans-serif"]
 
 
