@@ -28,14 +28,9 @@ _LANGUAGE = "anbn"
 _MOST_BUTTONS = 8
 _SAMPLES = 10
 _EXAMPLE = "prompt,completion,finished\nbaa,b,true\naab,,true\nabb,,true\n"
-# Answers that are quick need no queue, whose messages would take longer than the answers. A change while an answer is
-# on its way is answered afterwards; without the trigger mode, it would be lost.
-_AT_ONCE: dict[str, Any] = {
-    "queue": False,
-    "show_progress": "hidden",
-    "api_visibility": "private",
-    "trigger_mode": "always_last",
-}
+# A change while an answer is on its way is answered afterwards. Without this trigger mode, or without the queue, the
+# answer to the last change would be lost.
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
 _FONT = ["system-ui", "sans-serif"]
 
 
@@ -175,9 +170,9 @@ def _prompt_field(language: gr.Dropdown, start: str) -> tuple[gr.Textbox, Any]:
         ]
 
     # Leaving the field with the keyboard is an `input`, although the language stays the same.
-    language.change(alphabet_of, language, buttons, **_AT_ONCE)
-    other_language = language.change(views.draw_prompt, language, prompt, **_AT_ONCE)
-    draw.click(views.draw_prompt, language, prompt, **_AT_ONCE)
+    language.change(alphabet_of, language, buttons, **_QUIET)
+    other_language = language.change(views.draw_prompt, language, prompt, **_QUIET)
+    draw.click(views.draw_prompt, language, prompt, **_QUIET)
     return prompt, other_language
 
 
@@ -195,8 +190,8 @@ def _rules_view(demo: gr.Blocks, languages: Sequence[str]) -> None:
 
     guarded = _caught(show, ["", ""])
     inputs, outputs = [language, prompt], [error, kind, traces]
-    gr.on([demo.load, prompt.change], guarded, inputs, outputs, **_AT_ONCE)
-    other_language.then(guarded, inputs, outputs, **_AT_ONCE)
+    gr.on([demo.load, prompt.change], guarded, inputs, outputs, **_QUIET)
+    other_language.then(guarded, inputs, outputs, **_QUIET)
 
     def rules(language: str, prompt: str) -> list[dict[str, Any]]:
         return [asdict(trace) for trace in views.trace_rules(views.language_of(language), prompt)]
@@ -247,8 +242,8 @@ def _models_view(demo: gr.Blocks, checkpoints: Sequence[Checkpoint]) -> None:
     guarded = _caught(show, ["", "", ""])
     inputs, outputs = [language, prompt, way, seed, rational], [error, kind, models, references]
     changes = [demo.load, prompt.change, way.change, seed.change, rational.change]
-    gr.on(changes, guarded, inputs, outputs, **_AT_ONCE)
-    other_language.then(guarded, inputs, outputs, **_AT_ONCE)
+    gr.on(changes, guarded, inputs, outputs, **_QUIET)
+    other_language.then(guarded, inputs, outputs, **_QUIET)
 
     def models_api(language: str, prompt: str, way: str, seed: int) -> dict[str, Any]:
         answers = ask(language, prompt, way, seed)
@@ -298,9 +293,9 @@ def _study_view(demo: gr.Blocks, studies: dict[str, Path]) -> None:
     outputs = [error, sentence, scatter, lines, table]
     guarded = _caught(show, ["", "", "", []])
     inputs = [name, language, architecture]
-    other_study = name.input(choose, name, [language, architecture], **_AT_ONCE)
-    other_study.then(guarded, inputs, outputs, **_AT_ONCE)
-    gr.on([demo.load, language.input, architecture.input], guarded, inputs, outputs, **_AT_ONCE)
+    other_study = name.input(choose, name, [language, architecture], **_QUIET)
+    other_study.then(guarded, inputs, outputs, **_QUIET)
+    gr.on([demo.load, language.input, architecture.input], guarded, inputs, outputs, **_QUIET)
 
     def study_api(study_name: str, language: str, architecture: str) -> dict[str, Any]:
         return asdict(study.view_study(runs_of(study_name), language, architecture))
@@ -328,7 +323,7 @@ def _any_model_view(languages: Sequence[str], *, servers: bool) -> None:
         _caught(lambda name, text: [pages.report_html(report_of(name, text))], [""]),
         [language, answers],
         [error, table],
-        **_AT_ONCE,
+        **_QUIET,
     )
 
     def score(language: str, answers: str) -> dict[str, Any]:
