@@ -196,7 +196,8 @@ def test_all_writes_every_dataset_the_metric_and_the_runs(
     assert main(["publish", "all", str(tiny_run.parent), *words]) == 0
     names = {path.name for path in (tmp_path / "site" / "ruleextrap").iterdir()}
     assert names == {*list_languages(tag="paper"), "rule_extrapolation", "anbn-lstm", "random-conjunctions"}
-    printed = capsys.readouterr().out
+    printed, notes = capsys.readouterr()
+    assert "no model of these runs learned its language, so the demo is not published" in notes
     assert printed.count("files,") == len(names)
     assert f"the collection 'Rule extrapolation' with --push-to-hub: {len(names)} repositories" in printed
     assert {line.split()[-1] for line in printed.splitlines()[-len(names) :]} == {
@@ -224,17 +225,18 @@ def test_all_makes_a_collection_of_what_it_uploads(
     # The three branches of a model are one repository.
     assert sum(line.startswith("uploaded") for line in lines) == len(collected) + 2
     assert collected.count(("ruleextrap/anbn-lstm", "model")) == 1
-    assert ("ruleextrap/rule_extrapolation", "space") in collected
+    assert {("ruleextrap/rule_extrapolation", "space"), ("ruleextrap/demo", "space")} <= set(collected)
 
 
 @pytest.fixture
 def runs(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Six run folders: three seeds, one of them twice, one that is not finished, one that is broken."""
+    """Six run folders: three seeds, one of them twice, one not finished, one broken. One of the runs has learned."""
     folder = tmp_path / "runs"
     for name, seed in {"a": 2, "b": 1, "c": 5, "d": 2, "unfinished": 7, "broken": 9}.items():
         shutil.copytree(tiny_run, folder / name)
         results = json.loads((folder / name / "results.json").read_text())
         results["recipe"]["seed"] = seed
+        results["training"]["learned"] = name == "a"
         (folder / name / "results.json").write_text(json.dumps(results))
     (folder / "unfinished" / "results.json").unlink()
     (folder / "broken" / "results.json").write_text("{}")
@@ -262,7 +264,7 @@ def test_all_writes_a_folder_for_each_seed(runs: Path, capsys: pytest.CaptureFix
     seeds = ["anbn-lstm", "anbn-lstm-seed-2", "anbn-lstm-seed-5"]
     names = {path.name for path in Path("site", "ruleextrap").iterdir()}
     datasets = {*list_languages(tag="paper"), "random-conjunctions", "random-regular-7"}
-    assert names == {*datasets, "rule_extrapolation", *seeds}
+    assert names == {*datasets, "rule_extrapolation", "demo", *seeds}
     for name, seed in zip(seeds, (1, 2, 5), strict=True):
         results = json.loads(Path("site", "ruleextrap", name, "results.json").read_text())
         assert results["recipe"]["seed"] == seed
