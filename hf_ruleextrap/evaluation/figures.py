@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.errors import RuleExtrapError, counted
 from hf_ruleextrap.files import replacing
 from hf_ruleextrap.formal import Language
+from hf_ruleextrap.formal.words import FloatArray, IntArray
 from hf_ruleextrap.inputs import shown
 
 from .mass import Mass
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".svg", ".pdf")
 
 _FAINTEST = 1e-6
-"""What is drawn white, relative to the most probable word."""
+"""The smallest probability in the figure, relative to the most probable word."""
 
 # Okabe and Ito's colours: told apart by colour-blind people, and with a different line each.
 CELLS = {
@@ -35,17 +36,23 @@ CELLS = {
 
 
 def check_format(out: str | Path) -> None:
-    """Raise a RuleExtrapError where a picture of this name cannot be drawn, before any work is done for it."""
+    """Check that a figure can be written to a file, before any work is done for the figure.
+
+    Raises:
+        RuleExtrapError: The name has another ending, the folder does not exist, or matplotlib is not installed.
+    """
     if Path(out).suffix not in FORMATS:
         raise RuleExtrapError(f"cannot draw {str(out)!r}: give a name that ends in {', '.join(FORMATS)}")
     if not Path(out).parent.is_dir():
-        raise RuleExtrapError(f"there is no folder {shown(Path(out).parent)} for the picture: make it, or give another")
+        raise RuleExtrapError(
+            f"there is no folder {shown(Path(out).parent)} for the figure: make the folder, or give another"
+        )
     if find_spec("matplotlib") is None:
         raise RuleExtrapError("plots need matplotlib: pip install 'hf-ruleextrap[plot]'")
 
 
 def new_figure(width: float, height: float, title: str) -> Figure:
-    """An empty figure, in inches, that needs no screen."""
+    """Return an empty figure with a size in inches, which needs no screen."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -54,15 +61,15 @@ def new_figure(width: float, height: float, title: str) -> Figure:
 
 
 def save_figure(figure: Figure, out: str | Path) -> None:
-    """Write a picture, whole or not at all."""
+    """Write a figure to a file, whole or not at all."""
     with replacing(out) as draft:
         figure.savefig(draft, dpi=150, bbox_inches="tight")
 
 
 def draw_words(figure: Figure, mass: Mass, language: Language) -> None:
-    """Each word as a square, in four blocks by the rules that it keeps (after the paper's Figure 1).
+    """Draw the probability of each word against its length, in four panels by the rules that the word keeps.
 
-    Within a block the words stand in order, the shortest first; the darker, the more probable, on a logarithmic scale.
+    A line shows the probability of all words of a length together. The title of a panel names the most probable word.
     """
     holds = [rule.holds(mass.words) for rule in language.rules[:2]]
     members = {
@@ -71,29 +78,46 @@ def draw_words(figure: Figure, mass: Mass, language: Language) -> None:
         "only_r2": ~holds[0] & holds[1],
         "neither": ~holds[0] & ~holds[1],
     }
-    from matplotlib.colors import LogNorm
+    from matplotlib.ticker import MaxNLocator
 
-    probability = np.exp(mass.log_probability)
-    top = float(probability.max())
-    scale = LogNorm(vmin=top * _FAINTEST, vmax=top, clip=True)
-    axes = figure.subplots(1, 4)
-    image = None
-    for cell, (name, rows) in zip(axes, members.items(), strict=True):
-        values, n = probability[rows], int(rows.sum())
-        side = max(1, int(np.ceil(np.sqrt(n))))
-        squares = np.full(side * side, np.nan)
-        # A probability of 0 has no logarithm; it is drawn as the faintest.
-        squares[:n] = np.maximum(values, top * _FAINTEST)
-        image = cell.imshow(squares.reshape(side, side), cmap="Greys", norm=scale)
-        cell.set_title(f"{CELLS[name][0]}: {values.sum():.4f}\n{n} words", fontsize="small", color=CELLS[name][1])
-        cell.set_xticks([])
-        cell.set_yticks([])
-    assert image is not None
-    figure.colorbar(image, ax=axes, label="probability of the word", shrink=0.8)
+    probability, lengths = np.exp(mass.log_probability), mass.words.lengths
+    panels: Sequence[Axes] = figure.subplots(1, len(members), sharex=True, sharey=True)
+    # A probability of 0 has no logarithm; such a word lies on the lower edge.
+    faintest = float(probability.max()) * _FAINTEST
+    for axes, (name, rows) in zip(panels, members.items(), strict=True):
+        label, colour, _ = CELLS[name]
+        values, of_rows = probability[rows], lengths[rows]
+        title = f"{label}: {counted(int(rows.sum()), 'word')}\n{values.sum():.4f} of the probability"
+        if len(values):
+            best = int(np.flatnonzero(rows)[values.argmax()])
+            title += f"\nmost probable: {mass.words[best] or 'the empty word'}"
+        axes.set_title(title, fontsize="small", color=colour, loc="left")
+        axes.plot(_spread(of_rows), np.maximum(values, faintest), ".", ms=4, color=colour, alpha=0.6)
+        totals = np.bincount(of_rows, values, minlength=mass.max_length + 1)
+        shown = np.flatnonzero(totals)
+        axes.plot(shown, np.maximum(totals[shown], faintest), "-", color="0.3", lw=1)
+        axes.set_xlabel("symbols in the word")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_yscale("log")
+    panels[0].set_ylim(bottom=faintest / 2)
+    panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[0].set_ylabel("probability")
+    panels[0].plot([], [], ".", color="0.5", label="one word (at the lower edge: this probability or less)")
+    panels[0].plot([], [], "-", color="0.3", lw=1, label="all words of this length")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+
+
+def _spread(lengths: IntArray) -> FloatArray:
+    """Return a horizontal place for each word, so that the words of a length lie beside each other in order."""
+    places = lengths.astype(np.float64)
+    for length in np.unique(lengths):
+        rows = np.flatnonzero(lengths == length)
+        places[rows] += np.linspace(-0.35, 0.35, len(rows)) if len(rows) > 1 else 0.0
+    return places
 
 
 def draw_dynamics(axes: Axes, steps: Sequence[int], cells: Mapping[str, Sequence[float]]) -> None:
-    """The mass of each cell along a training (after the paper's figure of the training dynamics)."""
+    """Draw the mass of each cell against the step of a training (after the paper's figure of the training dynamics)."""
     for name, (label, colour, line) in CELLS.items():
         axes.plot(steps, cells[name], line, color=colour, label=label)
     axes.set_xlabel("optimizer step")

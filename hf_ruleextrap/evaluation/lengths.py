@@ -246,20 +246,30 @@ def table_lines(reach: Reach) -> Iterator[str]:
 
 
 def draw_reach(figure: Figure, reach: Reach) -> None:
-    """A panel a kind: rate and 95 % interval against length, chance dotted, the longest training word as a line."""
+    """Draw a panel for each kind of prompts: the rate with its 95 % interval, and chance, against the length."""
+    from matplotlib.ticker import NullLocator
+
     panels: Sequence[Any] = figure.subplots(1, len(ASKED), sharey=True)
     for axes, (kind, what) in zip(panels, ASKED.items(), strict=True):
         known = [at for at in reach.of_kind(kind) if at.rate is not None and at.rate.rate is not None]
-        x = [at.length for at in known]
+        lengths = [at.length for at in known]
         rates = [at.rate for at in known if at.rate is not None]
         low, middle, high = ([getattr(rate, name) for rate in rates] for name in ("low", "rate", "high"))
-        axes.fill_between(x, low, high, color="#0072B2", alpha=0.2, lw=0)
-        axes.plot(x, middle, "o-", color="#0072B2", ms=4)
-        axes.plot(x, [at.chance.rate if at.chance else np.nan for at in known], ":", color="0.35")
-        axes.axvline(reach.train_length, color="0.6", lw=1)
-        found = reach.of(kind)
-        axes.set_title(f"{what}\nreach {'none' if found is None else found}", fontsize="small", loc="left")
+        axes.fill_between(lengths, low, high, color="#0072B2", alpha=0.2, lw=0, label="95 % interval")
+        axes.plot(lengths, middle, "o-", color="#0072B2", ms=4, label="rate")
+        chance = [at.chance.rate if at.chance else np.nan for at in known]
+        axes.plot(lengths, chance, ":", color="0.35", label="chance")
+        axes.axvline(reach.train_length, color="0.6", lw=1, label="longest training word")
+        axes.axhline(THRESHOLD, color="0.6", lw=1, ls="--", label=f"rate that counts as kept, {THRESHOLD}")
+        longest = reach.of(kind)
+        kept = "at no length" if longest is None else f"up to {longest} symbols"
+        axes.set_title(f"{what}\nkept {kept}", fontsize="small", loc="left")
         axes.set_xscale("log", base=2)
-        axes.set_xlabel("symbols")
+        axes.set_xticks(lengths, [str(length) for length in lengths], fontsize="small", rotation=90)
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel("symbols in the word" if kind == "word" else "symbols in the prompt")
         axes.set_ylim(-0.03, 1.05)
         axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("share of prompts")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize="small")

@@ -1,21 +1,27 @@
-"""A picture of one run: the loss beside rule extrapolation, step by step."""
+"""The figure of one run: the loss beside rule extrapolation, step by step."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.figures import CELLS, check_format, draw_dynamics, new_figure, save_figure
-from hf_ruleextrap.formal import Rate
+from hf_ruleextrap.evaluation.references import ALWAYS_STOP, CEILING, UNIFORM, heading
+from hf_ruleextrap.formal import Kind, Rate, Report
 
 from .results import Results, read_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.typing import LineStyleType
 
-# Blue and vermilion of Okabe and Ito: told apart by colour-blind people, and by lightness in print.
+# Blue and vermilion of Okabe and Ito, which colour-blind people tell apart, and which differ in lightness in print.
 _ID, _OOD = "#0072B2", "#D55E00"
+
+_REFERENCES: Mapping[str, LineStyleType] = {UNIFORM: ":", ALWAYS_STOP: (0, (5, 2)), CEILING: "-."}
+"""The line style of each reference."""
 
 
 def plot_run(folder: str | Path, out: str | Path) -> None:
@@ -23,7 +29,7 @@ def plot_run(folder: str | Path, out: str | Path) -> None:
 
     Args:
         folder: a finished run.
-        out: the picture; its ending says which format (png, svg, pdf).
+        out: the file of the figure; its ending names the format (png, svg, pdf).
 
     Raises:
         RuleExtrapError: the folder holds no finished run, another format, or matplotlib is not installed.
@@ -70,37 +76,39 @@ def _draw_loss(axes: Axes, log: list[dict[str, Any]], checks: list[dict[str, Any
 def _draw_rates(axes: Axes, checks: list[dict[str, Any]], results: Results) -> None:
     steps = [check["step"] for check in checks]
     kinds = results.best.kinds
-    first = next(iter(kinds["id"].greedy.report.rules.values()))
-    lines: list[tuple[str, str, str, Rate, Rate]] = [
+
+    def first_rule(report: Report) -> Rate:
+        return next(iter(report.rules.values())).word.all
+
+    summary = next(iter(kinds["id"].greedy.report.rules.values())).summary
+    lines: list[tuple[Kind, str, str, str, Callable[[Report], Rate]]] = [
+        ("id", "eval_id_r1", _ID, f"in distribution: {summary}", first_rule),
         (
-            "eval_id_r1",
-            _ID,
-            f"in distribution: {first.summary}",
-            first.word.all,
-            next(iter(kinds["id"].chance.rules.values())).word.all,
-        ),
-        (
+            "ood",
             "eval_ood_headline",
             _OOD,
             "out of distribution: every open rule holds",
-            kinds["ood"].greedy.report.headline,
-            kinds["ood"].chance.headline,
+            lambda report: report.headline,
         ),
     ]
-    for key, colour, label, final, chance in lines:
+    for kind, key, colour, label, rate_of in lines:
         axes.plot(steps, [check[key] for check in checks], "o-", ms=3, color=colour, label=label)
+        final = rate_of(kinds[kind].greedy.report)
         if final.rate is not None and final.low is not None and final.high is not None:
             size = [[final.rate - final.low], [final.high - final.rate]]
             axes.errorbar(results.training.best_step, final.rate, size, fmt="*", ms=12, capsize=3, color=colour)
-        if chance.rate is not None:
-            axes.axhline(chance.rate, color=colour, ls=":", lw=1.2)
-    axes.plot([], [], ":", color="0.4", label="chance on the same prompts")
+        for name, style in _REFERENCES.items():
+            rate = rate_of(kinds[kind].references[name]).rate
+            if rate is not None:
+                axes.axhline(rate, color=colour, ls=style, lw=1.2)
     axes.plot([], [], "*", color="0.4", label="best checkpoint, 95 % interval")
+    for name, style in _REFERENCES.items():
+        axes.plot([], [], ls=style, color="0.4", label=f"{heading(name)} on the prompts of the same colour")
     axes.set_ylim(-0.03, 1.05)
     axes.set_title("share of prompts", loc="left", fontsize="medium")
     _legend(axes)
 
 
 def _legend(axes: Axes) -> None:
-    """Under the axes, where it hides nothing."""
+    """Draw the legend below the axes, where no mark is hidden."""
     axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(0, -0.16))

@@ -162,7 +162,9 @@ def test_it_is_printed_and_drawn() -> None:
     assert "     99     -  too long" in "\n".join(table_lines(reach))
     figure = new_figure(9, 3, "")
     draw_reach(figure, reach)
-    assert len(figure.axes) == 3
+    assert [axes.get_xlabel() for axes in figure.axes] == ["symbols in the prompt"] * 2 + ["symbols in the word"]
+    assert figure.axes[0].get_ylabel() == "share of prompts"
+    assert {"rate", "chance", "95 % interval"} < {text.get_text() for text in figure.legends[0].get_texts()}
     json.dumps(reach.to_dict())
 
 

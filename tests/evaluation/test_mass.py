@@ -7,6 +7,7 @@ import torch
 from hf_ruleextrap import exact_mass, formal
 from hf_ruleextrap.architectures import build_model
 from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.evaluation.figures import draw_words, new_figure
 from hf_ruleextrap.evaluation.likelihood import token_rows
 from hf_ruleextrap.evaluation.mass import open_rules_probability
 from hf_ruleextrap.languages import get_language, list_languages
@@ -92,3 +93,17 @@ def test_the_probability_of_the_open_rules_is_that_of_many_samples() -> None:
 def test_a_length_that_cannot_be_followed(length: int) -> None:
     with pytest.raises(RuleExtrapError, match="give"):
         exact_mass(formal.uniform(get_language("anbn")), "anbn", max_length=length)
+
+
+def test_the_figure_of_all_words_has_axes_and_a_legend() -> None:
+    language = get_language("anbn")
+    mass = exact_mass(build_model("lstm", language=language, seed=0), language, max_length=4)
+    figure = new_figure(10, 3.2, "")
+    draw_words(figure, mass, language)
+    assert [axes.get_xlabel() for axes in figure.axes] == ["symbols in the word"] * 4
+    assert figure.axes[0].get_ylabel() == "probability"
+    assert [text.get_text() for text in figure.legends[0].get_texts()][1] == "all words of this length"
+    title = figure.axes[0].get_title(loc="left")
+    best = max(["ab", "aabb"], key=lambda word: mass.log_probability[list(mass.words).index(word)])
+    assert title.startswith("R1 and R2: 2 words")
+    assert title.endswith(f"most probable: {best}")

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from hf_ruleextrap.cli import main
+from hf_ruleextrap.train.plot import plot_run
+from hf_ruleextrap.train.results import Results
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
@@ -16,6 +19,25 @@ def test_a_run_is_drawn(ending: str, tiny_run: Path, tmp_path: Path, capsys: pyt
     start = out.read_bytes()[:5]
     assert start == {"png": b"\x89PNG\r", "svg": b"<?xml", "pdf": b"%PDF-"}[ending]
     assert out.stat().st_size > 5_000
+
+
+def test_the_references_are_lines_with_a_legend(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr("hf_ruleextrap.train.plot.save_figure", lambda figure, _: figures.append(figure))
+    plot_run(tiny_run, tmp_path / "run.png")
+    rates = figures[0].axes[1]
+    heights = {round(float(line.get_ydata()[0]), 6) for line in rates.lines if len(line.get_ydata()) == 2}
+    for condition in Results.read(tiny_run).best.conditions:
+        reports = [condition.references[name] for name in ("uniform", "always-stop", "ceiling")]
+        of_kind = [
+            report.headline if condition.kind == "ood" else next(iter(report.rules.values())).word.all
+            for report in reports
+        ]
+        assert {round(rate.rate, 6) for rate in of_kind} <= heights
+    texts = " ".join(text.get_text() for text in rates.get_legend().get_texts())
+    assert all(name in texts for name in ("chance", "stop at once", "ceiling", "best checkpoint"))
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,7 +53,6 @@ def test_an_unknown_format_is_refused(tiny_run: Path, tmp_path: Path, capsys: py
 def test_a_run_with_masses_has_them_in_its_log_and_its_picture(tmp_path: Path) -> None:
     from tiny import TINY
 
-    from hf_ruleextrap.train.plot import plot_run
     from hf_ruleextrap.train.recipe import Recipe
     from hf_ruleextrap.train.run import run_recipe
 
