@@ -41,12 +41,19 @@ def test_the_reference_holds_each_key_command_and_name(site: Path) -> None:
     recipe = text(site / "reference" / "recipe.html")
     assert [name for name in Recipe.model_fields if name not in recipe] == []
     commands = text(site / "reference" / "commands.html")
-    subparsers = next(action for action in build_parser()._actions if isinstance(action.choices, dict))
-    assert [
-        name for name in subparsers.choices or () if f"hf-ruleextrap {name}" not in commands and name != "train"
-    ] == []
+    names_of_commands = re.findall(r"^    ([\w-]+)\b", build_parser().format_help(), flags=re.MULTILINE)
+    assert {"check", "sweep", "train"} <= set(names_of_commands)
+    assert [name for name in names_of_commands if f"hf-ruleextrap {name}" not in commands and name != "train"] == []
     names = text(site / "reference" / "python.html")
     assert [name for name in hf_ruleextrap.__all__ if name not in names] == []
+
+
+def test_the_sidebar_names_the_kinds_of_pages_and_the_tasks(site: Path) -> None:
+    sidebar = text(site / "index.html")
+    for caption in ("Tutorial", "How to", "Reference", "Explanation", "Results"):
+        assert caption in sidebar
+    for task in ("Make your own language", "or your own", "Use your own Trainer", "any language model", "on a cluster"):
+        assert task in sidebar
 
 
 def test_the_pages_can_be_searched_and_load_nothing_from_elsewhere(site: Path) -> None:
