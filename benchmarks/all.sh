@@ -3,38 +3,46 @@
 #
 #     benchmarks/all.sh [benchmarks.json]
 #
-# An idle machine with two cores needs less than 20 minutes. A benchmark that fails or takes longer than its limit is
-# recorded with its exit code, and the others run all the same. The packages mambapy and xlstm are needed beside this one.
+# The script takes less than 20 minutes. A benchmark that fails or takes longer than its limit is recorded with its exit
+# code (124 for the limit), and the others run all the same. The packages mambapy and xlstm are needed beside this one.
 set -u
 out=$(realpath -m "${1:-benchmarks.json}")
 cd "$(dirname "$0")/.." || exit 1
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 failed=0
+# The time of all benchmarks together, in seconds.
+budget=1180
 
 # measure NAME LIMIT_SECONDS THREADS COMMAND...
 measure() {
     local name=$1 limit=$2 threads=$3
     shift 3
     echo "== $name"
-    local started=$SECONDS
-    OMP_NUM_THREADS=$threads NUMBA_NUM_THREADS=$threads timeout "$limit" "$@" > "$results/$name.out" 2> "$results/$name.err"
+    local started=$SECONDS left=$((budget - SECONDS))
+    [ "$limit" -le "$left" ] || limit=$((left > 1 ? left : 1))
+    OMP_NUM_THREADS=$threads NUMBA_NUM_THREADS=$threads timeout --kill-after=5 "$limit" "$@" > "$results/$name.out" 2> "$results/$name.err"
     local code=$?
     cat "$results/$name.out"
     [ "$code" -eq 0 ] || { failed=1; tail -n 3 "$results/$name.err" >&2; }
     printf '%s\n%s\n%s\n%s\n' "$code" "$((SECONDS - started))" "$threads" "$*" > "$results/$name.meta"
 }
 
-measure startup 120 1 python benchmarks/startup.py --repeats 3
+measure mini 180 1 python benchmarks/training.py mini --steps 300 --repeats 2
+measure sweep 120 1 python benchmarks/sweep.py --steps 200
+for architecture in lstm linear; do
+    measure "step-$architecture" 40 2 python benchmarks/architectures.py --skip completion --only "$architecture" --repeats 9
+done
+for architecture in xlstm transformer mamba; do
+    measure "step-$architecture" 120 2 python benchmarks/architectures.py --skip completion --only "$architecture" --repeats 1
+done
+measure run 400 2 python benchmarks/training.py run --steps 1000 --measured 50 250 --repeats 1
+measure chance 40 1 python benchmarks/chance.py
 measure padding 60 1 python benchmarks/padding.py
-measure scoring 120 1 python benchmarks/scoring.py -n 1000000 --repeats 3
-measure chance 60 1 python benchmarks/chance.py
-measure rational 120 1 python benchmarks/rational.py
-measure mini 120 1 python benchmarks/training.py mini --repeats 2
+measure startup 120 1 python benchmarks/startup.py --repeats 3
 measure overhead 60 1 python benchmarks/training.py overhead --steps 300 --repeats 3
-measure steps 200 2 python benchmarks/architectures.py --skip completion --repeats 2
-measure run 200 2 python benchmarks/training.py run --steps 200 --repeats 1
-measure sweep 130 1 python benchmarks/sweep.py --steps 100
+measure scoring 100 1 python benchmarks/scoring.py -n 1000000 --repeats 3
+measure rational 120 1 python benchmarks/rational.py
 
 python - "$results" "$out" <<'PYTHON'
 import json

@@ -1,7 +1,7 @@
 """What the Trainer costs over a bare loop, and a whole paper-size run against the same work done row by row.
 
     OMP_NUM_THREADS=2 python benchmarks/training.py overhead
-    OMP_NUM_THREADS=2 python benchmarks/training.py run
+    OMP_NUM_THREADS=2 python benchmarks/training.py run --steps 1000 --measured 50 250
     OMP_NUM_THREADS=1 python benchmarks/training.py mini
 
 `overhead`: the mini LSTM, optimizer steps alone, both sides in this process in turn. `run`: the paper's LSTM
@@ -111,20 +111,36 @@ def _by_a_loop(task: Task) -> float:
     return time.perf_counter() - started
 
 
-def run(steps: int, repeats: int) -> None:
-    """Seconds per step from the command to the results, of both commands in turn."""
-    seconds: dict[str, list[float]] = {"ours": [], "row by row": []}
-    for _ in range(repeats):
+def run(steps: int, repeats: int, measured: list[int]) -> None:
+    """Print the seconds from the command to the results, of both commands in turn.
+
+    With two numbers of steps in ``measured``, the time of ``steps`` steps is that of the line through both.
+    """
+    points: dict[str, list[tuple[int, float]]] = {"ours": [], "row by row": []}
+    for count in measured * repeats:
         with tempfile.TemporaryDirectory() as folder:
-            flags = [f"--max_steps={steps}", f"--eval_steps={steps}", f"--output_dir={folder}/run", "--use_cpu"]
+            flags = [f"--max_steps={count}", f"--eval_steps={count}", f"--output_dir={folder}/run", "--use_cpu"]
             ours = ["-m", "hf_ruleextrap", "train", str(RECIPES / "corrected-anbn.yaml"), *flags]
-            for name, words in (("ours", ours), ("row by row", [__file__, "row-by-row", f"--steps={steps}"])):
+            for name, words in (("ours", ours), ("row by row", [__file__, "row-by-row", f"--steps={count}"])):
                 started = time.perf_counter()
                 subprocess.run([sys.executable, *words], check=True, capture_output=True)
-                seconds[name].append((time.perf_counter() - started) / steps)
-    ours, theirs = (statistics.median(values) for values in seconds.values())
-    print(f"the paper's LSTM on anbn, {steps} steps and one check, start and results included, per step:")
-    print(f"ours {ours:.3f} s, row by row {theirs:.3f} s: {theirs / ours:.2f} times as fast")
+                points[name].append((count, time.perf_counter() - started))
+                print(f"{name}: {count} steps in {points[name][-1][1]:.1f} s", flush=True)
+    ours_seconds, their_seconds = (_seconds_of(steps, pairs) for pairs in points.values())
+    print(f"the paper's LSTM on anbn, {steps} steps and one check, start and results included:")
+    print(
+        f"ours {ours_seconds:.1f} s, row by row {their_seconds:.1f} s: {their_seconds / ours_seconds:.2f} times as fast"
+    )
+
+
+def _seconds_of(steps: int, points: list[tuple[int, float]]) -> float:
+    """Return the time of a number of steps, on the line through the medians of the measured numbers of steps."""
+    medians = {
+        count: statistics.median(seconds for each, seconds in points if each == count)
+        for count in sorted({count for count, _ in points})
+    }
+    (first, fewer), (last, more) = next(iter(medians.items())), list(medians.items())[-1]
+    return more if first == last else fewer + (more - fewer) / (last - first) * (steps - first)
 
 
 def mini(steps: int, repeats: int) -> None:
@@ -230,11 +246,16 @@ def main() -> None:
     parser.add_argument("what", choices=("overhead", "run", "mini", "row-by-row"))
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--measured", type=int, nargs=2, help="run: measure these two numbers of steps, and extrapolate to --steps"
+    )
     arguments = parser.parse_args()
     if arguments.what == "row-by-row":
         row_by_row(arguments.steps)
+    elif arguments.what == "run":
+        run(arguments.steps, arguments.repeats, arguments.measured or [arguments.steps])
     else:
-        {"overhead": overhead, "run": run, "mini": mini}[arguments.what](arguments.steps, arguments.repeats)
+        {"overhead": overhead, "mini": mini}[arguments.what](arguments.steps, arguments.repeats)
 
 
 if __name__ == "__main__":
