@@ -39,9 +39,8 @@ with fast_imports():
     from hf_ruleextrap.train.batches import Batches, BatchLoader, by_length
     from hf_ruleextrap.train.recipe import Recipe
     from hf_ruleextrap.train.run import run_recipe
-    from hf_ruleextrap.train.task import Task
+    from hf_ruleextrap.train.task import Task, splits_of
     from hf_ruleextrap.train.trainer import RuleTrainer, training_arguments
-    from hf_ruleextrap.train.words import splits_of
 
 RECIPES = Path(__file__).parents[1] / "training" / "recipes"
 BOS, EOS, PAD = 1, 2, 0

@@ -99,7 +99,7 @@ def train(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
         if arguments.json:
             print(results.model_dump_json(indent=2))
         else:
-            from hf_ruleextrap.train.show import show_results
+            from hf_ruleextrap.train.console import show_results
 
             show_results(results)
             _draw(recipe)

@@ -212,7 +212,7 @@ def excess_of(loss: float, floor: float | None, excess: float | None = None) -> 
 def has_learned(rates: Rates, excess: float | None) -> bool | None:
     """Judge by one checkpoint whether a run has learned its language, for results that do not record it.
 
-    The criterion is that of `hf_ruleextrap.train.learned`, for the test loss and at a single evaluation.
+    The criterion is that of `hf_ruleextrap.train.callbacks`, for the test loss and at a single evaluation.
 
     Args:
         rates: the columns of the checkpoint.
@@ -222,7 +222,7 @@ def has_learned(rates: Rates, excess: float | None) -> bool | None:
         Whether the run has learned its language; None if the rates on ID prompts are unknown.
     """
     # The module imports transformers, which a report of newer results does not need.
-    from hf_ruleextrap.train.learned import LEAST_ID_R1, MOST_EXCESS
+    from hf_ruleextrap.train.callbacks import LEAST_ID_R1, MOST_EXCESS
 
     first, finished = (rates[name].rate if name in rates else None for name in ("id_r1", "id_finished"))
     if first is None or finished is None:

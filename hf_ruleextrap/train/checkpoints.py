@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from hf_ruleextrap.files import is_leftover, write_text
 
-from .learned import Learning
+from .callbacks import Learning
 from .written import CHECKPOINT, checkpoints, step_of
 
 _SEAL = "sealed.json"

@@ -15,7 +15,7 @@ from hf_ruleextrap.languages import recorded_language
 from .recipe import Recipe
 from .results import FILE as RESULTS
 from .results import Results
-from .words import splits_of
+from .task import splits_of
 from .written import CHECKPOINT, LAST, checkpoints, remove_run, step_of
 
 __all__ = ["CHECKPOINT", "LAST", "LOG", "RECIPE", "RunFolder"]

@@ -17,7 +17,7 @@ from hf_ruleextrap.languages import recorded_language
 
 from .folder import RunFolder
 from .recipe import Recipe
-from .words import splits_of
+from .task import splits_of
 
 _DATA_KEYS = {
     *("language", "paper", "max_length", "train_size", "held_out_size", "disjoint", "seed"),

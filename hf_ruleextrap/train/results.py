@@ -39,7 +39,7 @@ class Training(BaseModel):
             checkpoint, and its rates are those of the untrained model.
         diverged_at: The step of the first evaluation whose loss was not finite, which ended the run; otherwise None.
         learned_at: The step of the first of two consecutive evaluations that met the criterion of
-            `hf_ruleextrap.train.learned`; None if the model never learned the language.
+            `hf_ruleextrap.train.callbacks`; None if the model never learned the language.
         last_step: The step of the last checkpoint; None in results of an earlier version.
         checkpoint: The checkpoint that the run folder and the results describe: ``best`` or ``last``.
         learned: Whether the model has learned the language, and the described checkpoint itself meets the criterion.

@@ -32,11 +32,9 @@ from hf_ruleextrap.formal import Language
 from hf_ruleextrap.tokenization import SPECIAL_TOKENS
 from hf_ruleextrap.versions import git_commit, package_versions
 
-from .callbacks import Interrupted
+from .callbacks import Interrupted, Learning, Meter, meets_criterion
 from .checkpoints import is_over, remove_torn
-from .code_length import Meter
 from .folder import CHECKPOINT, LAST, LOG, RunFolder
-from .learned import Learning, meets_criterion
 from .recipe import Recipe
 from .results import LengthRates, PaperColumns, Results, Timing, Training
 from .task import Task

@@ -11,7 +11,8 @@ import numpy as np
 from hf_ruleextrap import formal
 from hf_ruleextrap.causality import looks_ahead
 from hf_ruleextrap.completers import Completer, Completions, LocalModel
-from hf_ruleextrap.data import Splits
+from hf_ruleextrap.costs import check_cost
+from hf_ruleextrap.data import Splits, build_splits, replace_by_noise
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import Evaluation, Evaluator
 from hf_ruleextrap.evaluation.likelihood import Likelihood, measure_likelihood, token_rows
@@ -23,7 +24,6 @@ from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.tokenization import build_tokenizer
 
 from .recipe import Recipe
-from .words import splits_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -31,6 +31,29 @@ if TYPE_CHECKING:
 
 _MOST_PROMPTS = 256
 """The largest number of prompts of each kind where rates are measured at several prompt lengths."""
+
+
+def splits_of(recipe: Recipe, language: Language) -> Splits:
+    """Build the training, validation and test words of a recipe."""
+    splits = build_splits(
+        language,
+        max_length=recipe.max_length,
+        train_size=recipe.train_size,
+        held_out_size=recipe.held_out_size,
+        seed=recipe.seed,
+        disjoint=recipe.disjoint,
+        prompt_lengths=[recipe.prompt_length or language.prompt_length, *recipe.by_length],
+    )
+    # Generators of their own: these words do not depend on the sizes of validation and test.
+    rng = np.random.default_rng([recipe.seed, 2])
+    train = splits.train
+    if recipe.stream:
+        n = recipe.max_steps * recipe.batch_size
+        check_cost(f"a stream of {n:,} words", "give smaller max_steps", size=n * (recipe.max_length + 2) * 10)
+        train = language.sample(n, max_length=recipe.max_length, rng=rng)
+    elif recipe.noise:
+        train = replace_by_noise(train, language, recipe.noise, rng)
+    return replace(splits, train=train)
 
 
 @dataclass(frozen=True)

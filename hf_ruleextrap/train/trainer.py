@@ -29,12 +29,10 @@ from hf_ruleextrap.causality import depends_on_other_rows, looks_ahead
 from hf_ruleextrap.errors import RuleExtrapError
 
 from .batches import Batches, BatchLoader, TokenRows, by_length
-from .callbacks import Interrupt, JsonLog
+from .callbacks import Interrupt, JsonLog, Learning, Meter, meets_criterion
 from .checkpoints import Seal
-from .code_length import Meter
 from .console import Progress
 from .folder import LOG
-from .learned import Learning, meets_criterion
 from .optimizers import BY_THE_TRAINER, build_muon
 from .recipe import Recipe
 from .task import Task

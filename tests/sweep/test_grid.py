@@ -14,7 +14,7 @@ from hf_ruleextrap.cli import main
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.sweep.grid import key_of, read_grid
 from hf_ruleextrap.train.recipe import Recipe
-from hf_ruleextrap.train.words import splits_of
+from hf_ruleextrap.train.task import splits_of
 
 TRAINING = Path(__file__).parents[2] / "training"
 

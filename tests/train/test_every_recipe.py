@@ -15,9 +15,8 @@ from hf_ruleextrap.tokenization import build_tokenizer
 from hf_ruleextrap.train.batches import TokenRows
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.run import check_task_positions
-from hf_ruleextrap.train.task import Task
+from hf_ruleextrap.train.task import Task, splits_of
 from hf_ruleextrap.train.trainer import RuleTrainer, training_arguments
-from hf_ruleextrap.train.words import splits_of
 
 RECIPES = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.yaml"))
 _ROWS = 2

@@ -13,7 +13,7 @@ import pytest
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_ruleextrap.evaluation.likelihood import Likelihood
-from hf_ruleextrap.train.learned import LEAST_ID_R1, MOST_EXCESS, Learning, meets_criterion
+from hf_ruleextrap.train.callbacks import LEAST_ID_R1, MOST_EXCESS, Learning, meets_criterion
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import Results, read_log
 from hf_ruleextrap.train.run import run_recipe

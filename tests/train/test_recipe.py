@@ -14,7 +14,7 @@ from hf_ruleextrap.inputs import packaged_files
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.train.recipe import Recipe, add_arguments, from_arguments
 from hf_ruleextrap.train.recipe_files import read_recipe
-from hf_ruleextrap.train.words import splits_of
+from hf_ruleextrap.train.task import splits_of
 
 RECIPES = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.yaml"))
 

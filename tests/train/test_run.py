@@ -19,13 +19,12 @@ from hf_ruleextrap.evaluation.likelihood import measure_likelihood
 from hf_ruleextrap.languages import get_language, list_languages
 from hf_ruleextrap.train import callbacks
 from hf_ruleextrap.train.batches import by_length
+from hf_ruleextrap.train.console import show_results
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import Results
 from hf_ruleextrap.train.run import run_recipe
-from hf_ruleextrap.train.show import show_results
-from hf_ruleextrap.train.task import Task
+from hf_ruleextrap.train.task import Task, splits_of
 from hf_ruleextrap.train.trainer import RuleTrainer, training_arguments
-from hf_ruleextrap.train.words import splits_of
 
 
 def recipe(folder: Path, **values: Any) -> Recipe:

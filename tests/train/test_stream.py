@@ -23,13 +23,12 @@ from hf_ruleextrap.formal import Language, WordBatch
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.tokenization import EOS_ID, SPECIAL_TOKENS
 from hf_ruleextrap.train import callbacks
-from hf_ruleextrap.train.code_length import Meter
+from hf_ruleextrap.train.callbacks import Meter
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import Results
 from hf_ruleextrap.train.run import run_recipe
-from hf_ruleextrap.train.task import Task
+from hf_ruleextrap.train.task import Task, splits_of
 from hf_ruleextrap.train.trainer import RuleTrainer, training_arguments
-from hf_ruleextrap.train.words import splits_of
 
 STREAM = {"stream": True, "max_length": 12, "held_out_size": 16, "max_steps": 24, "eval_steps": 8, "batch_size": 16}
 
