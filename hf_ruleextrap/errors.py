@@ -42,17 +42,17 @@ def check_integer(name: str, value: object, least: int = 0) -> int:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, which is in the plural unless the number is 1.
+    """Return a number with its noun, and perhaps a verb, which are in the plural unless the number is 1.
 
     >>> counted(1, "run"), counted(0, "run"), counted(12_000, "word"), counted(2, "run has"), counted(1, "run has")
     ('1 run', '0 runs', '12,000 words', '2 runs have', '1 run has')
-    >>> counted(2, "repository")
-    '2 repositories'
+    >>> counted(2, "repository"), counted(2, "learned run")
+    ('2 repositories', '2 learned runs')
     """
     if number != 1:
-        subject, space, verb = noun.partition(" ")
+        subject, _, verb = noun.rpartition(" ") if noun.rpartition(" ")[2] in _PLURAL_VERBS else (noun, "", "")
         subject = f"{subject[:-1]}ies" if subject.endswith("ry") else f"{subject}s"
-        noun = f"{subject}{space}{_PLURAL_VERBS.get(verb, verb)}"
+        noun = f"{subject} {_PLURAL_VERBS[verb]}" if verb else subject
     return f"{number:,} {noun}"
 
 

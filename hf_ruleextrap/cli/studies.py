@@ -159,6 +159,11 @@ def _add_report(commands: Commands) -> None:
         default=[],
         help="allow this file to run, so that the report can state the rules of its language (may be repeated)",
     )
+    parser.add_argument(
+        "--resemblance",
+        action="store_true",
+        help="compare the checkpoint of each learned run with the rational learners (several seconds for each run)",
+    )
     add_wait(parser)
     parser.set_defaults(run=_report)
 
@@ -171,7 +176,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
     for name in arguments.language:
         get_language(name)
-    study = read_study(arguments.stores)
+    study = read_study(arguments.stores, resemblance=arguments.resemblance)
     files = write_report(study, arguments.out, wait=arguments.wait)
     names = {run.recipe.language for run in study.runs} | {row.language for row in study.rows}
     print_not_run(names)

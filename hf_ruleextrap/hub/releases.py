@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import safe_name
 from hf_ruleextrap.sweep.grid import standard_order
+from hf_ruleextrap.train.folder import RunFolder
 from hf_ruleextrap.train.results import Results
 
 if TYPE_CHECKING:
@@ -56,9 +57,7 @@ def find_releases(folder: str | Path) -> tuple[list[Release], list[str]]:
     """
     recipes: dict[str, dict[Path, Recipe]] = {}
     reasons: dict[Path, str] = {}
-    # Each of these files marks the folder of a finished or unfinished run.
-    markers = [*Path(folder).glob("*/recipe.yaml"), *Path(folder).glob("*/results.json")]
-    for run in sorted({marker.parent for marker in markers}):
+    for run in (run_folder.path for run_folder in RunFolder.all_in(folder)):
         try:
             recipe = read_run(run).recipe
         except RuleExtrapError as error:
@@ -88,13 +87,14 @@ def read_run(run: str | Path) -> Results:
         RuleExtrapError: the folder contains no results of this version.
     """
     run = Path(run)
-    if (run / "results.json").is_symlink() or not (run / "results.json").is_file():
+    results = RunFolder(run).results_file
+    if results.is_symlink() or not results.is_file():
         raise RuleExtrapError(f"{str(run)!r} holds no finished run: name a run folder with results.json")
     try:
         return Results.read(run)
     except ValueError as error:
         reason = str(error).splitlines()[0]
-        raise RuleExtrapError(f"{run / 'results.json'} is no result of this version: {reason}") from None
+        raise RuleExtrapError(f"{results} is no result of this version: {reason}") from None
 
 
 def repository_name(recipe: Recipe) -> str:

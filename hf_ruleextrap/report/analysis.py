@@ -13,8 +13,18 @@ from typing import Literal
 from hf_ruleextrap.formal import LEVELS
 from hf_ruleextrap.formal.measures import MEASURES, Complexity, complexity
 
-from .combinations import Combination, Verdict, combinations_of, judged, main_combinations, way_of
-from .pairs import EqualLoss, PairKind, equal_loss, equal_pairs
+from .combinations import (
+    Combination,
+    EqualLoss,
+    PairKind,
+    Verdict,
+    combinations_of,
+    equal_loss,
+    equal_pairs,
+    judged,
+    main_combinations,
+    way_of,
+)
 from .record import Run
 from .rows import Model, Row, language_of, level_of
 from .statistics import LEVEL, Correlation, holm, rank_correlation, scaled_ranks

@@ -1,24 +1,46 @@
-"""The figures of a report over training steps and over prompt lengths."""
+"""The figures of a report over training steps, over prompt lengths, and of the nearest rational learners."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hf_ruleextrap.evaluation.figures import CELLS
+from hf_ruleextrap.evaluation.references import GREEDY
+from hf_ruleextrap.evaluation.resemblance import draw_nearest
 from hf_ruleextrap.formal import Kind, WordBatch
+from hf_ruleextrap.formal.rational import LEARNERS
 from hf_ruleextrap.formal.words import FloatArray
 from hf_ruleextrap.languages import recorded_language
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import LengthRates
 
 from .analysis import Analysis
+from .combinations import HEADLINE
 from .record import Run
-from .rows import in_chomsky_order, variants
-from .style import SHADE, Model, Picture, label, legend, logarithmic, looks, ordered, panels, save, title_of, with_level
+from .rows import in_chomsky_order, reference, variants
+from .style import (
+    LEARNER_MARKERS,
+    LEARNER_STYLE,
+    SHADE,
+    Model,
+    Picture,
+    label,
+    legend,
+    logarithmic,
+    looks,
+    ordered,
+    panels,
+    save,
+    title_of,
+    with_level,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _KINDS = {"ood": "OOD", "id": "ID"}
 _MEASURED = {"ood": "every open rule holds", "id": "a word of the language"}
@@ -27,48 +49,121 @@ _MOST_STRINGS = 1 << 18
 _FAINTEST = 1e-5
 
 
+def resemblance(analysis: Analysis, folder: Path) -> Picture | str:
+    """Draw how far each learned run is from each rational learner, and which learner is the nearest."""
+    lines = [
+        (f"{each.language}, {title_of(each.model)}", run.resemblance)
+        for each in analysis.main
+        for run in each.learned
+        if run.resemblance
+    ]
+    if not lines:
+        return "No figure of the nearest rational learner: the report was made without --resemblance."
+    title = "The rational learner that each network resembles"
+    labels = list(dict.fromkeys(label for label, _ in lines))
+    height = 0.9 + 0.25 * len(labels)
+    figure, (axes,) = panels(1, title, width=5.5, height=height, row_labels=labels)
+    draw_nearest(lines, axes)
+    axes.set_xlabel("divergence [nats]")
+    # A legend within the panel is wider than the page of a phone.
+    key = axes.get_legend()
+    assert key is not None
+    marks = [
+        (text.get_text(), {"marker": handle.get_marker(), "color": handle.get_color()})
+        for handle, text in zip(key.get_lines(), key.get_texts(), strict=True)
+    ]
+    key.remove()
+    legend(figure, marks)
+    caption = (
+        "Each mark is the divergence of a rational learner's completions from those of a run that has learned its "
+        "language, as the mean over OOD prompts: the smaller the divergence, the more the two resemble each other. "
+        "The mark of the nearest learner is filled."
+    )
+    return save(figure, Picture(folder, "resemblance", title, caption))
+
+
 def after_learning(analysis: Analysis, folder: Path) -> Picture | str:
     """Draw the OOD rate of each learned run from the step of learning on, and the mean of each model."""
+    title = "OOD rate after learning"
+
+    def finish(panel: Axes, language: str) -> None:
+        panel.set_ylim(-0.03, 1.05)
+        # The learners do not learn over these steps: their rates stand at the right edge.
+        for learner, marker in LEARNER_MARKERS.items():
+            known = reference(analysis.rows, language, f"{learner}{GREEDY}", HEADLINE)
+            if known is not None:
+                transform = panel.get_yaxis_transform()
+                panel.plot(1.0, known, marker=marker, transform=transform, clip_on=False, **LEARNER_STYLE)
+
+    picture = _since_learning(analysis, folder, "after_learning", title, "OOD rate", Run.rates_since_learning, finish)
+    return picture or "No figure of the time after learning: no run has two evaluations after it had learned."
+
+
+def masses_after_learning(analysis: Analysis, folder: Path) -> Picture | str:
+    """Draw the exact probability of the short words that keep R1 alone, from the step of learning on."""
+
+    def finish(panel: Axes, language: str) -> None:  # noqa: ARG001  # the same form as in `after_learning`
+        low, high = panel.get_ylim()
+        logarithmic(panel, "y", max(low, _FAINTEST / 2), max(high, 10 * _FAINTEST))
+
+    title = "Probability of short words that keep R1 alone, after learning"
+    picture = _since_learning(analysis, folder, "masses_after_learning", title, "probability", _r1_alone, finish)
+    return picture or "No figure of cell masses after learning: no learned run has mass_length in its recipe."
+
+
+def _r1_alone(run: Run) -> dict[int, float]:
+    return {step: max(masses.only_r1, _FAINTEST) for step, masses in run.masses_since_learning().items()}
+
+
+def _since_learning(
+    analysis: Analysis,
+    folder: Path,
+    name: str,
+    title: str,
+    y: str,
+    curve_of: Callable[[Run], dict[int, float]],
+    finish: Callable[[Axes, str], None],
+) -> Picture | None:
+    """Draw a curve of each learned run over the steps since learning, and their mean; None without two steps."""
     curves = {
         (combination.language, combination.model): known
         for combination in analysis.main
-        if (known := [curve for run in combination.learned if len(curve := since_learning(run)) > 1])
+        if (known := [curve for run in combination.learned if len(curve := curve_of(run)) > 1])
     }
     if not curves:
-        return "No figure of the time after learning: no run has two evaluations after it had learned its language."
+        return None
     languages = in_chomsky_order(language for language, _ in curves)
     models = ordered(model for _, model in curves)
     look = looks(models)
-    title = "OOD rate after learning"
-    figure, axes = panels(len(languages), title, x="steps after learning", y="OOD rate")
+    figure, axes = panels(len(languages), title, x="steps after learning", y=y)
     for panel, language in zip(axes, languages, strict=True):
         for model in models:
             style = look[model]
             known = curves.get((language, model), [])
             for curve in known:
                 panel.plot(*zip(*curve.items(), strict=True), ls=style.line, color=style.colour, lw=0.6, alpha=0.45)
-            x, mean = _common_mean(known)
-            panel.plot(x, mean, ls=style.line, color=style.colour, lw=2.2)
+            steps, means = _common_mean(known)
+            panel.plot(steps, means, ls=style.line, color=style.colour, lw=2.2)
         panel.set_title(with_level(language))
-        panel.set_ylim(-0.03, 1.05)
         panel.locator_params(axis="x", nbins=4)
-    legend(figure, [(title_of(model), {"ls": look[model].line, "color": look[model].colour}) for model in models])
+        finish(panel, language)
+    marks: list[tuple[str, dict[str, Any]]] = [
+        (title_of(model), {"ls": look[model].line, "color": look[model].colour}) for model in models
+    ]
     caption = (
         "A thin line is a run, from the evaluation since which it has learned its language; a thick line is the mean "
         "of the runs of a model, at the steps that all of them have."
     )
-    return save(figure, Picture(folder, "after_learning", title, caption))
-
-
-def since_learning(run: Run) -> dict[int, float]:
-    """Return the OOD rates of a run by the number of steps since it has learned its language; empty if it has not."""
-    if run.learned_at is None:
-        return {}
-    return {
-        check.step - run.learned_at: check.ood_headline
-        for check in run.checks
-        if check.step >= run.learned_at and check.ood_headline is not None
-    }
+    if name == "after_learning":
+        learners = [each for each in LEARNERS if any(row.source == f"{each}{GREEDY}" for row in analysis.rows)]
+        marks += [
+            (f"rational: {LEARNERS[each]}", {**LEARNER_STYLE, "marker": LEARNER_MARKERS[each]}) for each in learners
+        ]
+        caption += " The marks at the right edge are the rates of the rational learners." if learners else ""
+    else:
+        caption += f" Values below {_FAINTEST:g} are drawn at {_FAINTEST:g}."
+    legend(figure, marks)
+    return save(figure, Picture(folder, name, title, caption))
 
 
 def _common_mean(curves: Sequence[Mapping[int, float]]) -> tuple[list[int], list[float]]:
@@ -144,7 +239,7 @@ def optimum(recipe: Recipe) -> float | None:
     return None if known is None else float(np.exp(known).sum())
 
 
-def lengths(runs: Sequence[Run], kind: Kind, folder: Path) -> Picture | str:
+def by_length(runs: Sequence[Run], kind: Kind, folder: Path) -> Picture | str:
     """Draw the headline rate over the length of the prompt, a panel for each language and a line for each model."""
     groups = {
         key: shown for key, group in _cells(runs).items() if (shown := [run for run in group if _by_length(run, kind)])

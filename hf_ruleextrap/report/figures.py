@@ -15,15 +15,16 @@ from hf_ruleextrap.formal.measures import MEASURES
 from hf_ruleextrap.formal.rational import LEARNERS
 
 from .analysis import FEWEST_LANGUAGES, LANGUAGE_CAUSES, OUTCOMES, Analysis, cause_of, outcomes
-from .combinations import FEWEST_RUNS, HEADLINE, Combination
-from .curves import after_learning, dynamics, lengths
-from .network_complexity import CodeLengths, heat_map
-from .pairs import APART
-from .read import Study
-from .record import BASELINES
+from .combinations import APART, FEWEST_RUNS, HEADLINE, Combination
+from .curves import after_learning, by_length, dynamics, masses_after_learning, resemblance
+from .network_complexity import CodeLengths
+from .record import BASELINES, Run
 from .rows import SOURCES, Row, architectures, in_chomsky_order, reference
+from .stream_section import draw_code_lengths
 from .style import (
     GREY,
+    LEARNER_MARKERS,
+    LEARNER_STYLE,
     LINE_HEIGHT,
     SHADE,
     Look,
@@ -48,8 +49,9 @@ if TYPE_CHECKING:
 _LEAST_LOSS = 1e-4
 # The axis is logarithmic if the ratio of the largest value to the smallest is larger than this number.
 _WIDE = 30
-_LEARNER_MARKERS = dict(zip(LEARNERS, ("<", "d", ">"), strict=True))
-_LEARNER_STYLE: dict[str, Any] = {"color": "black", "mfc": "white", "ms": 6}
+_OUTCOME_LABELS = {"way": "best baseline (0) to ceiling (1)", "learning time": "learning time [steps]"}
+# The largest number of properties whose panels stand in one row.
+_MOST_COLUMNS = 5
 _PAIR_LINES = {
     "seed": ("seeds", "-"),
     "optimizer": ("optimizers", "--"),
@@ -59,16 +61,16 @@ _PAIR_LINES = {
 
 
 def draw_all(
-    study: Study, analysis: Analysis, folder: Path, *, narrow: bool = False, excess: CodeLengths | None = None
+    runs: Sequence[Run], analysis: Analysis, folder: Path, *, narrow: bool = False, lengths: CodeLengths | None = None
 ) -> tuple[dict[str, Picture], list[str]]:
     """Draw all figures for which the study has data.
 
     Args:
-        study: the study.
-        analysis: its statistics.
+        runs: the runs on fixed words.
+        analysis: their statistics.
         folder: the folder for the figures.
         narrow: draw them for the page of a phone, as SVG alone; else as SVG, PDF and PNG.
-        excess: the code lengths of the study, if it has runs on streams.
+        lengths: the code lengths of the study, if it has runs on streams.
 
     Returns:
         The figures by name, and a line for each figure without data.
@@ -78,13 +80,14 @@ def draw_all(
             rates(analysis, folder),
             pairs(analysis, folder),
             complexities(analysis, folder),
+            resemblance(analysis, folder),
             after_learning(analysis, folder),
-            dynamics(study.runs, folder),
-            *(lengths(study.runs, kind, folder) for kind in ("ood", "id")),
+            masses_after_learning(analysis, folder),
+            dynamics(runs, folder),
+            *(by_length(runs, kind, folder) for kind in ("ood", "id")),
             authors(analysis.rows, folder),
+            *(draw_code_lengths(lengths, folder) if lengths is not None else ()),
         ]
-        if excess is not None:
-            drawn.append(heat_map(excess, folder))
     pictures = [picture for picture in drawn if isinstance(picture, Picture)]
     return {picture.name: picture for picture in pictures}, [line for line in drawn if isinstance(line, str)]
 
@@ -128,7 +131,7 @@ def rates(analysis: Analysis, folder: Path) -> Picture | str:
         for learner in learners:
             known = reference(analysis.rows, language, f"{learner}{GREEDY}", HEADLINE)
             if known is not None:
-                panel.plot(known, places[-1], marker=_LEARNER_MARKERS[learner], **_LEARNER_STYLE)
+                panel.plot(known, places[-1], marker=LEARNER_MARKERS[learner], **LEARNER_STYLE)
         _references(panel, analysis, language)
         panel.set_title(with_level(language))
         panel.set_yticks(places, names)
@@ -143,7 +146,7 @@ def rates(analysis: Analysis, folder: Path) -> Picture | str:
         *([("unknown whether learned", {"marker": "+", "color": GREY, "ms": 5})] if unknown else []),
         ("up to the best baseline", {"marker": "s", "color": SHADE, "ms": 9}),
         (heading(CEILING), {"ls": "--", "color": "black", "lw": 1}),
-        *((f"rational: {LEARNERS[name]}", {**_LEARNER_STYLE, "marker": _LEARNER_MARKERS[name]}) for name in learners),
+        *((f"rational: {LEARNERS[name]}", {**LEARNER_STYLE, "marker": LEARNER_MARKERS[name]}) for name in learners),
     ]
     legend(figure, marks)
     caption = (
@@ -283,7 +286,8 @@ def complexities(analysis: Analysis, folder: Path) -> Picture | str:
     models = ordered(combination.model for combination in analysis.main)
     look = looks(models)
     title = "Level and complexity of the language against OOD rate and learning time"
-    figure, axes = panels(len(shown) * len(drawn), title, width=2.6, columns=len(shown))
+    columns = len(shown) if len(shown) <= _MOST_COLUMNS else -(-len(shown) // 2)
+    figure, axes = panels(len(shown) * len(drawn), title, width=2.6, columns=columns)
     grid = [(outcome, cause) for outcome in drawn for cause in shown]
     for panel, (outcome, cause) in zip(axes, grid, strict=True):
         points = [
@@ -312,10 +316,9 @@ def complexities(analysis: Analysis, folder: Path) -> Picture | str:
         else:
             panel.set_ylim(min(-0.05, *(value for _, _, value in points)) - 0.05 if points else -0.1, 1.1)
             panel.axhline(0, color=GREY, lw=0.8)
-    for i, outcome in enumerate(drawn):
-        axes[i * len(shown)].set_ylabel(
-            {"way": "best baseline (0) to ceiling (1)", "learning time": "learning time [steps]"}[outcome]
-        )
+    for i, (panel, (outcome, cause)) in enumerate(zip(axes, grid, strict=True)):
+        if i % columns == 0 or cause == shown[0]:
+            panel.set_ylabel(_OUTCOME_LABELS[outcome])
     marks = model_marks(models, look)
     marks.append(("never learned", {"marker": "x", "color": GREY, "ms": 4}))
     legend(figure, marks)

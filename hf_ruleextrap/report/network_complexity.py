@@ -5,30 +5,43 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
+import numpy as np
+
 from hf_ruleextrap.formal.measures import MEASURES
+from hf_ruleextrap.sweep.grid import key_of
+from hf_ruleextrap.train.recipe import Recipe
 
 from .analysis import LANGUAGE_CAUSES, cause_of
+from .combinations import HEADLINE, Combination
 from .record import Run
 from .rows import architectures, language_of
-from .statistics import LEVEL, Correlation, holm, power, rank_correlation
-from .style import Picture, panels, save
-from .tables import CORRELATION_HEADINGS, Cell, Line, Section, Table, correlation_cells, count, interval, number
-
-FEWEST_LANGUAGES = 5
-"""The smallest number of languages for a sentence about what goes with the excess."""
+from .statistics import LEVEL, Correlation, Spread, holm, rank_correlation
 
 TAGS = ("star-free", "C-RASP")
 """The tags of languages that are correlated with the excess, as 0 and 1, beside level and measures."""
 
+OOD_RATE = "OOD rate"
+"""The cause of an association with the OOD rate of the runs of a study that have learned the language."""
+
+STREAM_LENGTH = "share of the stream"
+"""The setting of a stability that compares the beginning of each stream with the whole stream."""
+
+LEAST_BITS = 1.0
+"""The excess that takes the place of a smaller one, which noise can bring about and which has no logarithm."""
+
 _REFERENCES = Path(__file__).with_name("code_lengths.json")
 _CAUSES = {"level": "the Chomsky level", **{name: title.split(" [")[0] for name, title in MEASURES.items()}}
-_RELATED = 0.5
-_LEAST_BITS = 1.0
+_SHARES = {"1/8": 0.125, "1/4": 0.25, "1/2": 0.5, "1": 1.0}
+# These keys do not belong to the settings of an architecture.
+_NO_SETTINGS = {"language", "seed", "settings_tried", "eval_steps"}
+
+Cells = dict[tuple[str, str], Spread]
+"""The excess in bits over seeds, by (language, architecture)."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +50,7 @@ class Association:
 
     Attributes:
         architecture: the name of the architecture.
-        cause: ``level``, a measure of complexity, a tag, or the name of another architecture.
+        cause: ``level``, a measure of complexity, a tag, `OOD_RATE`, or the name of another architecture.
         correlation: over languages; the excess of a language is the mean over its seeds.
         corrected: the p-value after Holm's correction for all associations.
     """
@@ -59,65 +72,171 @@ class Association:
 
 
 @dataclass(frozen=True)
+class Stability:
+    """The excess of several languages at several values of one setting of an architecture.
+
+    Attributes:
+        architecture: the name of the architecture.
+        setting: the key of the recipe, or `STREAM_LENGTH`.
+        excess: the mean excess over seeds in bits, by value of the setting and by language. All values have the same
+            languages.
+    """
+
+    architecture: str
+    setting: str
+    excess: Mapping[str, Mapping[str, float]]
+
+    @property
+    def languages(self) -> list[str]:
+        """The languages."""
+        return list(next(iter(self.excess.values())))
+
+    @property
+    def same_order(self) -> float:
+        """The share of equal orders, over all pairs of languages and all pairs of values of the setting."""
+        pairs = list(itertools.combinations(self.languages, 2))
+        agreements = [
+            (first[a] < first[b]) == (second[a] < second[b])
+            for first, second in itertools.combinations(self.excess.values(), 2)
+            for a, b in pairs
+        ]
+        return mean(agreements)
+
+
+@dataclass(frozen=True)
 class CodeLengths:
     """The excess code length of each language for each architecture, in bits.
 
     Attributes:
-        runs: the runs on streams.
-        languages: the languages, those with the smallest mean excess first.
+        runs: the runs on streams with the main settings of their architecture.
+        languages: the languages, the easiest first; see `_by_difficulty`.
         architectures: the architectures.
-        excess: the mean excess over seeds by (language, architecture).
-        associations: with level, measures, tags and other architectures.
+        spreads: the excess over seeds.
+        rates: the mean OOD rate of the learned runs of the same study by (language, architecture).
+        associations: with level, measures, tags, the OOD rate and other architectures.
+        stabilities: the excess at other settings.
+        others: the number of runs with other than the main settings.
     """
 
     runs: Sequence[Run]
     languages: Sequence[str]
     architectures: Sequence[str]
-    excess: dict[tuple[str, str], float]
+    spreads: Cells
+    rates: Mapping[tuple[str, str], float]
     associations: Sequence[Association]
+    stabilities: Sequence[Stability]
+    others: int
+
+    @property
+    def excess(self) -> dict[tuple[str, str], float]:
+        """The mean excess over seeds by (language, architecture)."""
+        return {cell: spread.mean for cell, spread in self.spreads.items() if spread.mean is not None}
 
 
-def code_lengths(runs: Sequence[Run]) -> CodeLengths | None:
+def code_lengths(runs: Sequence[Run], combinations: Sequence[Combination] = ()) -> CodeLengths | None:
     """Collect the code lengths of a study; None if it has no run on a stream.
 
-    Runs of one architecture with different settings count as seeds: a grid fixes the settings beforehand.
+    Args:
+        runs: all runs of the study.
+        combinations: the combinations of the runs on fixed words, whose OOD rates are correlated with the excess.
     """
     streams = [run for run in runs if run.code_length is not None]
     if not streams:
         return None
-    by_cell: dict[tuple[str, str], list[float]] = {}
-    for run in streams:
-        assert run.code_length is not None
-        cell = run.recipe.language, run.recipe.architecture
-        by_cell.setdefault(cell, []).append(run.code_length.excess_bits)
-    excess = {cell: mean(values) for cell, values in by_cell.items()}
-    names = architectures(architecture for _, architecture in excess)
-    languages = sorted(
-        {language for language, _ in excess},
-        key=lambda language: mean(value for (name, _), value in excess.items() if name == language),
-    )
-    lengths = {run.recipe.language: run for run in streams}
-    associations = [
-        Association(name, cause, _correlation(excess, name, cause, lengths))
-        for name in names
-        for cause in (*LANGUAGE_CAUSES, *TAGS)
-    ]
-    associations += [Association(a, b, _between(excess, a, b)) for a, b in itertools.combinations(names, 2)]
+    names = architectures(run.recipe.architecture for run in streams)
+    main = [run for name in names for run in _main_settings([r for r in streams if r.recipe.architecture == name])]
+    spreads = {cell: Spread.over(values, rate=False) for cell, values in _by_cell(main).items()}
+    excess = {cell: spread.mean for cell, spread in spreads.items() if spread.mean is not None}
+    rates = {
+        (each.language, each.model[0]): mean(values)
+        for each in combinations
+        if (values := [rate for run in each.learned if (rate := run.rates[HEADLINE].rate) is not None])
+    }
+    by_language = {run.recipe.language: run for run in main}
+    associations = []
+    for name in names:
+        for cause in (*LANGUAGE_CAUSES, *TAGS):
+            known = {language: _property(run, cause) for language, run in by_language.items()}
+            associations.append(Association(name, cause, _correlation(excess, name, known)))
+        if rates:
+            own_rates = {language: rates.get((language, name)) for language in by_language}
+            associations.append(Association(name, OOD_RATE, _correlation(excess, name, own_rates)))
+    for first, second in itertools.combinations(names, 2):
+        other = {language: excess.get((language, second)) for language in by_language}
+        associations.append(Association(first, second, _correlation(excess, first, other)))
     corrected = holm([association.correlation.p for association in associations])
-    associations = [replace(association, corrected=p) for association, p in zip(associations, corrected, strict=True)]
-    return CodeLengths(streams, languages, names, excess, associations)
+    return CodeLengths(
+        main,
+        _by_difficulty(excess),
+        names,
+        spreads,
+        rates,
+        [replace(association, corrected=p) for association, p in zip(associations, corrected, strict=True)],
+        [*_stabilities(streams), *_over_stream_length(main)],
+        len(streams) - len(main),
+    )
+
+
+def excess_bits(run: Run) -> float:
+    """Return the excess of a run on a stream, in bits."""
+    assert run.code_length is not None
+    return run.code_length.excess_bits
+
+
+def _by_cell(runs: Sequence[Run]) -> dict[tuple[str, str], list[float]]:
+    by_cell: dict[tuple[str, str], list[float]] = {}
+    for run in runs:
+        by_cell.setdefault((run.recipe.language, run.recipe.architecture), []).append(excess_bits(run))
+    return by_cell
+
+
+def _main_settings(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs of one architecture with the settings of most runs; among equals, those with the least excess."""
+    groups = list(_grouped(runs, _NO_SETTINGS).values())
+    return min(groups, key=lambda group: (-len(group), mean(map(_log_excess, group))))
+
+
+def _grouped(runs: Sequence[Run], ignored: set[str]) -> dict[str, list[Run]]:
+    """Return groups of runs whose recipes differ in the ignored keys alone."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        ignoring = {key: Recipe.model_fields[key].get_default() for key in ignored}
+        groups.setdefault(key_of(run.recipe.model_copy(update=ignoring)), []).append(run)
+    return groups
+
+
+def _log_excess(run: Run) -> float:
+    return math.log(max(excess_bits(run), LEAST_BITS))
+
+
+def _by_difficulty(excess: Mapping[tuple[str, str], float]) -> list[str]:
+    """Return the languages by their effect on the logarithm of the excess, the smallest first.
+
+    The effects of languages and architectures add up (least squares), so that a language that was not measured for a
+    cheap architecture does not count as harder. If no measurement is missing, the order is that of the mean logarithm.
+    """
+    languages, names = ([*dict.fromkeys(labels)] for labels in zip(*excess, strict=True))
+    design = np.array(
+        [
+            [*(float(language == each) for each in languages), *(float(name == each) for each in names)]
+            for language, name in excess
+        ]
+    )
+    logs = np.log(np.maximum(list(excess.values()), LEAST_BITS))
+    effects = np.linalg.lstsq(design, logs, rcond=None)[0]
+    return sorted(languages, key=lambda language: (round(float(effects[languages.index(language)]), 9), language))
 
 
 def _correlation(
-    excess: dict[tuple[str, str], float], architecture: str, cause: str, runs: dict[str, Run]
+    excess: Mapping[tuple[str, str], float], architecture: str, numbers: Mapping[str, float | None]
 ) -> Correlation:
+    """Correlate the excess of an architecture with another number of each language, where both are known."""
     pairs = [
-        (value, property_)
+        (number, value)
         for (language, name), value in excess.items()
-        if name == architecture and (property_ := _property(runs[language], cause)) is not None
+        if name == architecture and (number := numbers.get(language)) is not None
     ]
-    values, properties = zip(*pairs, strict=True) if pairs else ((), ())
-    return rank_correlation(properties, values)
+    return rank_correlation([number for number, _ in pairs], [value for _, value in pairs])
 
 
 def _property(run: Run, cause: str) -> float | None:
@@ -128,28 +247,64 @@ def _property(run: Run, cause: str) -> float | None:
     return None if language is None else float(cause in language.tags)
 
 
-def _between(excess: dict[tuple[str, str], float], first: str, second: str) -> Correlation:
-    common = [language for language, name in excess if name == first and (language, second) in excess]
-    return rank_correlation(*([excess[language, name] for language in common] for name in (first, second)))
+def crossed_correlation(lengths: CodeLengths) -> Correlation:
+    """Correlate the excess with the OOD rate over all combinations; languages and architectures are crossed."""
+    cells = [cell for cell in lengths.excess if cell in lengths.rates]
+    languages, names = [language for language, _ in cells], [name for _, name in cells]
+    return rank_correlation(
+        [lengths.excess[cell] for cell in cells], [lengths.rates[cell] for cell in cells], factors=(languages, names)
+    )
 
 
-def sentence(lengths: CodeLengths, architecture: str) -> str:
-    """Return a sentence that names the properties of a language that go with the excess of an architecture."""
-    own = [a for a in lengths.associations if a.architecture == architecture and a.cause not in lengths.architectures]
-    n = max(a.correlation.n for a in own)
-    if n < FEWEST_LANGUAGES:
-        return f"{architecture}: {count(n, 'language')}, too few to say what goes with the excess."
-    clear = [_named(a) for a in own if a.is_clear]
-    others = [a.name for a in own if not a.is_clear and a.correlation.value is not None]
-    if not clear:
-        return f"{architecture}: of {len(own)} properties of {n} languages, nothing tested goes with the excess."
-    return f"{architecture}: the excess goes with {', '.join(clear)}; not clearly with {', '.join(others) or 'others'}."
+def _stabilities(streams: Sequence[Run]) -> Iterator[Stability]:
+    """Yield the excess of the languages for each architecture and each setting that has several values."""
+    for name in architectures(run.recipe.architecture for run in streams):
+        runs = [run for run in streams if run.recipe.architecture == name]
+        settings = [key for key in Recipe.model_fields if key not in {*_NO_SETTINGS, "output_dir", "architecture"}]
+        for key in settings:
+            if len({repr(getattr(run.recipe, key)) for run in runs}) > 1:
+                largest = max(_grouped(runs, {*_NO_SETTINGS, key}).values(), key=len)
+                excess: dict[Hashable, dict[str, list[float]]] = {}
+                for run in sorted(largest, key=lambda run: _sortable(getattr(run.recipe, key))):
+                    by_language = excess.setdefault(_shown(getattr(run.recipe, key)), {})
+                    by_language.setdefault(run.recipe.language, []).append(excess_bits(run))
+                yield from _of_common_languages(name, key, excess)
 
 
-def _named(association: Association) -> str:
-    correlation = association.correlation
-    numbers = [number(correlation.value), interval(correlation.low, correlation.high)]
-    return f"{association.name} ({' '.join(filter(None, numbers))})"
+def _of_common_languages(
+    name: str, key: str, excess: Mapping[Hashable, Mapping[str, Sequence[float]]]
+) -> list[Stability]:
+    """Return the stability over the languages that were measured at all values, if it compares anything."""
+    several = {value: known for value, known in excess.items() if len(known) > 1}
+    common = sorted(set.intersection(*map(set, several.values()))) if several else []
+    if len(common) < 2 or len(several) < 2:
+        return []
+    means = {str(value): {language: mean(known[language]) for language in common} for value, known in several.items()}
+    return [Stability(name, key, means)]
+
+
+def _sortable(value: object) -> tuple[bool, float, str]:
+    is_number = isinstance(value, (int, float))
+    return not is_number, float(value) if isinstance(value, (int, float)) else 0.0, repr(value)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key} {part}" for key, part in value.items()) or "preset"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _over_stream_length(runs: Sequence[Run]) -> Iterator[Stability]:
+    """Yield the excess of the languages after shares of the stream, for each architecture."""
+    for name in architectures(run.recipe.architecture for run in runs):
+        excess: dict[Hashable, dict[str, list[float]]] = {share: {} for share in _SHARES}
+        for run in (run for run in runs if run.recipe.architecture == name):
+            assert run.code_length is not None
+            tokens, nats = zip(*run.code_length.curve, strict=True) if run.code_length.curve else ((), ())
+            for name_of_share, share in _SHARES.items() if len(tokens) >= len(_SHARES) else ():
+                bits = (np.interp(share * tokens[-1], tokens, nats) + run.code_length.choice) / math.log(2)
+                excess[name_of_share].setdefault(run.recipe.language, []).append(float(bits))
+        yield from _of_common_languages(name, STREAM_LENGTH, excess)
 
 
 def reference_excess(architecture: str) -> dict[str, float]:
@@ -159,86 +314,3 @@ def reference_excess(architecture: str) -> dict[str, float]:
     """
     measured: dict[str, dict[str, float]] = json.loads(_REFERENCES.read_text(encoding="utf-8"))
     return measured.get(architecture, {})
-
-
-def code_length_section(lengths: CodeLengths) -> Section:
-    """Return the section on code lengths."""
-    paragraphs = [
-        "The excess is the number of bits that a network pays to predict a stream of fresh words, each batch before it "
-        "is learned from, beyond what the language's own distribution pays (prequential code length).",
-        *(sentence(lengths, name) for name in lengths.architectures),
-    ]
-    if len(lengths.languages) >= FEWEST_LANGUAGES:
-        chance = power(tuple(range(len(lengths.languages))), _RELATED)
-        paragraphs.append(
-            f"A study of {count(len(lengths.languages), 'language')} finds a true correlation of {_RELATED} with "
-            f"probability {chance:.2f} (one question, without correction)."
-        )
-    return Section(
-        "What is complex for a network",
-        paragraphs,
-        tables=[_table(lengths), _association_table(lengths)],
-        figures=["code-lengths"],
-    )
-
-
-def _table(lengths: CodeLengths) -> Table:
-    lines = []
-    for name in lengths.languages:
-        language = language_of(name)
-        tags = ", ".join(language.tags) if language is not None else ""
-        cells = [
-            "-" if (value := lengths.excess.get((name, architecture))) is None else f"{value:,.0f}"
-            for architecture in lengths.architectures
-        ]
-        lines.append(
-            Line("", [Cell(name), Cell(language.level if language else "unknown"), Cell(tags), *map(Cell, cells)])
-        )
-    seeds = max(len([r for r in lengths.runs if r.recipe.language == name]) for name in lengths.languages)
-    caption = (
-        f"Excess in bits, the mean over seeds ({count(seeds, 'run')} of a language at most); languages with the "
-        "smallest mean excess first. The excess contains the price of choosing the settings."
-    )
-    headings = ["language", "level", "tags", *lengths.architectures]
-    return Table("code-lengths", "Excess code length", caption, headings, lines, text_columns=3)
-
-
-def _association_table(lengths: CodeLengths) -> Table:
-    lines = []
-    for association in lengths.associations:
-        names = [Cell(association.architecture), Cell(association.name)]
-        cells = correlation_cells(association.correlation, association.corrected)
-        lines.append(Line("ours" if association.cause == LANGUAGE_CAUSES[0] else "", [*names, *cells]))
-    caption = (
-        "Spearman's rank correlation over n languages of the excess of an architecture with a property of the "
-        "language, or with the excess of another architecture. The corrected p has Holm's correction for all lines."
-    )
-    headings = ["excess of", "with", *CORRELATION_HEADINGS]
-    return Table("code-length-correlations", "What goes with the excess", caption, headings, lines, text_columns=2)
-
-
-def heat_map(lengths: CodeLengths, folder: Path) -> Picture:
-    """Draw the excess of each language for each architecture, on a logarithmic scale of colours."""
-    import numpy as np
-    from matplotlib.colors import LogNorm
-
-    rows, columns = lengths.languages, lengths.architectures
-    values = np.array([[lengths.excess.get((row, column), math.nan) for column in columns] for row in rows])
-    # An excess near 0 or below, which noise can bring about, has no logarithm.
-    shown = np.maximum(values, _LEAST_BITS)
-    title = "Excess code length in bits"
-    figure, (axes,) = panels(1, title, width=2.4 + 0.7 * len(columns), height=0.9 + 0.22 * len(rows))
-    image = axes.imshow(shown, norm=LogNorm(), cmap="viridis", aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
-    axes.set_yticks(range(len(rows)), rows)
-    middle = math.sqrt(np.nanmin(shown) * np.nanmax(shown))
-    for (row, column), value in np.ndenumerate(values):
-        if math.isfinite(value):
-            colour = "white" if shown[row, column] < middle else "black"
-            axes.text(column, row, f"{value:,.0f}", ha="center", va="center", color=colour, fontsize=7)
-    figure.colorbar(image, ax=axes, label="bits")
-    caption = (
-        "Excess of the prequential code length over the code length of the language's own distribution: what an "
-        "architecture pays to learn the language. Languages with the smallest mean excess first."
-    )
-    return save(figure, Picture(folder, "code-lengths", title, caption))

@@ -17,12 +17,13 @@ from hf_ruleextrap.evaluation.protocol import ProtocolSettings
 from hf_ruleextrap.evaluation.rational_references import RATIONAL
 from hf_ruleextrap.evaluation.references import GREEDY, heading, is_ngram
 from hf_ruleextrap.evaluation.results import SCHEMA_VERSION
-from hf_ruleextrap.inputs import parse_json_lines, read_text
-from hf_ruleextrap.train.rational import rational_rates
+from hf_ruleextrap.inputs import read_text
+from hf_ruleextrap.train.folder import RunFolder
+from hf_ruleextrap.train.rational import rational_rates, resemblance_of
 from hf_ruleextrap.train.results import Results
 
 from .record import FORMER_NAMES, Rates, Run, columns_of, rates_of
-from .rows import Row
+from .rows import Row, source_of
 from .store import read_store
 
 _MOST_NOTE = 1 << 20
@@ -46,12 +47,14 @@ class Study:
     notes: Sequence[str] = ()
 
 
-def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = ()) -> Study:
+def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = (), *, resemblance: bool = False) -> Study:
     """Read the stores of sweeps, folders of several runs, evaluations of language models, or Parquet files of studies.
 
     Args:
         stores: the folders, or the ``runs.parquet`` that a report wrote.
         rows: the rows of other sources.
+        resemblance: compare the checkpoint of each run that has learned its language with the rational learners, which
+            takes several seconds for each run; see `hf_ruleextrap.train.rational.resemblance_of`.
 
     Raises:
         RuleExtrapError: a folder has no results, a file of results is incomplete or of another version, or two folders
@@ -67,19 +70,22 @@ def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = ()) -> Study:
             store_runs, store_missing, store_rows = read_store(store)
             placed = [(store, run) for run in store_runs]
         else:
-            finished, old = {}, 0
-            for path in sorted(store.glob("*/results.json")):
-                finished[path], version = read_results(path)
-                old += version != SCHEMA_VERSION
+            finished: dict[RunFolder, Results] = {}
+            old = 0
+            folders = RunFolder.all_in(store)
+            for folder in folders:
+                if folder.holds_results:
+                    finished[folder], version = read_results(folder.results_file)
+                    old += version != SCHEMA_VERSION
             if old:
                 notes.append(f"{store}: read {old} results.json of schema version 1 as version {SCHEMA_VERSION}")
             diverged = _without_checkpoint(finished)
             placed = [
-                (path.parent, _run_of(path, results))
-                for path, results in finished.items()
-                if path.parent.name not in diverged
+                (folder.path, _with_resemblance(Run.of(results, folder.log()), folder.path, resemblance))
+                for folder, results in finished.items()
+                if folder.path.name not in diverged
             ]
-            store_missing, store_rows = _missing(store) | diverged, text_rows(read_evaluations(store))
+            store_missing, store_rows = _missing(store, folders) | diverged, text_rows(read_evaluations(store))
         if not placed and not store_rows and not diverged:
             raise RuleExtrapError(
                 f"{store} holds no results: name the folder of a sweep or of several runs, or a report's runs.parquet"
@@ -97,11 +103,16 @@ def _with_learners(runs: Sequence[Run]) -> list[Run]:
     """Add the rates of the rational learners to one run of each language, as references.
 
     The rates depend on the training words and the prompts alone. The run is one of those on the words that most runs of
-    its language share. A run that has the rates, because it comes from the file of a report, stays as it is.
+    its language share. A run that has the rates, because it comes from the file of a report, stays as it is. A run on a
+    stream has no fixed training words, and thus no such rates.
     """
     with_rates = list(runs)
     for language in dict.fromkeys(run.recipe.language for run in runs):
-        places = [i for i, run in enumerate(runs) if run.recipe.language == language and not run.recipe.paper]
+        places = [
+            i
+            for i, run in enumerate(runs)
+            if run.recipe.language == language and not run.recipe.paper and run.code_length is None
+        ]
         if not places or any(RATIONAL[0] in runs[i].references for i in places):
             continue
         words = {i: (runs[i].recipe.max_length, runs[i].recipe.train_size) for i in places}
@@ -115,32 +126,27 @@ def _with_learners(runs: Sequence[Run]) -> list[Run]:
     return with_rates
 
 
-def _without_checkpoint(finished: dict[Path, Results]) -> dict[str, str]:
+def _with_resemblance(run: Run, folder: Path, wanted: bool) -> Run:
+    """Add the divergences from the rational learners to a learned run of a corrected recipe, if they are wanted.
+
+    A run whose checkpoint was removed, or whose language has no rational learner, stays as it is.
+    """
+    if not wanted or not run.learned or run.code_length is not None or source_of(run.recipe) != "ours":
+        return run
+    try:
+        return run.model_copy(update={"resemblance": tuple(resemblance_of(folder))})
+    except RuleExtrapError:
+        return run
+
+
+def _without_checkpoint(finished: dict[RunFolder, Results]) -> dict[str, str]:
     """Return a reason for each run that diverged before its first checkpoint, by the name of its folder."""
-    steps = {path.parent.name: results.training for path, results in finished.items()}
+    steps = {folder.path.name: results.training for folder, results in finished.items()}
     return {
         name: f"diverged at step {training.diverged_at}, before its first checkpoint"
         for name, training in steps.items()
         if training.diverged_at is not None and not training.best_step
     }
-
-
-def _run_of(path: Path, results: Results) -> Run:
-    return Run.of(results, _log(path.with_name("log.jsonl")))
-
-
-def _log(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a log; an absent file has none.
-
-    Raises:
-        RuleExtrapError: a line is not JSON.
-    """
-    if not path.exists():
-        return []
-    try:
-        return [row for _, row in parse_json_lines(read_text(path, "log"), str(path))]
-    except RuleExtrapError:
-        raise RuleExtrapError(f"{path} is torn: remove the file, or run its recipe again") from None
 
 
 def read_results(path: Path) -> tuple[Results, int]:
@@ -196,14 +202,13 @@ def _from_version_1(document: dict[str, Any]) -> dict[str, Any]:
     return current
 
 
-def _missing(store: Path) -> dict[str, str]:
+def _missing(store: Path, folders: Sequence[RunFolder]) -> dict[str, str]:
     """Return a reason for each run folder without results, and for each cell that a sweep recorded as failed."""
-    unfinished = [path.parent for path in store.glob("*/recipe.yaml") if not (path.parent / "results.json").exists()]
-    reasons = {folder.name: "not finished" for folder in sorted(unfinished)}
+    reasons = {folder.path.name: "not finished" for folder in folders if not folder.holds_results}
     for note in sorted(store.glob("failures/*.txt")):
         # A link could show the text of another file of the reader.
         is_own = note.resolve().is_relative_to(store.resolve())
-        if is_own and not (store / note.stem / "results.json").exists():
+        if is_own and not RunFolder(store / note.stem).holds_results:
             lines = read_text(note, "failure note", most_bytes=_MOST_NOTE).strip().splitlines()
             reasons[note.stem] = f"failed: {lines[-1] if lines else 'no reason was recorded'}"
     return reasons

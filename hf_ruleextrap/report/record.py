@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -15,6 +15,7 @@ from hf_ruleextrap.evaluation import Evaluation
 from hf_ruleextrap.evaluation.prequential import CodeLength
 from hf_ruleextrap.evaluation.rational_references import RATIONAL
 from hf_ruleextrap.evaluation.references import ALWAYS_STOP, CEILING, NGRAMS, UNIFORM
+from hf_ruleextrap.evaluation.resemblance import Divergence
 from hf_ruleextrap.evaluation.results import SymbolSettings
 from hf_ruleextrap.formal import Kind, Rate, Report
 from hf_ruleextrap.languages import recorded_language
@@ -42,6 +43,8 @@ _AUTHORS_COLUMNS = {
     "ood_rule_2_completion_accuracy": "ood_r2_completion",
     "ood_finished": "ood_finished",
 }
+
+T = TypeVar("T")
 
 Rates = dict[str, Rate]
 """Rates by column."""
@@ -117,6 +120,8 @@ class Run(BaseModel):
         by_length: the rates at other prompt lengths.
         masses: the probabilities of short words over the training, if the recipe has ``mass_length``.
         code_length: the code length of a run on a stream; None for other runs.
+        resemblance: how far the described checkpoint is from each rational learner, the nearest first; empty if this
+            was not computed.
         checks: the evaluations during the training.
         train_seconds, evaluate_seconds, device, torch, git_commit: the duration and the place of the run.
     """
@@ -147,6 +152,7 @@ class Run(BaseModel):
     by_length: list[LengthRates]
     masses: list[Masses]
     code_length: CodeLength | None = None
+    resemblance: tuple[Divergence, ...] = ()
     checks: list[Check] = []
     train_seconds: float
     evaluate_seconds: float
@@ -158,6 +164,19 @@ class Run(BaseModel):
     def key(self) -> str:
         """The name of the run, which its recipe determines."""
         return key_of(self.recipe)
+
+    def rates_since_learning(self) -> dict[int, float]:
+        """Return the OOD rates by the number of steps since the run has learned its language; empty if it has not."""
+        rates = {check.step: check.ood_headline for check in self.checks if check.ood_headline is not None}
+        return self._since_learning(rates)
+
+    def masses_since_learning(self) -> dict[int, Masses]:
+        """Return the probabilities of short words by the number of steps since the run has learned its language."""
+        return self._since_learning({masses.step: masses for masses in self.masses})
+
+    def _since_learning(self, by_step: Mapping[int, T]) -> dict[int, T]:
+        start = self.learned_at
+        return {} if start is None else {step - start: value for step, value in by_step.items() if step >= start}
 
     @classmethod
     def of(cls, results: Results, log: Iterable[Mapping[str, Any]] = ()) -> Run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -96,6 +96,7 @@ class Row:
             seed; else empty.
         state: whether the runs have learned their language.
         total: the number of runs of the model, learned or not; 0 for a row without runs of ours.
+        diverged: the number of runs of the row whose validation loss diverged.
     """
 
     language: str
@@ -107,6 +108,7 @@ class Row:
     variant: str = ""
     state: State = ""
     total: int = 0
+    diverged: int = 0
 
     @classmethod
     def over(
@@ -261,10 +263,11 @@ def _corrected(language: str, runs: Sequence[Run]) -> list[Row]:
     for (name, variant), group in variants(runs).items():
         source = source_of(group[0].recipe)
         for learned, state in STATES.items():
-            columns = [numbers(run) for run in group if run.learned is learned]
-            if columns:
-                total = len(group)
-                rows.append(Row.over(language, name, source, "corrected", columns, variant, state=state, total=total))
+            members = [run for run in group if run.learned is learned]
+            if members:
+                columns, total = [numbers(run) for run in members], len(group)
+                row = Row.over(language, name, source, "corrected", columns, variant, state=state, total=total)
+                rows.append(replace(row, diverged=sum(run.diverged_at is not None for run in members)))
     for reference in REFERENCES:
         known = [run.references[reference] for run in runs if reference in run.references]
         if known:

@@ -79,8 +79,9 @@ _SCHEMA = pa.schema(
                 pa.struct([("step", pa.int64()), *((n, pa.float64()) for n in Masses.model_fields if n != "step")])
             ),
         ),
-        # As JSON; files of earlier versions lack this column.
+        # As JSON; files of earlier versions lack these columns.
         ("code_length", pa.string()),
+        ("resemblance", pa.string()),
         (
             "checks",
             pa.list_(
@@ -164,6 +165,7 @@ def _to_row(run: Run) -> dict[str, Any]:
         "recipe": recipe,
         "references": references,
         "code_length": None if run.code_length is None else run.code_length.model_dump_json(),
+        "resemblance": json.dumps(row["resemblance"]) if run.resemblance else None,
         **{name: _entries(row[name]) for name in ("rates", "chance_among_finished")},
         **{
             name: [{"column": column, "value": value} for column, value in row[name].items()]
@@ -185,6 +187,7 @@ def _from_row(row: dict[str, Any]) -> Run:
     }
     if fields.get("code_length") is not None:
         fields["code_length"] = CodeLength.model_validate_json(fields["code_length"])
+    fields["resemblance"] = json.loads(row.get("resemblance") or "[]")
     run = Run.model_validate(fields)
     if "learned" in row:
         return run

@@ -15,6 +15,7 @@ import numpy as np
 
 from hf_ruleextrap.evaluation.figures import FORMATS, new_figure
 from hf_ruleextrap.files import replacing
+from hf_ruleextrap.formal.rational import LEARNERS
 
 from .rows import Model, architectures, level_of
 from .statistics import Correlation
@@ -32,6 +33,10 @@ _PRESETS = ("linear", "lstm", "transformer", "mamba", "xlstm")
 
 GREY, SHADE = "#8a8a8a", "#ececec"
 """The colour of runs that have not learned, and of an area behind the points."""
+
+LEARNER_MARKERS = dict(zip(LEARNERS, ("<", "d", ">"), strict=True))
+LEARNER_STYLE: dict[str, Any] = {"color": "black", "mfc": "white", "ms": 6}
+"""The marks of the rational learners, by name."""
 
 LABEL_WIDTH = 26
 """The largest number of characters in a line of a label."""

@@ -31,6 +31,7 @@ _TEX = {
     "*": "{*}",
     "±": r"$\pm$",
     "·": r"$\cdot$",
+    "→": r"$\rightarrow$",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "≥": r"$\geq$",
@@ -108,15 +109,6 @@ class Section:
     def anchor(self) -> str:
         """The name of the section in links."""
         return re.sub(r"\W+", "-", self.title.lower()).strip("-")
-
-
-def count(n: int, noun: str) -> str:
-    """Return a number with its noun in the singular or the plural.
-
-    >>> count(1, "run"), count(0, "run")
-    ('1 run', '0 runs')
-    """
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -12,19 +12,22 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from hf_ruleextrap import __version__
-from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.errors import RuleExtrapError, counted
 from hf_ruleextrap.files import hold, replacing, write_text, writing
 from hf_ruleextrap.languages import is_file, not_run
 
 from .analysis import analyze
-from .answer import METHOD, claim_tables, claims
-from .network_complexity import code_length_section, code_lengths
+from .answer import METHOD, claims
+from .claim_tables import tables_of_claims
+from .network_complexity import code_lengths
 from .read import Study
 from .record import REFERENCES, Run
 from .rows import COLUMNS, PAPER, SOURCES, WITHOUT_MODEL, Row, Way, all_rows, in_chomsky_order, language_of, level_of
 from .store import write_store
+from .stream_section import METHOD as STREAM_METHOD
+from .stream_section import code_length_section
 from .style import COLOURS, GREY, SHADE
-from .tables import Cell, Line, Section, Table, cell, count, escape_markdown, latex, markdown
+from .tables import Cell, Line, Section, Table, cell, escape_markdown, latex, markdown
 
 if TYPE_CHECKING:
     from .figures import Picture
@@ -35,7 +38,8 @@ _NOTES = {
         "is a failure. Each number is the mean ± standard deviation over n runs; a number in brackets is the number of "
         "runs where it is smaller than n. The loss is in nats per token, without PAD. Chance draws symbols and the end "
         "uniformly. A reference is the mean over the prompts, or the test words, of n runs. The means of a model are "
-        "over the runs that have learned the language; the other runs have lines of their own, in grey."
+        "over the runs that have learned the language; the other runs have lines of their own, in grey. A line states "
+        "how many of its runs diverged; the numbers of such a run are those of its last checkpoint before."
     ),
     "reproduced": (
         "The authors' recipes, counted in the authors' way: rates among finished completions, and the loss with PAD. "
@@ -83,27 +87,32 @@ def write_report(study: Study, out: str | Path, *, wait: bool = False) -> list[P
 def _write_files(study: Study, folder: Path) -> list[Path]:
     from .figures import draw_all
 
-    rows = all_rows(study.runs, study.rows)
-    analysis = analyze(study.runs, rows)
-    excess = code_lengths(study.runs)
-    pictures, absent = draw_all(study, analysis, folder / "figures", excess=excess)
+    # A run on a stream answers what is hard to learn. Its rates belong to no claim.
+    runs = [run for run in study.runs if run.code_length is None]
+    rows = all_rows(runs, study.rows)
+    analysis = analyze(runs, rows)
+    lengths = code_lengths(study.runs, analysis.main)
+    pictures, absent = draw_all(runs, analysis, folder / "figures", lengths=lengths)
     with TemporaryDirectory() as scratch:
-        narrow, _ = draw_all(study, analysis, Path(scratch), narrow=True, excess=excess)
+        narrow, _ = draw_all(runs, analysis, Path(scratch), narrow=True, lengths=lengths)
         drawings = {
             name: {"picture": picture, "broad": _inline(picture, "broad"), "slim": _inline(narrow[name], "slim")}
             for name, picture in pictures.items()
         }
-    answers = claims(analysis)
-    if excess is not None:
-        answers.append(code_length_section(excess))
+    answers = claims(analysis) if rows else []
+    if lengths is not None:
+        answers.append(code_length_section(lengths))
     # The answers show their own figures, and the other figures have a section of their own.
     others = [name for name in pictures if not any(name in section.figures for section in answers)]
+    method = [*(METHOD if rows else ()), *(STREAM_METHOD if lengths is not None else ()), *_origin(study)]
+    if rows:
+        method.append(f"The authors' numbers: {PAPER['source']}. {PAPER['note']}")
     sections = [
         *answers,
-        Section("Tables of the claims", tables=claim_tables(analysis)),
+        *([Section("Tables of the claims", tables=tables)] if (tables := tables_of_claims(analysis)) else []),
         *_languages(rows),
-        Section("Other figures", absent, figures=others),
-        Section("Method", [*METHOD, *_origin(study), f"The authors' numbers: {PAPER['source']}. {PAPER['note']}"]),
+        *([Section("Other figures", absent, figures=others)] if rows else []),
+        Section("Method", method),
     ]
     text = {
         folder / "report.md": _markdown(sections, pictures),
@@ -164,7 +173,8 @@ def _table(name: str, way: Way, rows: Sequence[Row]) -> Table:
 
 def _line(row: Row, columns: Sequence[str]) -> Line:
     kind = "reference" if row.source in WITHOUT_MODEL else row.source if row.source in SOURCES else "other"
-    head = [Cell(f"{row.label}{_STATES[row.state]}")]
+    diverged = f" ({row.diverged} diverged)" if row.diverged else ""
+    head = [Cell(f"{row.label}{_STATES[row.state]}{diverged}")]
     if row.way == "reproduced":
         head = [Cell(row.label if row.name else ""), Cell(SOURCES.get(row.source, row.source))]
     runs = f"{row.n} of {row.total}" if row.total else str(row.n)
@@ -185,14 +195,14 @@ def _origin(study: Study) -> list[str]:
         hours = sum(run.train_seconds + run.evaluate_seconds for run in runs) / 3600
         paper = sum(run.recipe.paper for run in runs)
         paragraphs.append(
-            f"The study has {count(len(runs), 'run')}, of which {paper} {'is' if paper == 1 else 'are'} of the "
+            f"The study has {counted(len(runs), 'run')}, of which {paper} {'is' if paper == 1 else 'are'} of the "
             f"authors' recipes. Training and evaluation took {hours:.2f} hours on {devices}, with hf-ruleextrap "
             f"{__version__} and torch {torch}."
         )
     diverged = [f"{run.key} at step {run.diverged_at}" for run in runs if run.diverged_at is not None]
     if diverged:
         paragraphs.append(
-            f"The validation loss of {count(len(diverged), 'run')} diverged ({'; '.join(diverged)}). The numbers of "
+            f"The validation loss of {counted(len(diverged), 'run')} diverged ({'; '.join(diverged)}). The numbers of "
             "such a run are those of a checkpoint before that step."
         )
     others = sorted({f"{row.name} ({row.source})" for row in study.rows if row.name})
@@ -200,8 +210,10 @@ def _origin(study: Study) -> list[str]:
         paragraphs.append(f"Results of other sources: {', '.join(others)}.")
     if study.missing:
         listed = "; ".join(f"{name}: {reason}" for name, reason in study.missing.items())
-        verb = "has no results and is" if len(study.missing) == 1 else "have no results and are"
-        paragraphs.append(f"{count(len(study.missing), 'run')} {verb} in no number of this report ({listed}).")
+        paragraphs.append(
+            f"{counted(len(study.missing), 'run has')} no results ({listed}). Runs without results are in no number of "
+            "this report."
+        )
     return paragraphs
 
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import hold, is_leftover, write_text
@@ -14,7 +14,7 @@ from hf_ruleextrap.languages import recorded_language
 
 from .recipe import Recipe
 from .results import FILE as RESULTS
-from .results import Results
+from .results import Results, read_log
 from .task import splits_of
 from .written import CHECKPOINT, LAST, checkpoints, remove_run, step_of
 
@@ -39,10 +39,21 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
+    @classmethod
+    def all_in(cls, store: str | Path) -> list[RunFolder]:
+        """Return the folders of all finished and unfinished runs in a store, ordered by name."""
+        marks = [path for name in (RECIPE, RESULTS) for path in Path(store).glob(f"*/{name}")]
+        return [cls(folder) for folder in sorted({mark.parent for mark in marks})]
+
+    @property
+    def results_file(self) -> Path:
+        """The path of the results, which a finished run has."""
+        return self.path / RESULTS
+
     @property
     def holds_results(self) -> bool:
         """Whether the folder contains a ``results.json``."""
-        return (self.path / RESULTS).exists()
+        return self.results_file.exists()
 
     @property
     def is_finished(self) -> bool:
@@ -66,6 +77,18 @@ class RunFolder:
         if not self.holds_results or (held := self.recipe()) is None or _differing(held, recipe, _PLACE):
             return None
         return Results.read(self.path)
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return the lines of the run's log; a run without a log has no lines.
+
+        Raises:
+            RuleExtrapError: If a line is not a line of a log.
+        """
+        path = self.path / LOG
+        try:
+            return read_log(path) if path.exists() else []
+        except RuleExtrapError:
+            raise RuleExtrapError(f"{path} is torn: remove the file, or run its recipe again") from None
 
     @contextmanager
     def hold(self, *, wait: bool = False) -> Iterator[None]:

@@ -6,19 +6,24 @@ import itertools
 import math
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 from report_study import AUTHORS_WAY, T95, claim_runs, pearson, slow_ranks
 from studies import PROMPTS, REFERENCES, results
 
+from hf_ruleextrap.evaluation.resemblance import Divergence
 from hf_ruleextrap.formal import LEVELS
+from hf_ruleextrap.formal.rational import LEARNERS
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.report import Run, summarize
 from hf_ruleextrap.report.analysis import Analysis, analyze
-from hf_ruleextrap.report.answer import claim_tables, claims
-from hf_ruleextrap.report.combinations import way_of
-from hf_ruleextrap.report.pairs import TOLERANCE, equal_losses, pair_kind
+from hf_ruleextrap.report.answer import claims
+from hf_ruleextrap.report.claim_tables import tables_of_claims
+from hf_ruleextrap.report.combinations import TOLERANCE, equal_losses, pair_kind, way_of
+from hf_ruleextrap.report.curves import resemblance
+from hf_ruleextrap.report.style import Picture, drawing
 from hf_ruleextrap.report.tables import interval, number
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import Results
@@ -54,7 +59,7 @@ class TestMostModelsKeepTheOtherRule:
     def test_the_numbers_are_those_of_the_runs(self) -> None:
         runs = claim_runs()
         answer, section, *_ = claims(analysis(runs))
-        lines = claim_tables(analysis(runs))[0].lines
+        lines = tables_of_claims(analysis(runs))[0].lines
         language = ""
         counts = {"above": 0, "below": 0, "unclear": 0}
         means = []
@@ -96,9 +101,17 @@ class TestMostModelsKeepTheOtherRule:
 
     def test_a_combination_that_is_not_clear_says_why(self) -> None:
         runs = [*repeated((18, 18, 18)), *repeated((19, 0, 19, 0), architecture="mamba")]
-        few, unclear = (line.cells[-1].text for line in claim_tables(analysis(runs))[0].lines)
+        few, unclear = (line.cells[-1].text for line in tables_of_claims(analysis(runs))[0].lines)
         assert few == "too few runs (n = 3)"
         assert unclear.startswith("unclear (n = 4, the interval is ")
+
+    def test_runs_that_diverged_are_counted_in_every_table(self) -> None:
+        whole, cut = repeated((18, 18))
+        runs = [Run.of(whole), Run.of(cut).model_copy(update={"diverged_at": 40})]
+        rows = summarize(runs)
+        assert [row.diverged for row in rows if row.source == "ours"] == [1]
+        line = tables_of_claims(analyze(runs, rows))[0].lines[0]
+        assert [cell.text for cell in line.cells[:3]] == ["anbn", "lstm (1 diverged)", "2 of 2"]
 
     def test_many_combinations_are_corrected(self) -> None:
         clear = repeated((9, 9, 10, 10), architecture="lstm")
@@ -244,6 +257,44 @@ class TestLevel:
         assert "with the 34 languages of this package" in text
 
 
+class TestNearestLearner:
+    def runs(self) -> list[Run]:
+        """Return six runs: four are nearest to the modular learner, clearly in three, and two to the uniform one."""
+        means = [(3.0, 2.0, 1.0)] * 3 + [(3.0, 1.05, 1.0), (1.0, 2.0, 3.0), (1.0, 2.0, 3.0)]
+        runs = []
+        for run, by_learner in zip(map(Run.of, repeated((8,) * 6)), means, strict=True):
+            divergences = [
+                Divergence(name, mean, mean - 0.2, mean + 0.2, 64)
+                for name, mean in zip(LEARNERS, by_learner, strict=True)
+            ]
+            nearest_first = tuple(sorted(divergences, key=lambda divergence: divergence.mean))
+            runs.append(run.model_copy(update={"resemblance": nearest_first}))
+        return runs
+
+    def test_the_sentence_and_the_table_count_the_runs(self, tmp_path: Path) -> None:
+        runs = self.runs()
+        study = analyze(runs, summarize(runs))
+        expected = (
+            "Of 6 learned runs, by the nearest rational learner: the uniform learner 2, the simple learner 0, the "
+            "modular learner 4. The nearest learner is clear in 5 runs."
+        )
+        assert expected in claims(study)[1].paragraphs
+        (table,) = (table for table in tables_of_claims(study) if table.name == "resemblance")
+        cells = [cell.text for cell in table.lines[0].cells]
+        assert cells[:3] == ["anbn", "lstm", "6"]
+        assert cells[3].startswith(number(statistics.mean((3, 3, 3, 3, 1, 1))))
+        assert cells[-2:] == ["modular 4, uniform 2", "5"]
+        with drawing():
+            picture = resemblance(study, tmp_path)
+        assert isinstance(picture, Picture)
+        assert picture.svg.is_file()
+
+    def test_without_it_there_is_neither(self) -> None:
+        study = analysis(repeated((8,) * 4))
+        assert not any("rational learner" in text for text in claims(study)[1].paragraphs)
+        assert not any(table.name == "resemblance" for table in tables_of_claims(study))
+
+
 class TestLearned:
     def test_runs_that_have_not_learned_are_in_no_mean(self) -> None:
         runs = [*repeated((10, 10, 10, 10)), results(seed=9, outside=(0, 0, 0, 20), learned=False)]
@@ -276,9 +327,9 @@ class TestLearned:
         runs = [run(seed, 0.9, 0.2, 0.4, 0.5 + seed / 50) for seed in range(4)]
         found = analyze(runs, summarize(runs))
         assert found.main[0].changes == [pytest.approx((0.2, 0.5 + seed / 50)) for seed in range(4)]
-        table = claim_tables(found)[-1]
+        table = tables_of_claims(found)[-1]
         assert [cell.text for cell in table.lines[0].cells] == [
-            "anbn", "lstm", "4", "0.20", "0.53", "0.33", interval(0.33 - 0.0411, 0.33 + 0.0411), "rises",
+            "anbn", "lstm", "4", "0.20 → 0.53", "0.33", interval(0.33 - 0.0411, 0.33 + 0.0411), "rises", "-", "-",
         ]  # fmt: skip
 
     def test_runs_that_trained_on_the_prompts_answer_nothing(self) -> None:

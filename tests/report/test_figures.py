@@ -30,7 +30,8 @@ from hf_ruleextrap.train.recipe import Recipe
 class TestFigures:
     def test_each_is_drawn_in_three_formats(self, report: Path) -> None:
         names = {
-            "rates", "pairs", "causes", "after_learning", "dynamics", "length_ood", "length_id", "authors",
+            "rates", "pairs", "causes", "after_learning", "masses_after_learning", "dynamics",
+            "length_ood", "length_id", "authors",
         }  # fmt: skip
         assert {path.name for path in (report / "figures").iterdir()} == {
             f"{name}{suffix}" for name, suffix in itertools.product(names, (".svg", ".pdf", ".png"))
@@ -49,6 +50,7 @@ class TestFigures:
             "No figure of cell masses",
             "No figure of OOD rate against length",
             "No figure of the time after learning",
+            "No figure of the nearest rational learner",
         ):
             assert reason in page
         assert "entropy per token" not in page
@@ -191,7 +193,7 @@ def test_no_text_lies_on_another(scene: str, tmp_path: Path, monkeypatch: pytest
     with drawn_texts(monkeypatch) as figures:
         # The scenes with many panels differ in a narrow figure only by their number.
         for narrow in (False,) if len(runs) > 24 else (False, True):
-            draw_all(study, analyze(runs, rows), tmp_path, narrow=narrow)
+            draw_all(runs, analyze(runs, rows), tmp_path, narrow=narrow)
     assert figures
     for figure, boxes in figures.items():
         assert overlaps(boxes) == []

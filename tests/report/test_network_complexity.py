@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from studies import results
 from tiny import TINY
 
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.evaluation.prequential import CodeLength
 from hf_ruleextrap.languages import get_language
-from hf_ruleextrap.report.network_complexity import code_lengths, sentence
+from hf_ruleextrap.report import Study, summarize
+from hf_ruleextrap.report.analysis import analyze
+from hf_ruleextrap.report.network_complexity import OOD_RATE, code_lengths, excess_bits
 from hf_ruleextrap.report.read import read_study
 from hf_ruleextrap.report.record import Run
 from hf_ruleextrap.report.store import write_store
+from hf_ruleextrap.report.stream_section import EXPECTED_ORDER, order_sentence, sentence, stability_sentences
 from hf_ruleextrap.report.write import write_report
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import Results
 
 LANGUAGES = ["aastar", "anbn", "ban", "dyck", "anbncn", "tomita4", "a5", "csdyck"]
+
+
+def with_code(run: Run, bits: float, **keys: object) -> Run:
+    """Return the run with another excess, and with other keys in its recipe."""
+    nats = float(bits * np.log(2))
+    code = CodeLength(words=9, tokens=99, nats=nats, data=0, uniform=99, ngrams={}, curve=[], reached={})
+    return run.model_copy(update={"recipe": run.recipe.model_copy(update=keys), "code_length": code})
 
 
 @pytest.fixture
@@ -37,12 +49,10 @@ def runs(tiny_run: Path) -> list[Run]:
         for architecture in ("lstm", "transformer"):
             for seed in (0, 1):
                 bits = 100.0 * length + 10 * seed if architecture == "lstm" else float(rng.integers(100, 1000))
-                nats = bits * np.log(2)
-                code = CodeLength(words=9, tokens=99, nats=nats, data=0, uniform=99, ngrams={}, curve=[], reached={})
                 values = {"language": language, "architecture": architecture, "seed": seed, "stream": True}
                 keys = {key: value for key, value in TINY.items() if key != "train_size"}
                 recipe = Recipe.of({**keys, **values}, "test")
-                studied.append(record.model_copy(update={"recipe": recipe, "code_length": code}))
+                studied.append(with_code(record.model_copy(update={"recipe": recipe}), bits))
     return studied
 
 
@@ -54,8 +64,85 @@ def test_the_excess_is_the_mean_over_seeds_and_the_easiest_language_comes_first(
         for cell in lengths.excess
     }
     assert lengths.excess == pytest.approx(by_hand)
-    means = [np.mean([lengths.excess[name, a] for a in lengths.architectures]) for name in lengths.languages]
-    assert means == sorted(means)
+    means = [np.mean([np.log(lengths.excess[name, a]) for a in lengths.architectures]) for name in lengths.languages]
+    assert means == pytest.approx(sorted(means))
+
+
+def test_a_language_that_one_architecture_lacks_keeps_its_place(runs: list[Run]) -> None:
+    """Twice the excess for each language, so that the missing runs of the cheap architecture do not count."""
+    lstm = [run for run in runs if run.recipe.architecture == "lstm"]
+    twice = [with_code(run, 2 * excess_bits(run), architecture="mamba") for run in lstm]
+    complete, easiest = code_lengths([*lstm, *twice]), LANGUAGES[0]
+    partial = code_lengths([*(run for run in lstm if run.recipe.language != easiest), *twice])
+    assert complete is not None
+    assert partial is not None
+    assert complete.languages == partial.languages
+    assert (easiest, "lstm") not in partial.excess
+
+
+def test_the_settings_of_most_runs_are_the_main_ones_and_the_others_show_how_stable_the_order_is(
+    runs: list[Run],
+) -> None:
+    lstm = [run for run in runs if run.recipe.architecture == "lstm"]
+    # At a tenth of the learning rate, the order of three languages is reversed.
+    three = [run for run in lstm if run.recipe.language in LANGUAGES[:3] and run.recipe.seed == 0]
+    slow = [with_code(run, 1e6 / excess_bits(run), learning_rate=run.recipe.learning_rate / 10) for run in three]
+    lengths = code_lengths([*lstm, *slow])
+    assert lengths is not None
+    assert lengths.others == 3
+    assert lengths.excess == code_lengths(lstm).excess  # type: ignore[union-attr]  # the runs have code lengths
+    (stability,) = lengths.stabilities
+    assert (stability.architecture, stability.setting) == ("lstm", "learning_rate")
+    bits = {run.recipe.language: excess_bits(run) for run in three}
+    ties = sum(a == b for a, b in itertools.combinations(bits.values(), 2))
+    assert stability.same_order == pytest.approx(ties / 3)
+    assert list(stability.excess) == sorted(stability.excess, key=float)
+    assert "at two values of learning_rate" in stability_sentences(lengths.stabilities)[0]
+
+
+@pytest.mark.parametrize(
+    ("bits", "verdict"),
+    [
+        ((1, 2, 3), "the order holds, clearly (3 common seeds)"),
+        ((2, 1, 3), "the order does not hold, clearly (3 common seeds)"),
+        ((1, 1.001, 3), "the order holds, not clearly (3 common seeds)"),
+    ],
+)
+def test_the_order_of_three_languages_is_judged_over_seeds(
+    bits: tuple[float, float, float], verdict: str, runs: list[Run]
+) -> None:
+    first = runs[0]
+    studied = [
+        with_code(first, 1000 * level + 2 * seed * (language == "anbn"), language=language, seed=seed)
+        for language, level in zip(EXPECTED_ORDER, bits, strict=True)
+        for seed in range(3)
+    ]
+    lengths = code_lengths(studied)
+    assert lengths is not None
+    assert verdict in order_sentence(lengths, "lstm")
+    assert order_sentence(lengths, "mamba") == ""
+
+
+def test_the_excess_is_correlated_with_the_ood_rate_of_the_same_study(runs: list[Run]) -> None:
+    fixed = [Run.of(results(language, "lstm", outside=(2 * i, 0, 0, 20))) for i, language in enumerate(LANGUAGES)]
+    ranks = {language: i for i, language in enumerate(LANGUAGES)}
+    streams = [
+        with_code(run, 100.0 * (10 - ranks[run.recipe.language])) for run in runs if run.recipe.architecture == "lstm"
+    ]
+    lengths = code_lengths([*fixed, *streams], analyze(fixed, summarize(fixed)).main)
+    assert lengths is not None
+    (with_rate,) = (each for each in lengths.associations if each.cause == OOD_RATE)
+    assert (with_rate.correlation.value, with_rate.correlation.n) == (-1, len(LANGUAGES))
+
+
+def test_a_study_of_streams_alone_has_no_tables_of_rates(runs: list[Run], tmp_path: Path) -> None:
+    write_report(Study(runs), tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        "## What is complex for a network",
+        "## Method",
+    ]
+    assert "OOD R1" not in text
 
 
 def test_the_sentence_names_what_goes_with_the_excess(runs: list[Run]) -> None:

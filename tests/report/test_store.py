@@ -15,9 +15,12 @@ from studies import evaluation, results, write_store
 
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.completers import BackendConfig, text_completer
+from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
+from hf_ruleextrap.evaluation.resemblance import Divergence
 from hf_ruleextrap.evaluation.text import TextRun
-from hf_ruleextrap.report import Row, Run, Study, rates_of, read_study, write_report
+from hf_ruleextrap.report import Row, Run, Study, rates_of, read, read_study, write_report
+from hf_ruleextrap.report.store import write_store as write_parquet
 
 STORE = Path(__file__).parent / "store"
 """Three run folders as they were written by version 0.1.0, and the lines that its report had for them."""
@@ -26,6 +29,8 @@ STORE = Path(__file__).parent / "store"
 def test_the_report_of_the_file_is_that_of_the_folders(report: Path, tmp_path: Path) -> None:
     assert main(["report", str(report / "runs.parquet"), "--out", str(tmp_path)]) == 0
     files = sorted(path.relative_to(report) for path in report.rglob("*.*"))
+    # The three forms, two files of numbers, the study, and nine figures in three formats.
+    assert len(files) == 6 + 9 * 3
     assert Path("runs.parquet") in files
     for name in files:
         assert (tmp_path / name).read_bytes() == (report / name).read_bytes(), name
@@ -38,6 +43,24 @@ def test_it_has_a_row_a_run(report: Path) -> None:
     assert table["language"].to_pylist() == [run.recipe.language for run in runs]
     for loss, run in zip(table["test_loss"].to_pylist(), runs, strict=True):
         assert loss == run.test_without_padding.loss or (math.isnan(loss) and math.isnan(run.test_without_padding.loss))
+
+
+def test_the_nearest_learners_of_learned_runs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    divergences = [Divergence(name, mean, mean - 0.1, mean + 0.1, 64) for name, mean in (("b", 1.0), ("a", 2.5))]
+    runs = [results(), results(seed=1, learned=False), results(seed=2, objective="oracle"), results(seed=3)]
+    store = write_store(tmp_path / "store", runs)
+
+    def compared(folder: Path) -> list[Divergence]:
+        if folder.name == "03":
+            raise RuleExtrapError("the folder holds no checkpoint")
+        return divergences
+
+    monkeypatch.setattr(read, "resemblance_of", compared)
+    assert not any(run.resemblance for run in read_study([store]).runs)
+    study = read_study([store], resemblance=True)
+    assert [run.resemblance for run in study.runs] == [tuple(divergences), (), (), ()]
+    store_file = write_parquet(tmp_path / "runs.parquet", study.runs, {}, [])
+    assert read_study([store_file]).runs == study.runs
 
 
 def test_where_a_run_lay_is_not_told(tmp_path: Path) -> None:

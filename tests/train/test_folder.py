@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -44,6 +45,19 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     run_recipe(recipe(folder))
     return folder
+
+
+def test_the_folders_of_a_store_are_those_of_finished_and_unfinished_runs(finished_run: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(finished_run, store / "b")
+    (store / "a").mkdir()
+    (store / "a" / "recipe.yaml").write_text("language: anbn\n")
+    (store / "logs").mkdir()
+    unfinished, finished = RunFolder.all_in(store)
+    assert (unfinished.path.name, unfinished.holds_results, unfinished.log()) == ("a", False, [])
+    assert (finished.path.name, finished.holds_results) == ("b", True)
+    assert [line["step"] for line in finished.log() if "eval_loss" in line]
+    assert RunFolder.all_in(tmp_path / "nowhere") == []
 
 
 def test_a_folder_with_a_draft_alone_is_an_empty_one(tmp_path: Path) -> None:
