@@ -1,8 +1,9 @@
-"""What a source achieves on prompts, computed where it can be.
+"""What a source achieves on prompts, computed exactly where possible.
 
-The distribution over the states of rule and source is followed exactly, place by place, which takes as many numbers
-as there are states: few for parities and phases, one per value for a counter. A rule with a stack has too many; its
-rate is sampled, and has an interval.
+All completions are followed at once as a graph: its states are those of the rules and the context of the source, which
+are few for parities and phases, and as many as the values of a counter. The probability of success is computed for each
+state with 0 further symbols, with 1, and so on. A rule with a stack has too many states, so its rate is estimated from
+draws and has an interval.
 """
 
 from __future__ import annotations
@@ -13,29 +14,31 @@ from math import log2
 
 import numpy as np
 
-from hf_ruleextrap.costs import MOST_SECONDS, check_cost
+from hf_ruleextrap.costs import MOST_BYTES, MOST_SECONDS, check_cost
 from hf_ruleextrap.errors import RuleExtrapError, check_integer
 
-from .graph import explore
+from .graph import Graph, explore, one_state_graph
 from .intervals import Clusters, Rate
 from .language import Language
 from .machine import Conjunction, Machine, State, distinct
 from .prompts import PromptSet
-from .rules import Rule
 from .scoring import Report, RuleReport, Split, Verdicts, aggregate, group_rows, score
-from .sources import Source
-from .words import BoolArray, FloatArray, WordBatch
+from .sources import GraphCompletions, Source, success_probabilities
+from .words import BoolArray, FloatArray, IntArray
 
 _NEGLIGIBLE = 1e-15
-"""Without a length limit, the walk stops when the probability of the unfinished completions falls below this."""
+"""Completions are followed until the probability of the unfinished completions falls below this."""
 
 _MOST_PLACES = 100_000
 
-_SECONDS_A_STATE = 1e-5
-"""The time for one state at one position, in each of about ten walks of a report."""
+_SECONDS_A_STATE, _BYTES_A_STATE = 5e-8, 500
+"""The time for one state and one further symbol, and the memory for one state."""
 
-_PLACES_OF_GROWTH = 16
-"""From this place on, at each power of two, the cost of the rest of the walk is projected."""
+_MOST_STATES = 1 << 23
+"""The largest number of states that are followed."""
+
+_LENGTH_OF_GROWTH = 16
+"""The length from which the cost of all lengths is projected."""
 
 _SAMPLES = 20_000
 
@@ -70,16 +73,14 @@ def chance(
         check_integer("max_new_symbols", max_new_symbols)
     walk = _Walk(language, source, max_new_symbols)
     sampled = None if all(map(_is_exact, language.rules)) else walk.sampled_report(prompts, seed)
+    rates = walk.success(prompts)
     groups = group_rows(prompts)
-    # The first column holds all prompts, each further column the prompts of a group.
-    members = [np.ones(len(prompts), np.bool_), *(rows for parts in groups.values() for rows in parts.values())]
-    sampled_parts = [
-        sampled,
-        *((sampled.groups[by][value] if sampled else None) for by in groups for value in groups[by]),
-    ]
-    report, *of_groups = walk.reports(prompts, np.stack(members, axis=1), sampled_parts)
-    following = iter(of_groups)
-    return replace(report, groups={by: {value: next(following) for value in parts} for by, parts in groups.items()})
+    whole = rates.report(np.ones(len(prompts), np.bool_), sampled)
+    of_groups = {
+        by: {value: rates.report(rows, sampled.groups[by][value] if sampled else None) for value, rows in parts.items()}
+        for by, parts in groups.items()
+    }
+    return replace(whole, groups=of_groups)
 
 
 def headline_chance(language: Language, prompts: PromptSet, source: Source, *, max_new_symbols: int) -> float:
@@ -105,7 +106,8 @@ def headline_chance(language: Language, prompts: PromptSet, source: Source, *, m
     """
     if not prompts.in_headline.any():
         raise RuleExtrapError(f"no OOD prompt of {language.name} leaves a rule open: give other prompts")
-    return float(_Walk(language, source, max_new_symbols).headline(prompts, np.ones((len(prompts), 1), np.bool_))[0])
+    rows = np.flatnonzero(prompts.in_headline)
+    return float(_Walk(language, source, max_new_symbols).open_hold(prompts.take(rows)).mean())
 
 
 def chance_by_prompt(
@@ -135,162 +137,117 @@ def chance_by_prompt(
     [0.333333, 0.333333]
     """
     rows = np.flatnonzero(prompts.in_headline | ~prompts.ood)
-    wanted = prompts.open[rows] | ~prompts.ood[rows, None]
-    rates = np.zeros(len(rows))
+    walk, of_these = _Walk(language, source, max_new_symbols), prompts.take(rows)
     try:
-        for of_these in np.unique(wanted, axis=0):
-            same = np.flatnonzero((wanted == of_these).all(axis=1))
-            rules = [rule for rule, is_wanted in zip(language.rules, of_these, strict=True) if is_wanted]
-            if not all(map(_is_exact, rules)):
-                break
-            rates[same] = _success_of_each(rules, prompts.words.take(rows[same]), source, max_new_symbols)
-        else:
-            return Clusters.of_rates(rates, exact=True)
+        # All rules are open after an ID prompt.
+        if all(map(_is_exact, walk.open_rules(of_these).values())):
+            return Clusters.of_rates(walk.open_hold(of_these), exact=True)
     except RuleExtrapError:
         # The states are too many to be held at once: the probabilities are estimated from draws.
         pass
-    verdicts = _Walk(language, source, max_new_symbols).sampled(prompts, seed)
+    verdicts = walk.sampled(prompts, seed)
     success = np.where(verdicts.prompts.ood, verdicts.open_hold, verdicts.grammatical)
     of_prompts = success.reshape(len(prompts), -1)[rows].astype(np.float64)
     return Clusters.of_rates(of_prompts.mean(axis=1), rows=of_prompts.shape[1])
 
 
-def _success_of_each(rules: Sequence[Rule], words: WordBatch, source: Source, limit: int) -> FloatArray:
-    """Return (N,) float64: the probability that a completion of each word ends within the limit and keeps all rules.
-
-    The probabilities of the states that words and completions reach are computed for 0 further symbols, for 1, and so
-    on.
-    """
-    machine = Conjunction([source, *rules])
-    graph = explore(machine, source.alphabet, int(words.lengths.max(initial=0)) + limit)
-    table = source.table[graph.states[0]]
-    ending = table[:, -1] * graph.accepting
-    # The last place stands for NOWHERE, from where nothing succeeds.
-    success = np.append(ending, 0.0)
-    for _ in range(limit):
-        success = np.append(ending + (table[:, :-1] * success[graph.following]).sum(axis=1), 0.0)
-    return success[graph.read(words)]
-
-
 @dataclass(frozen=True)
 class _Walk:
-    """The exact computation of rates: all completions of all prompts at once, one symbol at a time."""
+    """The completions that a source draws after prompts of a language."""
 
     language: Language
     source: Source
     limit: int | None
 
-    def reports(self, prompts: PromptSet, members: BoolArray, sampled: Sequence[Report | None]) -> list[Report]:
-        """Return the rates over several sets of prompts; each walk serves all sets.
-
-        Args:
-            prompts: N prompts.
-            members: (N, G) bool, whether the prompt belongs to each set.
-            sampled: For each set a report from which the rates that cannot be computed are taken, or None.
-        """
-        words, context, numbers = prompts.words, self.source.read(prompts.words), members.sum(axis=0)
-        weights = _shares(members)
-        finishing = self.success(Conjunction([]), (), context, weights)
-        empty = self.source.table[context[0], -1] @ weights
-        exact = all(map(_is_exact, self.language.rules))
-        of_rules = {}
-        for rule in filter(_is_exact, self.language.rules):
+    def success(self, prompts: PromptSet) -> _Success:
+        """Return the probability of each kind of success after each prompt, as far as it can be computed."""
+        words, rules = prompts.words, [rule for rule in self.language.rules if _is_exact(rule)]
+        questions: list[tuple[Machine, State]] = [(Conjunction([]), ())]
+        for rule in rules:
             alone = rule.for_completion
-            word = self.success(rule, rule.read(words), context, weights)
-            of_rules[rule.name] = word, self.success(alone, alone.start(len(prompts)), context, weights)
-        headline, grammatical = np.zeros_like(finishing), np.zeros_like(finishing)
-        headline_is_exact = all(map(_is_exact, self._open_rules(prompts)))
+            questions += [(rule, rule.read(words)), (alone, alone.start(len(prompts)))]
+        if len(rules) == len(self.language.rules):
+            questions.append((self.language, self.language.read(words)))
+        open_rules = self.open_rules(prompts.take(prompts.in_headline))
+        headline_is_exact = all(map(_is_exact, open_rules.values()))
         if headline_is_exact:
-            headline = self.headline(prompts, members)
-        if exact:
-            grammatical = self.success(self.language, self.language.read(words), context, weights)
-        reports = []
-        for g, (n, part) in enumerate(zip(numbers.tolist(), sampled, strict=True)):
+            questions += [(machine, machine.read(words)) for machine in open_rules.values()]
+        finished, *rates = self.probabilities(questions, self.source.read(words)[0])
+        return _Success(
+            language=self.language,
+            in_headline=prompts.in_headline,
+            finished=finished,
+            empty=self.source.table[self.source.read(words)[0], -1],
+            rules={rule.name: (rates[2 * i], rates[2 * i + 1]) for i, rule in enumerate(rules)},
+            grammatical=rates[2 * len(rules)] if len(rules) == len(self.language.rules) else None,
+            open_hold=_by_open_rules(prompts, open_rules, rates) if headline_is_exact else None,
+        )
 
-            def split(rates: FloatArray, g: int = g, n: int = n) -> Split:
-                finished = min(1.0, float(rates[g] / finishing[g])) if finishing[g] else 0.0
-                known = Rate.known(finished, n if finishing[g] else 0)
-                return Split(all=Rate.known(float(rates[g]), n), finished=known)
+    def open_rules(self, prompts: PromptSet) -> dict[bytes, Machine]:
+        """Return for each set of open rules, a row of `PromptSet.open`, a machine that accepts where all hold."""
+        machines: dict[bytes, Machine] = {}
+        for is_open in np.unique(prompts.open, axis=0):
+            rules = [rule for rule, wanted in zip(self.language.rules, is_open, strict=True) if wanted]
+            # The language itself has fewer states than its rules side by side, because it knows when they exclude
+            # each other.
+            several = self.language if is_open.all() else Conjunction(rules)
+            machines[is_open.tobytes()] = rules[0] if len(rules) == 1 else several
+        return machines
 
-            rules = {}
-            for rule in self.language.rules:
-                if part is not None and rule.name not in of_rules:
-                    rules[rule.name] = part.rules[rule.name]
-                else:
-                    word, completion = of_rules[rule.name]
-                    rules[rule.name] = RuleReport(rule.summary, word=split(word), completion=split(completion))
-            headline_rows = int((members[:, g] & prompts.in_headline).sum())
-            known = Rate.known(float(headline[g]), headline_rows)
-            reports.append(
-                Report(
-                    language=self.language.name,
-                    n=n,
-                    headline=known if part is None or headline_is_exact else part.headline,
-                    finished=Rate.known(float(finishing[g]), n),
-                    empty=Rate.known(float(empty[g]), n),
-                    unparsable=Rate.known(0.0, n),
-                    grammatical=Rate.known(float(grammatical[g]), n) if part is None else part.grammatical,
-                    rules=rules,
-                )
-            )
-        return reports
+    def open_hold(self, prompts: PromptSet) -> FloatArray:
+        """Return (N,) the probability after each prompt that every open rule holds."""
+        open_rules = self.open_rules(prompts)
+        questions = [(machine, machine.read(prompts.words)) for machine in open_rules.values()]
+        rates = self.probabilities(questions, self.source.read(prompts.words)[0])
+        return _by_open_rules(prompts, open_rules, rates)
 
-    def _open_rules(self, prompts: PromptSet) -> list[Conjunction]:
-        """Return each set of rules that some prompt with a headline leaves open."""
-        return [self._conjunction(is_open) for is_open in np.unique(prompts.open[prompts.in_headline], axis=0)]
-
-    def _conjunction(self, is_open: BoolArray) -> Conjunction:
-        return Conjunction([rule for rule, wanted in zip(self.language.rules, is_open, strict=True) if wanted])
-
-    def headline(self, prompts: PromptSet, members: BoolArray) -> FloatArray:
-        """Return (G,) the probability that every open rule holds: one walk for each set of open rules."""
-        weights = _shares(members & prompts.in_headline[:, None])
-        total = np.zeros(members.shape[1])
-        for is_open in np.unique(prompts.open[prompts.in_headline], axis=0):
-            rows = np.flatnonzero(prompts.in_headline & (prompts.open == is_open).all(axis=1))
-            machine, words = self._conjunction(is_open), prompts.words.take(rows)
-            total += self.success(machine, machine.read(words), self.source.read(words), weights[rows])
-        return total
-
-    def success(self, machine: Machine, state: State, context: State, weights: FloatArray) -> FloatArray:
-        """Return (G,) the probability that a completion ends within the limit and the machine then accepts.
+    def probabilities(self, questions: Sequence[tuple[Machine, State]], context: IntArray) -> list[FloatArray]:
+        """Return for each machine (N,) the probability that a completion ends within the limit and is accepted.
 
         Args:
-            machine: A rule, several rules, or no rule (which accepts every word).
-            state: The state of the machine after each of N prompts.
-            context: The state of the source after each prompt.
-            weights: (N, G) float64, the weight of each prompt in each of G means.
+            questions: Machines, each with its state after each of N prompts; a machine without registers accepts every
+                completion.
+            context: (N,) the context of the source after each prompt.
         """
-        source = self.source
-        registers: State = (*context, *state)
-        total, place = np.zeros(weights.shape[1]), 0
-        growth = _Growth(source.name, self.limit)
-        while weights.sum(axis=0).max(initial=0) > _NEGLIGIBLE and (self.limit is None or place <= self.limit):
+        steps = self._steps(np.unique(context))
+        graphs, size = [], 0
+        numbers = np.zeros((len(questions), len(context)), np.int64)
+        places_of: dict[int, list[int]] = {}
+        for place, (machine, _) in enumerate(questions):
+            places_of.setdefault(id(machine), []).append(place)
+        for places in places_of.values():
+            machine = questions[places[0]][0]
+            state = tuple(np.concatenate(parts) for parts in zip(*(questions[i][1] for i in places), strict=True))
+            graph, rows = self._explored(machine, state, steps)
+            numbers[places] = size + rows.reshape(len(places), -1)
+            graphs.append(graph)
+            size += len(graph)
+        joint = GraphCompletions(self.source, graphs)
+        graph, rows = self._explored(joint, (numbers.reshape(-1), np.tile(context, len(questions))), steps)
+        return list(success_probabilities(graph, self.source, steps)[rows].reshape(len(questions), -1))
+
+    def _explored(self, machine: Machine, state: State, steps: int) -> tuple[Graph, IntArray]:
+        """Return the states that ``steps`` symbols lead to from N states, and (N,) the numbers of these N states."""
+        if not state:
+            return one_state_graph(self.source.alphabet), np.zeros(1, np.int64)
+        first, rows = distinct(state)
+        start = tuple(register[first] for register in state)
+        watch = _Growth(self.source.name, steps).check
+        alphabet = self.source.alphabet
+        return explore(machine, alphabet, steps, start=start, most_states=_MOST_STATES, watch=watch), rows
+
+    def _steps(self, contexts: IntArray) -> int:
+        """Return the number of symbols after which every completion has ended, up to a negligible probability."""
+        source, k = self.source, len(self.source.alphabet)
+        every = np.arange(len(source.table))
+        following = np.stack([source.step((every,), np.full(len(every), code, np.uint8))[0] for code in source.symbols])
+        going, place = np.ones(len(every)), 0
+        while (self.limit is None or place < self.limit) and going[contexts].max(initial=0) > _NEGLIGIBLE:
             if place > _MOST_PLACES:
                 raise RuleExtrapError(f"{source.name} may go on for ever: give max_new_symbols")
-            registers, weights = _merge(registers, weights)
-            growth.check(place, len(weights))
-            context, state = registers[:1], registers[1:]
-            table = source.table[context[0]]
-            accepted = machine.accepts(state) if state else np.ones(len(weights), np.bool_)
-            total += (table[:, -1] * accepted) @ weights
-            following = []
-            for i, symbol in enumerate(source.symbols):
-                possible = table[:, i] > 0
-                codes = np.full(int(possible.sum()), symbol, np.uint8)
-                after = machine.step(tuple(register[possible] for register in state), codes)
-                alive = machine.alive(after) if state else np.ones(len(codes), np.bool_)
-                here = source.step((context[0][possible],), codes)
-                following.append(
-                    (
-                        (weights * table[:, i, None])[possible][alive],
-                        tuple(register[alive] for register in (*here, *after)),
-                    )
-                )
-            weights = np.concatenate([weight for weight, _ in following])
-            registers = tuple(np.concatenate(parts) for parts in zip(*(state for _, state in following), strict=True))
+            going = (source.table[:, :k].T * going[following]).sum(axis=0)
             place += 1
-        return total
+        return place
 
     def sampled_report(self, prompts: PromptSet, seed: int) -> Report:
         """Return the report of drawn completions; it is exact if the source is deterministic."""
@@ -306,43 +263,117 @@ class _Walk:
         return score(self.language, prompts.take(rows), completions, finished)
 
 
-class _Growth:
-    """The number of states of a walk, projected to its end while the walk is short."""
+def _by_open_rules(prompts: PromptSet, machines: dict[bytes, Machine], rates: Sequence[FloatArray]) -> FloatArray:
+    """Return (N,) the rate of the machine of the rules that each prompt leaves open; 0 where there is no machine.
 
-    def __init__(self, name: str, limit: int | None) -> None:
-        self.name, self.limit = name, limit
-        self.states = [0]
+    Args:
+        prompts: N prompts.
+        machines: The machines by their rows of `PromptSet.open`.
+        rates: For each machine, (N,) float64; other rates may stand before them.
+    """
+    chosen = np.zeros(len(prompts))
+    for is_open, rate in zip(machines, rates[len(rates) - len(machines) :], strict=True):
+        rows = (prompts.open == np.frombuffer(is_open, np.bool_)).all(axis=1)
+        chosen[rows] = rate[rows]
+    return chosen
 
-    def check(self, place: int, states: int) -> None:
-        """Record the number of states at a position, and raise an error if the walk will take too long.
 
-        The number of states grows as a power of the position: linearly with one counter, cubically with three.
+@dataclass(frozen=True)
+class _Success:
+    """The probabilities of success after N prompts; None where they cannot be computed.
+
+    Attributes:
+        language: The language.
+        in_headline: (N,) bool, whether the prompt counts for the headline.
+        finished: (N,) the probability that the completion ends within the limit.
+        empty: (N,) the probability that the completion has no symbols.
+        rules: By the name of the rule: (N,) the probability that the completion ends and the rule holds for the whole
+            word, and the same for the completion alone.
+        open_hold: (N,) the probability that the completion ends and keeps every open rule; 0 outside the headline.
+        grammatical: (N,) the probability that the result is a word of the language.
+    """
+
+    language: Language
+    in_headline: BoolArray
+    finished: FloatArray
+    empty: FloatArray
+    rules: dict[str, tuple[FloatArray, FloatArray]]
+    open_hold: FloatArray | None
+    grammatical: FloatArray | None
+
+    def report(self, rows: BoolArray, sampled: Report | None) -> Report:
+        """Return the rates over some prompts.
+
+        Args:
+            rows: (N,) bool, the prompts.
+            sampled: A report of the same prompts, from which the rates that cannot be computed are taken.
         """
-        self.states.append(self.states[-1] + states)
-        if self.limit is None or place < _PLACES_OF_GROWTH or place & (place - 1):
-            return
-        so_far, half = self.states[-1], self.states[len(self.states) // 2]
-        power = log2(so_far / half)
-        projected = so_far * (max(self.limit, place) / place) ** power
-        most = int(place * (MOST_SECONDS / (so_far * _SECONDS_A_STATE)) ** (1 / power)) if power > 0 else self.limit
-        check_cost(
-            f"following {self.name} through {self.limit:,} new symbols",
-            f"give max_new_symbols <= {most:,}",
-            seconds=projected * _SECONDS_A_STATE,
+        n = int(rows.sum())
+        finishing = _mean(self.finished, rows)
+
+        def split(success: FloatArray) -> Split:
+            rate = _mean(success, rows)
+            finished = min(1.0, rate / finishing) if finishing else 0.0
+            return Split(all=Rate.known(rate, n), finished=Rate.known(finished, n if finishing else 0))
+
+        def rule_report(name: str, summary: str) -> RuleReport:
+            if name not in self.rules:
+                assert sampled is not None
+                return sampled.rules[name]
+            word, completion = self.rules[name]
+            return RuleReport(summary, word=split(word), completion=split(completion))
+
+        def rate(success: FloatArray | None, among: BoolArray, otherwise: Rate | None) -> Rate:
+            if success is None:
+                assert otherwise is not None
+                return otherwise
+            return Rate.known(_mean(success, among), int(among.sum()))
+
+        return Report(
+            language=self.language.name,
+            n=n,
+            headline=rate(self.open_hold, rows & self.in_headline, sampled.headline if sampled else None),
+            finished=Rate.known(finishing, n),
+            empty=rate(self.empty, rows, None),
+            unparsable=Rate.known(0.0, n),
+            grammatical=rate(self.grammatical, rows, sampled.grammatical if sampled else None),
+            rules={rule.name: rule_report(rule.name, rule.summary) for rule in self.language.rules},
         )
+
+
+def _mean(values: FloatArray, rows: BoolArray) -> float:
+    """Return the mean of some values, 0 for no values."""
+    return float(values[rows].mean()) if rows.any() else 0.0
+
+
+class _Growth:
+    """The number of states that completions of each length reach, projected to the last length."""
+
+    def __init__(self, name: str, steps: int) -> None:
+        self.name, self.steps = name, steps
+        self._seconds, self._bytes = [0.0], [0.0]
+
+    def check(self, length: int, states: int) -> None:
+        """Record the number of states, and raise an error if all lengths would take too much time or memory.
+
+        The number of states grows as a power of the length: linearly with one counter, cubically with three.
+        """
+        self._seconds.append(self._seconds[-1] + states * _SECONDS_A_STATE)
+        self._bytes.append(states * _BYTES_A_STATE)
+        # The cost is projected at each power of two.
+        if length < _LENGTH_OF_GROWTH or length & (length - 1):
+            return
+        for costs, most in ((self._seconds, MOST_SECONDS), (self._bytes, MOST_BYTES)):
+            cost, power = costs[length], log2(costs[length] / costs[length // 2])
+            longest = int(length * (most / cost) ** (1 / power)) if power > 0 else self.steps
+            projected = cost * (max(self.steps, length) / length) ** power
+            check_cost(
+                f"following {self.name} through {self.steps:,} new symbols",
+                f"give max_new_symbols <= {longest:,}",
+                seconds=projected if costs is self._seconds else 0,
+                size=projected if costs is self._bytes else 0,
+            )
 
 
 def _is_exact(machine: Machine) -> bool:
     return all(register.ndim == 1 for register in machine.start(1))
-
-
-def _shares(members: BoolArray) -> FloatArray:
-    """(N, G) float64: the weight of each prompt in the mean over each of G sets of prompts."""
-    return np.asarray(members / np.maximum(members.sum(axis=0), 1))
-
-
-def _merge(state: State, weights: FloatArray) -> tuple[State, FloatArray]:
-    """Return each state once, with the sum of its weights in each of the G columns."""
-    first, place = distinct(state)
-    sums = [np.bincount(place, column, minlength=len(first)) for column in weights.T]
-    return tuple(register[first] for register in state), np.stack(sums, axis=1)

@@ -7,10 +7,12 @@ square for two counters. A stack has one state for each content, so only short w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
+import numpy.typing as npt
 
 from hf_ruleextrap.errors import RuleExtrapError
 
@@ -26,6 +28,9 @@ NOWHERE = -1
 
 _DENSE = 1 << 14
 """The largest product of two graphs that is built with all pairs of states, and not only those that words reach."""
+
+_MOST_CELLS = 1 << 24
+"""The largest number of combinations of values of registers whose states are numbered without sorting."""
 
 _MOST_MARKS = 1 << 27
 """The largest product of two graphs whose pairs are marked in one array, of one byte each."""
@@ -109,18 +114,25 @@ def explore(
     alphabet: Sequence[str],
     max_length: int | None = None,
     *,
+    start: State | None = None,
     most_states: int = MOST_STATES,
     shorten: bool = False,
+    watch: Callable[[int, int], None] | None = None,
 ) -> Graph:
-    """All states that words reach and in which the machine is alive.
+    """Return the states that words reach and in which the machine is alive.
 
     Args:
-        machine: a rule, or a language.
-        alphabet: the symbols that it reads.
-        max_length: of the words; None to go on until there is no new state, which only a finite-state machine allows.
+        machine: A rule, or a language.
+        alphabet: The k symbols that the machine reads.
+        max_length: The largest number of symbols in a word. None explores until there is no new state, which ends only
+            for a finite-state machine.
+        start: The distinct states, alive or not, from which words start. By default, the state of the empty word. The
+            states get the first numbers, and ``depth`` counts symbols from there.
         most_states: The largest number of states.
         shorten: Whether to follow only shorter words where words of ``max_length`` symbols lead to too many states. The
             ``max_length`` of the graph is then the length that was reached.
+        watch: A function that is called with each length and the number of states that words up to this length reach.
+            The function may raise an error.
 
     Raises:
         RuleExtrapError: There are more states than ``most_states``, and ``shorten`` is False.
@@ -132,37 +144,126 @@ def explore(
     21
     """
     symbols = symbol_codes(alphabet)
-    states, depth = machine.start(1), [np.zeros(1, np.int64)]
+    frontier = machine.start(1) if start is None else start
+    known, depth = _Numbering(frontier), [np.zeros(len(frontier[0]), np.int64)]
     following: list[IntArray] = []
-    frontier = np.zeros(1, np.int64)
-    while len(frontier) and (max_length is None or len(following) < max_length):
-        known = len(states[0])
-        after = _after(machine, tuple(register[frontier] for register in states), symbols)
+    while len(frontier[0]) and (max_length is None or len(following) < max_length):
+        after = _after(machine, frontier, symbols)
         alive = np.flatnonzero(machine.alive(after))
-        merged = tuple(_joined(old, new[alive]) for old, new in zip(states, after, strict=True))
-        first, place = distinct(merged)
-        new = np.sort(first[first >= known])
-        if known + len(new) > most_states and shorten:
+        after = tuple(register[alive] for register in after)
+        numbers, new = known.number(after)
+        if known.size + len(new) > most_states and shorten:
             max_length = len(following)
             break
-        if known + len(new) > most_states:
+        if known.size + len(new) > most_states:
             raise _too_many(max_length, len(following), most_states)
-        number = np.where(first < known, first, known + np.searchsorted(new, first))
-        target = np.full(len(after[0]), NOWHERE)
-        target[alive] = number[place[known:]]
+        target = np.full(len(frontier[0]) * len(symbols), NOWHERE)
+        target[alive] = numbers
         following.append(target.reshape(-1, len(symbols)))
         depth.append(np.full(len(new), len(following)))
-        states = tuple(register[np.append(np.arange(known), new)] for register in merged)
-        frontier = known + np.arange(len(new))
-    following.append(np.full((len(frontier), len(symbols)), NOWHERE))
+        frontier = tuple(register[new] for register in after)
+        known.append(frontier)
+        if watch is not None:
+            watch(len(following), known.size)
+    following.append(np.full((len(frontier[0]), len(symbols)), NOWHERE))
     return Graph(
         alphabet=tuple(alphabet),
-        states=states,
+        states=known.states,
         following=np.concatenate(following),
-        accepting=machine.accepts(states),
+        accepting=machine.accepts(known.states),
         depth=np.concatenate(depth),
         max_length=max_length,
     )
+
+
+class _Numbering:
+    """The numbers of distinct states, in the order in which the states were appended.
+
+    Where all registers are single integers of a small range, a box with one cell for each combination of their values
+    holds the numbers. Otherwise, the states are sorted at each call.
+    """
+
+    def __init__(self, states: State) -> None:
+        self._parts, self.size = [states], len(states[0])
+        # The lowest value of each register and the number of its values in the box.
+        self._low: list[int] = []
+        self._span: list[int] = []
+        self._box: npt.NDArray[np.int32] | None = (
+            np.zeros(0, np.int32) if all(part.ndim == 1 for part in states) else None
+        )
+
+    @property
+    def states(self) -> State:
+        """The known states."""
+        if len(self._parts) > 1:
+            self._parts = [tuple(_joined(*registers) for registers in zip(*self._parts, strict=True))]
+        return self._parts[0]
+
+    def append(self, states: State) -> None:
+        """Add new, distinct states, which `number` has just numbered."""
+        self._parts.append(states)
+        self.size += len(states[0])
+
+    def number(self, states: State) -> tuple[IntArray, IntArray]:
+        """Return (N,) the number of each state, and the first row of each new state.
+
+        New states are numbered in the order of their first rows, from ``size`` on.
+        """
+        keys = self._keys(states)
+        if keys is None or self._box is None:
+            return self._sorted(states)
+        unknown = np.flatnonzero(self._box[keys] == NOWHERE)
+        # Of the rows of a new state, the first one is written last.
+        self._box[keys[unknown[::-1]]] = self.size + unknown[::-1]
+        new = unknown[self._box[keys[unknown]] == self.size + unknown]
+        self._box[keys[new]] = self.size + np.arange(len(new))
+        return self._box[keys].astype(np.int64), new
+
+    def _sorted(self, states: State) -> tuple[IntArray, IntArray]:
+        merged = tuple(_joined(old, new) for old, new in zip(self.states, states, strict=True))
+        first, place = distinct(merged)
+        new = np.sort(first[first >= self.size])
+        number = np.where(first < self.size, first, self.size + np.searchsorted(new, first))
+        return number[place[self.size :]], new - self.size
+
+    def _keys(self, states: State) -> IntArray | None:
+        """Return (N,) the cell of each state in the box, which grows where states lie outside; None without a box."""
+        if self._box is None or not len(states[0]):
+            return None
+        ranges = [(int(register.min()), int(register.max())) for register in states]
+        if not self._low or any(
+            low < least or high >= least + span
+            for (low, high), least, span in zip(ranges, self._low, self._span, strict=True)
+        ):
+            self._enlarge(ranges)
+        return None if self._box is None else self._cells(states)
+
+    def _cells(self, states: State) -> IntArray:
+        cells = np.zeros(len(states[0]), np.int64)
+        for register, least, span in zip(states, self._low, self._span, strict=True):
+            cells *= span
+            cells += register
+            cells -= least
+        return cells
+
+    def _enlarge(self, ranges: list[tuple[int, int]]) -> None:
+        """Make the box at least twice as wide in each direction in which a state lies outside."""
+        if not self._low:
+            known = [(int(register.min()), int(register.max())) for register in self.states]
+            self._low, self._span = [low for low, _ in known], [high - low + 1 for low, high in known]
+        for place, (low, high) in enumerate(ranges):
+            least, span = self._low[place], self._span[place]
+            most = least + span - 1
+            if low < least:
+                least = min(low, least - span)
+            if high > most:
+                most = max(high, most + span)
+            self._low[place], self._span[place] = least, most - least + 1
+        if prod(self._span) > _MOST_CELLS:
+            self._box = None
+            return
+        self._box = np.full(prod(self._span), NOWHERE, np.int32)
+        self._box[self._cells(self.states)] = np.arange(self.size)
 
 
 def locate(known: State, state: State) -> IntArray:
@@ -270,15 +371,12 @@ def _after(machine: Machine, states: State, symbols: ByteArray) -> State:
     return machine.step(tuple(register.repeat(k, axis=0) for register in states), np.tile(symbols, n))
 
 
-def _joined(old: Register, new: Register) -> Register:
-    """Rows of a register, one below the other; where one has more digits, the other is given as many."""
-    width = np.maximum(old.shape[1:], new.shape[1:])
-    return np.concatenate(
-        [
-            np.pad(part, [(0, 0), *((0, w - h) for w, h in zip(width, part.shape[1:], strict=True))])
-            for part in (old, new)
-        ]
-    )
+def _joined(*parts: Register) -> Register:
+    """The rows of registers, one below the other; the digits of a register are padded to those of the widest one."""
+    if parts[0].ndim == 1:
+        return np.concatenate(parts)
+    width = max(part.shape[1] for part in parts)
+    return np.concatenate([np.pad(part, [(0, 0), (0, width - part.shape[1])]) for part in parts])
 
 
 def _too_many(max_length: int | None, reached: int, most_states: int) -> RuleExtrapError:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from .graph import NOWHERE, Graph
 from .language import Language
 from .machine import Machine, State
 from .words import BoolArray, ByteArray, FloatArray, IntArray, WordBatch
@@ -74,32 +76,40 @@ class Source(Machine):
 
         Args:
             prompts: N prefixes.
-            max_new_symbols: most symbols in a completion.
-            rng: to draw; None for the most likely symbol each time (the first of equals).
+            max_new_symbols: The largest number of symbols in a completion.
+            rng: The random number generator; None for the most likely symbol at each place (the first of equals).
 
         Returns:
             The completions, and (N,) bool, whether each ended within the limit.
         """
         n, end = len(prompts), len(self.alphabet)
-        state = self.read(prompts)
-        going = np.ones(n, np.bool_)
+        # The completions that have not ended, and their contexts.
+        rows, (context,) = np.arange(n), self.read(prompts)
         lengths = np.zeros(n, np.int64)
         columns: list[ByteArray] = []
-        thresholds = self.table.cumsum(axis=1)[:, :-1]
+        thresholds = np.ascontiguousarray(self.table.cumsum(axis=1)[:, :-1].T)
         likely = self.table.argmax(axis=1)
         # One draw more than symbols: the end may come after the last.
         for place in range(max_new_symbols + 1):
-            (context,) = state
-            drawn = None if rng is None else (rng.random(n)[:, None] >= thresholds[context]).sum(axis=1)
-            choice = likely[context] if drawn is None else drawn
-            going &= choice != end
-            if place == max_new_symbols or not going.any():
+            if rng is None:
+                choice = likely[context]
+            else:
+                # Rows that have ended take a number, too: what a row draws does not depend on the other rows.
+                drawn = rng.random(n)[rows]
+                choice = np.add.reduce([drawn >= threshold[context] for threshold in thresholds], dtype=np.int64)
+            goes_on = choice != end
+            rows, context, choice = rows[goes_on], context[goes_on], choice[goes_on]
+            if place == max_new_symbols or not len(rows):
                 break
-            columns.append(np.where(going, self.symbols[np.minimum(choice, end - 1)], 0).astype(np.uint8))
-            lengths += going
-            state = self.step(state, columns[-1])
+            codes = self.symbols[choice]
+            columns.append(np.zeros(n, np.uint8))
+            columns[-1][rows] = codes
+            lengths[rows] += 1
+            (context,) = self.step((context,), codes)
+        finished = np.ones(n, np.bool_)
+        finished[rows] = False
         codes = np.stack(columns, axis=1) if columns else np.zeros((n, 0), np.uint8)
-        return WordBatch.from_codes(codes, lengths), ~going
+        return WordBatch.from_codes(codes, lengths), finished
 
     def log_probability(self, words: WordBatch) -> FloatArray:
         """(N,) float64: the log-probability of each word and its end, in nats; -inf for what cannot be.
@@ -119,6 +129,65 @@ class Source(Machine):
             total += np.where(place <= words.lengths, logs[state[0], column[codes]], 0.0)
             state = self.step(state, codes)
         return total
+
+
+class GraphCompletions(Machine):
+    """A source that continues prompts in several graphs side by side, and emits only symbols that it can emit.
+
+    The first register is the number of the state, where the states of the first graph come first; the second register
+    is the context of the source.
+    """
+
+    def __init__(self, source: Source, graphs: Sequence[Graph]) -> None:
+        sizes = np.array([len(graph) for graph in graphs])
+        first = (sizes.cumsum() - sizes).repeat(sizes)[:, None]
+        following = np.concatenate([graph.following for graph in graphs])
+        self._following = np.where(following == NOWHERE, NOWHERE, following + first)
+        self._accepting = np.concatenate([graph.accepting for graph in graphs])
+        self._source = source
+        self._column = np.zeros(256, np.int64)
+        self._column[source.symbols] = np.arange(len(source.symbols))
+        self._possible = source.table > 0
+
+    def start(self, n: int) -> State:
+        """Return the state of the empty prompt in the first graph."""
+        return (np.zeros(n, np.int64), *self._source.start(n))
+
+    def step(self, state: State, codes: ByteArray) -> State:
+        """Emit the symbol."""
+        number, context = state
+        column = self._column[codes]
+        after = np.where(self._possible[context, column], self._following[number, column], NOWHERE)
+        return (after, *self._source.step((context,), codes))
+
+    def accepts(self, state: State) -> BoolArray:
+        """Return (N,) bool: whether the machine of the graph accepts."""
+        return np.asarray(self._accepting[state[0]])
+
+    def alive(self, state: State) -> BoolArray:
+        """Return (N,) bool: whether the machine of the graph is alive, and the source emits the symbols."""
+        return np.asarray(state[0] != NOWHERE)
+
+
+def success_probabilities(graph: Graph, source: Source, steps: int) -> FloatArray:
+    """Return (S,) float64: the probability that a completion from each state ends in time and is accepted.
+
+    Args:
+        graph: The explored states of `GraphCompletions`.
+        source: The source of the completions.
+        steps: The largest number of symbols in a completion.
+    """
+    table = source.table[graph.states[1]]
+    emitted, ending = np.ascontiguousarray(table[:, :-1].T), table[:, -1] * graph.accepting
+    following = np.ascontiguousarray(graph.following.T)
+    # The last value stands for NOWHERE, from which no completion succeeds.
+    values = np.append(ending, 0.0)
+    # The states that at most d symbols reach; with n symbols left, a completion is in one of those with d = limit - n.
+    reached = np.searchsorted(graph.depth, np.arange(steps), side="right")
+    for size in reached[::-1]:
+        after = (emitted[:, :size] * values[following[:, :size]]).sum(axis=0)
+        values[:size] = ending[:size] + after
+    return values[:-1]
 
 
 def uniform(language: Language) -> Source:
@@ -162,15 +231,18 @@ def _frequencies(language: Language, words: WordBatch, order: int) -> FloatArray
     """((k + 1)^order, k + 1) relative frequencies; a row of zeros for a context that never occurs."""
     k = len(language.alphabet)
     counter = Source("", language.alphabet, order, np.zeros((1, 1)))
-    counts = np.zeros(((k + 1) ** order, k + 1))
+    cells = (k + 1) ** order * (k + 1)
+    counts = np.zeros(cells)
     digit = np.zeros(256, np.int64)
     digit[counter.symbols] = np.arange(k)
     state = counter.start(len(words))
     for place in range(words.codes.shape[1] + 1):
         inside, ends = place < words.lengths, place == words.lengths
-        np.add.at(counts, (state[0][ends], k), 1)
+        counts += np.bincount(state[0][ends] * (k + 1) + k, minlength=cells)
         if place < words.codes.shape[1]:
-            np.add.at(counts, (state[0][inside], digit[words.codes[inside, place]]), 1)
+            following = digit[words.codes[inside, place]]
+            counts += np.bincount(state[0][inside] * (k + 1) + following, minlength=cells)
             state = counter.step(state, words.codes[:, place])
+    counts = counts.reshape(-1, k + 1)
     total: IntArray = counts.sum(axis=1, keepdims=True)
     return np.asarray(np.divide(counts, total, out=np.zeros_like(counts), where=total > 0))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hf_ruleextrap import formal, get_language, list_languages
+from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import REFERENCES, chance
 from hf_ruleextrap.formal import Language, Rate, Report
 from hf_ruleextrap.formal.generated import suite
@@ -109,3 +110,27 @@ def test_chance_after_each_prompt_has_the_mean_of_the_report(name: str) -> None:
         rate = report.headline if kind == "ood" else report.grammatical
         assert of_prompts.exact == rate.exact
         assert of_prompts.rate == pytest.approx(rate.rate, abs=1e-12)
+
+
+def test_chance_of_prompts_of_one_kind() -> None:
+    language = get_language("anbn")
+    of_id, of_ood = (
+        formal.chance(language, language.prompts(kind), formal.uniform(language), max_new_symbols=None)
+        for kind in ("id", "ood")
+    )
+    both = formal.chance(language, language.prompts(), formal.uniform(language), max_new_symbols=None)
+    assert of_id.headline.n == 0
+    assert of_ood.headline.rate == both.headline.rate
+    assert both.groups["kind"]["id"].grammatical == of_id.grammatical
+
+
+def test_chance_that_would_take_too_long_names_the_largest_limit() -> None:
+    language = get_language("anbncndn")
+    endless = formal.Source("endless", language.alphabet, 0, np.array([[0.25, 0.25, 0.25, 0.25, 0.0]]))
+    with pytest.raises(RuleExtrapError, match="may go on for ever: give max_new_symbols"):
+        formal.chance(language, language.prompts(limit=4), endless, max_new_symbols=None)
+    message = r"endless through 50,000 new symbols .*: give max_new_symbols <= "
+    with pytest.raises(RuleExtrapError, match=message) as caught:
+        formal.chance(language, language.prompts(limit=4), endless, max_new_symbols=50_000)
+    largest = int(str(caught.value).split("<= ")[1].split(", or")[0].replace(",", ""))
+    assert 100 < largest < 5_000

@@ -164,3 +164,21 @@ def test_rows_are_told_apart_exactly() -> None:
     assert [rows[i] for i in first] == sorted(set(rows))
     assert [rows[first[p]] for p in place] == rows
     assert [rows.index(rows[i]) for i in first] == first.tolist()
+
+
+def test_a_graph_continues_from_any_states() -> None:
+    rule, prompts = equal_counts("a", "b", "c"), WordBatch.from_strings(["aaaa", "ccbbb", "", "abc"])
+    first, place = distinct(rule.read(prompts))
+    start = tuple(register[first] for register in rule.read(prompts))
+    graph = explore(rule, "abc", 3, start=start)
+    suffixes = strings(("a", "b", "c"), 3)
+    for row, prompt in enumerate(prompts):
+        state = np.full(len(suffixes), place[row])
+        for i, suffix in enumerate(suffixes):
+            for symbol in suffix:
+                state[i] = graph.following[state[i], "abc".index(symbol)]
+        expected = rule.read(WordBatch.from_strings([prompt + suffix for suffix in suffixes]))
+        for register, values in zip(graph.states, expected, strict=True):
+            assert register[state].tolist() == values.tolist()
+    # No state has two numbers.
+    assert len(set(zip(*(register.tolist() for register in graph.states), strict=True))) == len(graph)
