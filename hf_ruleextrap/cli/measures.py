@@ -252,7 +252,7 @@ def _complexity(arguments: argparse.Namespace) -> None:
                 {
                     **lengths.model_dump(mode="json"),
                     "excess_bits": lengths.excess_bits,
-                    "measures": {name: measures[name] for name in MEASURES},
+                    "measures": {name: measures[name] for name in ("description_length", *MEASURES)},
                     "references": references,
                 },
                 indent=2,

@@ -1,7 +1,7 @@
 """The rules that a rational learner considers, and how long each takes to describe.
 
 A hypothesis is a conjunction of rules. Its description is a text in our combinators: a combinator is one token, so is
-each symbol and number that it takes, and so is each "and" between two rules (`measures.description_length`). The
+each symbol and number that it takes, and so is each "and" between two rules (`measures.description_bits`). The
 prefix code spends 1 bit on whether there is a rule at all and then 4 bits on each token:
 
     bits(H) = 1 + 4 tokens(H),    so the conjunction of no rules takes 1 bit, and "as many a as b" takes 1 + 4 * 3 = 13.
@@ -12,7 +12,7 @@ alphabets of up to six symbols, and a test adds it up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import combinations, permutations, product
 
 from .automata import (
@@ -28,11 +28,7 @@ from .automata import (
 )
 from .brackets import balanced, closes_open
 from .language import Language
-from .measures import rule_length
 from .rules import Rule, equal_counts, equal_sums, even_count, more, ordered, starts_with
-
-BITS_PER_TOKEN = 4.0
-"""Bits that the prefix code spends on one token."""
 
 _MOST_SYMBOLS = 3
 """Symbols that a combinator with any number of them is given."""
@@ -66,22 +62,6 @@ def candidate_rules(language: Language, most_tokens: float) -> list[Rule]:
             known.add(rule.expression)
             rules.append(rule.of_language(language.alphabet))
     return rules
-
-
-def description_bits(rules: Sequence[Rule], *, bits_per_token: float = BITS_PER_TOKEN, unknown: float = 0.0) -> float:
-    """Return the length of a conjunction in the prefix code.
-
-    Args:
-        rules: the rules; none for the conjunction that every word keeps.
-        bits_per_token: bits for one token. Below 4 the lengths are those of no code, and the prior is merely flatter.
-        unknown: bits for a rule without a description, which a class of its own computes.
-
-    >>> description_bits([]), description_bits([equal_counts("a", "b"), ordered("a", "b")])
-    (1.0, 29.0)
-    """
-    lengths = [rule_length(rule) for rule in rules]
-    bits = sum(unknown if length is None else bits_per_token * length for length in lengths)
-    return 1.0 + bits + bits_per_token * max(len(rules) - 1, 0)
 
 
 def _enumerated(alphabet: tuple[str, ...]) -> Iterator[Rule]:

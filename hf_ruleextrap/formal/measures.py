@@ -1,4 +1,4 @@
-"""Four measures of the complexity of a language, computed without a network.
+"""Measures of the complexity of a language, computed without a network.
 
 The Chomsky level does not predict how well a network extrapolates a rule (Mészáros et al., NeurIPS 2024). These
 measures are other candidates, to be compared with the scores of networks.
@@ -6,6 +6,7 @@ measures are other candidates, to be compared with the scores of networks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,9 +17,12 @@ from hf_ruleextrap.errors import RuleExtrapError
 from .automata import FiniteAutomaton
 from .graph import explore
 from .language import Language
-from .machine import NonEmpty, distinct
+from .machine import Machine, NonEmpty, distinct
 from .rules import Rule, tokens
 from .words import IntArray
+
+BITS_PER_TOKEN = 4.0
+"""Bits that the prefix code spends on one token."""
 
 _WORDS = 20_000
 _Z = 1.959963984540054
@@ -38,6 +42,10 @@ class Complexity:
         counter_depth: The largest counter or highest stack in words of at most n symbols.
         description_length: The number of tokens of the rules' expressions; None if a rule has neither an expression nor
             a table.
+        description_bits: The length of the rules in the prefix code, `description_bits`; 1 bit and 4 bits for each
+            token.
+        automaton_states: The number of states of the minimal automaton of a regular language, `automaton_states`; None
+            for any other language.
     """
 
     language: str
@@ -49,6 +57,8 @@ class Complexity:
     nerode_classes: int | None
     counter_depth: int | None
     description_length: int | None
+    description_bits: float | None
+    automaton_states: int | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the measures by name."""
@@ -59,13 +69,14 @@ MEASURES = {
     "entropy_rate": "entropy rate [nats per symbol]",
     "nerode_classes": "Myhill-Nerode classes",
     "counter_depth": "counter depth",
-    "description_length": "description length [tokens]",
+    "description_bits": "description length [bits]",
+    "automaton_states": "states of the minimal automaton",
 }
-"""The measures by name, with their headings in tables."""
+"""The measures by name, with their headings in tables. Bits stand for tokens, which order languages in the same way."""
 
 
 def complexity(language: Language, *, max_length: int = 64, horizon: int = 8) -> Complexity:
-    """Return all four measures.
+    """Return all measures.
 
     Args:
         language: The language.
@@ -77,8 +88,8 @@ def complexity(language: Language, *, max_length: int = 64, horizon: int = 8) ->
 
     >>> from hf_ruleextrap.languages import get_language
     >>> measures = complexity(get_language("anbn"))
-    >>> measures.nerode_classes, measures.counter_depth, measures.description_length
-    (17, 4, 7)
+    >>> measures.nerode_classes, measures.counter_depth, measures.description_length, measures.description_bits
+    (17, 4, 7, 29.0)
     """
     language.check_length(max_length)
     if horizon < 1:
@@ -94,7 +105,14 @@ def complexity(language: Language, *, max_length: int = 64, horizon: int = 8) ->
         nerode_classes=nerode_classes(language, horizon),
         counter_depth=counter_depth(language, horizon),
         description_length=description_length(language),
+        description_bits=None if description_length(language) is None else description_bits(language.rules),
+        # For any other language, exploring would only end at the largest number of states.
+        automaton_states=automaton_states(language, language.alphabet) if _is_regular(language) else None,
     )
+
+
+def _is_regular(language: Language) -> bool:
+    return language.level == "regular" or all(rule.finite for rule in language.rules)
 
 
 def entropy_rate(language: Language, max_length: int) -> tuple[float | None, float | None, float | None]:
@@ -162,6 +180,38 @@ def nerode_classes(language: Language, n: int) -> int | None:
     return len(np.unique(label[near]))
 
 
+def automaton_states(machine: Machine, alphabet: Sequence[str]) -> int | None:
+    """Return the number of states of the minimal deterministic automaton of a rule or of a language.
+
+    The sink, from which no word can be reached, does not count, so the automaton of an even number of a has two states.
+    The rules themselves decide about the empty word, although no language contains it. The number is exact: the states
+    that words reach are merged until no symbol distinguishes two states of a class (Moore).
+
+    Args:
+        machine: A rule, or a language.
+        alphabet: The symbols.
+
+    Returns:
+        The number of states; None if words reach too many states, as they do for every language that is not regular.
+
+    >>> from hf_ruleextrap.languages import get_language
+    >>> lang = get_language("a5")
+    >>> automaton_states(lang.rules[0], lang.alphabet), automaton_states(lang, lang.alphabet)
+    (60, 61)
+    """
+    try:
+        graph = explore(machine, alphabet).useful()
+    except RuleExtrapError:
+        return None
+    # The last row stands for the sink.
+    following = np.vstack([graph.following, np.full((1, len(graph.alphabet)), -1)])
+    label, classes = np.append(graph.accepting, False).astype(np.int64), 0
+    while label.max() >= classes:
+        classes = int(label.max()) + 1
+        label = distinct((label, label[following]))[1]
+    return len(np.unique(label[:-1]))
+
+
 def counter_depth(language: Language, n: int) -> int | None:
     """Return the largest counter, or highest stack, of any rule inside a word of at most n symbols.
 
@@ -207,6 +257,23 @@ def description_length(language: Language) -> int | None:
     if any(length is None for length in lengths):
         return None
     return sum(length or 0 for length in lengths) + len(language.rules) - 1
+
+
+def description_bits(rules: Sequence[Rule], *, bits_per_token: float = BITS_PER_TOKEN, unknown: float = 0.0) -> float:
+    """Return the length of a conjunction in the prefix code, which `hypotheses` states.
+
+    Args:
+        rules: The rules; none for the conjunction that every word keeps.
+        bits_per_token: The bits for one token. Below 4, no code has these lengths, and the prior is merely flatter.
+        unknown: The bits for a rule without a description, which a class of its own computes.
+
+    >>> from hf_ruleextrap.formal.rules import equal_counts, ordered
+    >>> description_bits([]), description_bits([equal_counts("a", "b"), ordered("a", "b")])
+    (1.0, 29.0)
+    """
+    lengths = [rule_length(rule) for rule in rules]
+    bits = sum(unknown if length is None else bits_per_token * length for length in lengths)
+    return 1.0 + bits + bits_per_token * max(len(rules) - 1, 0)
 
 
 def rule_length(rule: Rule) -> int | None:

@@ -18,8 +18,9 @@ import numpy as np
 from hf_ruleextrap.costs import check_cost
 from hf_ruleextrap.errors import RuleExtrapError, check_integer, unknown
 
-from .hypotheses import BITS_PER_TOKEN, candidate_rules, description_bits
+from .hypotheses import candidate_rules
 from .language import Language
+from .measures import BITS_PER_TOKEN, description_bits
 from .programs import Programs, RuleSet, subsets
 from .words import BoolArray, FloatArray, WordBatch, Words
 

@@ -26,7 +26,13 @@ from hf_ruleextrap.formal import (
     starts_with,
 )
 from hf_ruleextrap.formal.automata import FiniteAutomaton, group_word
-from hf_ruleextrap.formal.measures import counter_depth, description_length, entropy_rate, nerode_classes
+from hf_ruleextrap.formal.measures import (
+    automaton_states,
+    counter_depth,
+    description_length,
+    entropy_rate,
+    nerode_classes,
+)
 from hf_ruleextrap.formal.rules import EqualCounts
 from hf_ruleextrap.formal.viability import Finite
 from hf_ruleextrap.languages import built_in_languages, get_language, list_languages
@@ -67,6 +73,55 @@ def test_classes_are_those_of_the_definition(name: str) -> None:
 )
 def test_known_minimal_automata(language: Language, states: int) -> None:
     assert nerode_classes(language, 14) == states
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "states"),
+    [
+        # Residues and elements of groups: one state each.
+        ("parity", 0, 2),
+        ("mod3", 0, 3),
+        ("aastar", 0, 2),
+        ("z5", 0, 5),
+        ("s3", 0, 6),
+        ("a5", 0, 60),
+        # Tomita's automata, without the sink.
+        ("tomita1", 1, 1),
+        ("tomita2", 1, 2),
+        ("tomita3", 1, 4),
+        ("tomita4", 1, 3),
+        ("tomita5", 0, 4),
+        ("tomita6", 0, 3),
+        ("tomita7", 1, 4),
+        # The open brackets, of which there are at most three: 1 + 2 + 4 + 8 for two kinds.
+        ("dyck1d3", 1, 4),
+        ("anbn", 0, None),
+    ],
+)
+def test_minimal_automata_of_rules_without_their_sink(name: str, rule: int, states: int | None) -> None:
+    language = get_language(name)
+    assert automaton_states(language.rules[rule], language.alphabet) == states
+
+
+@pytest.mark.parametrize(
+    ("name", "states"),
+    [("dyck2d3", 15), ("aastar", 2), ("ban", 3), ("bban", 4), ("z5", 6), ("a5", 61), ("anbn", None), ("dyck", None)],
+)
+def test_minimal_automata_of_languages(name: str, states: int | None) -> None:
+    assert complexity(get_language(name), max_length=16, horizon=4).automaton_states == states
+
+
+@pytest.mark.parametrize("name", ["ban", "bban", "parity", "mod3", "abn", "anbm", "tomita3", "random-regular-2"])
+def test_automaton_states_are_the_classes_of_viable_prefixes(name: str) -> None:
+    language = get_language(name)
+    strings = ["".join(word) for length in range(6) for word in product(language.alphabet, repeat=length)]
+
+    def row(prefix: str) -> tuple[bool, ...]:
+        words = WordBatch.from_strings([prefix + suffix for suffix in strings])
+        return tuple(language.accepts(language.read(words, to_the_end=True)).tolist())
+
+    rows = {row(prefix) for prefix in strings}
+    assert automaton_states(language, language.alphabet) == len({row for row in rows if any(row)})
 
 
 def test_states_that_only_look_different_are_one_class() -> None:
@@ -209,6 +264,9 @@ def test_every_language_has_its_measures(name: str) -> None:
     assert found.nerode_classes >= 2
     assert found.description_length is None or found.description_length >= 4
     assert set(found.to_dict()) >= {"entropy_rate", "nerode_classes", "counter_depth", "description_length"}
+    # The prefix code spends a bit on whether there is a rule, and four on each token.
+    tokens = found.description_length
+    assert found.description_bits == (None if tokens is None else 1 + 4 * tokens)
 
 
 @pytest.mark.parametrize("name", list_languages())

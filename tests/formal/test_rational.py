@@ -14,7 +14,8 @@ import pytest
 from hf_ruleextrap import get_language
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import Language, WordBatch
-from hf_ruleextrap.formal.hypotheses import candidate_rules, description_bits
+from hf_ruleextrap.formal.hypotheses import candidate_rules
+from hf_ruleextrap.formal.measures import description_bits
 from hf_ruleextrap.formal.posterior import EXCEPTIONS, HypothesisSpace, Posterior, RationalSettings
 from hf_ruleextrap.formal.rational import LEARNERS, RationalLearner, rates_by_words, rational_learner
 from hf_ruleextrap.formal.rational_report import explain
