@@ -248,6 +248,25 @@ def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
+def test_explain_after_the_first_words_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["explain", "anbn", "baa", "aab", "--learner", "rational", "--max-length", "8", "--words", "32"]
+    made = json.loads(output(capsys, *words, "--seen", "0", "4", "32", "--json"))
+    (curve,) = made["rates_by_words"].values()
+    (learner,) = made["learners"].values()
+    assert made["seen"] == [0, 4, 32]
+    # One row for each number of words, one column for each prompt; the last row is the learner that has seen all words.
+    assert curve[-1] == pytest.approx([prompt["open_rules_hold"] for prompt in learner["prompts"]])
+    assert curve[0][0] < curve[1][0] < curve[2][0]
+    text = output(capsys, *words, "--seen", "4")
+    assert "every open rule holds after the first training words" in text
+    assert f"{curve[1][0]:8.3f}  {curve[1][1]:8.3f}" in text.splitlines()[-1]
+
+
+def test_explain_of_more_words_than_are_drawn_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "anbn", "baa", "--words", "8", "--max-length", "8", "--seen", "9"]) == 2
+    assert capsys.readouterr().err.strip().endswith("the number of words seen is 9: give 0 to 8, the number of words")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

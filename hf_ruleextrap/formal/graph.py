@@ -7,16 +7,15 @@ square for two counters. A stack has one state for each content, so only short w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
+from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from hf_ruleextrap.errors import RuleExtrapError
 
-from .machine import Machine, Register, State, distinct
+from .machine import Machine, Numbering, State, distinct, joined
 from .words import BoolArray, ByteArray, FloatArray, IntArray, WordBatch, symbol_codes
 
 MOST_STATES = 1 << 18
@@ -28,9 +27,6 @@ NOWHERE = -1
 
 _DENSE = 1 << 14
 """The largest product of two graphs that is built with all pairs of states, and not only those that words reach."""
-
-_MOST_CELLS = 1 << 24
-"""The largest number of combinations of values of registers whose states are numbered without sorting."""
 
 _MOST_MARKS = 1 << 27
 """The largest product of two graphs whose pairs are marked in one array, of one byte each."""
@@ -60,7 +56,7 @@ class Graph:
     def __len__(self) -> int:
         return len(self.depth)
 
-    @property
+    @cached_property
     def distance(self) -> IntArray:
         """(S,) int64: the fewest further symbols with which a word is accepted; -1 where none are."""
         found = np.where(self.accepting, 0, -1)
@@ -145,7 +141,7 @@ def explore(
     """
     symbols = symbol_codes(alphabet)
     frontier = machine.start(1) if start is None else start
-    known, depth = _Numbering(frontier), [np.zeros(len(frontier[0]), np.int64)]
+    known, depth = Numbering(frontier), [np.zeros(len(frontier[0]), np.int64)]
     following: list[IntArray] = []
     while len(frontier[0]) and (max_length is None or len(following) < max_length):
         after = _after(machine, frontier, symbols)
@@ -176,100 +172,10 @@ def explore(
     )
 
 
-class _Numbering:
-    """The numbers of distinct states, in the order in which the states were appended.
-
-    Where all registers are single integers of a small range, a box with one cell for each combination of their values
-    holds the numbers. Otherwise, the states are sorted at each call.
-    """
-
-    def __init__(self, states: State) -> None:
-        self._parts, self.size = [states], len(states[0])
-        # The lowest value of each register and the number of its values in the box.
-        self._low: list[int] = []
-        self._span: list[int] = []
-        self._box: npt.NDArray[np.int32] | None = (
-            np.zeros(0, np.int32) if all(part.ndim == 1 for part in states) else None
-        )
-
-    @property
-    def states(self) -> State:
-        """The known states."""
-        if len(self._parts) > 1:
-            self._parts = [tuple(_joined(*registers) for registers in zip(*self._parts, strict=True))]
-        return self._parts[0]
-
-    def append(self, states: State) -> None:
-        """Add new, distinct states, which `number` has just numbered."""
-        self._parts.append(states)
-        self.size += len(states[0])
-
-    def number(self, states: State) -> tuple[IntArray, IntArray]:
-        """Return (N,) the number of each state, and the first row of each new state.
-
-        New states are numbered in the order of their first rows, from ``size`` on.
-        """
-        keys = self._keys(states)
-        if keys is None or self._box is None:
-            return self._sorted(states)
-        unknown = np.flatnonzero(self._box[keys] == NOWHERE)
-        # Of the rows of a new state, the first one is written last.
-        self._box[keys[unknown[::-1]]] = self.size + unknown[::-1]
-        new = unknown[self._box[keys[unknown]] == self.size + unknown]
-        self._box[keys[new]] = self.size + np.arange(len(new))
-        return self._box[keys].astype(np.int64), new
-
-    def _sorted(self, states: State) -> tuple[IntArray, IntArray]:
-        merged = tuple(_joined(old, new) for old, new in zip(self.states, states, strict=True))
-        first, place = distinct(merged)
-        new = np.sort(first[first >= self.size])
-        number = np.where(first < self.size, first, self.size + np.searchsorted(new, first))
-        return number[place[self.size :]], new - self.size
-
-    def _keys(self, states: State) -> IntArray | None:
-        """Return (N,) the cell of each state in the box, which grows where states lie outside; None without a box."""
-        if self._box is None or not len(states[0]):
-            return None
-        ranges = [(int(register.min()), int(register.max())) for register in states]
-        if not self._low or any(
-            low < least or high >= least + span
-            for (low, high), least, span in zip(ranges, self._low, self._span, strict=True)
-        ):
-            self._enlarge(ranges)
-        return None if self._box is None else self._cells(states)
-
-    def _cells(self, states: State) -> IntArray:
-        cells = np.zeros(len(states[0]), np.int64)
-        for register, least, span in zip(states, self._low, self._span, strict=True):
-            cells *= span
-            cells += register
-            cells -= least
-        return cells
-
-    def _enlarge(self, ranges: list[tuple[int, int]]) -> None:
-        """Make the box at least twice as wide in each direction in which a state lies outside."""
-        if not self._low:
-            known = [(int(register.min()), int(register.max())) for register in self.states]
-            self._low, self._span = [low for low, _ in known], [high - low + 1 for low, high in known]
-        for place, (low, high) in enumerate(ranges):
-            least, span = self._low[place], self._span[place]
-            most = least + span - 1
-            if low < least:
-                least = min(low, least - span)
-            if high > most:
-                most = max(high, most + span)
-            self._low[place], self._span[place] = least, most - least + 1
-        if prod(self._span) > _MOST_CELLS:
-            self._box = None
-            return
-        self._box = np.full(prod(self._span), NOWHERE, np.int32)
-        self._box[self._cells(self.states)] = np.arange(self.size)
-
-
 def locate(known: State, state: State) -> IntArray:
     """(N,) int64: which of S known rows of some registers, all different, each row is; ``NOWHERE`` if none."""
     size = len(known[0])
-    first, place = distinct(tuple(_joined(old, new) for old, new in zip(known, state, strict=True)))
+    first, place = distinct(tuple(joined(old, new) for old, new in zip(known, state, strict=True)))
     return np.where(first < size, first, NOWHERE)[place[size:]]
 
 
@@ -312,31 +218,71 @@ def ways_to_end(graph: Graph, longest: int) -> FloatArray:
     return ways
 
 
-def product_graph(
-    first: Graph, second: Graph, first_states: IntArray | None = None, second_states: IntArray | None = None
-) -> tuple[Graph, IntArray]:
-    """Return the graph of pairs of states, whose depths mean nothing, and the numbers of the given pairs.
+def product_graph(first: Graph, second: Graph) -> Graph:
+    """Return the graph of the pairs of states that words reach; its depths mean nothing.
 
     Args:
-        first: a graph.
-        second: another graph over the same alphabet, whose states change fastest.
-        first_states: (N,) the first state of each given pair, never `NOWHERE`; by default the start.
-        second_states: (N,) the second state of each given pair.
-
-    Returns:
-        The graph, in which all given pairs stand, and (N,) the number of each given pair in it.
+        first: A graph.
+        second: Another graph over the same alphabet, whose states change fastest.
     """
     n, m = len(first), len(second)
-    given_pairs = np.zeros(1, np.int64)
-    if first_states is not None and second_states is not None:
-        given_pairs = first_states * m + second_states
-    pairs = np.arange(n * m) if n * m <= _DENSE else _reached(first, second, np.unique(given_pairs))
+    pairs = np.arange(n * m)
+    if n * m > _DENSE:
+        pairs = np.sort(np.concatenate(list(_layers(first, second, np.zeros(1, np.int64)))))
     after = _following(first, second, pairs)
     if n * m > _DENSE:
         after = np.where(after == NOWHERE, NOWHERE, np.searchsorted(pairs, after))
-        given_pairs = np.searchsorted(pairs, given_pairs)
     accepting: BoolArray = first.accepting[pairs // m] & second.accepting[pairs % m]
-    return Graph(first.alphabet, (), after, accepting, np.zeros(len(pairs), np.int64), None), given_pairs
+    return Graph(first.alphabet, (), after, accepting, np.zeros(len(pairs), np.int64), None)
+
+
+def ways_to_end_both(
+    first: Graph, second: Graph, first_states: IntArray, second_states: IntArray, longest: int
+) -> FloatArray:
+    """Return the probability that n uniform symbols lead from pairs of states to the end of a word of both graphs.
+
+    Only pairs of states are followed that a symbol sequence of the length can pass through: for a stack, these are far
+    fewer than all pairs that are reached.
+
+    Args:
+        first: A graph.
+        second: Another graph over the same alphabet.
+        first_states: (N,) int64, the state of each pair in the first graph, never `NOWHERE`.
+        second_states: (N,) int64, the state of each pair in the second graph, never `NOWHERE`.
+        longest: The largest n.
+
+    Returns:
+        (longest + 1, N) float64, by n.
+    """
+    m, k = len(second), len(first.alphabet)
+    starts = first_states * m + second_states
+    layers = list(_layers(first, second, np.unique(starts), longest))
+    pairs = np.concatenate(layers)
+    order = pairs.argsort()
+    least = _fewest_symbols(first, second, pairs)
+    following = _following(first, second, pairs)
+    place = np.minimum(np.searchsorted(pairs[order], following), len(pairs) - 1)
+    # Pairs that lie in no layer cannot lead to an end in time; like NOWHERE, they have the last number.
+    numbers = np.where(pairs[order[place]] == following, order[place], len(pairs))
+    by_symbol = np.ascontiguousarray(numbers.T)
+    rows = order[np.searchsorted(pairs[order], starts)]
+    values = np.zeros(len(pairs) + 1)
+    values[:-1] = first.accepting[pairs // m] & second.accepting[pairs % m]
+    ways = [values[rows]]
+    sizes = np.cumsum([len(layer) for layer in layers])
+    for n in range(1, longest + 1):
+        # With n symbols left, a completion is in one of the first layers.
+        size = sizes[min(longest - n, len(sizes) - 1)]
+        possible = np.flatnonzero(least[:size] <= n)
+        values[possible] = values[by_symbol[:, possible]].sum(axis=0) / k
+        ways.append(values[rows])
+    return np.stack(ways)
+
+
+def _fewest_symbols(first: Graph, second: Graph, pairs: IntArray) -> IntArray:
+    """Return (N,) a lower bound of the number of symbols to the end of a word; very large where there is no end."""
+    parts = first.distance[pairs // len(second)], second.distance[pairs % len(second)]
+    return np.maximum(*(np.where(part < 0, np.iinfo(np.int64).max, part) for part in parts))
 
 
 def _following(first: Graph, second: Graph, pairs: IntArray) -> IntArray:
@@ -345,38 +291,39 @@ def _following(first: Graph, second: Graph, pairs: IntArray) -> IntArray:
     return np.where((left < 0) | (right < 0), NOWHERE, left * len(second) + right)
 
 
-def _reached(first: Graph, second: Graph, starts: IntArray) -> IntArray:
-    """(S,) the pairs that words lead to from some pairs, in ascending order."""
-    size = len(first) * len(second)
-    if size > _MOST_MARKS:
-        known = frontier = starts
-        while len(frontier):
-            after = np.unique(_following(first, second, frontier))
-            frontier = np.setdiff1d(after[after != NOWHERE], known, assume_unique=True)
-            known = np.union1d(known, frontier)
-        return known
+def _layers(first: Graph, second: Graph, starts: IntArray, longest: int | None = None) -> Iterator[IntArray]:
+    """Yield the new pairs of states after 0 symbols, after 1, and so on, in ascending order.
+
+    Args:
+        first: A graph.
+        second: Another graph over the same alphabet.
+        starts: The pairs after 0 symbols, in ascending order.
+        longest: Whether to leave out pairs from which no word ends before this number of symbols; None for no limit.
+    """
     # A mark for each pair is much faster than sorting, as long as the marks fit into memory.
-    marked = np.zeros(size, np.bool_)
-    frontier = starts
+    size = len(first) * len(second)
+    marked = np.zeros(size, np.bool_) if size <= _MOST_MARKS else None
+    known = frontier = starts
+    length = 0
     while len(frontier):
-        marked[frontier] = True
-        after = _following(first, second, frontier)
-        frontier = np.unique(after[(after != NOWHERE) & ~marked[after]])
-    return np.flatnonzero(marked)
+        yield frontier
+        length += 1
+        after = np.unique(_following(first, second, frontier))
+        after = after[after != NOWHERE]
+        if longest is not None:
+            after = after[_fewest_symbols(first, second, after) <= longest - length]
+        if marked is None:
+            frontier = np.setdiff1d(after, known, assume_unique=True)
+            known = np.union1d(known, frontier)
+        else:
+            marked[frontier] = True
+            frontier = after[~marked[after]]
 
 
 def _after(machine: Machine, states: State, symbols: ByteArray) -> State:
     """The states after each symbol: those of the first state, then those of the second, and so on."""
     n, k = len(states[0]), len(symbols)
     return machine.step(tuple(register.repeat(k, axis=0) for register in states), np.tile(symbols, n))
-
-
-def _joined(*parts: Register) -> Register:
-    """The rows of registers, one below the other; the digits of a register are padded to those of the widest one."""
-    if parts[0].ndim == 1:
-        return np.concatenate(parts)
-    width = max(part.shape[1] for part in parts)
-    return np.concatenate([np.pad(part, [(0, 0), (0, width - part.shape[1])]) for part in parts])
 
 
 def _too_many(max_length: int | None, reached: int, most_states: int) -> RuleExtrapError:

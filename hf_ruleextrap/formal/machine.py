@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,6 +15,12 @@ from .words import PAD_CODE, BoolArray, ByteArray, IntArray, WordBatch, pieces
 Register: TypeAlias = npt.NDArray[Any]
 State: TypeAlias = tuple[Register, ...]
 """The registers of a machine; the first axis of each register runs over the words."""
+
+
+_MOST_CELLS = 1 << 24
+"""The largest number of combinations of values of registers whose states are numbered without sorting."""
+
+_NO_NUMBER = -1
 
 
 class Machine(ABC):
@@ -87,6 +94,104 @@ def distinct(registers: State) -> tuple[IntArray, IntArray]:
         key, size = key * base + digit, size * base
     _, first, place = np.unique(key, return_index=True, return_inverse=True)
     return first, place
+
+
+def joined(*parts: Register) -> Register:
+    """The rows of registers, one below the other; the digits of a register are padded to those of the widest one."""
+    if parts[0].ndim == 1:
+        return np.concatenate(parts)
+    width = max(part.shape[1] for part in parts)
+    return np.concatenate([np.pad(part, [(0, 0), (0, width - part.shape[1])]) for part in parts])
+
+
+class Numbering:
+    """The numbers of distinct states, in the order in which the states were appended.
+
+    Where all registers are single integers of a small range, a box with one cell for each combination of their values
+    holds the numbers. Otherwise, the states are sorted at each call.
+    """
+
+    def __init__(self, states: State) -> None:
+        self._parts, self.size = [states], len(states[0])
+        # The lowest value of each register and the number of its values in the box.
+        self._low: list[int] = []
+        self._span: list[int] = []
+        self._box: npt.NDArray[np.int32] | None = (
+            np.zeros(0, np.int32) if all(part.ndim == 1 for part in states) else None
+        )
+
+    @property
+    def states(self) -> State:
+        """The known states."""
+        if len(self._parts) > 1:
+            self._parts = [tuple(joined(*registers) for registers in zip(*self._parts, strict=True))]
+        return self._parts[0]
+
+    def append(self, states: State) -> None:
+        """Add new, distinct states, which `number` has just numbered."""
+        self._parts.append(states)
+        self.size += len(states[0])
+
+    def number(self, states: State) -> tuple[IntArray, IntArray]:
+        """Return (N,) the number of each state, and the first row of each new state.
+
+        New states are numbered in the order of their first rows, from ``size`` on.
+        """
+        keys = self._keys(states)
+        if keys is None or self._box is None:
+            return self._sorted(states)
+        unknown = np.flatnonzero(self._box[keys] == _NO_NUMBER)
+        # Of the rows of a new state, the first one is written last.
+        self._box[keys[unknown[::-1]]] = self.size + unknown[::-1]
+        new = unknown[self._box[keys[unknown]] == self.size + unknown]
+        self._box[keys[new]] = self.size + np.arange(len(new))
+        return self._box[keys].astype(np.int64), new
+
+    def _sorted(self, states: State) -> tuple[IntArray, IntArray]:
+        merged = tuple(joined(old, new) for old, new in zip(self.states, states, strict=True))
+        first, place = distinct(merged)
+        new = np.sort(first[first >= self.size])
+        number = np.where(first < self.size, first, self.size + np.searchsorted(new, first))
+        return number[place[self.size :]], new - self.size
+
+    def _keys(self, states: State) -> IntArray | None:
+        """Return (N,) the cell of each state in the box, which grows where states lie outside; None without a box."""
+        if self._box is None or not len(states[0]):
+            return None
+        ranges = [(int(register.min()), int(register.max())) for register in states]
+        if not self._low or any(
+            low < least or high >= least + span
+            for (low, high), least, span in zip(ranges, self._low, self._span, strict=True)
+        ):
+            self._enlarge(ranges)
+        return None if self._box is None else self._cells(states)
+
+    def _cells(self, states: State) -> IntArray:
+        cells = np.zeros(len(states[0]), np.int64)
+        for register, least, span in zip(states, self._low, self._span, strict=True):
+            cells *= span
+            cells += register
+            cells -= least
+        return cells
+
+    def _enlarge(self, ranges: list[tuple[int, int]]) -> None:
+        """Make the box at least twice as wide in each direction in which a state lies outside."""
+        if not self._low:
+            known = [(int(register.min()), int(register.max())) for register in self.states]
+            self._low, self._span = [low for low, _ in known], [high - low + 1 for low, high in known]
+        for place, (low, high) in enumerate(ranges):
+            least, span = self._low[place], self._span[place]
+            most = least + span - 1
+            if low < least:
+                least = min(low, least - span)
+            if high > most:
+                most = max(high, most + span)
+            self._low[place], self._span[place] = least, most - least + 1
+        if prod(self._span) > _MOST_CELLS:
+            self._box = None
+            return
+        self._box = np.full(prod(self._span), _NO_NUMBER, np.int32)
+        self._box[self._cells(self.states)] = np.arange(self.size)
 
 
 def ask(machine: Machine, words: WordBatch, question: str) -> BoolArray:

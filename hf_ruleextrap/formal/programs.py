@@ -23,7 +23,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 
 from .brackets import Nested
 from .families import Copied
-from .graph import NOWHERE, Graph, explore, one_state_graph, product_graph, ways_to_end
+from .graph import NOWHERE, Graph, explore, one_state_graph, product_graph, ways_to_end, ways_to_end_both
 from .machine import Machine, State
 from .rules import Rule
 from .words import BoolArray, ByteArray, FloatArray, IntArray, WordBatch
@@ -84,8 +84,8 @@ class Program:
         alive = (states != NOWHERE) & (target_states != NOWHERE)
         if alive.any():
             longest = self.max_length - length if limit is None else min(limit, self.max_length - length)
-            joint, starts = product_graph(self.graph, target, states[alive], target_states[alive])
-            gains[alive] = self._after(length)[: longest + 1] @ ways_to_end(joint, longest)[:, starts]
+            ways = ways_to_end_both(self.graph, target, states[alive], target_states[alive], longest)
+            gains[alive] = self._after(length)[: longest + 1] @ ways
         return gains
 
     def gain_up_to(self, states: IntArray, length: int, limit: int) -> FloatArray:
@@ -156,7 +156,7 @@ class Programs:
             else:
                 last = max(kept)
                 # There are many conjunctions, so only a program keeps its graph.
-                return product_graph(self.graph(kept - {last}), self.graph(frozenset({last})))[0]
+                return product_graph(self.graph(kept - {last}), self.graph(frozenset({last})))
         return self._graphs[kept]
 
     def program(self, kept: RuleSet) -> Program:
