@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 from hf_ruleextrap.completers import LocalModel
 from hf_ruleextrap.errors import RuleExtrapError
@@ -25,6 +26,7 @@ INDEX = "checkpoints.json"
 MOST_BYTES = 20_000_000
 """The largest number of bytes of all checkpoints of a Space together."""
 
+_LOADING = Lock()
 _LOGGER = logging.getLogger(__name__)
 _FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
@@ -123,9 +125,15 @@ def _read_runs(folder: Path) -> dict[Path, Results]:
     return results
 
 
-@lru_cache(256)
 def load_checkpoint(checkpoint: Checkpoint) -> LocalModel:
     """Return the model of a checkpoint; the latest models stay in memory."""
+    # Libraries change settings of the whole process while they load a model, so that two threads must not load at once.
+    with _LOADING:
+        return _load(checkpoint)
+
+
+@lru_cache(256)
+def _load(checkpoint: Checkpoint) -> LocalModel:
     return LocalModel.from_pretrained(checkpoint.folder, language_of(checkpoint.language))
 
 

@@ -7,7 +7,9 @@ import runpy
 import shutil
 import statistics
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +154,24 @@ def test_the_standard_run_stands_for_its_language_and_architecture(run: Path, tm
     (tmp_path / "broken" / "results.json").write_text("{}")
     (chosen,) = standard_checkpoints([tmp_path])
     assert (Path(chosen.folder).name, chosen.seed) == ("z1", 1)
+
+
+def test_one_checkpoint_loads_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    loading: list[int] = [0, 0]
+
+    def load(*_: object) -> object:
+        loading[0] += 1
+        loading[1] = max(loading)
+        time.sleep(0.02)
+        loading[0] -= 1
+        return object()
+
+    monkeypatch.setattr("hf_ruleextrap.completers.LocalModel.from_pretrained", load)
+    checkpoints = [Checkpoint(f"{n}", f"no folder {n}", "anbn", "lstm", n, True) for n in (1, 2)]
+    with ThreadPoolExecutor(4) as visitors:
+        models = list(visitors.map(load_checkpoint, 2 * checkpoints))
+    assert models[:2] == models[2:]
+    assert loading == [0, 1]
 
 
 def test_a_checkpoint_that_has_not_learned_says_so(run: Path) -> None:
