@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
-import accelerate.accelerator
-import accelerate.optimizer
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -37,11 +35,6 @@ from .optimizers import BY_THE_TRAINER, build_muon
 from .recipe import Recipe
 from .task import Task
 from .trackers import PROJECT, check_tracker
-
-# accelerate looks for the package of the optimizer LOMO twice in each step, and each time searches the whole disk path.
-# For a small model these searches take a tenth of the time of a step. One search gives the same answer.
-_has_lomo = cache(accelerate.optimizer.is_lomo_available)
-accelerate.accelerator.is_lomo_available = accelerate.optimizer.is_lomo_available = _has_lomo
 
 
 class RuleTrainer(Trainer):
