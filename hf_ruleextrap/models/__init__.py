@@ -1,9 +1,9 @@
-"""The architectures that transformers lacks, one file each; a file in this folder is found by being there.
+"""The architectures that transformers lacks, each in a file of its own.
 
-Importing this package registers the architectures with transformers' Auto classes, and with them the class of their
-tokenizers. A checkpoint of one of the architectures carries the architecture's files, so that
-``AutoModelForCausalLM`` and ``AutoModel`` load the checkpoint with ``trust_remote_code=True`` where this package is not
-installed or not imported.
+Importing this package imports every file of this folder, and registers the architectures in the files and the class of
+their tokenizers with the Auto classes of transformers. A checkpoint of one of the architectures includes the
+architecture's files, so that ``AutoModelForCausalLM`` and ``AutoModel`` load the checkpoint with
+``trust_remote_code=True`` where this package is not installed or not imported.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["RecurrentCache", "RuleConfig", "RuleForCausalLM", "RulePreTrainedMod
 
 
 def register(causal_lm: type[RuleForCausalLM]) -> None:
-    """Register an architecture with the Auto classes, and have its checkpoints carry its code."""
+    """Register an architecture with the Auto classes, and make its checkpoints include its code."""
     config, backbone = causal_lm.config_class, causal_lm.backbone
     AutoConfig.register(config.model_type, config, exist_ok=True)
     AutoModel.register(config, backbone, exist_ok=True)
@@ -37,5 +37,5 @@ for _module in pkgutil.iter_modules(__path__):
         if isinstance(_value, type) and issubclass(_value, RuleForCausalLM) and _value is not RuleForCausalLM:
             register(_value)
 
-# A saved tokenizer names its class, which the Auto class looks up among those registered for any configuration.
+# A saved tokenizer names its class. AutoTokenizer looks the name up in the classes of all registered configurations.
 AutoTokenizer.register(RuleConfig, SymbolTokenizer, exist_ok=True)

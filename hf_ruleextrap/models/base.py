@@ -131,7 +131,7 @@ def real_tokens(attention_mask: Tensor | None, batch: int, columns: int) -> Tens
 
 
 def is_right_padded(real: Tensor) -> bool:
-    """Return whether the padding of every row stands after the row's tokens; ``real`` is that of `real_tokens`."""
+    """Return whether the padding of every row is after the row's tokens; ``real`` is the result of `real_tokens`."""
     return not bool((real[:, 1:] > real[:, :-1]).any())
 
 
@@ -285,7 +285,7 @@ class RuleForCausalLM(RulePreTrainedModel, GenerationMixin):
         is_first_iteration: bool | None = False,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Prepare inputs as transformers does, but with a fast path for one new token, which small models need."""
+        """Prepare inputs as transformers does; one new token takes a shorter path, which matters for small models."""
         seen = 0 if past_key_values is None else past_key_values.get_seq_length()
         plain = inputs_embeds is None and not kwargs.get("output_hidden_states")
         if not plain or seen < 1 or seen != input_ids.shape[1] - 1:
@@ -326,15 +326,15 @@ class RuleForCausalLM(RulePreTrainedModel, GenerationMixin):
 
         Args:
             input_ids: (B, T) int64.
-            attention_mask: (B, P + T), 1 for a token and 0 for padding, if the cache holds P columns.
+            attention_mask: (B, P + T), 1 for a token and 0 for padding, where P is the number of columns in the cache.
             past_key_values: The cache of an earlier output; the cache is updated in place.
             inputs_embeds: (B, T, E) float; an alternative to ``input_ids``.
-            labels: (B, T) int64, the unshifted ids; -100 marks a position that does not count.
+            labels: (B, T) int64, the unshifted ids; the loss leaves out positions with -100.
             use_cache: Whether to return the cache; the default is in the configuration.
             logits_to_keep: The number of last positions, or the positions, whose logits are computed; 0 for all.
             output_hidden_states: Whether to return the hidden states; the default is in the configuration.
-            **kwargs: Arguments of the loss, such as ``num_items_in_batch``; and ``position_ids``, (B or 1, T) int64,
-                which need not be passed and must equal the number of tokens before each token in its row.
+            **kwargs: Arguments of the loss, for example ``num_items_in_batch``; and the optional ``position_ids``,
+                (B or 1, T) int64, which must be the number of tokens before each token in its row.
 
         Returns:
             ``logits`` (B, T, vocab_size); with labels, ``loss``, the mean cross-entropy in nats; and, if requested,

@@ -97,7 +97,7 @@ class PositionalLinear(nn.Module):
         return flat.view(len(inputs), columns, -1) + self.bias[:columns]
 
     def add(self, sums: Tensor, inputs: Tensor, first: int) -> None:
-        """Add what inputs (B, T, embedding_size) from ``first`` on contribute to sums (B, P, vocab_size), in place."""
+        """Add in place the contributions of inputs (B, T, E) from position ``first`` on to sums (B, P, vocab_size)."""
         known, width = min(inputs.shape[1], len(self.bias) - first), sums.shape[2]
         start, stop = self.reach(first, known)
         flat, matrix = inputs[:, :known].flatten(1), self.matrix(first, known, start, stop)

@@ -150,7 +150,7 @@ class RecurrentBackbone(RulePreTrainedModel):
     def run(
         self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
     ) -> tuple[Tensor, list[States]]:
-        """Read the inputs from the given states on.
+        """Read the inputs, starting from ``states``.
 
         Args:
             inputs: (B, T, E) float, with the tokens of each row before its padding.

@@ -1,8 +1,8 @@
 """The decoder-only Transformer of the rule-extrapolation experiments.
 
-Source: Mészáros et al., NeurIPS 2024, arXiv 2409.13728. In the authors' code, the model receives no position, so the
-positional information is a choice here: "paper" adds a vector of the row's place in the batch, as their code does, and
-"none" is the same model without that noise.
+Source: Mészáros et al., NeurIPS 2024, arXiv 2409.13728. The authors' code adds a vector that depends on the row's place
+in the batch instead of the token's position. Here, the positional information is a choice: "paper" adds that vector,
+and "none" is the same model without it.
 """
 
 from __future__ import annotations
@@ -318,7 +318,7 @@ class RuleTransformerModel(RulePreTrainedModel):
         real = real_tokens(attention_mask, batch, past + length)
         check_position_ids(kwargs.get("position_ids"), real, batch, past + length, length)
         if real is not None and past == 0 and not self.config.mask_padding and is_right_padded(real):
-            # No token looks at the padding after it.
+            # No token attends to the padding after it.
             real = None
         positions = token_positions(real, past + length, embeds.device)
         hidden = self.dropout(self._place(embeds * math.sqrt(self.config.hidden_size), positions[:, past:]))
@@ -339,6 +339,7 @@ class RuleTransformerModel(RulePreTrainedModel):
         )
 
     def _place(self, hidden: Tensor, positions: Tensor) -> Tensor:
+        """Add the vectors of the positions (B or 1, T) to the embeddings (B, T, hidden_size), if there are any."""
         if self.config.positions == "paper":
             rows = torch.arange(len(hidden), device=hidden.device)[:, None]
             return hidden + sinusoids(rows, self.config.hidden_size).to(hidden.dtype)
@@ -355,6 +356,7 @@ class RuleTransformerModel(RulePreTrainedModel):
         return hidden
 
     def _window(self, real: Tensor | None, positions: Tensor, past: int, dtype: torch.dtype) -> Window:
+        """Return the window of the columns after the first ``past`` columns, which are in the cache."""
         kind, heads = self.config.positions, self.config.num_attention_heads
         columns = positions.shape[1]
         rotation = None

@@ -1,8 +1,8 @@
 """The xLSTM with mLSTM and sLSTM blocks, as in the package ``xlstm``.
 
 Source: Beck et al., xLSTM: Extended Long Short-Term Memory, NeurIPS 2024, arXiv 2405.04517. The modules and the
-parameters are those of that package's ``xLSTMLMModel`` (`package_name` says which is which); the computation goes over
-the sequence in chunks from one state to the next, so that training, reading a prompt and adding one token are one.
+parameters are those of that package's ``xLSTMLMModel``; `package_name` maps their names. The computation goes over the
+sequence in chunks, from one state to the next, so that the same code trains, reads a prompt and adds one token.
 """
 
 from __future__ import annotations
@@ -36,20 +36,22 @@ _EPS = 1e-6
 
 
 class RuleXLSTMConfig(RuleConfig):
-    """Sizes and choices of the xLSTM; the defaults are the paper's.
+    """The configuration of the xLSTM. The defaults are the paper's.
 
     Attributes:
-        hidden_size: width of the residual stream.
-        num_hidden_layers: number of blocks.
-        slstm_at: the blocks, from 0, that are sLSTM; the others are mLSTM.
-        num_attention_heads: heads of every cell; divides ``hidden_size``.
-        conv_kernel: width of the causal convolution before the gates (mLSTM: before queries and keys).
-        qkv_block_size: width of the blocks of the mLSTM's queries, keys and values.
-        proj_factor: the mLSTM's inner width over ``hidden_size``, rounded up to a multiple of ``proj_multiple``.
-        ff_proj_factor: the same for the feed-forward layer behind an sLSTM.
-        proj_multiple: see there.
-        dropout: share dropped of each cell's output.
-        chunk_size: tokens computed in parallel by an mLSTM. It changes the time that it takes, not the result.
+        hidden_size: The width of the residual stream.
+        num_hidden_layers: The number of blocks.
+        slstm_at: The blocks, counted from 0, that are sLSTM blocks; the others are mLSTM blocks.
+        num_attention_heads: The number of heads of every cell, which divides ``hidden_size`` and ``inner_size``.
+        conv_kernel: The width of the causal convolution before the input and forget gates of an sLSTM, or before the
+            queries and keys of an mLSTM.
+        qkv_block_size: The width of the diagonal blocks of the mLSTM's matrices for queries, keys and values.
+        proj_factor: The mLSTM's inner width divided by ``hidden_size``, before rounding.
+        ff_proj_factor: The inner width of the feed-forward layer after an sLSTM divided by ``hidden_size``, before
+            rounding.
+        proj_multiple: Both inner widths are rounded up to a multiple of this number.
+        dropout: The dropout rate of the output of each mLSTM layer and of each sLSTM cell.
+        chunk_size: The number of tokens that an mLSTM computes in parallel, which affects the speed but not the result.
     """
 
     model_type = "ruleextrap_xlstm"
@@ -77,7 +79,7 @@ class RuleXLSTMConfig(RuleConfig):
     chunk_size: int = 32
 
     def check(self) -> None:
-        """Raise ValueError, in one line, for a value from which no model can be built."""
+        """Raise ValueError, with a message of one line, for a value from which no model can be built."""
         super().check()
         blocks = range(self.num_hidden_layers)
         if not isinstance(self.slstm_at, (list, tuple)) or not set(self.slstm_at) <= set(blocks):
@@ -98,17 +100,17 @@ class RuleXLSTMConfig(RuleConfig):
             )
 
     def rounded_up(self, factor: float) -> int:
-        """``factor`` times the width, up to the next multiple."""
+        """Return ``factor`` times ``hidden_size``, rounded up to a multiple of ``proj_multiple``."""
         return math.ceil(factor * self.hidden_size / self.proj_multiple) * self.proj_multiple
 
     @property
     def inner_size(self) -> int:
-        """Width inside an mLSTM."""
+        """The width inside an mLSTM."""
         return self.rounded_up(self.proj_factor)
 
 
 def package_name(name: str) -> str:
-    """The name that the package ``xlstm`` gives to a parameter of `RuleXLSTMForCausalLM`.
+    """Return the name that the package ``xlstm`` gives to a parameter of `RuleXLSTMForCausalLM`.
 
     >>> package_name("model.blocks.0.xlstm.proj_up.weight")
     'xlstm_block_stack.blocks.0.xlstm.proj_up.weight'
@@ -129,14 +131,19 @@ class MatrixCell(nn.Module):
         self.outnorm = Norm(width, heads)
 
     def reset_parameters(self) -> None:
-        """Gates that do not depend on the input: forgetting from 3 to 6 over the heads."""
+        """Start with gates that do not depend on the input; the forget gates' biases go from 3 to 6 over the heads."""
         init.zeros_(self.fgate.weight)
         init.copy_(self.fgate.bias, torch.linspace(3.0, 6.0, self.heads))
         init.zeros_(self.igate.weight)
         init.normal_(self.igate.bias, mean=0.0, std=0.1)
 
     def start(self, inputs: Tensor) -> States:
-        """The memory (B, heads, d, d), its normalizer (B, heads, d) and their logarithmic scale (B, heads)."""
+        """Return the state before the first token of ``inputs`` (B, T, width).
+
+        Returns:
+            The memory (B, heads, d, d), the normalizer (B, heads, d), and the logarithm of the scale of both
+            (B, heads).
+        """
         batch, _, width = inputs.shape
         size = width // self.heads
         scale = torch.full((batch, self.heads), NOTHING, dtype=exact_dtype(inputs), device=inputs.device)
@@ -145,7 +152,18 @@ class MatrixCell(nn.Module):
     def forward(
         self, queries: Tensor, keys: Tensor, values: Tensor, state: States, lengths: Tensor | None
     ) -> tuple[Tensor, States]:
-        """Read and write (B, T, width) queries, keys and values, chunk by chunk."""
+        """Read and write a sequence.
+
+        Args:
+            queries: (B, T, width).
+            keys: (B, T, width).
+            values: (B, T, width).
+            state: The state before the first token; see `start`.
+            lengths: (B,) int64, the number of tokens in each row; None for T.
+
+        Returns:
+            The outputs (B, T, width), and the state after the last token of each row.
+        """
         batch, columns, width = queries.shape
         together = torch.cat([queries, keys, values], dim=-1)
         enter, keep = (
@@ -170,16 +188,16 @@ def mlstm_chunks(
     """Read and write a whole sequence of the mLSTM, chunk by chunk.
 
     Args:
-        q: (B, heads, T, d), what is asked for.
-        k: (B, heads, T, d), where it is written.
-        v: (B, heads, T, d), what is written.
-        enter: (B, heads, T), the input gates before their exp.
-        keep: (B, heads, T), the forget gates before their sigmoid.
-        state: as of `MatrixCell.start`.
-        chunk: tokens computed in parallel.
+        q: (B, heads, T, d), the queries.
+        k: (B, heads, T, d), the keys.
+        v: (B, heads, T, d), the values.
+        enter: (B, heads, T), the logarithms of the input gates.
+        keep: (B, heads, T), the inputs of the forget gates' sigmoid.
+        state: The state before the first token; see `MatrixCell.start`.
+        chunk: The number of tokens in a chunk, which are computed in parallel.
 
     Returns:
-        (B, heads, T, d), and the state after the last token.
+        The outputs (B, heads, T, d), and the state after the last token.
     """
     log_keep = logsigmoid(keep)
     outputs = []
@@ -195,22 +213,25 @@ def mlstm_chunks(
 def _read_and_write(
     q: Tensor, k: Tensor, v: Tensor, log_in: Tensor, log_keep: Tensor, state: States
 ) -> tuple[Tensor, States]:
-    """One chunk of C tokens of the mLSTM (arXiv 2405.04517, appendix A.3).
+    """Read and write one chunk of C tokens of the mLSTM (arXiv 2405.04517, appendix A.3).
 
-    Scales are taken out of every sum before it is exponentiated. They cancel in the quotient, so no gradient goes
-    through them.
+    The largest exponent of each sum, its scale, is subtracted before the exponentials are computed. The scales cancel
+    in the quotient, so no gradient goes through them.
 
     Args:
-        q: (B, heads, C, d), what is asked for.
-        k: (B, heads, C, d), where it is written.
-        v: (B, heads, C, d), what is written.
-        log_in: (B, heads, C), logarithms of the input gates.
-        log_keep: (B, heads, C), of the forget gates.
-        state: as of `MatrixCell.start`.
+        q: (B, heads, C, d), the queries.
+        k: (B, heads, C, d), the keys.
+        v: (B, heads, C, d), the values.
+        log_in: (B, heads, C), the logarithms of the input gates.
+        log_keep: (B, heads, C), the logarithms of the forget gates.
+        state: The state before the chunk; see `MatrixCell.start`.
+
+    Returns:
+        The outputs (B, heads, C, d), and the state after the chunk.
     """
     memory, normalizer, scale = state
     kept = log_keep.cumsum(dim=-1)
-    # weights[t, s]: what token s wrote, as it is left at token t.
+    # weights[t, s] is the logarithm of the weight at token t of the value that token s wrote.
     weights = kept[..., :, None] - kept[..., None, :] + log_in[..., None, :]
     ones = torch.ones(weights.shape[-2:], dtype=torch.bool, device=weights.device)
     weights = weights.masked_fill(ones.triu(1), -math.inf)
@@ -220,8 +241,8 @@ def _read_and_write(
     from_state = (earlier - most).exp().to(q.dtype)
     mixed = (q @ k.transpose(-1, -2)) * (weights - most[..., None]).exp().to(q.dtype)
     total = mixed.sum(dim=-1) + from_state * (q @ normalizer[..., None])[..., 0]
-    found = mixed @ v + from_state[..., None] * (q @ memory)
-    output = found / (torch.maximum(total.abs(), (-most).exp().to(q.dtype)) + _EPS)[..., None]
+    numerator = mixed @ v + from_state[..., None] * (q @ memory)
+    output = numerator / (torch.maximum(total.abs(), (-most).exp().to(q.dtype)) + _EPS)[..., None]
 
     end, end_scale = weights[..., -1, :], most[..., -1]
     written = (end - end_scale[..., None]).exp().to(q.dtype)[..., None] * k
@@ -231,7 +252,10 @@ def _read_and_write(
 
 
 class MatrixLayer(nn.Module):
-    """The mLSTM's layer: up, convolution, cell, gate, down."""
+    """The mLSTM's layer: a projection up, a convolution, the cell, an output gate, and a projection down.
+
+    Its state consists of the last inputs of the convolution and the state of the cell.
+    """
 
     def __init__(self, config: RuleXLSTMConfig) -> None:
         super().__init__()
@@ -247,19 +271,19 @@ class MatrixLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def reset_parameters(self) -> None:
-        """As the package has it."""
+        """Initialize the weights as the package ``xlstm`` does."""
         small_init(self.proj_up.weight, self.width)
         init.normal_(self.proj_down.weight, mean=0.0, std=2 / self.blocks / math.sqrt(self.width))
         init.ones_(self.learnable_skip)
 
     def start(self, inputs: Tensor) -> States:
-        """Nothing seen."""
+        """Return the state before the first token of ``inputs`` (B, T, hidden_size)."""
         inner = self.learnable_skip.shape[0]
         wide = inputs.new_zeros(len(inputs), self.conv1d.conv.kernel_size[0] - 1, inner)
         return wide, *self.mlstm_cell.start(inputs.new_empty(len(inputs), 0, inner))
 
     def forward(self, inputs: Tensor, state: States, lengths: Tensor | None) -> tuple[Tensor, States]:
-        """(B, T, hidden_size) in and out, and the state after the last token that counts."""
+        """Map (B, T, hidden_size) to (B, T, hidden_size), and return the state after the last token of each row."""
         up, gate = self.proj_up(inputs).chunk(2, dim=-1)
         convolved, before = self.conv1d(up, state[0], lengths)
         convolved = silu(convolved)
@@ -270,7 +294,11 @@ class MatrixLayer(nn.Module):
 
 
 class ScalarLayer(nn.Module):
-    """The sLSTM's layer: convolution, gates, cell, norm. Its state: (convolution, output, cell, normalizer, scale)."""
+    """The sLSTM's layer: a convolution, gates, the cell and a norm.
+
+    Its state consists of the last inputs of the convolution, (B, conv_kernel - 1, hidden_size), and of the cell's
+    output, value, normalizer and logarithmic scale, each (B, hidden_size).
+    """
 
     def __init__(self, config: RuleXLSTMConfig, block: int) -> None:
         super().__init__()
@@ -282,16 +310,16 @@ class ScalarLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def start(self, inputs: Tensor) -> States:
-        """Nothing seen."""
+        """Return the state before the first token of ``inputs`` (B, T, hidden_size)."""
         batch, _, width = inputs.shape
         zeros = inputs.new_zeros(batch, width)
         scale = torch.full((batch, width), NOTHING, dtype=exact_dtype(inputs), device=inputs.device)
         return inputs.new_zeros(batch, self.conv1d.conv.kernel_size[0] - 1, width), zeros, zeros, zeros, scale
 
     def forward(self, inputs: Tensor, state: States, lengths: Tensor | None) -> tuple[Tensor, States]:
-        """(B, T, hidden_size) in and out, and the state after the last token that counts."""
+        """Map (B, T, hidden_size) to (B, T, hidden_size), and return the state after the last token of each row."""
         convolved, before = self.conv1d(inputs, state[0], lengths)
-        # The package gives what its fgate makes to the input gate, and the other way round.
+        # In the package, too, fgate feeds the input gate and igate feeds the forget gate.
         activated = silu(convolved)
         gates = torch.cat(
             [self.fgate(activated), self.igate(activated), self.zgate(inputs), self.ogate(inputs)], dim=-1
@@ -311,7 +339,7 @@ class ScalarLayer(nn.Module):
 
 
 class Block(nn.Module):
-    """Norm, mLSTM or sLSTM, and behind an sLSTM a feed-forward layer, each with its residual."""
+    """A norm and an mLSTM layer, or a norm and an sLSTM layer, then a norm and a feed-forward layer, with residuals."""
 
     def __init__(self, config: RuleXLSTMConfig, block: int) -> None:
         super().__init__()
@@ -323,7 +351,7 @@ class Block(nn.Module):
         self.ffn = FeedForward(config.hidden_size, inner, config.num_hidden_layers) if scalar else None
 
     def forward(self, hidden: Tensor, state: States | None, lengths: Tensor | None) -> tuple[Tensor, States]:
-        """(B, T, hidden_size) in and out, and the new state."""
+        """Map (B, T, hidden_size) to (B, T, hidden_size), and return the new state; ``state`` is None at the start."""
         state = self.xlstm.start(hidden) if state is None else state
         added, state = self.xlstm(self.xlstm_norm(hidden), state, lengths)
         hidden = hidden + added
@@ -333,7 +361,7 @@ class Block(nn.Module):
 
 
 class RuleXLSTMModel(RecurrentBackbone):
-    """Embedding, blocks, norm. The cache holds each block's state, constant in size."""
+    """An embedding, blocks and a norm. The cache holds the state of each block, whose size does not grow."""
 
     config_class = RuleXLSTMConfig
     supports_gradient_checkpointing = True
@@ -352,15 +380,15 @@ class RuleXLSTMModel(RecurrentBackbone):
     def run(
         self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
     ) -> tuple[Tensor, list[States]]:
-        """See `RecurrentBackbone.run`; the width is hidden_size."""
+        """Run the model; see `RecurrentBackbone.run`. The width is hidden_size."""
         outputs, new = self.run_recorded(inputs, lengths, states, stateful=stateful)
         return outputs[-1], new
 
     def run_recorded(
         self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
     ) -> tuple[list[Tensor], list[States]]:
-        """See `RecurrentBackbone.run_recorded`."""
-        # Pads after a row's tokens spoil its state only.
+        """Run the model; see `RecurrentBackbone.run_recorded`."""
+        # Padding after a row's tokens changes no output before it, only the final state.
         lengths = lengths if stateful else None
         checkpointed = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
         hidden, outputs, new = inputs, [], []
@@ -391,7 +419,7 @@ class RuleXLSTMForCausalLM(RuleForCausalLM, GenerationMixin):
 
 
 def _init_weights(model: RulePreTrainedModel, module: nn.Module) -> None:
-    """As the package has it; torch's own for what that leaves alone."""
+    """Initialize a module as the package ``xlstm`` does, or as torch does where the package leaves the defaults."""
     RulePreTrainedModel._init_weights(model, module)
     if isinstance(module, nn.Embedding) or module is getattr(model, "lm_head", None):
         small_init(module.weight, model.config.hidden_size)

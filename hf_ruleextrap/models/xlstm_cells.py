@@ -1,7 +1,7 @@
 """The sLSTM's cell, and the small modules of which the xLSTM's layers are built.
 
 Source: Beck et al., xLSTM: Extended Long Short-Term Memory, NeurIPS 2024, arXiv 2405.04517. This file travels with each
-checkpoint as remote code, so it imports nothing of the package but its siblings.
+checkpoint as remote code, so it imports nothing from the package except files that travel with it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from transformers import initialization as init
 from .recurrent import States
 
 NOTHING = -1e30
-"""The logarithm of a scale at which nothing has been seen; not infinite, so that differences stay numbers."""
+"""The logarithm of the scale before the first token; finite, because a difference of infinities is not a number."""
 
 
 def exact_dtype(tensor: Tensor) -> torch.dtype:
@@ -30,7 +30,7 @@ def small_init(weight: Tensor, width: int) -> None:
 
 
 class Norm(nn.Module):
-    """Layer norm without a bias whose weight is 1 + w, over all of a vector or over each head's part."""
+    """A layer norm without bias and with the weight 1 + w, over a whole vector or over the part of each head."""
 
     def __init__(self, width: int, heads: int | None = None) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ def block_diagonal(blocks: Tensor) -> Tensor:
 
 
 class CausalConv(nn.Module):
-    """A causal convolution of each channel by itself, as a sum over the shifts."""
+    """A causal convolution of each channel, computed as a sum over the shifts of the inputs."""
 
     def __init__(self, width: int, kernel: int) -> None:
         super().__init__()
@@ -85,8 +85,8 @@ class CausalConv(nn.Module):
 
         Args:
             inputs: (B, T, width).
-            before: (B, kernel - 1, width), the inputs before these.
-            lengths: (B,) the number of tokens in each row; None for T.
+            before: (B, kernel - 1, width), the inputs before ``inputs``.
+            lengths: (B,) int64, the number of tokens in each row; None for T.
 
         Returns:
             The outputs (B, T, width), and the last kernel - 1 inputs up to the last token of each row.
@@ -132,9 +132,17 @@ class ScalarCell(nn.Module):
 
 
 def next_scalar(drive: Tensor, recurrent: Tensor, state: States) -> States:
-    """Read one token of the sLSTM (arXiv 2405.04517, appendix A.2); ``drive``, (B, 4 width), are the gates' inputs.
+    """Read one token of the sLSTM (arXiv 2405.04517, appendix A.2).
 
     The scale cancels in the output, so no gradient goes through it.
+
+    Args:
+        drive: (B, 4 width), the part of the gates' inputs that comes from the token.
+        recurrent: (width, 4 width), the matrix from the last output to the gates.
+        state: The output, the cell's value, the normalizer and the logarithmic scale, each (B, width).
+
+    Returns:
+        The new state.
     """
     output, cell, normalizer, scale = state
     log_in, forget, value, gate = torch.addmm(drive, output, recurrent).chunk(4, dim=-1)
