@@ -1,8 +1,8 @@
-"""Faster ways to compute what the models compute, and which of them this machine has.
+"""Faster kernels for the models, and the choice of kernels that run on this machine.
 
 Checkpoints do not depend on the kernels. ``HF_RULEEXTRAP_KERNELS=0`` in the environment, or ``use_kernels(False)``,
-computes everything in plain torch. The name of a kernel's package as the value requires that package: its absence is
-an error.
+computes everything in plain torch. If the variable is the name of a kernel's package, the package is required, and its
+absence is an error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 
 _SWITCH = "HF_RULEEXTRAP_KERNELS"
 _SCAN = "mamba_selective_scan"
-# The functions that transformers takes from a CUDA package on every device, and the package of each.
+# The functions that transformers takes from a CUDA package on every device, if the package is installed.
 _FROM = {
     _SCAN: "mamba_ssm",
     "mamba_inner_fn": "mamba_ssm",
@@ -69,7 +69,7 @@ def use_kernels(use: bool | None = None) -> bool:
 
 
 def kernels_found() -> dict[str, str]:
-    """Return what computes each architecture that can be computed in several ways. The call changes no setting.
+    """Return the implementation of each architecture that has several. The call changes no setting.
 
     Raises:
         RuleExtrapError: If the environment requires a package that is unknown or not installed.
@@ -97,10 +97,10 @@ def _setting() -> bool:
         raise RuleExtrapError(f"{_SWITCH} is {value!r}: give 0, 1, {', '.join(_PACKAGES)}")
     if not find_spec(value):
         raise RuleExtrapError(
-            f"{_SWITCH} asks for {value}, which is not installed: pip install '{_PACKAGES[value]}', or give 1"
+            f"{_SWITCH} requires {value}, which is not installed: pip install '{_PACKAGES[value]}', or give 1"
         )
     if value != "numba" and not _cuda():
-        raise RuleExtrapError(f"{_SWITCH} asks for {value}, which needs a CUDA device, and there is none: give 1")
+        raise RuleExtrapError(f"{_SWITCH} requires {value}, which needs a CUDA device, and there is none: give 1")
     return True
 
 
@@ -153,18 +153,18 @@ def _by_device(name: str) -> Callable[..., Any]:
 
 
 def _mamba_on_cuda() -> str | None:
-    """Return what computes Mamba on this machine's GPU; None if there is no GPU, or only torch."""
-    # transformers takes the same kernels from the Hub through this package.
+    """Return the source of the Mamba kernels for this machine's GPU; None if there is no GPU, or only torch."""
+    # transformers loads the same kernels from the Hub if this package is installed.
     hub = find_spec("kernels")
-    # The fused function of mamba-ssm calls causal-conv1d: one of the packages alone does not suffice.
+    # The fused function of mamba-ssm calls causal-conv1d, so that both packages are needed.
     if find_spec("mamba_ssm") and find_spec("causal_conv1d"):
         source = "mamba-ssm and causal-conv1d"
-    # A folder of this name beside the user's script is no package.
+    # A folder named kernels beside the user's script has no origin, and is not the package.
     elif hub is not None and hub.origin:
         source = "kernels of the Hub"
     else:
         return None
-    # The packages are looked up first, because the question for a GPU imports torch.
+    # The packages are looked up first, because looking for a GPU imports torch.
     return source if _cuda() else None
 
 

@@ -1,10 +1,11 @@
-"""The selective scan of Mamba in plain torch, for any device: a sequence of T steps in about 2 sqrt(T).
+"""The selective scan of Mamba in plain torch, for any device. A sequence of T tokens takes about 2 sqrt(T) steps.
 
     h[t] = a[t] h[t - 1] + u[t]
 
-The steps are cut into chunks. All chunks go through their steps at once, each from a state of zeros; then the state
-goes from chunk to chunk, and what it brings is added. Nothing is divided, and no factor is above 1, so that no decay is
-too strong. Going backward is the same scan in the other direction.
+The sequence is cut into chunks. All chunks are scanned in parallel, each from a state of zeros. Then the last state of
+each chunk is passed to the next chunk, and its contribution is added to the states there. The scan divides by nothing
+and multiplies by no factor above 1, so that strong decay causes no overflow. The gradient is the same scan in the other
+direction.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from torch.nn.functional import pad, silu, softplus
 
 
 def _scan(a: Tensor, u: Tensor) -> Tensor:
-    """All states, (..., T, N), from (..., T, N) decays and inputs."""
+    """Return all states (..., T, N) from the decays ``a`` and the inputs ``u``, both (..., T, N)."""
     length = a.shape[-2]
     chunk = math.isqrt(length - 1) + 1
     missing = -length % chunk
-    # Time first, so that a step is one piece of memory.
+    # Time is the first dimension, so that each step reads adjacent memory.
     decays, states = (
         pad(part, (0, 0, 0, missing)).unflatten(-2, (-1, chunk)).movedim((-2, -3), (0, 1)).contiguous()
         for part in (a, u)
@@ -48,23 +49,24 @@ class _States(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         a, states = ctx.saved_tensors
-        # What state t passes on is weighted by the decay of step t + 1.
+        # State t contributes to state t + 1 by the decay of step t + 1.
         later = pad(a[..., 1:, :], (0, 0, 0, 1))
         grad_u = _scan(later.flip(-2), grads[0].flip(-2)).flip(-2)
         return grad_u * pad(states[..., :-1, :], (0, 0, 1, 0)), grad_u
 
 
 def selective_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """As `hf_ruleextrap.kernels.sequential_scan.selective_scan`, on any device, in fp32 or fp64."""
+    """Scan as `hf_ruleextrap.kernels.sequential_scan.selective_scan` does, but on any device, in fp32 or fp64."""
     steps = dt[..., None]
     states = _States.apply(torch.exp(steps * a[:, None]), steps * x[..., None] * b[:, None])
     return torch.einsum("bdtn,btn->bdt", states, c), states[:, :, -1]
 
 
 def over(plain: Callable[..., Any]) -> Callable[..., Any]:
-    """Replace transformers' ``mamba_selective_scan``: by the compiled loop on a CPU in fp32, else by this scan.
+    """Return a replacement of ``plain``, which is ``mamba_selective_scan`` of transformers.
 
-    Half precision is computed in fp32. `torch.compile` traces ``plain``, the function of transformers.
+    The replacement runs the compiled loop on a CPU in fp32, and the scan of this module otherwise. Half precision is
+    computed in fp32. Under `torch.compile`, the replacement calls ``plain``.
     """
 
     def scan(
@@ -83,7 +85,7 @@ def over(plain: Callable[..., Any]) -> Callable[..., Any]:
         tensors = [tensor for tensor in (hidden_states, dt, A, B, C, D, z, delta_bias) if tensor is not None]
         if torch.compiler.is_compiling():
             return plain(hidden_states, dt, A, B, C, D, z, delta_bias, delta_softplus, return_last_state, **rest)
-        # A state that changes at each step would lose precision if it were rounded to half precision at each step.
+        # Rounding the state to half precision at each step would lose too much precision.
         kind = torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
         compiled = kind == torch.float32 and all(tensor.device.type == "cpu" for tensor in tensors)
         steps = dt.to(kind) if delta_bias is None else dt.to(kind) + delta_bias[..., None]

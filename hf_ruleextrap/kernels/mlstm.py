@@ -1,4 +1,4 @@
-"""The mLSTM's sequence on a GPU by the kernels that come with the package ``xlstm`` (``mlstm_kernels``, Triton)."""
+"""The mLSTM on a GPU, computed by the Triton kernels of ``mlstm_kernels``, which the package ``xlstm`` installs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ States = tuple[Tensor, ...]
 Chunks = Callable[..., tuple[Tensor, States]]
 
 _KERNEL = "chunkwise--triton_xl_chunk"
-# Triton multiplies no smaller matrices.
+# The smallest width of a matrix that Triton multiplies.
 _SMALLEST = 16
 _EPS = 1e-6
 _PAD_GATE = 1e30
@@ -31,34 +31,36 @@ def mlstm_by_kernel(
     *,
     chunk: int,
 ) -> tuple[Tensor, States]:
-    """What `hf_ruleextrap.models.xlstm.mlstm_chunks` computes, by a kernel of ``mlstm_kernels``.
+    """Compute `hf_ruleextrap.models.xlstm.mlstm_chunks` by a kernel of ``mlstm_kernels``.
 
-    The kernel wants whole chunks, so the last one is filled up with tokens that write and forget nothing; and it takes
-    1/sqrt(d) to belong to the queries, not the keys, which would change the memory.
+    The kernel accepts only whole chunks, so the last chunk is filled with tokens that write nothing and forget nothing.
+    The kernel divides the queries by sqrt(d), while this package has already divided the keys. Therefore the queries
+    are multiplied by sqrt(d) first; a change of the keys would change the scale of the memory.
 
     Args:
-        kernel: one of ``mlstm_kernels.torch.get_mlstm_kernel``.
-        q: (B, heads, T, d), queries.
-        k: (B, heads, T, d), keys.
-        v: (B, heads, T, d), values.
-        enter: (B, heads, T), the input gates before their exp.
-        keep: (B, heads, T), the forget gates before their sigmoid.
-        state: memory (B, heads, d, d), normalizer (B, heads, d) and their logarithmic scale (B, heads).
-        chunk: tokens computed in parallel.
+        kernel: A kernel from ``mlstm_kernels.torch.get_mlstm_kernel``.
+        q: (B, heads, T, d), the queries.
+        k: (B, heads, T, d), the keys.
+        v: (B, heads, T, d), the values.
+        enter: (B, heads, T), the logarithms of the input gates.
+        keep: (B, heads, T), the inputs of the forget gates' sigmoid.
+        state: The memory (B, heads, d, d), the normalizer (B, heads, d), and the logarithm of the scale of both
+            (B, heads).
+        chunk: The number of tokens in a chunk, which are computed in parallel.
 
     Returns:
-        (B, heads, T, d), and the state after the last token.
+        The outputs (B, heads, T, d), and the state after the last token.
     """
     columns, size = q.shape[2:]
-    more = -columns % chunk
-    q, k, v = (pad(part, (0, 0, 0, more)) for part in (q * math.sqrt(size), k, v))
+    missing = -columns % chunk
+    q, k, v = (pad(part, (0, 0, 0, missing)) for part in (q * math.sqrt(size), k, v))
     memory, normalizer, scale = state
     output, (memory, normalizer, scale) = kernel(
         q=q,
         k=k,
         v=v,
-        i=pad(enter, (0, more), value=-_PAD_GATE),
-        f=pad(keep, (0, more), value=_PAD_GATE),
+        i=pad(enter, (0, missing), value=-_PAD_GATE),
+        f=pad(keep, (0, missing), value=_PAD_GATE),
         c_initial=memory,
         n_initial=normalizer,
         m_initial=scale[..., None],
@@ -70,7 +72,11 @@ def mlstm_by_kernel(
 
 
 def over(plain: Chunks) -> Chunks:
-    """The plain way, but by the Triton kernel wherever that can run: float32 on CUDA, and sizes that it takes."""
+    """Return a replacement of ``plain``, which is `hf_ruleextrap.models.xlstm.mlstm_chunks`.
+
+    The replacement calls the Triton kernel for float32 tensors on CUDA whose sizes the kernel supports, and ``plain``
+    otherwise.
+    """
     from mlstm_kernels.torch import get_mlstm_kernel
 
     kernel = get_mlstm_kernel(_KERNEL)
@@ -87,4 +93,5 @@ def over(plain: Chunks) -> Chunks:
 
 
 def _fits(size: int) -> bool:
+    """Return whether Triton can multiply matrices of this width: a power of two of at least 16."""
     return size >= _SMALLEST and size.bit_count() == 1

@@ -1,9 +1,9 @@
-"""The selective scan of Mamba on a CPU: one pass over the sequence with the state in the processor's cache.
+"""The selective scan of Mamba on a CPU, in one pass over the sequence that keeps the state in the processor's cache.
 
     h[t] = exp(dt[t] A) h[t - 1] + dt[t] B[t] x[t],    y[t] = sum over the state of C[t] h[t]
 
-Source: Gu and Dao, Mamba, arXiv 2312.00752, algorithm 2. Going backward, the states of one channel are computed again
-rather than stored; what is stored is what went in.
+Source: Gu and Dao, Mamba, arXiv 2312.00752, algorithm 2. The forward pass stores only its inputs. The backward pass
+computes the states of one channel after the other again.
 """
 
 from __future__ import annotations
@@ -17,21 +17,24 @@ import torch
 from torch import Tensor
 
 _Array: TypeAlias = npt.NDArray[np.float32]
-# Sums may be taken in any order; what is not a number stays so.
+# The compiler may reorder sums, but may not assume that there is no NaN.
 _FREE = {"reassoc", "contract", "arcp", "nsz"}
 
-# exp(v) = 2^k exp(f) with |f| <= ln(2) / 2; ln(2) in two parts, the first of which times k is exact.
+# exp(v) = 2^k exp(f) with |f| <= ln(2) / 2. ln(2) is the sum of two parts, and the first part times k is exact.
 _LOG2_E = np.float32(1.4426950408889634)
 _LN_2_HIGH, _LN_2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 _2, _3, _4, _5, _6 = (np.float32(1 / factorial) for factorial in (2, 6, 24, 120, 720))
 _ONE, _HALF, _LEAST = np.float32(1), np.float32(0.5), np.float32(-87)
 
 
-# Without the right to reorder sums, which would join both parts of ln(2) again.
+# Sums may not be reordered here, because that would merge the two parts of ln(2).
 @numba.njit(fastmath={"contract"}, cache=True)
 def _exp(v: np.float32) -> np.float32:
-    """exp of a number of at most 0, within 3e-7 of it: the compiler computes many at once, unlike the library's."""
-    # Written so that what is not a number stays so.
+    """Return exp(v) for v of at most 0, with an error below 3e-7.
+
+    The compiler vectorizes this function, which it cannot do with the library's exp.
+    """
+    # This form of the comparison keeps a NaN.
     v = _LEAST if v < _LEAST else v
     k = np.int32(v * _LOG2_E - _HALF)
     f = (v - np.float32(k) * _LN_2_HIGH) - np.float32(k) * _LN_2_LOW
@@ -90,7 +93,7 @@ def _backward(
                 t = length - 1 - back
                 step, value, out = dt[row, channel, t], x[row, channel, t], grad_y[row, channel, t]
                 for_input, for_step = np.float32(0), np.float32(0)
-                # Short loops over few arrays each: more of them at once, and the compiler computes nothing in parallel.
+                # The compiler vectorizes these loops only if each loop reads few arrays.
                 for n in range(size):
                     grad_c[row, t, n] += out * states[t + 1, n]
                 for n in range(size):
@@ -109,6 +112,7 @@ def _backward(
 
 
 def _as_many_threads_as_torch() -> None:
+    """Let numba use as many threads as torch."""
     numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
 
 
@@ -128,24 +132,24 @@ class _Scan(torch.autograd.Function):
         grad_x, grad_dt = torch.empty_like(x), torch.empty_like(dt)
         grad_a, grad_b, grad_c = x.new_zeros(len(x), *a.shape), torch.zeros_like(b), torch.zeros_like(c)
         _as_many_threads_as_torch()
-        given = (x, dt, a, b, c, *(grad.contiguous() for grad in grads))
-        made = (grad_x, grad_dt, grad_a, grad_b, grad_c)
-        _backward(*(tensor.numpy() for tensor in (*given, *made)))
+        inputs = (x, dt, a, b, c, *(grad.contiguous() for grad in grads))
+        outputs = (grad_x, grad_dt, grad_a, grad_b, grad_c)
+        _backward(*(tensor.numpy() for tensor in (*inputs, *outputs)))
         return grad_x, grad_dt, grad_a.sum(0), grad_b, grad_c
 
 
 def selective_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """The scan from a state of zeros.
+    """Scan a sequence from a state of zeros. All tensors are on the CPU.
 
     Args:
-        x: (B, D, T) float32, on the CPU like all the others.
+        x: (B, D, T) float32, the inputs of the D channels.
         dt: (B, D, T) float32, the step sizes, at least 0.
-        a: (D, N) float32, negative.
-        b: (B, T, N) float32.
-        c: (B, T, N) float32.
+        a: (D, N) float32, the negative rates of decay of the N components of the state.
+        b: (B, T, N) float32, the weights from the input to the state.
+        c: (B, T, N) float32, the weights from the state to the output.
 
     Returns:
-        y (B, D, T) and the last state (B, D, N).
+        The outputs y (B, D, T), and the last state (B, D, N).
     """
     y, last = _Scan.apply(x, dt, a, b, c)
     return y, last
