@@ -53,7 +53,7 @@ def check_causal(model: PreTrainedModel, name: str, *, noise: float = _NOISE) ->
 
 
 def depends_on_other_rows(model: PreTrainedModel) -> bool:
-    """Return whether the logits of a row change with its place in the batch, or with the other rows.
+    """Return whether the logits of a row change with the row's place in the batch or with the other rows.
 
     Args:
         model: as for `looks_ahead`.
@@ -81,6 +81,7 @@ def _logits(model: PreTrainedModel, rows: list[list[int]], noise: float = _NOISE
 
 
 def _with_noise(weight: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+    """Return the weight plus normal noise of this standard deviation, drawn on the CPU."""
     import torch
 
     values = torch.randn(weight.shape, generator=generator) * noise
@@ -88,4 +89,5 @@ def _with_noise(weight: Tensor, noise: float, generator: torch.Generator) -> Ten
 
 
 def _differ(first: Tensor, second: Tensor) -> bool:
+    """Return whether logits differ by more than rounding."""
     return bool((first - second).abs().max() > _ROUNDING * first.abs().max())

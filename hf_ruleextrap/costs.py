@@ -28,7 +28,7 @@ def any_cost(allowed: bool = True) -> Iterator[None]:
 
 
 def is_any_cost_allowed() -> bool:
-    """Return whether any cost is allowed here; a worker in another process is told the answer."""
+    """Return whether any cost is allowed here. A worker in another process receives the answer from its parent."""
     return _allowed.get()
 
 

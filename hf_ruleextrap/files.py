@@ -140,7 +140,7 @@ def remove_drafts(folder: Path) -> None:
             shutil.rmtree(parent / name)
         for name in filter(_is_draft, file_names):
             (parent / name).unlink(missing_ok=True)
-        # Nothing of ours writes deeper, and the folder may be the root of a disk.
+        # This package writes no drafts below that level, and the folder may be the root of a disk.
         deepest = len(parent.relative_to(folder).parts) == _LEVELS_OF_DRAFTS
         folder_names[:] = [] if deepest else [name for name in folder_names if not _is_draft(name)]
 

@@ -1,4 +1,4 @@
-"""Find the files that users name, and read their text, JSON and YAML. Every fault is one line that names the file."""
+"""Find the files that users name, and read their text, JSON and YAML. Each error is one line that names the file."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ def find_file(kind: Literal["recipe", "grid"], name: str | Path, *, beside: Path
 
 
 def check_not_mistyped(name: str) -> None:
-    """Refuse the name of a checkpoint that can only be a path, and where there is nothing.
+    """Refuse the name of a checkpoint that can only be a path and that does not exist.
 
     A name such as ``owner/name`` may be a repository on the Hub, unless a folder ``owner`` is here.
 
     Raises:
-        RuleExtrapError: the name is a path, and nothing is there. The message suggests the nearest folders.
+        RuleExtrapError: the name is a path that does not exist. The message suggests the nearest folders.
     """
     path = Path(os.path.expanduser(name))  # noqa: PTH111  # Path.expanduser raises an error for an unknown user
     # A name of one part is a repository without an owner, such as gpt2.

@@ -14,7 +14,7 @@ from transformers import BatchEncoding, PreTrainedTokenizerFast
 from .errors import RuleExtrapError
 
 # For stop strings, transformers encodes this text to learn how tokens look inside a text. A symbol looks the same
-# everywhere, so it does no harm to give the letters that are not in the alphabet ids behind the vocabulary.
+# everywhere, so letters that are not in the alphabet can have ids after the vocabulary without any harm.
 _STOP_STRING_PROBE = "abcdef"
 
 
@@ -32,7 +32,7 @@ class SymbolTokenizer(PreTrainedTokenizerFast):
     ) -> BatchEncoding:
         try:
             return super()._encode_plus(text, text_pair, add_special_tokens, **kwargs)
-        # The library tokenizers raises an Exception without a class of its own.
+        # The library tokenizers raises a plain Exception.
         except Exception:
             unknown = self._unknown(text, text_pair)
             if unknown is None:

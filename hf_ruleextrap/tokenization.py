@@ -48,7 +48,7 @@ def build_tokenizer(language: Language) -> PreTrainedTokenizerBase:
     """Build the tokenizer of a language, in which every symbol is one token; see `tokenizer_of`.
 
     Args:
-        language: the language whose alphabet the tokenizer knows.
+        language: the language whose symbols become the tokens.
 
     Returns:
         A fast tokenizer whose ids 0, 1 and 2 are ``<pad>``, ``<bos>`` and ``<eos>``, followed by the alphabet.
@@ -61,11 +61,12 @@ def build_tokenizer(language: Language) -> PreTrainedTokenizerBase:
 
 
 def tokenizer_of(alphabet: Sequence[str]) -> PreTrainedTokenizerBase:
-    """The tokenizer of an alphabet.
+    """Build the tokenizer of an alphabet.
 
-    It puts ``<bos>`` in front, splits into single characters, and pads on the left (as generation wants it). Saved,
-    it is a ``tokenizer.json`` that `AutoTokenizer` loads anywhere. An unknown symbol is an error that names it and the
-    alphabet, wherever transformers encodes a text; where this package is not imported, it is one of ``tokenizers``.
+    The tokenizer adds ``<bos>`` at the beginning, splits a text into single characters, and pads on the left, because
+    generation requires that. `AutoTokenizer` loads the saved ``tokenizer.json`` with or without this package. An
+    unknown symbol raises an error that names the symbol and the alphabet; where this package is not imported, the error
+    is that of the library ``tokenizers``.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
@@ -81,10 +82,10 @@ def tokenizer_of(alphabet: Sequence[str]) -> PreTrainedTokenizerBase:
 
 
 def symbol_ids(tokenizer: PreTrainedTokenizerBase, language: Language) -> IntArray:
-    """(k,) the token id of each symbol.
+    """Return the token id of each symbol of the language, (k,) int64.
 
     Raises:
-        RuleExtrapError: the tokenizer lacks a symbol, BOS or EOS, so it is not this language's.
+        RuleExtrapError: the tokenizer lacks a symbol, BOS or EOS, and therefore belongs to another language.
     """
     known = tokenizer.get_vocab()
     lacking = [token for token in language.alphabet if token not in known]
@@ -99,27 +100,27 @@ def symbol_ids(tokenizer: PreTrainedTokenizerBase, language: Language) -> IntArr
 
 
 def writes_text(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a tokenizer knows spaces and line breaks, as those of language models do and ours do not."""
+    """Return whether a tokenizer encodes spaces and line breaks; tokenizers of this package do not."""
     try:
         return "a\na a" in tokenizer.decode(tokenizer.encode("a\na a", add_special_tokens=False))
-    # A tokenizer of single symbols raises whatever its library raises for a text it cannot read.
+    # A tokenizer of single symbols may raise any exception of its library for this text.
     except Exception:
         return False
 
 
 def encode(words: WordBatch, language: Language, ids: IntArray | None = None) -> IntArray:
-    """Token ids of words, without special tokens.
+    """Return the token ids of words, without special tokens.
 
     Args:
         words: N words of at most T symbols.
-        language: whose alphabet it is.
-        ids: (k,) the id of each symbol; by default those of `vocabulary`.
+        language: the language of the words.
+        ids: (k,) the id of each symbol; the default is that of `vocabulary`.
 
     Returns:
-        (N, T) int64, ``PAD_ID`` in the padded places.
+        (N, T) int64, with ``PAD_ID`` after the end of a word.
 
     Raises:
-        RuleExtrapError: a symbol outside the alphabet; the message names both.
+        RuleExtrapError: a word contains a character outside the alphabet; the message names both.
     """
     words = WordBatch.of(words, language.alphabet)
     table = np.full(256, PAD_ID, dtype=np.int64)
@@ -134,14 +135,14 @@ def decode_completions(
     """Return the completions that a model generated, each up to its first EOS.
 
     Args:
-        tokens: (N, T) generated ids, the prompt left out.
-        language: whose symbols they are.
+        tokens: (N, T) generated ids, without the prompt.
+        language: the language of the prompts.
         ids: (k,) the id of each symbol.
         eos_id: the id that ends a completion.
 
     Returns:
-        The completions, any token that is no symbol as a foreign code (so that scoring finds it unparsable), and (N,)
-        bool, whether each ended.
+        The completions, and whether each completion ended, (N,) bool. A token that is not a symbol becomes a foreign
+        code, so that scoring counts the completion as unparsable.
     """
     ends = tokens == eos_id
     finished = ends.any(axis=1)
