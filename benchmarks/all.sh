@@ -4,14 +4,14 @@
 #     benchmarks/all.sh [benchmarks.json]
 #
 # The script takes less than 20 minutes. A benchmark that fails or takes longer than its limit is recorded with its exit
-# code (124 for the limit), and the others run all the same. The packages mambapy and xlstm are needed beside this one.
+# code (124 for the limit), and the others still run. The script also needs the packages mambapy and xlstm.
 set -u
 out=$(realpath -m "${1:-benchmarks.json}")
 cd "$(dirname "$0")/.." || exit 1
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 failed=0
-# The time of all benchmarks together, in seconds.
+# The time limit of all benchmarks together, in seconds.
 budget=1180
 
 # measure NAME LIMIT_SECONDS THREADS COMMAND...

@@ -1,18 +1,19 @@
-"""How long a training step takes: each architecture at the paper's size, beside what one would use instead.
+"""Measure a training step and greedy completion of each architecture at the paper's size against a peer.
 
     OMP_NUM_THREADS=2 python benchmarks/architectures.py
 
-The work is one step (forward, backward, AdamW) in fp32 on the paper's batch of a^n b^n: its 128 words of 2 to 256
-symbols, padded to 258 tokens. Beside it stand ``nn.TransformerEncoder`` with boolean masks, the packages mambapy and
-xlstm (backend vanilla), ``nn.LSTM``, and a three-way einsum for the linear model, which compute padding too. Both
-sides run in one process, in turn, after a step that does not count.
+The step is forward, backward and AdamW in fp32 on the paper's batch of a^n b^n, which has 128 words of 2 to 256
+symbols, padded to 258 tokens. The peers are ``nn.TransformerEncoder`` with boolean masks, the packages mambapy and
+xlstm (backend vanilla), ``nn.LSTM``, and a three-way einsum for the linear model. The peers also compute the padding.
+Both sides run in one process, in turn, after one step of warm-up.
 
-The peers are needed: ``pip install mambapy xlstm``.
+The script needs the packages of the peers: ``pip install mambapy xlstm``.
 
-Beside the ratio stands how long this machine's memory takes for what AdamW alone has to move: of each parameter the
-weight, its gradient and two moments are read, and all but the gradient written. No step can be quicker than that.
+The column "AdamW" is the time that this machine's memory needs for the traffic of AdamW: for each parameter, AdamW
+reads the weight, the gradient and two moments, and writes all of these but the gradient. No step can take less time.
 
-Then greedy completion of all 256 prompts to 256 tokens with the model's state, beside reading each prefix anew.
+The second table compares greedy completion of all 256 prompts to 256 tokens with the model's state, and with a new
+forward pass over the whole prefix for each token.
 """
 
 from __future__ import annotations
@@ -149,28 +150,28 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Of several times, after one that does not count."""
+    """Return the median seconds of several runs, after one run of warm-up."""
     work()
     return statistics.median(seconds(work) for _ in range(repeats))
 
 
 def bandwidth() -> float:
-    """Bytes per second that this machine moves from memory to memory, read and written ones together."""
+    """Return the bytes per second that this machine reads and writes in a copy from memory to memory."""
     source = torch.ones(1 << 26)
     target = torch.empty_like(source)
     return 2 * source.nbytes / median_seconds(lambda: target.copy_(source), 5)
 
 
 def completion(name: str, prompts: Tensor, symbols: int, repeats: int) -> tuple[float, float]:
-    """Seconds to complete the prompts with the model's state, and to compute the same prefixes anew at each step.
+    """Return the seconds to complete the prompts with the model's state and with a new forward pass for each token.
 
-    The second is without what `generate` adds to it. It is measured at nine lengths; between two of them the cost is
-    taken to be linear (the trapezoid rule: a mean of the lengths would overstate a cost that grows with the square).
+    The second time does not include the overhead of `generate`. The forward pass is measured at nine lengths, and the
+    time between two lengths is interpolated linearly (the trapezoid rule).
     """
     positions = {"max_position_embeddings": prompts.shape[1] + symbols} if name == "linear" else {}
     model = build_model(name, vocab_size=VOCAB, size="paper", seed=0, **positions).eval()
     mask = torch.ones_like(prompts)
-    # An end that is no token: it is looked for as ever, and every completion goes to the limit.
+    # The id of the end is not in the vocabulary: generation looks for the id, and every completion reaches the limit.
     limits = {"max_new_tokens": symbols, "eos_token_id": VOCAB, "pad_token_id": PAD_ID}
     with torch.inference_mode():
 
@@ -180,10 +181,10 @@ def completion(name: str, prompts: Tensor, symbols: int, repeats: int) -> tuple[
         words = complete()
         lengths = np.linspace(prompts.shape[1], words.shape[1] - 1, 9).round().astype(int)
 
-        def anew(length: int) -> float:
+        def forward_seconds(length: int) -> float:
             return median_seconds(lambda: model(words[:, :length], use_cache=False), repeats)
 
-        cached, steps = median_seconds(complete, repeats), np.array([anew(length) for length in lengths])
+        cached, steps = median_seconds(complete, repeats), np.array([forward_seconds(length) for length in lengths])
     between = np.diff(lengths)
     return cached, float((steps[:-1] + steps[1:]) @ between / 2 / between.sum() * symbols)
 

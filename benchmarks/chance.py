@@ -1,4 +1,4 @@
-"""How long the reference table of the paper's six languages takes: chance at the paper's prompts, and n-grams.
+"""Measure how long the references of the paper's six languages take: chance at the paper's prompts, and n-grams.
 
 OMP_NUM_THREADS=1 python benchmarks/chance.py
 """
@@ -15,7 +15,7 @@ from hf_ruleextrap import chance, formal, get_language, list_languages
 
 
 def seconds(limit: int | None, orders: Sequence[int] = ()) -> float:
-    """Return the processor time for all six languages with all their prompts, by n-grams of these orders if any."""
+    """Return the processor seconds of chance, or of n-grams of ``orders``, for all prompts of all six languages."""
     started = time.process_time()
     for name in list_languages(tag="paper"):
         if not orders:

@@ -1,10 +1,10 @@
-"""A training step of each architecture on one GPU, with the kernels that are installed and without, beside the CPU.
+"""Measure a training step of each architecture on one GPU with and without the installed kernels, and on the CPU.
 
     python benchmarks/gpu.py --out gpu.json
 
-The work is that of ``benchmarks/architectures.py``: forward, backward and AdamW in fp32 at the paper's size, on its
-128 words of a^n b^n. Times are medians after warm-up; the device is synchronised around each step. The last line of
-the output, and the file, are one JSON object.
+The step is that of ``benchmarks/architectures.py``: forward, backward and AdamW in fp32 at the paper's size, on the
+paper's 128 words of a^n b^n. Times are medians after a warm-up, and the device is synchronized before and after each
+step. The file contains one JSON object, which is also the last line of the output.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from hf_ruleextrap.kernels import kernels_found, use_kernels
 PACKAGES = ("mamba_ssm", "causal_conv1d", "mlstm_kernels", "kernels", "triton")
 
 
-# The kernels of causal-conv1d compute convolutions of at most 4 symbols; the paper's Mamba has 8.
+# The kernels of causal-conv1d compute convolutions of a width up to 4. The width in the paper's Mamba is 8.
 VARIANTS = {"mamba, convolution of 4": ("mamba", {"conv_kernel": 4})}
 
 
@@ -50,7 +50,7 @@ def step_of(name: str, rows: torch.Tensor, *, fused: bool) -> Callable[[], None]
 
 
 def milliseconds(work: Callable[[], None], *, repeats: int, seconds: float) -> float:
-    """The median of several times; fewer where they would take longer than some seconds together."""
+    """Return the median time of up to ``repeats`` runs; new runs start only during the first ``seconds``."""
     work()
     times: list[float] = []
     started = time.perf_counter()
@@ -70,24 +70,24 @@ def measure(name: str, ids: torch.Tensor, *, kernels: bool, repeats: int, second
     try:
         torch.cuda.reset_peak_memory_stats()
         work = step_of(name, ids.cuda(), fused=True)
-        found = {"ms": round(milliseconds(work, repeats=repeats, seconds=seconds), 3)}
-        return {**found, "peak_MB": round(torch.cuda.max_memory_allocated() / 1e6, 1)}
+        time_in_ms = round(milliseconds(work, repeats=repeats, seconds=seconds), 3)
+        return {"ms": time_in_ms, "peak_MB": round(torch.cuda.max_memory_allocated() / 1e6, 1)}
     except Exception as error:
-        # One that fails says so, and the others are measured all the same.
+        # A failure is recorded, and the other architectures are still measured.
         return {"error": f"{type(error).__name__}: {str(error).splitlines()[0]:.200}"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=8.0, help="most seconds for each measurement")
+    parser.add_argument("--seconds", type=float, default=8.0, help="time limit of each measurement in seconds")
     parser.add_argument("--cpu", action="store_true", help="measure the CPU, too")
     parser.add_argument("--out", default="gpu.json")
     arguments = parser.parse_args()
     limits = {"repeats": arguments.repeats, "seconds": arguments.seconds}
     anbn = get_language("anbn")
     ids = torch.from_numpy(token_rows(WordBatch.from_strings(list(anbn.words(256))), anbn))
-    found = {
+    results = {
         "device": torch.cuda.get_device_name(),
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -105,10 +105,10 @@ def main() -> None:
         if arguments.cpu:
             use_kernels(True)
             row["cpu"] = {"ms": round(milliseconds(step_of(name, ids, fused=True), repeats=2, seconds=5), 3)}
-        found["steps"][name] = row
+        results["steps"][name] = row
         print(name, json.dumps(row), flush=True)
-    Path(arguments.out).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(found))
+    Path(arguments.out).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, on one card, in at most six minutes: the tests on CUDA, training steps with and without
-# kernels, the quickstart, and ten tiny runs that share the card. Each part is bounded and goes on after a failure.
+# Run everything that needs a GPU on one card in less than seven minutes: the tests on CUDA, training steps with and
+# without kernels, the quickstart, and ten tiny runs that share the card. Each part has a time limit, and the script
+# continues after a part that fails.
 #
 #     benchmarks/gpu.sh OUT
 #
-# OUT gets the logs and gpu.json. The packages are those of the extras test, mamba and xlstm; what is missing is said.
+# The script writes the logs and gpu.json to the folder OUT. It uses the packages of the extras test, mamba and xlstm;
+# gpu.json lists the kernels' packages that are installed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=$(mkdir -p "${1:?give a folder for the results}" && cd "$1" && pwd)

@@ -1,9 +1,9 @@
-"""Measure what padding and its attention mask add to a training step: the mask that every collator makes.
+"""Measure how much an attention mask for padding, as collators create it, slows a training step.
 
     OMP_NUM_THREADS=1 python benchmarks/padding.py
 
-The work is forward, backward and AdamW on 64 rows of random length, in processor seconds; every row is padded to the
-same width on each side of the comparison, which differ only in the mask. Medians after a step that does not count.
+The step is forward, backward and AdamW on 64 rows of random length, in processor seconds. In all cases, the rows are
+padded to the same width, so that the cases differ only in the mask. The times are medians after one step of warm-up.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rational learners: the time that they take, and the figure of docs/rational.md."""
+"""Measure the time of the rational learners, or draw the figure of docs/rational.md."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def measure() -> None:
-    """Time of all three learners on all OOD prompts: learning, the exact rate, and the greedy completions."""
+    """Print the processor seconds of all three learners on all OOD prompts: learning, exact rate, greedy completion."""
     seconds = {name: measured(name) for name in built_in_languages()}
     six = [seconds[name] for name in list_languages(tag="paper")]
     total = sum(seconds.values())
@@ -103,7 +103,7 @@ def draw(path: str) -> None:
 def rate(
     name: str, prompt: str, words: list[str], kind: str, *, tokens: tuple[int, int] | None = None, **assumptions: Any
 ) -> float:
-    """The exact rate after one prompt; with ``tokens``, the budgets allow as many tokens whatever a token costs."""
+    """Return the exact rate after one prompt; ``tokens`` gives both budgets in tokens, whatever a token costs."""
     language = get_language(name)
     if tokens is not None:
         longest, exception = (1 + assumptions["bits_per_token"] * n for n in tokens)

@@ -1,10 +1,11 @@
-"""How long scoring takes: every rule, on one core, against a loop over rows of token ids in torch.
+"""Measure how long scoring takes on one core, against a loop in torch over rows of token ids.
 
     OMP_NUM_THREADS=1 python benchmarks/scoring.py
 
-Both sides judge two rules on the whole word and on the completion, of the same rows, in one process: medians of the
-processor time over the repeats, after a warm-up. The loop is what an evaluation in PyTorch starts as; it runs on fewer
-rows, and its time is multiplied accordingly. The last line is the peak memory of the process, with torch and the input.
+Both sides check two rules on the whole word and on the completion of the same rows, in one process. The times are
+medians of the processor time after a warm-up. The loop is how an evaluation in PyTorch is usually written first. The
+loop runs on fewer rows, and its time is scaled up to all rows. The last line is the peak memory of the process,
+including torch and the input.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from hf_ruleextrap.languages import get_language, list_languages
 
 
 def completions_of(language: formal.Language, n: int, longest: int) -> tuple[list[str], list[str]]:
-    """n prompts of eight symbols, and n random completions of up to ``longest`` symbols."""
+    """Return n random prompts of eight symbols, and n random completions of up to ``longest`` symbols."""
     rng = np.random.default_rng(0)
     symbols = np.array(language.alphabet)
     prompts = ["".join(row) for row in symbols[rng.integers(len(symbols), size=(n, 8))]]
@@ -32,13 +33,13 @@ def completions_of(language: formal.Language, n: int, longest: int) -> tuple[lis
 
 
 def anbn_row(row: torch.Tensor) -> tuple[bool, bool]:
-    """As many a as b; every a before every b."""
+    """Return whether the row has as many a as b, and whether every a is before every b."""
     a, b = torch.where(row == ord("a"))[0], torch.where(row == ord("b"))[0]
     return len(a) == len(b), not len(a) or not len(b) or bool(a[-1] < b[0])
 
 
 def csdyck_row(row: torch.Tensor) -> tuple[bool, bool]:
-    """[ ] are balanced; ( ) are balanced."""
+    """Return whether the square brackets are balanced, and whether the parentheses are balanced."""
     kept = []
     for opening, closing in ("[]", "()"):
         depth = ((row == ord(opening)).int() - (row == ord(closing)).int()).cumsum(0)
@@ -50,7 +51,7 @@ LOOPS = {"anbn": anbn_row, "csdyck": csdyck_row}
 
 
 def row_by_row(name: str, words: formal.WordBatch, cut: int) -> int:
-    """How many rules hold, word by word."""
+    """Return the number of rules that hold, over all words and all completions, which start at ``cut``."""
     kept = 0
     for codes, length in zip(torch.from_numpy(words.codes), words.lengths, strict=True):
         kept += sum(LOOPS[name](codes[:length])) + sum(LOOPS[name](codes[cut:length]))
@@ -58,7 +59,7 @@ def row_by_row(name: str, words: formal.WordBatch, cut: int) -> int:
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
-    """Return the median processor time of some runs, after a warm-up."""
+    """Return the median processor time of several runs, after a warm-up."""
     work()
     taken = []
     for _ in range(repeats):
@@ -70,8 +71,8 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-n", type=int, default=100_000, help="completions (default 100,000)")
-    parser.add_argument("--longest", type=int, default=64, help="most symbols in one (default 64)")
+    parser.add_argument("-n", type=int, default=100_000, help="the number of completions (default 100,000)")
+    parser.add_argument("--longest", type=int, default=64, help="the longest completion in symbols (default 64)")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     print(f"{arguments.n:,} completions of up to {arguments.longest} symbols, seconds (median of {arguments.repeats})")

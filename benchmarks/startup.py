@@ -2,8 +2,8 @@
 
     python benchmarks/startup.py
 
-Each command is compared with a bare interpreter that imports what the command cannot do without: NumPy, or torch,
-transformers and its Trainer. Both sides run in turn.
+Each command is compared with a bare interpreter that imports only the libraries that the command needs: NumPy, or
+torch, transformers and its Trainer. Both sides run in turn.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python benchmarks/sweep.py
 
-The sweep has twelve cells: a^n b^n with each mini LSTM and Transformer for six seeds. Each side is the command, into a
-store of its own, from its start to its last result, which is what a user waits for. The measurement needs two idle
-cores: other programs make the ratio smaller, so the script also prints the load.
+The sweep has twelve cells: the mini LSTM and the mini Transformer on a^n b^n, each with six seeds. Each side is the
+whole command with a store of its own, from its start to its last result, because that is the time that a user waits.
+The measurement needs two idle cores: other programs make the ratio smaller, so the script also prints the load.
 """
 
 from __future__ import annotations

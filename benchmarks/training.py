@@ -1,14 +1,15 @@
-"""What the Trainer costs over a bare loop, and a whole paper-size run against the same work done row by row.
+"""Measure the Trainer against a bare loop, and a whole run of the paper's size against the same work done row by row.
 
     OMP_NUM_THREADS=2 python benchmarks/training.py overhead
     OMP_NUM_THREADS=2 python benchmarks/training.py run --steps 1000 --measured 50 250
     OMP_NUM_THREADS=1 python benchmarks/training.py mini
 
-`overhead`: the mini LSTM, optimizer steps alone, both sides in this process in turn. `run`: the paper's LSTM
-on a^n b^n, from the command to the results, against padded batches, a completion that reads the whole prefix at each
-step, and rules that are judged row by row in torch, which is how the experiment was first written. Both are commands.
-`mini`: 300 steps of the quickstart with each of three architectures, from the recipe to the results, without imports,
-against a bare loop of forward, backward and optimizer over the same batches, in processor seconds.
+`overhead` measures the optimizer steps of the mini LSTM alone; both sides run in this process, in turn. `run` measures
+the paper's LSTM on a^n b^n, from the command to the results. The other side, also a command, is how the experiment was
+first written: it pads all batches, reads the whole prefix again for each new symbol of a completion, and checks the
+rules row by row in torch. `mini` measures 300 steps of the quickstart with each of three architectures, from the recipe
+to the results, without the imports. The other side is a bare loop of forward, backward and optimizer over the same
+batches. The times of `mini` are processor seconds.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ BOS, EOS, PAD = 1, 2, 0
 
 
 def overhead(steps: int, repeats: int) -> None:
-    """Seconds per step of the Trainer and of a loop with the same batches, groups, clipping and optimizer."""
+    """Print the time of a step of the Trainer, and of a loop with the same batches, groups, clipping and optimizer."""
     with tempfile.TemporaryDirectory() as folder:
         recipe = Recipe.from_file(
             RECIPES / "mini-dyck.yaml",
-            # No evaluation and no checkpoint within the steps that are timed.
+            # The timed steps contain no evaluation and no checkpoint.
             {"output_dir": folder, "max_steps": steps, "eval_steps": steps + 1, "use_cpu": True},
         )
         task = Task.of(recipe)
@@ -59,7 +60,7 @@ def overhead(steps: int, repeats: int) -> None:
         for repeat in range(repeats + 1):
             for name, side in (("trainer", _by_the_trainer), ("loop", _by_a_loop)):
                 taken = side(task) / steps
-                # The first of each warms up.
+                # The first repeat is a warm-up.
                 seconds[name] += [taken] if repeat else []
     trainer, loop = (statistics.median(values) for values in seconds.values())
     ratios = [ours / theirs for ours, theirs in zip(*seconds.values(), strict=True)]
@@ -169,7 +170,7 @@ def _processor_seconds(work: Callable[[], object]) -> float:
 
 
 def _bare_loop(recipe: Recipe) -> float:
-    """Return the processor seconds of forward, backward and optimizer, over batches that were made before."""
+    """Return the processor seconds of forward, backward and optimizer over batches that exist before the loop."""
     task = Task.of(recipe)
     model = build_model(recipe.architecture, language=task.language, seed=0).train()
     words = RuleTrainer(model, task, training_arguments(recipe)).words
@@ -189,7 +190,7 @@ def _bare_loop(recipe: Recipe) -> float:
 
 
 class PlainLSTM(nn.Module):
-    """Sizes of the paper; no state is kept between calls."""
+    """The paper's LSTM, which keeps no state between calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -202,7 +203,7 @@ class PlainLSTM(nn.Module):
 
 
 def row_by_row(steps: int) -> None:
-    """The work of `run`, done plainly: everything padded, every prefix read anew, every row judged by itself."""
+    """Do the work of `run` with padded batches, a new forward pass over every prefix, and rules checked row by row."""
     torch.manual_seed(0)
     language = get_language("anbn")
     recipe = Recipe.from_file(RECIPES / "corrected-anbn.yaml")
