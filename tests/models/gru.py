@@ -1,4 +1,7 @@
-"""A toy that follows "Add an architecture" of CONTRIBUTING.md, in one file (outside the package, so without dots)."""
+"""A toy architecture in one file, as "Add an architecture" of CONTRIBUTING.md describes.
+
+The file is outside the package, so its imports are absolute.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ class RuleGRUModel(RecurrentBackbone):
     def run(
         self, inputs: Tensor, lengths: Tensor | None, states: Sequence[States], *, stateful: bool
     ) -> tuple[Tensor, list[States]]:
-        assert lengths is None or not stateful, "a toy has no padding"
+        assert lengths is None or not stateful, "the toy does not support padding"
         hidden, last = self.gru(inputs, states[0][0][None].contiguous() if states else None)
         return hidden, [(last[0],)]
 

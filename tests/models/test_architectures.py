@@ -1,4 +1,4 @@
-"""Architectures by name: what is built, and what a mistake says."""
+"""The models that are built by the name of an architecture, and the messages for wrong arguments."""
 
 from __future__ import annotations
 
@@ -214,8 +214,8 @@ BUDGETS += [("xlstm", "mini", 20_000), ("xlstm", "paper", 150_000), ("linear", "
 def test_a_budget_of_parameters_is_met_within_5_percent(name, size, budget):
     model = build_model(name, vocab_size=6, size=size, parameters=budget)
     assert abs(model.num_parameters() - budget) <= 0.05 * budget
-    found = fit_parameters(name, budget, size=size, vocab_size=6)
-    assert all(getattr(model.config, key) == value for key, value in found.items())
+    fitted = fit_parameters(name, budget, size=size, vocab_size=6)
+    assert all(getattr(model.config, key) == value for key, value in fitted.items())
     assert count_parameters(model.config) == model.num_parameters()
 
 

@@ -1,4 +1,4 @@
-"""The base of the models, and an architecture that a user adds."""
+"""The common parts of the models, and an architecture that a user adds."""
 
 from __future__ import annotations
 
@@ -20,42 +20,43 @@ from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.run import run_recipe
 
 
-def cache() -> RecurrentCache:
-    made = RecurrentCache()
-    made.update_states([(torch.tensor([[0.0], [1.0]]),), (torch.tensor([2, 3]), torch.zeros(2, 3, 4))], 5)
-    return made
+def build_cache() -> RecurrentCache:
+    """Return a cache of two layers and two rows after five columns."""
+    cache = RecurrentCache()
+    cache.update_states([(torch.tensor([[0.0], [1.0]]),), (torch.tensor([2, 3]), torch.zeros(2, 3, 4))], 5)
+    return cache
 
 
 def test_a_cache_counts_columns_and_rows():
-    made = cache()
-    assert (made.get_seq_length(), made.batch_size, len(made), made.get_max_length()) == (5, 2, 2, -1)
-    made.update_states(made.states, 2)
-    assert made.get_seq_length(1) == 7
-    assert made.is_initialized
-    assert not made.is_compileable
-    assert not made.is_croppable
+    cache = build_cache()
+    assert (cache.get_seq_length(), cache.batch_size, len(cache), cache.get_max_length()) == (5, 2, 2, -1)
+    cache.update_states(cache.states, 2)
+    assert cache.get_seq_length(1) == 7
+    assert cache.is_initialized
+    assert not cache.is_compileable
+    assert not cache.is_croppable
 
 
 def test_a_reset_cache_is_a_new_one():
-    made = cache()
-    made.reset()
-    assert (made.get_seq_length(), made.batch_size, len(made)) == (0, -1, 0)
-    assert not made.is_initialized
+    cache = build_cache()
+    cache.reset()
+    assert (cache.get_seq_length(), cache.batch_size, len(cache)) == (0, -1, 0)
+    assert not cache.is_initialized
 
 
 def test_rows_move_together_in_every_tensor():
-    made = cache()
-    made.batch_repeat_interleave(2)
-    made.reorder_cache(torch.tensor([3, 0, 1]))
-    assert made.states[0][0].tolist() == [[1.0], [0.0], [0.0]]
-    assert made.states[1][0].tolist() == [3, 2, 2]
-    assert made.states[1][1].shape == (3, 3, 4)
+    cache = build_cache()
+    cache.batch_repeat_interleave(2)
+    cache.reorder_cache(torch.tensor([3, 0, 1]))
+    assert cache.states[0][0].tolist() == [[1.0], [0.0], [0.0]]
+    assert cache.states[1][0].tolist() == [3, 2, 2]
+    assert cache.states[1][1].shape == (3, 3, 4)
 
 
 def test_a_state_cannot_be_cropped():
-    cache().crop(0)
+    build_cache().crop(0)
     with pytest.raises(ValueError, match="cannot be cropped"):
-        cache().crop(-1)
+        build_cache().crop(-1)
 
 
 def test_tokens_move_to_the_front_in_their_order_and_back():
@@ -92,7 +93,7 @@ def test_the_state_after_padded_rows_is_that_of_the_rows_alone():
         for layer, expected in zip(states, alone, strict=True):
             for tensor, single in zip(layer, expected, strict=True):
                 torch.testing.assert_close(tensor[row], single[0])
-    # A row without tokens keeps the state it had, the zero state.
+    # A row without tokens keeps its state, which is zero.
     assert all(not tensor[2].any() for layer in states for tensor in layer)
 
 
@@ -141,8 +142,8 @@ def test_a_gru_in_one_file_is_built_trained_saved_and_evaluated(tmp_path: Path) 
     whole = model(ids).logits
     cache = model(ids[:, :3]).past_key_values
     torch.testing.assert_close(model(ids[:, 3:], past_key_values=cache).logits, whole[:, 3:])
-    found = [model.generate(ids, max_new_tokens=6, do_sample=False, use_cache=use).tolist() for use in (True, False)]
-    assert found[0] == found[1]
+    outputs = [model.generate(ids, max_new_tokens=6, do_sample=False, use_cache=use).tolist() for use in (True, False)]
+    assert outputs[0] == outputs[1]
     assert sum(exact_mass(model, "anbn", max_length=3).cells.values()) < 1
 
     results = run_recipe(

@@ -1,4 +1,4 @@
-"""What every architecture promises, whatever its size; a new preset is tested by being there."""
+"""The properties that every architecture has in every size. The tests include each new preset automatically."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAD, BOS, EOS = 0, 1, 2
 EVERY = [(name, size) for name in list_architectures() for size in get_preset(name).sizes]
 OWN = [name for name in list_architectures() if get_preset(name).model_type.startswith("ruleextrap_")]
 POSITIONS = ["none", "sinusoidal", "learned", "rotary", "alibi"]
-# The transformer once more for each choice of positions and norms that no preset covers.
+# The Transformer again with each choice of positions, with norms after the sums.
 VARIANTS = [("transformer", "mini", {"positions": p, "norm_placement": "post"}) for p in POSITIONS]
 CASES = [(name, size, {}) for name, size in EVERY] + VARIANTS
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}
@@ -49,7 +49,7 @@ def model(request) -> PreTrainedModel:
 
 @pytest.fixture(scope="module", params=[case for case in CASES if case[0] in OWN], ids=label)
 def own(request) -> PreTrainedModel:
-    """One of ours: it promises more than the models of transformers do."""
+    """A model of this package, which has more properties than the models of transformers."""
     name, size, overrides = request.param
     return build_model(name, vocab_size=6, size=size, seed=0, **overrides).eval()
 
@@ -62,7 +62,7 @@ def fresh(request) -> PreTrainedModel:
 
 
 def tokens(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
-    """(rows, columns) symbols after BOS."""
+    """Return (rows, columns) random symbols, of which BOS is the first in each row."""
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(3, 6, (rows, columns), generator=generator)
     ids[:, 0] = BOS
@@ -70,7 +70,7 @@ def tokens(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
 
 
 def left_padded(columns: int = 9) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of 9, 5 and 1 tokens with their mask."""
+    """Return rows of ``columns``, ``columns`` - 4 and 1 tokens with their mask."""
     ids, mask = tokens(3, columns), torch.ones(3, columns, dtype=torch.long)
     for row, pads in enumerate([0, 4, columns - 1]):
         ids[row, :pads], mask[row, :pads], ids[row, pads] = PAD, 0, BOS
@@ -157,7 +157,7 @@ def test_left_padding_does_not_change_what_is_generated(model):
 def test_step_by_step_equals_all_at_once(own, padded):
     ids, mask = left_padded() if padded else (tokens(3, 9), torch.ones(3, 9, dtype=torch.long))
     cache, steps, start = None, [], 0
-    # A chunk, single tokens, and a chunk onto a cache.
+    # The model reads a chunk, two single tokens, and a chunk with a cache.
     for end in [3, 4, 5, 9]:
         out = own(ids[:, start:end], attention_mask=mask[:, :end], past_key_values=cache, use_cache=True)
         cache, start = out.past_key_values, end
@@ -284,14 +284,14 @@ def test_padded_and_unpadded_gradients_are_equal(fresh, side):
     # The label of BOS would be predicted from a pad.
     labels = ids.masked_fill(mask * mask.cumsum(dim=1) <= 1, -100)
     expected = gradients(fresh, fresh(short, labels=short).loss)
-    found = gradients(fresh, fresh(ids, attention_mask=mask, labels=labels, use_cache=False).loss)
-    for name, gradient in found.items():
+    padded = gradients(fresh, fresh(ids, attention_mask=mask, labels=labels, use_cache=False).loss)
+    for name, gradient in padded.items():
         torch.testing.assert_close(gradient, expected[name], **CLOSE, msg=name)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_gradients_through_a_cache_after_padding_are_those_without_padding(own, side):
-    """Rows of 5, 3 and 1 tokens, then two more tokens: each row has the gradients of the row alone."""
+    """Rows of 5, 3 and 1 tokens, each followed by two more tokens, have the same gradients as the rows alone."""
     ids, mask = tokens(3, 5), torch.ones(3, 5, dtype=torch.long)
     following, expected = tokens(3, 2, seed=1), dict[str, torch.Tensor]()
     for row, length in enumerate([5, 3, 1]):
@@ -309,7 +309,7 @@ def test_gradients_through_a_cache_after_padding_are_those_without_padding(own, 
 
 
 def gradients(model: PreTrainedModel, loss: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The gradient of each parameter; zeros where none arrives."""
+    """Return the gradient of each parameter, which is zero for a parameter without effect on the loss."""
     model.zero_grad()
     loss.backward()
     return {

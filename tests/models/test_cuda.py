@@ -1,4 +1,4 @@
-"""Every architecture on a GPU against itself on the CPU: logits, gradients, completions, with and without kernels."""
+"""Every architecture gives the same logits, gradients and completions on a GPU as on the CPU."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hf_ruleextrap.kernels import use_kernels
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 EVERY = [(name, size) for name in list_architectures() for size in get_preset(name).sizes]
-# Matrix products sum in another order there.
+# Matrix products sum in another order on a GPU.
 CLOSE = {"atol": 2e-4, "rtol": 2e-3}
 BOS, EOS = 1, 2
 
 
 @pytest.fixture(autouse=True)
 def _exact_products() -> Iterator[None]:
-    """TF32 off, and the kernels afterwards as they were."""
+    """Turn TF32 off during a test, and restore the kernels afterwards."""
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     yield
@@ -31,7 +31,10 @@ def _exact_products() -> Iterator[None]:
 
 @pytest.fixture(params=EVERY, ids="-".join)
 def pair(request: pytest.FixtureRequest) -> tuple[PreTrainedModel, PreTrainedModel]:
-    """The same weights on the CPU and on the GPU without dropout, in training mode: cuDNN's LSTM has no other."""
+    """Return a model on the CPU and the same model on the GPU, in training mode and without dropout.
+
+    cuDNN's LSTM computes gradients in training mode only.
+    """
     name, size = request.param
     here, there = (build_model(name, vocab_size=6, size=size, seed=0) for _ in range(2))
     for model in (here, there):
@@ -55,12 +58,12 @@ def test_logits_and_gradients_are_those_of_the_cpu(
     here, there = pair
     ids = tokens(4, columns)
     use_kernels(False)
-    plain = here(ids, labels=ids, use_cache=False)
-    plain.loss.backward()
+    on_cpu = here(ids, labels=ids, use_cache=False)
+    on_cpu.loss.backward()
     use_kernels(kernels)
-    found = there(ids.cuda(), labels=ids.cuda(), use_cache=False)
-    found.loss.backward()
-    torch.testing.assert_close(found.logits.cpu(), plain.logits, **CLOSE)
+    on_gpu = there(ids.cuda(), labels=ids.cuda(), use_cache=False)
+    on_gpu.loss.backward()
+    torch.testing.assert_close(on_gpu.logits.cpu(), on_cpu.logits, **CLOSE)
     for (name, one), other in zip(here.named_parameters(), there.parameters(), strict=True):
         if one.grad is not None:
             assert other.grad is not None, name
@@ -74,7 +77,7 @@ def test_completions_are_those_of_the_cpu(pair: tuple[PreTrainedModel, PreTraine
     settings = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": EOS, "pad_token_id": 0}
     mine = here.generate(ids, attention_mask=torch.ones_like(ids), **settings)
     theirs = there.generate(ids.cuda(), attention_mask=torch.ones_like(ids).cuda(), **settings).cpu()
-    # A tie of two tokens may fall either way; most rows have none.
+    # Two tokens with equal logits may be chosen in either order, but most rows contain no tie.
     width = min(mine.shape[1], theirs.shape[1])
     assert (mine[:, :width] == theirs[:, :width]).all(dim=1).float().mean() >= 0.75
 

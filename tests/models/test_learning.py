@@ -36,11 +36,11 @@ def test_200_steps_reach_the_floor_plus_20_percent(name: str, size: str, tmp_pat
         "output_dir": str(tmp_path),
     }
     if (name, size) == ("transformer", "paper"):
-        # Ten wide, with its norms after the sums, it diverges at larger steps.
+        # With a width of ten and norms after the sums, training diverges at larger learning rates.
         values |= {"learning_rate": 0.005, "warmup_steps": 20}
-    found = run_recipe(Recipe.of(values, "test")).test
-    assert found.floor is not None
-    assert found.floor * 0.999 <= found.loss <= 1.2 * found.floor
+    losses = run_recipe(Recipe.of(values, "test")).test
+    assert losses.floor is not None
+    assert losses.floor * 0.999 <= losses.loss <= 1.2 * losses.floor
 
 
 def _words_of_ban(max_length: int) -> tuple[list[str], np.ndarray]:
@@ -104,7 +104,7 @@ def test_the_least_loss_of_a_linear_model_on_ban_is_that_of_counting() -> None:
         at_target = (targets[..., None] == columns).to(logits.dtype)
         return -(at_target * logits.log_softmax(-1) * weights[..., None]).sum() / weights.sum()
 
-    # The vectors of the tokens stay fixed: they are independent, so the map alone reaches every linear model.
+    # The embeddings stay fixed. They are linearly independent, so that the map alone reaches every linear model.
     trained = _minimize(loss, model.model.linear.parameters())
     assert trained == pytest.approx(_least_loss_of_a_linear_model(5), abs=1e-4)
 

@@ -1,4 +1,4 @@
-"""The linear model: what it sees, where it is read, and the authors' constants."""
+"""The linear model: the inputs that an output sees, the position that is read, and the authors' constants."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def test_it_is_the_sum_over_the_inputs_seen_so_far() -> None:
     ids = torch.tensor([[BOS, 3, 5, 4]])
     weight, bias = model.model.linear.weight, model.model.linear.bias
     embedded = model.model.embed_tokens(ids)[0]
-    for t, found in enumerate(model(ids).logits[0]):
+    for t, logits in enumerate(model(ids).logits[0]):
         expected = bias[t] + sum(embedded[s] @ weight[s, :, t] for s in range(t + 1))
-        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(logits, expected)
 
 
 def test_the_authors_form_sees_itself_and_the_future_only() -> None:
@@ -44,10 +44,10 @@ def test_the_authors_form_sees_itself_and_the_future_only() -> None:
 
 @pytest.mark.parametrize(("name", "finished"), [("anbn", True), ("anbncn", False)])
 def test_the_authors_constants(name: str, finished: bool) -> None:
-    """Trained on words up to the last position, it ends at once after every prompt; else it never ends.
+    """After training, completions end at once if training words reach the last position, and never end otherwise.
 
-    The last position holds EOS for the longest words of a^n b^n. No word of a^n b^n c^n reaches it, so it is never
-    trained, and the first of equal logits is no symbol.
+    The last position holds EOS for the longest words of a^n b^n. No word of a^n b^n c^n reaches the last position, so
+    that its logits stay equal, and the first token of the vocabulary is not a symbol.
     """
     language = get_language(name)
     model = build_model("linear", language=language, causal=False, read="last", max_position_embeddings=17, seed=0)
@@ -62,10 +62,10 @@ def test_the_authors_constants(name: str, finished: bool) -> None:
         torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100).backward()
         optimizer.step()
     prompts = language.prompts(length=4)
-    made = LocalModel(model, language).complete(prompts, max_new_symbols=8)
-    assert made.finished.tolist() == [finished] * len(prompts)
+    completions = LocalModel(model, language).complete(prompts, max_new_symbols=8)
+    assert completions.finished.tolist() == [finished] * len(prompts)
     if finished:
-        assert set(made.words) == {""}
+        assert set(completions.words) == {""}
 
 
 def test_a_sequence_longer_than_its_positions_is_refused_in_one_line() -> None:
@@ -84,7 +84,7 @@ def test_the_default_form_reads_each_position(language: str) -> None:
 
 
 def expected(model, row: list[int], place: int) -> torch.Tensor:
-    """By definition, what the tokens of one row so far give at a position."""
+    """Return the logits at a position after the tokens of a row, computed from the definition."""
     linear, causal = model.model.linear, model.config.causal
     seen = [s for s in range(len(row)) if (s <= place if causal else s >= place)]
     embedded = model.model.embed_tokens(torch.tensor(row))
@@ -96,7 +96,7 @@ def expected(model, row: list[int], place: int) -> torch.Tensor:
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("real", [1.0, 0.6])
 def test_the_state_gives_what_all_tokens_so_far_give(causal: bool, read: str, real: float) -> None:
-    """Chunks and single tokens onto the cache; with pads anywhere, so that rows have unequal numbers of tokens."""
+    """The model reads chunks and single tokens with a cache; padding anywhere gives rows of unequal lengths."""
     model = build_model("linear", vocab_size=6, seed=0, causal=causal, read=read, max_position_embeddings=12).eval()
     torch.nn.init.normal_(model.model.linear.bias)
     rng = torch.Generator().manual_seed(1)
@@ -126,14 +126,14 @@ def test_completions_are_those_without_a_cache(size: str) -> None:
     ids = torch.randint(3, 6, (7, 9), generator=torch.Generator().manual_seed(0))
     level, ragged = torch.ones_like(ids), (torch.arange(9) >= torch.arange(7)[:, None]).long()
     for mask in (level, ragged):
-        made = [
+        completions = [
             model.generate(
                 ids, attention_mask=mask, max_new_tokens=60, min_new_tokens=60, do_sample=False, use_cache=use
             )
             for use in (True, False)
         ]
-        assert made[0].equal(made[1])
-        assert len(made[0].unique()) > 2
+        assert completions[0].equal(completions[1])
+        assert len(completions[0].unique()) > 2
 
 
 def test_gradients_through_the_cache_are_those_of_the_whole() -> None:
@@ -181,7 +181,7 @@ def test_in_half_precision_the_sums_are_not_rounded_at_each_token() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         (
             {"architecture": "linear", "model": {"max_position_embeddings": 10}},
@@ -199,10 +199,10 @@ def test_in_half_precision_the_sums_are_not_rounded_at_each_token() -> None:
     ],
 )
 def test_a_run_of_longer_sequences_than_positions_is_refused_before_its_folder_is_claimed(
-    values: dict, said: str, tmp_path: Path
+    values: dict, message: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    with pytest.raises(RuleExtrapError, match=said) as caught:
+    with pytest.raises(RuleExtrapError, match=message) as caught:
         run_recipe(Recipe.of({**TINY, **values, "output_dir": str(folder)}, "test"))
     assert "--set max_position_embeddings=" in str(caught.value)
     assert not folder.exists()

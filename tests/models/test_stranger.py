@@ -1,4 +1,4 @@
-"""Whoever has a checkpoint and not this package loads it all the same, if they trust its code."""
+"""A stranger, who does not have this package, loads a checkpoint by trusting the code in the checkpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hf_ruleextrap.tokenization import build_tokenizer
 
 EVERY = [(name, size) for name in list_architectures() for size in get_preset(name).sizes]
 
-# The package may be installed in this environment; the stranger must not find it.
+# The package may be installed in this environment, so the stranger's process blocks its import.
 STRANGER = """
 import sys
 
@@ -44,21 +44,21 @@ backbone = AutoModel.from_pretrained(folder, trust_remote_code=True)
 print(type(backbone).__name__)
 with torch.no_grad():
     logits = model(ids).logits
-    # Weights that lie elsewhere in memory may be multiplied in another order.
+    # Another alignment of the weights in memory may change the order of a matrix product.
     torch.testing.assert_close(model.lm_head(backbone(ids).last_hidden_state), logits)
 out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False)
 model.save_pretrained(sys.argv[4])
 again = AutoModelForCausalLM.from_pretrained(sys.argv[4], trust_remote_code=True)
 torch.testing.assert_close(again(ids).logits, logits)
 pipe = pipeline("text-generation", model=folder, trust_remote_code=True)
-texts = [made[0]["generated_text"] for made in pipe(["aab", "c"], max_new_tokens=4, batch_size=2)]
+texts = [outputs[0]["generated_text"] for outputs in pipe(["aab", "c"], max_new_tokens=4, batch_size=2)]
 assert not any(name.split(".")[0] == "hf_ruleextrap" for name in sys.modules)
 print(json.dumps({"logits": logits.tolist(), "generated": out.tolist(), "texts": texts}))
 """
 
 
 def stranger(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the stranger in another folder, offline, isolated from this one's environment."""
+    """Run the stranger's process in another folder, offline, and without this process's settings of Python."""
     cwd = tmp_path / "elsewhere"
     cwd.mkdir(exist_ok=True)
     settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
@@ -85,13 +85,13 @@ def test_a_stranger_loads_and_generates(name, size, tmp_path):
     assert run.returncode == 0, run.stderr
     backbone, result = run.stdout.splitlines()[-2:]
     assert backbone == type(model.base_model).__name__
-    found = json.loads(result)
-    assert [text.startswith(prompt) for text, prompt in zip(found["texts"], ("aab", "c"), strict=True)] == [True, True]
+    output = json.loads(result)
+    assert [text.startswith(prompt) for text, prompt in zip(output["texts"], ("aab", "c"), strict=True)] == [True, True]
     with torch.no_grad():
-        torch.testing.assert_close(torch.tensor(found["logits"]), model(ids).logits)
+        torch.testing.assert_close(torch.tensor(output["logits"]), model(ids).logits)
     options = {"max_new_tokens": 6, "do_sample": False}
     expected = model.generate(ids, attention_mask=torch.ones_like(ids), **options)
-    assert found["generated"] == expected.tolist()
+    assert output["generated"] == expected.tolist()
 
 
 def test_mamba_needs_no_trust(tmp_path):
@@ -112,7 +112,7 @@ def test_a_checkpoint_of_our_own_code_says_where_it_is(name, tmp_path):
     model.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     if name == "mamba":
-        # transformers has it, so its checkpoint brings no code and asks for no trust.
+        # transformers has this architecture, so that its checkpoint contains no code and needs no trust.
         assert config["architectures"] == ["MambaForCausalLM"]
         assert "auto_map" not in config
         assert not [*tmp_path.glob("*.py")]

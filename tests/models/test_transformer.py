@@ -1,4 +1,4 @@
-"""The Transformer against torch's own layers, and what its positions promise."""
+"""The Transformer equals torch's own layers, and its positions have the properties of their definitions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hf_ruleextrap.models.transformer import (
 
 
 def reference(model) -> nn.TransformerEncoder:
-    """torch's encoder with the weights of the model."""
+    """Return torch's encoder with the weights of the model."""
     config = model.config
     pre = config.norm_placement == "pre"
     layer = nn.TransformerEncoderLayer(
@@ -56,7 +56,7 @@ def test_it_is_the_encoder_of_torch_under_a_causal_mask(size, norm_placement):
         "transformer", vocab_size=6, size=size, seed=1, positions="none", norm_placement=norm_placement
     ).eval()
     for norm in (m for m in model.modules() if isinstance(m, nn.LayerNorm)):
-        # Norms that start as the identity would hide a mix-up.
+        # Norms with their initial weights would hide a confusion of two norms.
         nn.init.normal_(norm.weight, mean=1.0, std=0.3)
         nn.init.normal_(norm.bias, std=0.3)
     encoder = reference(model).eval()
@@ -127,17 +127,17 @@ def test_alibi_takes_a_slope_per_head_times_the_distance():
 @pytest.mark.parametrize("places", [1, 7, 200_000])
 def test_a_mask_drops_the_share_that_it_should(share: float, places: int) -> None:
     torch.manual_seed(0)
-    found = ~to_keep(torch.empty(places), share)
-    assert found.shape == (places,)
-    assert abs(float(found.float().mean()) - share) <= 4 * (share * (1 - share) / places) ** 0.5 + 1e-9
+    dropped = ~to_keep(torch.empty(places), share)
+    assert dropped.shape == (places,)
+    assert abs(float(dropped.float().mean()) - share) <= 4 * (share * (1 - share) / places) ** 0.5 + 1e-9
     if places > 7 and 0 < share < 1:
-        # Neighbours, which come from one draw, know nothing of each other.
-        pairs = found.view(-1, 2).float()
+        # Neighbours, which come from one draw of 64 bits, are independent.
+        pairs = dropped.view(-1, 2).float()
         assert abs(float((pairs[:, 0] * pairs[:, 1]).mean()) - share**2) < 0.005
 
 
 def test_with_dropout_the_mean_output_and_gradient_are_torch_s() -> None:
-    """Against a `torch.nn.TransformerEncoderLayer` of the same weights, over many draws."""
+    """Compare the layer with a `torch.nn.TransformerEncoderLayer` of the same weights over many draws."""
     torch.manual_seed(0)
     config = RuleTransformerConfig(hidden_size=8, num_attention_heads=2, intermediate_size=32, dropout=0.2)
     ours, theirs = Layer(config, 0), torch.nn.TransformerEncoderLayer(8, 2, 32, 0.2, batch_first=True)
@@ -158,9 +158,9 @@ def test_with_dropout_the_mean_output_and_gradient_are_torch_s() -> None:
         lambda: ours(copies, Window(None, causal=True, rotation=None), None),
         lambda: theirs(copies, src_mask=causal),
     ):
-        made = compute()
-        made.square().mean().backward()
-        outputs.append(made)
+        output = compute()
+        output.square().mean().backward()
+        outputs.append(output)
     for moment in (lambda x: x.mean(0), lambda x: x.var(0)):
         torch.testing.assert_close(moment(outputs[0]), moment(outputs[1]), atol=0.03, rtol=0.03)
     torch.testing.assert_close(ours.linear1.weight.grad, theirs.linear1.weight.grad, atol=2e-3, rtol=0.1)
@@ -181,7 +181,7 @@ def test_the_paper_s_positions_are_one_vector_for_each_row_of_the_batch() -> Non
     shifted = embeds + sinusoids(torch.arange(3), 32)[:, None] / 32**0.5
     torch.testing.assert_close(paper(ids).logits, none(inputs_embeds=shifted).logits)
     assert not torch.allclose(paper(ids).logits[0], paper(ids).logits[1], atol=1e-4)
-    # No order reaches the model, as with no positions.
+    # The order of the tokens has no effect, as without positions.
     swapped = torch.tensor([[1, 4, 3, 4, 5]])
     one = build_model("transformer", vocab_size=6, seed=0, positions="paper", num_hidden_layers=1).eval()
     torch.testing.assert_close(one(ids[:1]).logits[:, -1], one(swapped).logits[:, -1])
@@ -209,10 +209,10 @@ def test_masked_padding_is_torch_s_key_padding_mask() -> None:
     causal = torch.ones(7, 7, dtype=torch.bool).triu(1)
     expected = reference(model).eval()(embeds, mask=causal, src_key_padding_mask=ids == 0)
     torch.testing.assert_close(model.base_model(ids).last_hidden_state, expected, atol=1e-5, rtol=1e-5)
-    # Only what stands at PAD differs from the model that sees it.
+    # Only the outputs at PAD differ from those of the model without the mask.
     same = torch.isclose(model(ids).logits, plain(ids).logits, atol=1e-6).all(dim=-1)
     assert same[ids != 0].all()
     assert not same[0, 5:].any()
-    # A mask that is given is obeyed.
+    # An attention mask from the caller replaces the mask of padding.
     everything = torch.ones_like(ids)
     assert model(ids, attention_mask=everything).logits.equal(plain(ids).logits)

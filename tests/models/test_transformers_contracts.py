@@ -1,4 +1,4 @@
-"""What transformers and the libraries around it expect of a causal language model, for every architecture and Mamba."""
+"""Every architecture behaves as transformers and the libraries around it expect of a causal language model."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def own(request: pytest.FixtureRequest) -> PreTrainedModel:
 
 
 class Adapted(nn.Module):
-    """What a low-rank adapter puts in a linear layer's place: the layer, and two small matrices beside it."""
+    """The replacement of a linear layer by a low-rank adapter: the layer plus the product of two small matrices."""
 
     def __init__(self, base: nn.Linear) -> None:
         super().__init__()
@@ -79,16 +79,16 @@ def test_hidden_states_of_a_padded_row_are_those_of_the_row_alone(own: PreTraine
     padded = torch.tensor([[0, 0, 1, 3, 4], [1, 4, 3, 3, 4]])
     both = own(padded, attention_mask=(padded != 0).long(), output_hidden_states=True).hidden_states
     alone = own(padded[:1, 2:], output_hidden_states=True).hidden_states
-    for found, expected in zip(both, alone, strict=True):
-        torch.testing.assert_close(found[:1, 2:], expected, **CLOSE)
+    for states, expected in zip(both, alone, strict=True):
+        torch.testing.assert_close(states[:1, 2:], expected, **CLOSE)
 
 
 def test_generation_from_embeddings_is_that_from_the_ids(model: PreTrainedModel) -> None:
     mask, embeds = torch.ones_like(IDS), model.get_input_embeddings()(IDS)
     for use_cache in (True, False):
         options = {"attention_mask": mask, "max_new_tokens": 6, "do_sample": False, "use_cache": use_cache}
-        found = model.generate(inputs_embeds=embeds, **options)
-        assert found.tolist() == model.generate(IDS, **options)[:, IDS.shape[1] :].tolist()
+        generated = model.generate(inputs_embeds=embeds, **options)
+        assert generated.tolist() == model.generate(IDS, **options)[:, IDS.shape[1] :].tolist()
 
 
 @torch.no_grad()
@@ -120,8 +120,8 @@ def test_a_mask_may_be_of_any_type_and_pad_on_any_side(model: PreTrainedModel) -
         mask = ids != 0
         expected = model(torch.tensor([[1, 3, 4]])).logits[0]
         for kind in (torch.bool, torch.int64, torch.int32, torch.float32):
-            found = model(ids, attention_mask=mask.to(kind)).logits[0, mask[0]]
-            torch.testing.assert_close(found, expected, **CLOSE)
+            logits = model(ids, attention_mask=mask.to(kind)).logits[0, mask[0]]
+            torch.testing.assert_close(logits, expected, **CLOSE)
 
 
 def test_another_form_of_mask_is_refused_in_one_line(own: PreTrainedModel) -> None:
@@ -140,7 +140,7 @@ def test_another_form_of_mask_is_refused_in_one_line(own: PreTrainedModel) -> No
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("training", [True, False])
 def test_adapters_on_all_linear_layers_act_and_are_trained(name: str, training: bool) -> None:
-    """As with LoRA and target_modules="all-linear"; with dropout where the architecture has it."""
+    """The test adapts the layers as LoRA does with target_modules="all-linear", with dropout if there is any."""
     dropout = {"dropout": 0.1} if name in ("lstm", "transformer", "xlstm") else {}
     model = build(name, **dropout).requires_grad_(False).train(training)
     linears = [path for path, module in model.named_modules() if type(module) is nn.Linear and path != "lm_head"]
@@ -152,11 +152,11 @@ def test_adapters_on_all_linear_layers_act_and_are_trained(name: str, training: 
         return
     with torch.no_grad():
         for parameter in model.parameters():
-            # Some gates start at zero, where no gradient would pass.
+            # Some gates start at zero, and no gradient passes through a gate that is zero.
             parameter.add_(torch.full_like(parameter, 0.01))
     model(IDS, labels=IDS).loss.backward()
     gradients = {path: model.get_parameter(f"{path}.up.weight").grad for path in linears}
-    # Mamba's fused projection of time steps is read by its weight in transformers itself.
+    # transformers' Mamba reads the weight of its projection of time steps, and does not call the layer.
     bypassed = [path for path, grad in gradients.items() if grad is None or not grad.abs().sum() > 0]
     assert not [path for path in bypassed if not path.endswith("dt_proj")]
 
@@ -173,7 +173,7 @@ def test_forward_hooks_run_on_every_module_with_weights(own: PreTrainedModel, tr
         own.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.add(name))
     own.train(training)(IDS, labels=IDS)
     if own.config.model_type == "ruleextrap_linear":
-        # With a state its map is applied by parts.
+        # With a cache, the model uses parts of its map without a call of the module.
         own(IDS, use_cache=False)
     assert ran == names
 
@@ -181,7 +181,7 @@ def test_forward_hooks_run_on_every_module_with_weights(own: PreTrainedModel, tr
 @pytest.mark.parametrize("use_cache", [True, False])
 @pytest.mark.parametrize("name", ["mamba", "transformer", "xlstm"])
 def test_gradient_checkpointing_changes_no_gradient(name: str, use_cache: bool) -> None:
-    found = []
+    gradients = []
     for checkpointing in (False, True):
         model = build(name).train()
         calls: list[int] = []
@@ -191,11 +191,11 @@ def test_gradient_checkpointing_changes_no_gradient(name: str, use_cache: bool) 
             blocks[0].register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
         loss = model(IDS, labels=IDS, use_cache=use_cache).loss
         loss.backward()
-        # Each of our layers runs once more on the way back; how transformers' Mamba does it is its own matter.
+        # Each layer of this package runs again in the backward pass; the test does not count the calls of Mamba.
         assert len(calls) == (2 if checkpointing else 0) or name == "mamba"
-        found.append({name: parameter.grad for name, parameter in model.named_parameters()})
-    for key, gradient in found[0].items():
-        torch.testing.assert_close(found[1][key], gradient, **CLOSE)
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    for key, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][key], gradient, **CLOSE)
 
 
 @pytest.mark.parametrize("name", ["linear", "lstm"])
@@ -211,10 +211,10 @@ def test_resized_embeddings_are_read_trained_and_generated(name: str) -> None:
         before = model(IDS).logits
     model.resize_token_embeddings(9, mean_resizing=False)
     assert model.config.vocab_size == 9
-    found = model(torch.cat([IDS, torch.tensor([[8], [7]])], dim=1), labels=torch.full((2, 6), 8))
-    assert found.logits.shape == (2, 6, 9)
-    torch.testing.assert_close(found.logits[:, :5, :5], before, **CLOSE)
-    found.loss.backward()
+    output = model(torch.cat([IDS, torch.tensor([[8], [7]])], dim=1), labels=torch.full((2, 6), 8))
+    assert output.logits.shape == (2, 6, 9)
+    torch.testing.assert_close(output.logits[:, :5, :5], before, **CLOSE)
+    output.loss.backward()
     assert model.generate(IDS, max_new_tokens=3).shape[1] <= 8
 
 

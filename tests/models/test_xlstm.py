@@ -1,4 +1,4 @@
-"""The xLSTM against the package xlstm, in names, outputs and gradients."""
+"""The xLSTM has the parameters, outputs and gradients of the package xlstm."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hf_ruleextrap.architectures import architecture_config
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.models.xlstm import package_name
 
-# Relative to the largest number, as the two sum in different orders.
+# The tolerance relative to the largest number; the two implementations sum in different orders.
 CLOSE = 1e-5
 
 
@@ -44,16 +44,16 @@ def test_outputs_and_gradients_are_the_package_s(slstm_at: list[int], blocks: in
     ours = build_model("xlstm", vocab_size=5, size="paper", slstm_at=slstm_at, num_hidden_layers=blocks, seed=0)
     torch.manual_seed(1)
     with torch.no_grad():
-        # The recurrent weights start at 0; so nothing is left untested.
+        # The recurrent weights start at 0, which would leave them untested.
         for parameter in ours.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
     theirs.load_state_dict({package_name(name): value for name, value in ours.state_dict().items()})
     ids = torch.randint(3, 5, (3, 150))
     assert relative(ours(ids, use_cache=False).logits, theirs(ids)) < CLOSE
-    # A gradient of single numbers sums hundreds of terms that cancel; in double numbers only a mistake would show.
-    found, expected = ours.double()(ids, use_cache=False).logits, theirs.double()(ids)
-    assert relative(found, expected) < CLOSE
-    found.square().mean().backward()
+    # A gradient sums hundreds of terms that cancel. In double precision, only a mistake exceeds the tolerance.
+    logits, expected = ours.double()(ids, use_cache=False).logits, theirs.double()(ids)
+    assert relative(logits, expected) < CLOSE
+    logits.square().mean().backward()
     expected.square().mean().backward()
     named = dict(theirs.named_parameters())
     for name, parameter in ours.named_parameters():
@@ -71,7 +71,7 @@ def test_the_weights_start_as_the_package_s_do() -> None:
         other = named[package_name(name)]
         assert value.shape == other.shape, name
         spread, expected = float(value.detach().std()), float(other.detach().std())
-        # A few hundred random numbers know their spread to about a tenth; what is not random is the same.
+        # The spread of a few hundred random numbers varies by about a tenth. Weights that are not random are equal.
         assert spread == pytest.approx(expected, rel=0.35, abs=1e-3 if value.numel() > 8 else 0.2), name
     bias = "model.blocks.1.xlstm.slstm_cell.bias"
     torch.testing.assert_close(ours.get_parameter(bias), named[package_name(bias)])
