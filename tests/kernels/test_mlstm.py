@@ -1,6 +1,7 @@
-"""The mLSTM by the kernels of ``mlstm_kernels`` against our own way, and the switch in front of them.
+"""The kernels of ``mlstm_kernels`` compute the same mLSTM as this package; the environment variable requires them.
 
-Its Triton kernel needs a GPU; the package's kernels share their interface, so its plain-torch one stands in elsewhere.
+The Triton kernel needs a GPU. All kernels of the package share an interface, so that the tests without a GPU use the
+package's kernel in plain torch.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ NATIVE = "chunkwise--native_autograd"
 
 
 def inputs(columns: int, *, device: str = "cpu", seen: bool, d: int = 16) -> list[Tensor]:
-    """Queries, keys, values, gates and a state: of nothing, or of something."""
+    """Return queries, keys, values, gates and a state; ``seen`` says whether tokens came before."""
     rng = torch.Generator().manual_seed(columns)
     shapes = [(2, 3, columns, d)] * 3 + [(2, 3, columns)] * 2 + [(2, 3, d, d), (2, 3, d), (2, 3)]
     tensors = [torch.randn(shape, generator=rng) for shape in shapes]
@@ -33,13 +34,13 @@ def inputs(columns: int, *, device: str = "cpu", seen: bool, d: int = 16) -> lis
 
 
 def outcome(function: object, tensors: list[Tensor]) -> list[Tensor]:
-    """What a way of computing gives: the output, the state, and the gradients of an arbitrary sum of the output."""
+    """Return the output of an implementation, the state, and the gradients of a weighted sum of the output."""
     leaves = [tensor.clone().requires_grad_() for tensor in tensors[:5]]
     output, state = function(*leaves, tuple(tensors[5:]), chunk=16)  # type: ignore[operator]
     weight = torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).to(output.device)
     (output * weight).sum().backward()
-    made = [output, *state, *(leaf.grad for leaf in leaves if leaf.grad is not None)]
-    return [tensor.detach() for tensor in made]
+    results = [output, *state, *(leaf.grad for leaf in leaves if leaf.grad is not None)]
+    return [tensor.detach() for tensor in results]
 
 
 def assert_same(ours: list[Tensor], theirs: list[Tensor], tolerance: float) -> None:
@@ -60,8 +61,8 @@ def test_a_kernel_of_the_package_gives_what_ours_gives(columns: int, seen: bool)
 def test_padded_rows_are_skipped_by_the_kernel_too(monkeypatch: pytest.MonkeyPatch) -> None:
     model = build_model("xlstm", language="anbn", size="mini").eval()
     ids = torch.tensor([[1, 3, 3, 4, 4, 2], [0, 0, 1, 3, 4, 2]])
-    asked = {"input_ids": ids, "attention_mask": (ids != 0).long()}
-    plain = model(**asked).logits
+    batch = {"input_ids": ids, "attention_mask": (ids != 0).long()}
+    plain = model(**batch).logits
     calls = []
 
     def counted(*args: object, **kwargs: object) -> object:
@@ -69,9 +70,9 @@ def test_padded_rows_are_skipped_by_the_kernel_too(monkeypatch: pytest.MonkeyPat
         return mlstm_by_kernel(kernels.get_mlstm_kernel(NATIVE), *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(xlstm, "mlstm_chunks", counted)
-    logits = model(**asked).logits
+    logits = model(**batch).logits
     assert calls
-    torch.testing.assert_close(logits[asked["attention_mask"] == 1], plain[asked["attention_mask"] == 1])
+    torch.testing.assert_close(logits[batch["attention_mask"] == 1], plain[batch["attention_mask"] == 1])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -79,7 +80,7 @@ def test_padded_rows_are_skipped_by_the_kernel_too(monkeypatch: pytest.MonkeyPat
 def test_the_triton_kernel_gives_what_ours_gives(columns: int) -> None:
     tensors = inputs(columns, device="cuda", seen=False, d=32)
     plain = xlstm.mlstm_chunks
-    # The kernel multiplies in TF32, which has about three digits.
+    # The kernel multiplies in TF32, which is exact to about three digits.
     assert_same(outcome(over(plain), tensors), outcome(plain, tensors), 5e-3)
 
 
@@ -93,7 +94,7 @@ def test_without_a_gpu_it_is_plain_torch(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    ("asked", "line"),
+    ("package", "line"),
     [
         ("triton", "HF_RULEEXTRAP_KERNELS is 'triton': give 0, 1, numba, mamba_ssm, mlstm_kernels"),
         ("mamba_ssm", "mamba_ssm, which is not installed: pip install 'hf-ruleextrap[mamba]'"),
@@ -101,14 +102,14 @@ def test_without_a_gpu_it_is_plain_torch(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_a_kernel_asked_for_that_cannot_be_had_is_one_line(
-    asked: str, line: str, monkeypatch: pytest.MonkeyPatch
+    package: str, line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = importlib.util.find_spec
+    find_spec = importlib.util.find_spec
     monkeypatch.setattr(
-        "hf_ruleextrap.kernels.find_spec", lambda name: None if name == "mamba_ssm" else found(name), raising=True
+        "hf_ruleextrap.kernels.find_spec", lambda name: None if name == "mamba_ssm" else find_spec(name), raising=True
     )
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setenv("HF_RULEEXTRAP_KERNELS", asked)
+    monkeypatch.setenv("HF_RULEEXTRAP_KERNELS", package)
     with pytest.raises(RuleExtrapError) as error:
         build_model("mamba", language="anbn")
     assert line in str(error.value)

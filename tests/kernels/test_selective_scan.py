@@ -1,4 +1,4 @@
-"""The compiled scan against the sequential definition and against transformers' own model."""
+"""The compiled scan and the chunked scan equal the sequential definition and transformers' own model."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def test_forward_and_gradient_are_the_definition_s(shape: tuple[int, int, int, i
     gradients, outputs = [], []
     for scan in (ours, sequential):
         leaves = [tensor.clone().requires_grad_() for tensor in inputs]
-        made = scan(*leaves)
-        sum((output * weight).sum() for output, weight in zip(made, weights, strict=True)).backward()
-        outputs.append(made)
+        results = scan(*leaves)
+        sum((output * weight).sum() for output, weight in zip(results, weights, strict=True)).backward()
+        outputs.append(results)
         gradients.append([leaf.grad for leaf in leaves])
-    for found, expected in (*zip(*outputs, strict=True), *zip(*gradients, strict=True)):
-        assert relative(found, expected) < CLOSE
+    for actual, expected in (*zip(*outputs, strict=True), *zip(*gradients, strict=True)):
+        assert relative(actual, expected) < CLOSE
 
 
 def mamba() -> MambaForCausalLM:
@@ -75,15 +75,15 @@ def mamba() -> MambaForCausalLM:
 
 def test_transformers_model_computes_the_same_with_and_without() -> None:
     model, ids = mamba(), torch.randint(3, 8, (3, 33))
-    found = []
+    results = []
     for use in (True, False):
         assert use_kernels(use) is use
         model.zero_grad()
         out = model(ids, labels=ids, use_cache=False)
         out.loss.backward()
-        found.append((out.logits.detach(), [p.grad.clone() for p in model.parameters()]))
-    assert relative(found[0][0], found[1][0]) < CLOSE
-    assert all(relative(ours, theirs) < CLOSE for ours, theirs in zip(found[0][1], found[1][1], strict=True))
+        results.append((out.logits.detach(), [p.grad.clone() for p in model.parameters()]))
+    assert relative(results[0][0], results[1][0]) < CLOSE
+    assert all(relative(ours, theirs) < CLOSE for ours, theirs in zip(results[0][1], results[1][1], strict=True))
 
 
 def test_a_checkpoint_does_not_know_of_it() -> None:
@@ -97,7 +97,7 @@ def test_a_checkpoint_does_not_know_of_it() -> None:
 
 
 def test_strong_decay_and_long_sequences_are_no_trouble_for_the_chunks() -> None:
-    """In fp64, and with decays of exp(-700): a scan that divides by their product would give NaN."""
+    """With decays of exp(-700), a scan that divides by their product would give NaN even in fp64."""
     rng = torch.Generator().manual_seed(0)
     x, b, c = (torch.randn(1, n, 300, generator=rng, dtype=torch.float64) for n in (2, 4, 4))
     dt, a = 700 * torch.rand_like(x), -torch.ones(2, 4, dtype=torch.float64)
@@ -109,17 +109,17 @@ def test_strong_decay_and_long_sequences_are_no_trouble_for_the_chunks() -> None
 
 @pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
 def test_transformers_model_in_other_precisions(kind: torch.dtype) -> None:
-    """fp64 equals transformers' loop; half precision is computed in fp32, so that it is nearer to the truth."""
+    """In fp64, the scan equals transformers' loop; half precision is computed in fp32 and therefore more accurate."""
     ids = torch.randint(3, 8, (2, 70), generator=torch.Generator().manual_seed(0))
-    found, weights = [], mamba().to(kind).state_dict()
+    results, weights = [], mamba().to(kind).state_dict()
     for use, precision in ((True, kind), (False, kind), (False, torch.float64)):
         use_kernels(use)
         model = mamba().to(precision)
         model.load_state_dict(weights)
         out = model(ids, labels=ids, use_cache=False)
         out.loss.backward()
-        found.append([out.logits.detach().double(), *(p.grad.double() for p in model.parameters())])
-    errors = [[relative(one, true) for one, true in zip(side, found[2], strict=True)] for side in found[:2]]
+        results.append([out.logits.detach().double(), *(p.grad.double() for p in model.parameters())])
+    errors = [[relative(one, true) for one, true in zip(side, results[2], strict=True)] for side in results[:2]]
     if kind == torch.float64:
         assert max(errors[0]) < 1e-6
     else:
@@ -132,19 +132,19 @@ def test_what_is_compiled_takes_transformers_loop(monkeypatch: pytest.MonkeyPatc
 
 
 def test_with_mamba_ssm_a_cpu_keeps_the_compiled_scan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its kernels run on CUDA only; transformers would take them everywhere."""
+    """The kernels of mamba-ssm run on CUDA only, but transformers would call them on every device."""
     from transformers.models.mamba import modeling_mamba
 
-    def found(name: str) -> object:
+    def find_spec(name: str) -> object:
         return object() if name in ("mamba_ssm", "causal_conv1d") else importlib.util.find_spec(name)
 
     def fused_over(function: Callable) -> Callable:
-        """As in transformers: the package's function, around torch's."""
+        """Wrap torch's function in that of the package, as transformers does."""
         return functools.wraps(function)(lambda *_, **__: "fused")
 
     use_kernels(False)
     expected = mamba()(ids := torch.randint(3, 8, (2, 9))).logits
-    monkeypatch.setattr(kernels, "find_spec", found)
+    monkeypatch.setattr(kernels, "find_spec", find_spec)
     monkeypatch.setattr(kernels, "_cuda", lambda: True)
     for name in kernels._FROM:
         monkeypatch.setitem(kernels._original, name, fused_over(kernels._original[name]))
@@ -166,8 +166,8 @@ def test_what_is_not_installed_is_said_once(monkeypatch: pytest.MonkeyPatch, cap
     with caplog.at_level(logging.INFO, logger="hf_ruleextrap.kernels"):
         for use in (False, True, True):
             use_kernels(use)
-    said = [record.getMessage() for record in caplog.records if record.name == "hf_ruleextrap.kernels"]
-    assert said == [
+    messages = [record.getMessage() for record in caplog.records if record.name == "hf_ruleextrap.kernels"]
+    assert messages == [
         "not installed, so computed in other ways with equal results: mamba_ssm (pip install 'hf-ruleextrap[mamba]')"
     ]
 
