@@ -1,4 +1,4 @@
-"""Completer x prompts: conditions with their rates, and the references beside each."""
+"""The evaluation of completers on the prompts of a language, with references on the same prompts."""
 
 from __future__ import annotations
 

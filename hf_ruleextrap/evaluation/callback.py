@@ -1,4 +1,4 @@
-"""Rule extrapolation in other people's code: a callback for any Trainer, and a wrapper for any ``nn.Module``."""
+"""Rule extrapolation in a program of the user: a callback for any Trainer, and a wrapper for any ``nn.Module``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .results import Evaluation
 
 
 class RuleExtrapolationCallback(TrainerCallback):
-    """Evaluates rule extrapolation at each evaluation of a Trainer, of transformers or of a library above it.
+    """Evaluates rule extrapolation at each evaluation of a Trainer of transformers, or of a library that uses one.
 
     The rates (`Evaluation.rates`, such as ``eval_ood_headline``) are added to the metrics of the evaluation, so that
     ``metric_for_best_model`` can name one, and to ``state.log_history``. The model must use the token ids of
@@ -44,7 +44,7 @@ class RuleExtrapolationCallback(TrainerCallback):
         evaluation: The latest evaluation, or None before the first one.
 
     Raises:
-        RuleExtrapError: If the language is not known, or has no such prompt.
+        RuleExtrapError: If the language is not known, or has no prompts of this length.
     """
 
     def __init__(

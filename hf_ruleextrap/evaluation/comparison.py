@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SHOWN = 10
-"""The number of prompts in the text output on which the two models differ."""
+"""The largest number of prompts that the text output lists."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class PairedRate:
     """One rate of two models on the same prompts.
 
     Attributes:
-        kind: the kind of the prompts.
-        counted: what is counted, such as ``every open rule holds``.
-        both, only_first, only_second, neither: the number of prompts on which both models succeed, one of them, or
-            none.
-        difference: the rate of the first model less that of the second, with the 95 % interval for paired rates.
+        kind: The kind of the prompts.
+        counted: The condition that the rate counts, for example ``every open rule holds``.
+        both, only_first, only_second, neither: The number of prompts on which both models, only the first, only the
+            second, or neither succeeds.
+        difference: The rate of the first model less the rate of the second, with the 95 % interval for paired rates.
     """
 
     kind: Kind
@@ -51,7 +51,7 @@ class PairedRate:
 
     @property
     def rates(self) -> tuple[float, float]:
-        """The rate of the first model and that of the second."""
+        """The rates of the first and of the second model."""
         return (self.both + self.only_first) / self.n, (self.both + self.only_second) / self.n
 
 
@@ -60,11 +60,12 @@ class DifferingPrompt:
     """A prompt after which one model succeeds and the other does not.
 
     Attributes:
-        kind: the kind of the prompt: after an OOD prompt, success is to keep every open rule; after an ID prompt, to
-            end in a word of the language.
-        prompt: its symbols.
-        completions: those of the first and of the second model; ``…`` ends a completion that did not finish.
-        first_succeeds: whether the first model is the one that succeeds.
+        kind: The kind of the prompt. After an OOD prompt, a model succeeds if every open rule holds. After an ID
+            prompt, a model succeeds if the prompt with the completion is a word of the language.
+        prompt: The symbols of the prompt.
+        completions: The completions of the first and of the second model. A completion that did not finish ends with
+            ``…``.
+        first_succeeds: Whether the first model succeeds, and not the second.
     """
 
     kind: Kind
@@ -78,11 +79,11 @@ class Comparison:
     """Two models on the same prompts of a language.
 
     Attributes:
-        language: the language's name.
-        models: the names of the two models.
-        max_new_symbols: the length limit of a completion.
-        rates: the paired rates; of each kind of prompts first the one that `DifferingPrompt` describes.
-        prompts: the prompts on which the two models differ.
+        language: The name of the language.
+        models: The names of the two models.
+        max_new_symbols: The length limit of a completion.
+        rates: The paired rates. The first rate of each kind of prompts counts success as `DifferingPrompt` defines it.
+        prompts: The prompts on which the two models differ.
     """
 
     language: str
@@ -92,7 +93,7 @@ class Comparison:
     prompts: tuple[DifferingPrompt, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and numbers."""
+        """Return the comparison as plain dictionaries and numbers."""
         return asdict(self)
 
 
@@ -109,16 +110,17 @@ def compare(
     """Complete the same prompts with two models, greedily, and compare prompt by prompt.
 
     Args:
-        first: the first model.
-        second: the second model.
-        language: the language.
-        models: the names of the models.
-        prompt_length: the number of symbols in a prompt; by default the language's.
-        max_new_symbols: the length limit of a completion.
-        seed: the random seed for drawing prompts, where a language has too many of them.
+        first: The first model.
+        second: The second model.
+        language: The language.
+        models: The names of the models.
+        prompt_length: The number of symbols in a prompt; by default the language's.
+        max_new_symbols: The length limit of a completion.
+        seed: The random seed for drawing prompts, if the language has too many of them.
 
     Raises:
-        RuleExtrapError: no such prompt exists, the limit is negative, or a model has too few positions.
+        RuleExtrapError: The language has no prompts of this length, the limit is negative, or a model has too few
+            positions.
 
     >>> from hf_ruleextrap import get_language
     >>> from hf_ruleextrap.completers import Oracle
@@ -141,8 +143,8 @@ def compare(
             ours, theirs = (successes(each) for each in verdicts)
             rates.append(_paired(kind, counted, ours, theirs))
         ours, theirs = (_success(each, kind) for each in verdicts)
-        asked = np.flatnonzero(prompts.in_headline | ~prompts.ood)
-        for row in asked[ours != theirs]:
+        counted_rows = np.flatnonzero(prompts.in_headline | ~prompts.ood)
+        for row in counted_rows[ours != theirs]:
             texts = [_text(each.words, bool(each.finished[row]), row) for each in completions]
             won = bool(_success_of_all(verdicts[0], kind)[row])
             differing.append(DifferingPrompt(kind, prompts.texts[row], (texts[0], texts[1]), won))
@@ -154,12 +156,12 @@ def _success_of_all(verdicts: Verdicts, kind: Kind) -> BoolArray:
 
 
 def _success(verdicts: Verdicts, kind: Kind) -> BoolArray:
-    """Return the success after each prompt that leaves a rule open."""
+    """Return the success after each ID prompt, and after each OOD prompt that leaves a rule open."""
     return _success_of_all(verdicts, kind)[verdicts.prompts.in_headline | ~verdicts.prompts.ood]
 
 
 def _counted(language: Language, kind: Kind) -> list[tuple[str, Callable[[Verdicts], BoolArray]]]:
-    """Return what is counted and the function that returns the success after each prompt, the main rate first."""
+    """Return the name of each rate and the function that returns the success after each prompt, the main rate first."""
     name = "a word of the language" if kind == "id" else "every open rule holds"
     counted: list[tuple[str, Callable[[Verdicts], BoolArray]]] = [(name, lambda verdicts: _success(verdicts, kind))]
     for i, rule in enumerate(language.rules):
@@ -243,7 +245,7 @@ def draw(figure: Figure, comparison: Comparison) -> None:
         axes.spines[["top", "right"]].set_visible(False)
 
 
-# Okabe and Ito's colours, which colour-blind people tell apart.
+# Colour-blind people can distinguish Okabe and Ito's colours.
 _CELLS: Sequence[tuple[str, str, str]] = (
     ("both", "both", "#56B4E9"),
     ("only_first", "only the first", "#0072B2"),

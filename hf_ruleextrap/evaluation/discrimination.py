@@ -130,7 +130,7 @@ class Discrimination:
     chance: float = CHANCE
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and numbers."""
+        """Return the discrimination as plain dictionaries and numbers."""
         return asdict(self)
 
 
@@ -324,7 +324,7 @@ def _words(pairs: Sequence[MinimalPair]) -> WordBatch:
 def _success(logs: FloatArray) -> FloatArray:
     """Return (P,) float64: 1 where the word is more likely, one half where both are equally likely, else 0."""
     word, broken = logs.T
-    # The same terms in another order have a sum that differs in its last digit.
+    # Sums of the same terms in different orders may differ in the last digit.
     alike = np.isclose(word, broken, rtol=_ALIKE, atol=0.0)
     return np.where(alike, CHANCE, word > broken)
 

@@ -1,4 +1,4 @@
-"""One evaluation for every completer: complete, score, and put chance beside each rate."""
+"""Evaluate any completer on a language: complete the prompts, score the completions, and compute the references."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from .references import REFERENCES, is_ngram, judge, reference_report, success, 
 from .results import Condition, Evaluation, Outcome, SymbolSettings, samples_of, statuses_of
 
 _Stored: TypeAlias = tuple[list[float], list[float], bool]
-"""`Clusters` as JSON: hits, rows, exact."""
+"""The JSON form of `Clusters`: its hits, its rows, and whether it is exact."""
 
 _EXAMPLE = '{"prompt": "…", "completion": "…", "finished": true}'
 
 _SECONDS_A_SYMBOL = 0.006
-"""Time for one symbol of the completions of ID and OOD prompts by a small model."""
+"""The time in which a small model adds one symbol to all ID and OOD prompts, in seconds."""
 
 
 def score(
@@ -45,14 +45,16 @@ def score(
     """Score completions: count how often prompt and completion keep the rules, with rates and 95 % intervals.
 
     Args:
-        language: a name or a Language.
-        prompts: N prompts, as strings, arrays of symbol indices, or a set of `Language.prompts`.
-        completions: what was added to each, without BOS and EOS; one with anything but symbols in it is unparsable.
-        finished: whether each ended by itself; by default all did.
-        samples: completions of each prompt, next to each other; the intervals take them as a cluster.
+        language: The name of a language, or a Language.
+        prompts: The N prompts, as strings, as arrays of symbol indices, or as a set that `Language.prompts` returns.
+        completions: The N completions, without BOS and EOS. A completion that holds anything but symbols is unparsable.
+        finished: (N,) bool: whether each completion ended by itself; by default all did.
+        samples: The number of completions of each prompt, in adjacent rows. The intervals take the completions of one
+            prompt as one cluster.
 
     Raises:
-        RuleExtrapError: unknown language, foreign symbol in a prompt, numbers of rows differ, no rows.
+        RuleExtrapError: The language is unknown, a prompt holds a foreign symbol, the numbers of rows differ, or there
+            are no rows.
 
     >>> report = score("anbn", prompts=["baa"], completions=["b"], finished=[True])
     >>> report.headline.rate, report.to_dict()["rules"]["as_equal_bs"]["word"]["all"]["hits"]
@@ -70,24 +72,30 @@ def chance(
     max_new_symbols: int | None = None,
     train_words: Words | None = None,
 ) -> Report:
-    """Compute the rates of a completer that has learned nothing, on a language's prompts: exactly where possible.
+    """Compute the rates of a reference on a language's prompts, exactly where an exact computation is possible.
 
     Args:
-        language: a name or a Language.
-        kind: of the prompts; None for both.
-        length: symbols in a prompt; by default the language's.
-        completer: one of `REFERENCES`: ``uniform`` over the symbols and the end, ``always-stop``, ``1-gram``,
-            ``2-gram`` or ``3-gram`` of the training words, ``oracle``, which keeps as much as can be kept at once by
-            one completion a prompt, or ``ceiling``, which is no completer: each rate is the highest that completions
-            within the limit can reach, by itself (`formal.ceiling`). Or a rational learner (docs/rational.md):
-            ``rational-uniform``, ``rational-simple`` or ``rational-modular`` (also ``rational``), each with
-            ``, greedy`` behind for its greedy completions.
-        max_new_symbols: the length limit; None for no limit.
-        train_words: what an n-gram is fitted on; by default 10,000 words of at most 64 symbols, drawn with seed 0. Or
-            what a rational learner has seen; by default 128 words of at most 16 symbols, drawn with seed 0.
+        language: The name of a language, or a Language.
+        kind: The kind of the prompts; None for both kinds.
+        length: The number of symbols in a prompt; by default the language's.
+        completer: The name of a reference, one of `REFERENCES` or a rational learner (docs/rational.md).
+
+            - ``uniform`` draws each symbol, or the end, with equal probability.
+            - ``always-stop`` adds nothing.
+            - ``1-gram``, ``2-gram`` and ``3-gram`` are fitted on the training words.
+            - ``oracle`` gives each prompt one completion that keeps as many rules as one completion can.
+            - ``ceiling`` is no completer: each rate is the highest that completions within the limit can reach, taken
+              alone (`formal.ceiling`).
+            - ``rational-uniform``, ``rational-simple`` and ``rational-modular`` (also ``rational``) are rational
+              learners. With ``, greedy`` at its end, the name stands for the greedy completions of the learner.
+        max_new_symbols: The length limit of a completion; None for no limit.
+        train_words: The words on which an n-gram is fitted, by default 10,000 words of at most 64 symbols drawn with
+            seed 0; or the words that a rational learner has seen, by default 128 words of at most 16 symbols drawn with
+            seed 0.
 
     Raises:
-        RuleExtrapError: unknown language or completer, or no such prompt exists.
+        RuleExtrapError: The language or the completer is unknown, or the language has no prompts of this kind and
+            length.
 
     >>> round(chance("anbn", kind="ood", length=8).headline.rate, 4)
     0.1537
@@ -144,20 +152,20 @@ def _parse_csv(text: str) -> list[tuple[int, dict[str, Any]]]:
 
 
 class Evaluator:
-    """Evaluates completers on one language; the prompts and the references are made once, for all completers.
+    """Evaluates completers on one language. The prompts and the references are computed once, for all completers.
 
     Args:
-        language: the language.
-        prompt_length: symbols in a prompt; by default the language's.
-        most_prompts: at most so many of each kind, drawn at random; by default all.
-        max_new_symbols: the length limit of a completion.
-        train_words: what n-gram references are fitted on; without them there are none.
-        seed: for prompt sets that are drawn, and for references where they must be sampled.
-        rational: whether the OOD condition also holds the rates of the rational learners of the training words. They
-            depend on no model and take up to a minute for some languages, so training leaves them out.
+        language: The language.
+        prompt_length: The number of symbols in a prompt; by default the language's.
+        most_prompts: The largest number of prompts of each kind, drawn at random; by default all prompts.
+        max_new_symbols: The length limit of a completion.
+        train_words: The words on which n-grams are fitted; without these words, the references hold no n-grams.
+        seed: The random seed for drawing prompts, and for references that must be sampled.
+        rational: Whether the OOD condition also holds the rates of the rational learners of the training words. The
+            rates depend on no model and take up to a minute for some languages, so training leaves the rates out.
 
     Raises:
-        RuleExtrapError: no such prompt exists, or the limit is negative.
+        RuleExtrapError: The language has no prompts of this length, or the limit is negative.
 
     >>> from hf_ruleextrap import Evaluator, LocalModel, build_model, get_language
     >>> language = get_language("anbn")
@@ -245,8 +253,8 @@ class Evaluator:
         """Complete all prompts and score them.
 
         Args:
-            completer: who continues the prompts.
-            model: its name, for the results.
+            completer: The completer.
+            model: The name of the completer in the results.
         """
         # The prompts of both kinds are completed together, because a step of a model takes long even for a few rows.
         completions = completer.complete(self.all_prompts, max_new_symbols=self.settings.max_new_symbols)

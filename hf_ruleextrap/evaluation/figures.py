@@ -1,4 +1,4 @@
-"""The figures of exact masses, and what all figures share."""
+"""The figures of exact masses, and the functions that all figures share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORMATS = (".png", ".svg", ".pdf")
 _FAINTEST = 1e-6
 """The smallest probability in the figure, relative to the most probable word."""
 
-# Okabe and Ito's colours: told apart by colour-blind people, and with a different line each.
+# Colour-blind people can distinguish Okabe and Ito's colours. Each cell also has its own style of line.
 CELLS = {
     "both": ("R1 and R2", "#0072B2", "-"),
     "only_r1": ("only R1", "#D55E00", "--"),

@@ -24,7 +24,7 @@ from hf_ruleextrap.evaluation.protocol import read_answer, rendered
 
 from .lm_eval import RATES, answer_rates, recorded_settings, settings_of
 
-# The reasons for which Inspect knows that a model stopped; the others are faults.
+# The reasons to stop that Inspect reports for an ended and for a cut answer. All other reasons are faults.
 _ENDED, _CUT = ("stop",), ("max_tokens", "model_length")
 
 
@@ -61,7 +61,7 @@ def ruleextrap(
         seed: The random seed for prompts and contexts.
 
     Raises:
-        RuleExtrapError: If there is no such language, or if a parameter has no such value.
+        RuleExtrapError: If the language is unknown, or if the value of a parameter is not allowed.
     """
     parameters = {name: value for name, value in locals().items() if name != "language"}
     settings = settings_of(language, parameters)

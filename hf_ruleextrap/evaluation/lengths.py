@@ -1,4 +1,4 @@
-"""Length generalisation: rates on prompts and words longer than any in training, and how far they hold."""
+"""Length generalisation: rates by length, beyond the training words, and the largest length at which they hold."""
 
 from __future__ import annotations
 
@@ -25,33 +25,35 @@ ASKED: dict[Asked, str] = {
     "ood": "OOD prompts on which every open rule holds",
     "word": "halves of words that become words",
 }
-"""What is counted, and of what."""
+"""The kinds of prompts, each with what its rate counts."""
 
 THRESHOLD = 0.95
-"""The rate that counts as kept."""
+"""The smallest rate that counts as kept."""
 
 MULTIPLES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
-"""The lengths that are asked by default, in units of the longest training word."""
+"""The default lengths, as multiples of the length of the longest training word."""
 
 _AT_ONCE, _ROUNDS = 4000, 10
 
 _SECONDS_A_SYMBOL = 0.03
-"""Time for one symbol of a length: three kinds of prompts, completed by up to three times as many symbols."""
+"""The time for each symbol of a length, in seconds: three kinds of prompts, and completions of about twice the length."""
 
 
 @dataclass(frozen=True)
 class LengthRate:
-    """One length and kind.
+    """The rate on the prompts of one kind and length.
 
     Attributes:
-        kind: ``id``: the first symbols of longer words, which must become a word; ``ood``: prompts that break R2, on
-            which every open rule must hold; ``word``: the first halves of words, which must become a word.
-        length: symbols in a prompt; of ``word``, in the whole word (the nearest length below that words have).
-        max_new_symbols: the length limit of a completion.
-        rate: of the prompts on which that was so, with its 95 % interval; None where it could not be asked.
-        finished: of completions that ended by themselves.
-        chance: the rate of uniformly random symbols and an end, on the same prompts.
-        status: ``"ok"``, or in one line why there is no rate.
+        kind: The kind of the prompts. ``id``: the first symbols of longer words, each of which must become a word.
+            ``ood``: prompts that break R2, on which every open rule must hold. ``word``: the first halves of words,
+            each of which must become a word.
+        length: The number of symbols in a prompt. For ``word``, the number of symbols in the whole word; if no word has
+            this length, the words have the next smaller length.
+        max_new_symbols: The length limit of a completion.
+        rate: The share of prompts that meet the condition of the kind, with its 95 % interval; None without a rate.
+        finished: The share of completions that ended by themselves.
+        chance: The rate of chance, which draws each symbol, or the end, with equal probability, on the same prompts.
+        status: ``"ok"``, or the reason in one line why there is no rate.
     """
 
     kind: Asked
@@ -65,12 +67,12 @@ class LengthRate:
 
 @dataclass(frozen=True)
 class Reach:
-    """How far a completer's rates hold.
+    """The rates of a completer by length, and the lengths up to which the rates hold.
 
     Attributes:
-        language: its name.
-        train_length: symbols in the longest training word.
-        rates: by kind, then by length.
+        language: The name of the language.
+        train_length: The number of symbols in the longest training word.
+        rates: The rates of every kind and length.
     """
 
     language: str
@@ -78,23 +80,23 @@ class Reach:
     rates: tuple[LengthRate, ...]
 
     def of(self, kind: Asked) -> int | None:
-        """The reach: the longest length asked, up to which the rate is 0.95 or more at every length asked.
+        """Return the reach: the largest measured length up to which the rate is 0.95 or more at every measured length.
 
-        A length without a rate ends it. None where the first has none, or a lower one.
+        A length without a rate ends the reach. The reach is None if the first length has no rate or a lower rate.
         """
-        found = None
+        reach = None
         for at in self.of_kind(kind):
             if at.rate is None or at.rate.rate is None or at.rate.rate < THRESHOLD:
                 break
-            found = at.length
-        return found
+            reach = at.length
+        return reach
 
     def of_kind(self, kind: Asked) -> list[LengthRate]:
-        """The rates of one kind, the shortest first."""
+        """Return the rates of one kind, the smallest length first."""
         return sorted((at for at in self.rates if at.kind == kind), key=lambda at: at.length)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and numbers."""
+        """Return the rates and the reach as plain dictionaries and numbers."""
         return {
             "language": self.language,
             "train_length": self.train_length,
@@ -115,51 +117,52 @@ def measure_reach(
 ) -> Reach:
     """Complete prompts of many lengths and score them.
 
-    The limit of a completion is twice the length of its prompt and 8 symbols more, less where the model has no more
-    positions. At a length that a model cannot read, or that the language has no such prompt of, there is no rate but a
-    status.
+    The limit of a completion is twice the length of its prompt plus 8 symbols, or smaller if the model has fewer
+    positions. If the model cannot read prompts of a length, or the language has no prompts of the kind and length, the
+    result holds a status instead of a rate.
 
     Args:
-        completer: who continues the prompts. Its attribute ``most_tokens``, where it has one, is the number of tokens,
-            the first (BOS) among them, that it can read.
-        language: the language.
-        train_length: symbols in the longest training word.
-        lengths: to be asked; by default `MULTIPLES` of ``train_length``.
-        n: prompts of each length and kind, at most; all are different.
-        seed: of the prompts.
+        completer: The completer. Its optional attribute ``most_tokens`` is the largest number of tokens, including BOS,
+            that the completer can read.
+        language: The language.
+        train_length: The number of symbols in the longest training word.
+        lengths: The lengths to measure; by default `MULTIPLES` of ``train_length``.
+        n: The largest number of prompts of each length and kind; all prompts are different.
+        seed: The random seed for drawing prompts.
 
     Raises:
-        RuleExtrapError: a length or n below 1.
+        RuleExtrapError: A length or ``n`` is below 1.
     """
-    asked = sorted({max(1, round(factor * train_length)) for factor in MULTIPLES} if lengths is None else set(lengths))
-    if train_length < 1 or n < 1 or not asked or asked[0] < 1:
-        raise RuleExtrapError(f"train_length {train_length}, lengths {asked} and n {n}: give 1 or more")
+    multiples = {max(1, round(factor * train_length)) for factor in MULTIPLES}
+    lengths = sorted(multiples if lengths is None else set(lengths))
+    if train_length < 1 or n < 1 or not lengths or lengths[0] < 1:
+        raise RuleExtrapError(f"train_length {train_length}, lengths {lengths} and n {n}: give 1 or more")
     check_cost(
-        f"completing prompts of up to {asked[-1]:,} symbols",
+        f"completing prompts of up to {lengths[-1]:,} symbols",
         f"give lengths that add up to at most {int(MOST_SECONDS / _SECONDS_A_SYMBOL):,}",
-        seconds=sum(asked) * _SECONDS_A_SYMBOL,
+        seconds=sum(lengths) * _SECONDS_A_SYMBOL,
     )
-    rates = [_ask(completer, language, kind, length, n, seed) for kind in ASKED for length in asked]
+    rates = [_measure(completer, language, kind, length, n, seed) for kind in ASKED for length in lengths]
     return Reach(language.name, train_length, tuple(rates))
 
 
 def long_prompts(language: Language, kind: Asked, length: int, n: int, seed: int = 0) -> PromptSet:
-    """Up to n different prompts of a length that may be far too large to list them all.
+    """Draw up to n different prompts of a length that may be too large for a list of all prompts.
 
-    ``id``: words of at most twice the length are drawn, and those that are longer are cut. ``word``: words of at most
-    the length are drawn, and the longest of them are cut to their first half, rounded up. ``ood``: the language's own
-    OOD prompts that break R2 and leave R1 open are drawn, and continued by symbols drawn uniformly from those that
-    still leave R1 open.
+    ``id``: words of at most twice the length are drawn, and the words that are longer than the length are cut to it.
+    ``word``: words of at most the length are drawn, and the longest of them are cut to their first half, rounded up.
+    ``ood``: the language's own OOD prompts that break R2 and leave R1 open are drawn, and continued by symbols drawn
+    uniformly from the symbols that still leave R1 open.
 
     Args:
-        language: the language.
-        kind: as above.
-        length: symbols in a prompt, or for ``word`` in a word.
-        n: how many; fewer where the language has fewer.
-        seed: of the draw.
+        language: The language.
+        kind: The kind of the prompts.
+        length: The number of symbols in a prompt; for ``word``, in a word.
+        n: The number of prompts; the result holds fewer if the language has fewer.
+        seed: The random seed for drawing prompts.
 
     Raises:
-        RuleExtrapError: there are none, or the language cannot draw such long words.
+        RuleExtrapError: The language has no prompts of this kind and length, or cannot draw words of this length.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> long_prompts(get_language("anbn"), "word", 100, 3).texts == ["a" * 50]
@@ -176,18 +179,18 @@ def long_prompts(language: Language, kind: Asked, length: int, n: int, seed: int
 
 
 def _inside(language: Language, length: int, n: int, rng: np.random.Generator, *, halves: bool) -> list[str]:
-    found: dict[str, None] = {}
+    prompts: dict[str, None] = {}
     longest = 0
     for _ in range(_ROUNDS):
         words = language.sample(_AT_ONCE, max_length=length if halves else 2 * length, rng=rng)
         if halves and words.lengths.max() > longest:
-            longest, found = int(words.lengths.max()), {}
+            longest, prompts = int(words.lengths.max()), {}
         long = words.take(words.lengths == longest if halves else words.lengths > length)
         size = -(-longest // 2) if halves else length
-        found |= dict.fromkeys(word[:size] for word in long)
-        if len(found) >= n:
+        prompts |= dict.fromkeys(word[:size] for word in long)
+        if len(prompts) >= n:
             break
-    return list(found)[:n]
+    return list(prompts)[:n]
 
 
 def _outside(language: Language, length: int, n: int, rng: np.random.Generator) -> list[str]:
@@ -201,7 +204,8 @@ def _outside(language: Language, length: int, n: int, rng: np.random.Generator) 
     while len(columns) < length:
         each = [rule.step(state, np.full(len(words), code, np.uint8)) for code in codes]
         allowed = np.stack([rule.alive(after) for after in each], axis=1)
-        # A uniform choice: the allowed symbol with the largest random key. An open rule has one, or holds already.
+        # The allowed symbol with the largest random key is a uniform choice. A prompt without an allowed symbol is
+        # dropped at the end.
         keys = np.where(allowed, rng.random(allowed.shape), -1.0)
         columns.append(codes[keys.argmax(axis=1)])
         state = rule.step(state, columns[-1])
@@ -209,7 +213,7 @@ def _outside(language: Language, length: int, n: int, rng: np.random.Generator) 
     return list(dict.fromkeys(longer))[:n]
 
 
-def _ask(completer: Completer, language: Language, kind: Asked, length: int, n: int, seed: int) -> LengthRate:
+def _measure(completer: Completer, language: Language, kind: Asked, length: int, n: int, seed: int) -> LengthRate:
     try:
         prompts = long_prompts(language, kind, length, n, seed)
     except RuleExtrapError as error:
@@ -222,12 +226,13 @@ def _ask(completer: Completer, language: Language, kind: Asked, length: int, n: 
         status = f"the model has {positions} positions, too few for a prompt of {symbols} symbols and a completion"
         return LengthRate(kind, length, max(0, limit), status=status)
     try:
-        made = completer.complete(prompts, max_new_symbols=limit)
+        completions = completer.complete(prompts, max_new_symbols=limit)
     except ValueError as error:
         return LengthRate(kind, length, limit, status=str(error).strip().splitlines()[0])
-    report = formal.aggregate(formal.score(language, prompts, made.words, made.finished), groups=False)
+    verdicts = formal.score(language, prompts, completions.words, completions.finished)
+    report = formal.aggregate(verdicts, groups=False)
     uniform = formal.chance(language, prompts, formal.uniform(language), max_new_symbols=limit, seed=seed)
-    rate, chance = (found.headline if kind == "ood" else found.grammatical for found in (report, uniform))
+    rate, chance = (each.headline if kind == "ood" else each.grammatical for each in (report, uniform))
     return LengthRate(kind, length, limit, rate, report.finished, chance)
 
 

@@ -1,4 +1,4 @@
-"""How well a model predicts words it is given: loss and accuracy per token."""
+"""The loss and the accuracy of a model on words, per token."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ _MOST_WORDS = 1 << 14
 
 @dataclass(frozen=True)
 class Likelihood:
-    """The mean over all predicted tokens (each symbol, and EOS; PAD only where it is asked for).
+    """The loss and the accuracy over all predicted tokens: each symbol and EOS, and PAD only if PAD is counted.
 
     Attributes:
-        loss: mean cross-entropy in nats.
-        accuracy: share of tokens that were the model's most likely ones.
-        tokens: how many were predicted.
-        floor: the entropy per token of the distribution that the words are drawn from: of a word, over the mean number
-            of tokens. No predictor's expected loss is below it; None where it is not known. On a finite draw a loss can
-            be, as far as the words drawn are likelier than most.
-        excess: the loss less that of the language's own distribution on the same words, which is free of that luck: an
-            estimate of the Kullback-Leibler divergence per token. None where the floor is.
-        excess_error: the standard error of ``excess`` over the draw of the words; None where ``excess`` is, and for
+        loss: The mean cross-entropy in nats.
+        accuracy: The share of tokens to which the model gives the highest probability.
+        tokens: The number of predicted tokens.
+        floor: The entropy per token of the distribution from which the words are drawn: the entropy of a word, divided
+            by the mean number of tokens. The expected loss of every predictor is at least the floor. On a finite sample
+            of words, a loss can be below the floor, if the words happen to be likely ones. None if the distribution is
+            not known.
+        excess: The loss less the loss of the language's own distribution on the same words, which does not depend on
+            whether the words happen to be likely: an estimate of the Kullback-Leibler divergence per token. None if
+            the floor is None.
+        excess_error: The standard error of ``excess`` over random samples of words; None if ``excess`` is None, and for
             fewer than two words.
     """
 
@@ -46,12 +48,12 @@ class Likelihood:
 
 
 def token_rows(words: WordBatch, language: Language, *, width: int | None = None) -> IntArray:
-    """BOS, the word, EOS, and PAD to the right.
+    """Return each word as BOS, the tokens of the word, EOS, and PAD up to the width.
 
     Args:
-        words: N words of at most T symbols.
-        language: whose alphabet it is.
-        width: number of columns; by default T + 2.
+        words: The N words, of at most T symbols.
+        language: The language of the words.
+        width: The number of columns; by default T + 2.
 
     Returns:
         (N, width) int64 token ids.
@@ -73,11 +75,11 @@ def measure_likelihood(
     """Return the loss and the accuracy of the next token, which do not depend on how the rows are batched.
 
     Args:
-        model: a causal language model.
-        rows: (N, T) token ids, as of `token_rows`.
-        count_padding: count PAD targets, too (as the paper's code does).
-        log_probability: (N,) the logarithm of the probability of each word in the language's distribution, in nats,
-            for ``excess`` and its standard error.
+        model: A causal language model.
+        rows: (N, T) int64 token ids, as `token_rows` returns them.
+        count_padding: Whether PAD targets are counted, as the paper's code does.
+        log_probability: (N,) float64, the log-probability of each word in the language's distribution, in nats, for
+            ``excess`` and its standard error.
     """
     batches = list(_batches(model, rows, count_padding=count_padding))
     losses = np.concatenate([losses.sum(axis=1) for losses, _, _ in batches])
@@ -96,21 +98,22 @@ def measure_likelihood(
 
 
 def word_log_probability(model: PreTrainedModel, words: WordBatch, language: Language) -> FloatArray:
-    """(N,) float64: the log-probability that a model gives to each word and its end, in nats."""
+    """Return the log-probability that a model gives to each word and its end, (N,) float64 in nats."""
     parts = _batches(model, token_rows(words, language), count_padding=False)
     return np.concatenate([-losses.sum(axis=1) for losses, _, _ in parts])
 
 
 def divergence(model: PreTrainedModel, language: Language, *, max_length: int) -> float | None:
-    """The Kullback-Leibler divergence of a model from the data, in nats a word: sum of P log(P / model).
+    """Return the Kullback-Leibler divergence of a model from the data, in nats per word: the sum of P log(P / model).
 
     Args:
-        model: a causal language model with the language's tokenizer.
-        language: whose sampler makes the data.
-        max_length: of the data.
+        model: A causal language model with the language's tokenizer.
+        language: The language from which the data are drawn.
+        max_length: The largest length of a word of the data.
 
     Returns:
-        The exact sum over all words; or None where the sampler has no closed form, or the words are more than 2^14.
+        The exact sum over all words; None if the probabilities of the language's words are not known, or if there are
+        more than 2^14 words.
     """
     words = list(islice(language.words(max_length), _MOST_WORDS + 1)) if _is_small(language, max_length) else []
     if not 0 < len(words) <= _MOST_WORDS:
@@ -124,14 +127,14 @@ def divergence(model: PreTrainedModel, language: Language, *, max_length: int) -
 
 
 def _is_small(language: Language, max_length: int) -> bool:
-    """Whether to list the words at all; a list of all words grows with k to the power of the length."""
+    """Return whether listing the words takes little time. The list may grow with k to the power of the length."""
     return language.one_word_per_length or len(language.alphabet) ** max_length <= _MOST_WORDS
 
 
 def _batches(
     model: PreTrainedModel, rows: IntArray, *, count_padding: bool
 ) -> Iterator[tuple[FloatArray, BoolArray, BoolArray]]:
-    """The loss of each target, whether it was the likeliest token, and whether it counts; each (B, T - 1)."""
+    """Yield (B, T - 1) losses of the targets, whether each is the likeliest token, and whether each counts."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -145,6 +148,6 @@ def _batches(
                 targets = targets.masked_fill(targets == PAD_ID, -100)
             logits = model(input_ids=ids[:, :-1], use_cache=False).logits.float()
             losses = cross_entropy(logits.transpose(1, 2), targets, reduction="none")
-            found = (losses.double(), logits.argmax(-1) == targets, targets != -100)
-        yield tuple(part.cpu().numpy() for part in found)  # type: ignore[misc]  # three of them
+            of_targets = (losses.double(), logits.argmax(-1) == targets, targets != -100)
+        yield tuple(part.cpu().numpy() for part in of_targets)  # type: ignore[misc]  # the tuple has three parts
     model.train(was_training)

@@ -128,7 +128,7 @@ def settings_of(language: str, parameters: Mapping[str, Any]) -> ProtocolSetting
         parameters: Parameters of `ProtocolSettings` by name.
 
     Raises:
-        RuleExtrapError: If there is no such language, or if a parameter has no such value.
+        RuleExtrapError: If the language is unknown, or if the value of a parameter is not allowed.
     """
     get_language(language)
     return ProtocolSettings(language, samples=0, **parameters)

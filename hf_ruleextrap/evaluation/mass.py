@@ -1,7 +1,8 @@
-"""The exact distribution of a model over short words, not a sample of it.
+"""The exact distribution of a model over short words, without sampling.
 
-Words grow symbol by symbol, all prefixes of a length together, each once, with the model's own cache; so 2^15 words
-take as many steps of one token. This is what Figure 1 and the training dynamics of Mészáros et al. (NeurIPS 2024) show.
+Words grow symbol by symbol. The model reads all prefixes of a length together, each prefix once, with its own cache, so
+2^15 words take 2^15 steps of one token. Figure 1 and the training dynamics of Mészáros et al. (NeurIPS 2024) show this
+distribution.
 """
 
 from __future__ import annotations
@@ -35,14 +36,16 @@ class Mass:
     """The probability that a model gives to words of up to ``max_length`` symbols.
 
     Attributes:
-        language: the language's name.
-        max_length: of the words that were followed.
-        both, only_r1, only_r2, neither: to the words that keep R1 and R2, only one of them, none.
-        grammatical: to the words of the language (with two rules, that is ``both``).
-        longer: to all longer words, and to words that hold a special token.
-        impossible: to taking a symbol after which a prefix that was viable no longer is.
-        words: every word that was followed, the shortest first.
-        log_probability: (N,) float64, of each, in nats.
+        language: The name of the language.
+        max_length: The largest number of symbols in a word.
+        both: The probability of the words that keep R1 and R2.
+        only_r1, only_r2: The probability of the words that keep only R1, and only R2.
+        neither: The probability of the words that keep neither rule.
+        grammatical: The probability of the words of the language; for a language with two rules, the same as ``both``.
+        longer: The probability of all longer words, and of words that hold a special token.
+        impossible: The probability of a symbol after which a viable prefix is not viable.
+        words: All N words of at most ``max_length`` symbols, the shortest first.
+        log_probability: (N,) float64, the log-probability of each word, in nats.
     """
 
     language: str
@@ -59,22 +62,23 @@ class Mass:
 
     @property
     def cells(self) -> dict[str, float]:
-        """The four cells."""
+        """The probability of each of the four cells by name."""
         return {name: getattr(self, name) for name in ("both", "only_r1", "only_r2", "neither")}
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers, without the words."""
+        """Return the numbers without the words."""
         rest = {name: getattr(self, name) for name in ("grammatical", "longer", "impossible")}
         return {"language": self.language, "max_length": self.max_length, **self.cells, **rest}
 
 
 def exact_mass(model: PreTrainedModel | Source, language: str | Language, *, max_length: int) -> Mass:
-    """Compute how a model's probability is spread over the words that keep both rules, one, or none.
+    """Compute the probability that a model gives to the words that keep both rules, one rule, or neither.
 
     Args:
-        model: a causal language model with the language's tokenizer, or a source.
-        language: a name or a Language.
-        max_length: longest word that is followed (anbn: 8 gives 510 words, 14 gives 32,766).
+        model: A causal language model with the language's tokenizer, or a source.
+        language: The name of a language, or a Language.
+        max_length: The largest number of symbols in a word. For ``anbn``, there are 510 words of at most 8 symbols, and
+            32,766 of at most 14.
 
     Raises:
         RuleExtrapError: There are more than 2^22 words of these lengths, or none; or the model has too few positions.
@@ -87,7 +91,7 @@ def exact_mass(model: PreTrainedModel | Source, language: str | Language, *, max
     language = get_language(language)
     check_size(language, 1, max_length)
     _check_positions(model, max_length, f"words of up to {max_length} symbols")
-    found: list[tuple[WordBatch, FloatArray, IntArray]] = []
+    layers: list[tuple[WordBatch, FloatArray, IntArray]] = []
     impossible, inside, kept, empty = 0.0, 0.0, 0.0, 0.0
     for layer in _walk(steps_of(model, language), language, language, WordBatch.from_strings([""]), max_length):
         prefix = np.exp(layer.log_prefix)
@@ -104,8 +108,8 @@ def exact_mass(model: PreTrainedModel | Source, language: str | Language, *, max
         cell = np.where(r1, np.where(r2, 0, 1), np.where(r2, 2, 3))
         kept += float(np.exp(log_word) @ language.accepts(layer.state))
         inside += float(np.exp(log_word).sum())
-        found.append((layer.words, log_word, cell))
-    words, log_probability, cells = _in_order(found)
+        layers.append((layer.words, log_word, cell))
+    words, log_probability, cells = _in_order(layers)
     both, only_r1, only_r2, neither = np.bincount(cells, np.exp(log_probability), minlength=4).tolist()
     return Mass(
         language=language.name,
@@ -125,16 +129,16 @@ def exact_mass(model: PreTrainedModel | Source, language: str | Language, *, max
 def open_rules_probability(
     model: PreTrainedModel | Source, language: str | Language, prompts: PromptSet, *, max_new_symbols: int
 ) -> FloatArray:
-    """The exact probability that a completion ends within the limit and every open rule of its prompt then holds.
+    """Compute the exact probability that a completion ends within the limit and keeps every open rule of its prompt.
 
     Args:
-        model: as in `exact_mass`.
-        language: a name or a Language.
-        prompts: N prompts of one length.
-        max_new_symbols: most symbols in a completion.
+        model: A causal language model with the language's tokenizer, or a source.
+        language: The name of a language, or a Language.
+        prompts: The N prompts, all of one length.
+        max_new_symbols: The largest number of symbols in a completion.
 
     Returns:
-        (N,) float64.
+        (N,) float64, the probability for each prompt.
 
     Raises:
         RuleExtrapError: There are more than 2^22 completions in all, or prompts of several lengths; or the model has
@@ -156,20 +160,20 @@ def open_rules_probability(
 def all_completions(
     model: PreTrainedModel | Source, language: Language, prompts: PromptSet, *, max_new_symbols: int
 ) -> Iterator[tuple[IntArray, WordBatch, FloatArray]]:
-    """Yield every completion of each prompt with the probability that a model gives to it, in parts.
+    """Yield every completion of each prompt with its log-probability under a model, in parts.
 
     Args:
-        model: as in `exact_mass`.
-        language: the language.
-        prompts: N prompts of one length.
-        max_new_symbols: most symbols in a completion.
+        model: A causal language model with the language's tokenizer, or a source.
+        language: The language.
+        prompts: The prompts, all of one length.
+        max_new_symbols: The largest number of symbols in a completion.
 
     Yields:
-        (n,) the row of the prompt that is completed; n words, each a prompt and its completion; and (n,) float64 the
+        The row of the prompt, (n,) int64; n words, each of which is a prompt and its completion; and (n,) float64, the
         log-probability of the completion and its end after that prompt, in nats.
 
     Raises:
-        RuleExtrapError: as `open_rules_probability`.
+        RuleExtrapError: The reasons are those of `open_rules_probability`.
     """
     _check_prompts(model, language, prompts, max_new_symbols)
     for layer in _walk(steps_of(model, language), language, Conjunction([]), prompts.words, max_new_symbols):
@@ -203,13 +207,13 @@ class _Layer:
     """Prefixes of one length.
 
     Attributes:
-        depth: how many symbols were added.
-        row: (n,) which of the first prefixes each continues.
-        words: the n prefixes themselves.
-        log_prefix: (n,) log-probability of what was added.
-        log_next: (n, k + 1) of each symbol next, and of the end.
-        state: the machine's, after each.
-        after: the machine's after each and one more symbol, for each symbol.
+        depth: The number of symbols that were added to the first prefixes.
+        row: (n,) int64, the row of the first prefix that each prefix continues.
+        words: The n prefixes.
+        log_prefix: (n,) float64, the log-probability of the added symbols.
+        log_next: (n, k + 1) float64, the log-probability of each next symbol and of the end.
+        state: The state of the machine after each prefix.
+        after: For each symbol, the state of the machine after each prefix and that symbol.
     """
 
     depth: int
@@ -222,14 +226,20 @@ class _Layer:
 
 
 class Steps(Protocol):
-    """A model as what it needs to be here: prefixes in, the next symbol's log-probabilities out, (n, k + 1)."""
+    """A model that reads prefixes and returns the (n, k + 1) log-probabilities of each next symbol and of the end."""
 
     def first(self, words: WordBatch) -> tuple[Any, FloatArray]:
-        """Read N prefixes of one length; return what the model carries on, and the log-probabilities."""
+        """Read prefixes of one length, and return the state of the model and the log-probabilities."""
         ...
 
     def following(self, carried: Any, parent: IntArray, symbol: IntArray) -> tuple[Any, FloatArray]:
-        """Add a symbol, by its place in the alphabet, to some of the prefixes before, by their rows."""
+        """Add symbols to prefixes, and return the new state and the log-probabilities.
+
+        Args:
+            carried: The state of the model after the earlier prefixes.
+            parent: (n,) int64, the row of the earlier prefix that each new prefix continues.
+            symbol: (n,) int64, the index in the alphabet of the symbol that is added.
+        """
         ...
 
 
@@ -249,7 +259,7 @@ class _SourceSteps:
 
 
 class _ModelSteps:
-    """A causal LM, one token at a time with its cache; one without a cache reads each prefix anew."""
+    """A causal language model that reads one token at a time with its cache or, without a cache, whole prefixes."""
 
     def __init__(self, model: PreTrainedModel, language: Language) -> None:
         self.model, self.language = model, language
@@ -289,14 +299,14 @@ class _ModelSteps:
 
 
 def steps_of(model: PreTrainedModel | Source, language: Language) -> Steps:
-    """Return a model as its next symbol's log-probabilities, symbol by symbol."""
+    """Return a model or a source as `Steps`."""
     return _SourceSteps(model) if isinstance(model, Source) else _ModelSteps(model, language)
 
 
 def _walk(
     steps: Steps, language: Language, machine: Machine, words: WordBatch, max_new_symbols: int
 ) -> Iterator[_Layer]:
-    """All continuations, layer by layer; a layer that is too large goes on in parts, one after the other."""
+    """Yield all continuations of the words layer by layer. A large layer continues in parts, one after the other."""
     codes = np.frombuffer("".join(language.alphabet).encode("ascii"), dtype=np.uint8)
     k = len(codes)
     carried, log_next = steps.first(words)
@@ -314,7 +324,7 @@ def _walk(
             parent, symbol = part.repeat(k), np.tile(np.arange(k), len(part))
             carried_on, log_after = steps.following(carried, parent, symbol)
             grown = words.take(parent).followed_by(WordBatch(codes[symbol][:, None], np.ones(len(symbol), np.int64)))
-            # Parent by parent, its k children next to each other.
+            # The k children of a parent are adjacent rows.
             moved = tuple(
                 np.stack([step[register][part] for step in after], axis=1).reshape(-1, *state[register].shape[1:])
                 for register in range(len(state))
@@ -323,18 +333,18 @@ def _walk(
             stack.append((carried_on, row[parent], grown, log_grown, log_after, moved, depth + 1))
 
 
-def _in_order(found: list[tuple[WordBatch, FloatArray, IntArray]]) -> tuple[WordBatch, FloatArray, IntArray]:
-    """All layers as one, the shortest words first, then in the order of their codes."""
-    words = concatenate([words for words, _, _ in found])
+def _in_order(layers: list[tuple[WordBatch, FloatArray, IntArray]]) -> tuple[WordBatch, FloatArray, IntArray]:
+    """Return all layers as one, sorted by the length of the words and then by their codes."""
+    words = concatenate([words for words, _, _ in layers])
     # The last key counts most: the length, then the first symbol, the second, …
     order = np.lexsort(np.column_stack([words.codes[:, ::-1], words.lengths]).T)
-    log_probability = np.concatenate([logs for _, logs, _ in found])
-    cell = np.concatenate([cells for _, _, cells in found])
+    log_probability = np.concatenate([logs for _, logs, _ in layers])
+    cell = np.concatenate([cells for _, _, cells in layers])
     return words.take(order), log_probability[order], cell[order]
 
 
 def check_size(language: Language, prefixes: int, length: int) -> None:
-    """Raise a RuleExtrapError when the words to be followed are none, or too many."""
+    """Raise a RuleExtrapError if the length is below 1, or if there are more than 2^22 words."""
     check_integer("max_length", length, least=1)
     if log2(prefixes) + length * log2(len(language.alphabet)) > log2(_MOST_WORDS):
         raise RuleExtrapError(

@@ -1,9 +1,9 @@
-"""The prequential code length: what a learner pays, in bits, to learn a language from a stream of words.
+"""The prequential code length: the cost, in bits, at which a learner learns a language from a stream of words.
 
 Each batch of the stream is predicted before the learner learns from it, and the cost of a batch is its negative
 log-probability under that prediction (Dawid, "Present position and potential developments: some personal views.
 Statistical theory: the prequential approach", 1984; Blier and Ollivier, "The description length of deep learning
-models", NeurIPS 2018). The entropy of the data is subtracted: the rest is the price of the language for this learner.
+models", NeurIPS 2018). The cost less the entropy of the data is the price of the language for this learner.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class CodeLength(BaseModel):
         choice: The cost of naming the learner's settings among those that were tried: log(n) for n settings.
         curve: (tokens, excess) after at most 100 batches, evenly spaced; the last pair is the whole stream.
         reached: For each of `LEVELS`, as a string: the number of tokens after which the mean excess per token of the
-            last `WINDOW` batches is below the level for the first time; None if it never is.
+            last `WINDOW` batches is below the level for the first time; None if the mean is never below the level.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -62,12 +62,12 @@ class CodeLength(BaseModel):
 
     @property
     def excess(self) -> float:
-        """What the learner pays for the language, in nats."""
+        """The price of the language for the learner, in nats: ``nats`` and ``choice``, less ``data``."""
         return self.nats + self.choice - self.data
 
     @property
     def excess_bits(self) -> float:
-        """What the learner pays for the language, in bits."""
+        """The price of the language for the learner, in bits."""
         return self.excess / math.log(2)
 
 
@@ -78,7 +78,7 @@ def code_length(
 
     Args:
         nats: The negative log-probability of each batch under the learner, taken before the learner learned from the
-            batch. The first one is replaced by the uniform code.
+            batch. The cost of the first batch is replaced by the uniform code.
         words: The N words of the stream, in order.
         language: The language.
         batch_size: The number of words of a batch; the last batch may be smaller.

@@ -1,4 +1,4 @@
-"""Rational learners as references: what Bayes' rule makes of a language's prompts, beside chance and ceiling."""
+"""Rational learners as references: the rates of Bayesian learners on a language's prompts."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from hf_ruleextrap.formal.rational import LEARNERS
 from hf_ruleextrap.languages import get_language
 
 GREEDY = ", greedy"
-"""Ends the name of a completer that adds its most probable symbols; without it, the completer draws them."""
+"""The end of the name of a reference with greedy completions. Without this end, completions are drawn."""
 
 RATIONAL = tuple(name + ending for name in LEARNERS for ending in ("", GREEDY))
-"""The learners as references, by name; ``rational`` alone is ``rational-modular``."""
+"""The names of the learners as references; ``rational`` alone is ``rational-modular``."""
 
 WORDS, MAX_LENGTH = 128, 16
-"""The number of words that a learner has seen, and their largest length, where no training words are given."""
+"""The default number of training words of a learner, and the default of their largest length."""
 
 
 def is_rational(name: str) -> bool:
-    """Whether a name is that of a rational learner."""
+    """Return whether a name is that of a rational learner."""
     return name.removesuffix(GREEDY) in ("rational", *LEARNERS)
 
 
@@ -54,16 +54,18 @@ def learner_of(
     """Return a learner that has seen words drawn from the language itself.
 
     Args:
-        language: a name or a Language.
-        name: one of ``rational-uniform``, ``rational-simple`` and ``rational-modular``; or ``rational`` for the last.
-        words: the number of training words.
-        max_length: the largest length of a word.
-        seed: of the draw.
-        settings: what the learner assumes.
-        track: shows the progress of work of more than ten seconds.
+        language: The name of a language, or a Language.
+        name: ``rational-uniform``, ``rational-simple`` or ``rational-modular``; ``rational`` means
+            ``rational-modular``.
+        words: The number of training words.
+        max_length: The largest length of a word.
+        seed: The random seed for drawing the training words.
+        settings: The assumptions of the learner.
+        track: The function that shows the progress of work of more than ten seconds.
 
     Raises:
-        RuleExtrapError: an unknown language or learner, or a language whose words cannot be counted to the length.
+        RuleExtrapError: The language or the learner is unknown, or the language's words of these lengths cannot be
+            counted.
     """
     language = get_language(language)
     check_integer("words", words)
@@ -80,18 +82,18 @@ def rational_report(
     train_words: WordBatch | None = None,
     max_length: int | None = None,
 ) -> Report:
-    """Return what a rational learner achieves on prompts.
+    """Return the rates of a rational learner on prompts.
 
     Args:
-        language: the language.
-        prompts: what is completed.
-        name: one of `RATIONAL`.
-        max_new_symbols: the length limit of a completion; None for no limit.
-        train_words: what the learner has seen; by default 128 words of at most 16 symbols, drawn with seed 0.
-        max_length: the largest length of a word; by default that of the longest training word.
+        language: The language.
+        prompts: The prompts.
+        name: One of `RATIONAL`.
+        max_new_symbols: The length limit of a completion; None for no limit.
+        train_words: The words that the learner has seen; by default 128 words of at most 16 symbols, drawn with seed 0.
+        max_length: The largest length of a word; by default the length of the longest training word.
 
     Raises:
-        RuleExtrapError: a prompt is longer than any word, there are no words, or they cannot be counted.
+        RuleExtrapError: A prompt is longer than any word, there are no training words, or the words cannot be counted.
     """
     kind = name.removesuffix(GREEDY)
     if train_words is None:
@@ -109,10 +111,10 @@ class LearnerRates:
     """The rates at which a rational learner keeps every rule that an OOD prompt leaves open.
 
     Attributes:
-        learner: the learner's name.
-        expected: the exact rate over all its completions, each with its probability.
-        greedy: the rate of its greedy completions, to which the greedy completions of a model compare.
-        max_length: the largest length of the words that the learner has seen.
+        learner: The name of the learner.
+        expected: The exact rate over all completions of the learner, each weighted with its probability.
+        greedy: The rate of the learner's greedy completions, with which the greedy completions of a model compare.
+        max_length: The largest length of the words that the learner has seen.
     """
 
     learner: str
@@ -121,7 +123,7 @@ class LearnerRates:
     max_length: int
 
     def __str__(self) -> str:
-        """The learner and both rates, e.g. ``rational-modular: 0.83 expected, 0.98 greedy``."""
+        """Return the learner and both rates, for example ``rational-modular: 0.83 expected, 0.98 greedy``."""
         if self.expected.rate is None or self.greedy.rate is None:
             return f"{self.learner}: no prompt leaves a rule open"
         return f"{self.learner}: {self.expected.rate:.2f} expected, {self.greedy.rate:.2f} greedy"
@@ -133,13 +135,13 @@ def learners_of(
     """Return rational learners that have seen the training words of a model.
 
     Args:
-        language: the language.
-        words: the training words.
-        names: the names of the learners; by default all three.
-        max_length: the largest length of a word; by default that of the longest training word.
+        language: The language.
+        words: The training words.
+        names: The names of the learners; by default all three.
+        max_length: The largest length of a word; by default the length of the longest training word.
 
     Raises:
-        RuleExtrapError: there are no words, or their conjunctions cannot be counted.
+        RuleExtrapError: There are no training words, or the words of a hypothesis cannot be counted.
     """
     if not len(words):
         raise RuleExtrapError("a rational learner needs training words, and there are none: give at least one")
@@ -155,13 +157,14 @@ def learner_rates(
     The rates are cached on disk, because they depend on the words and prompts and on no model.
 
     Args:
-        language: the language.
-        words: the training words; the longest of them sets the largest length that the learners consider.
-        prompts: the prompts; only OOD prompts that leave a rule open count.
-        max_new_symbols: the length limit of a completion; None for no limit.
+        language: The language.
+        words: The training words. The longest of them sets the largest length that the learners consider.
+        prompts: The prompts, of which only OOD prompts that leave a rule open count.
+        max_new_symbols: The length limit of a completion; None for no limit.
 
     Raises:
-        RuleExtrapError: there are no words, their conjunctions cannot be counted, or a prompt is longer than any word.
+        RuleExtrapError: There are no training words, the words of a hypothesis cannot be counted, or a prompt is longer
+            than any word.
 
     >>> language = get_language("anbn")
     >>> prompts = language.prompts("ood", length=4)
@@ -171,15 +174,16 @@ def learner_rates(
     key = {**language_key(language), "words": digest(words), "prompts": digest(prompts), "limit": max_new_symbols}
 
     def compute() -> list[LearnerRates]:
-        asked = prompts.take(prompts.ood & prompts.in_headline)
-        longest, n = int(words.lengths.max(initial=0)), len(asked)
+        open_prompts = prompts.take(prompts.ood & prompts.in_headline)
+        longest, n = int(words.lengths.max(initial=0)), len(open_prompts)
         if not n:
             return [LearnerRates(name, Rate.known(0.0, 0), Rate.known(0.0, 0), longest) for name in LEARNERS]
         rates = []
         for learner in learners_of(language, words):
-            expected = float(learner.headline(asked, max_new_symbols=max_new_symbols).mean())
-            completions, finished = learner.complete(asked, max_new_symbols=max_new_symbols)
-            greedy = formal.aggregate(formal.score(language, asked, completions, finished), groups=False).as_exact()
+            expected = float(learner.headline(open_prompts, max_new_symbols=max_new_symbols).mean())
+            completions, finished = learner.complete(open_prompts, max_new_symbols=max_new_symbols)
+            verdicts = formal.score(language, open_prompts, completions, finished)
+            greedy = formal.aggregate(verdicts, groups=False).as_exact()
             rates.append(LearnerRates(learner.name, Rate.known(expected, n), greedy.headline, longest))
         return rates
 
@@ -188,7 +192,7 @@ def learner_rates(
 
 @dataclass(frozen=True)
 class _Known:
-    """A language that equals another object of the same language."""
+    """A language as a key of a cache: two objects of the same language are equal."""
 
     key: str
     language: Language = field(compare=False)

@@ -1,4 +1,4 @@
-"""The references on the same prompts, with which each completer is compared, and the verdict of the comparison."""
+"""The references with which each completer is compared on the same prompts, and the verdict of the comparison."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ NGRAMS = (1, 2, 3)
 """The orders of the n-grams that are fitted on a checkpoint's training words, or on the words of a context."""
 
 REFERENCES = (UNIFORM, ALWAYS_STOP, *(f"{n}-gram" for n in NGRAMS), ORACLE, CEILING)
-"""The references beside a checkpoint, by name."""
+"""The names of the references of a checkpoint."""
 
 _HEADINGS = {UNIFORM: "chance", ALWAYS_STOP: "stop at once", CEILING: "ceiling"}
 
 _LONGEST = 10_000
-"""The length limit of the oracle and of the ceiling where none is given."""
+"""The length limit of the oracle and of the ceiling if the caller sets no limit."""
 
 _DRAWS = 32
-"""Completions that an n-gram of a context draws for each prompt."""
+"""The number of completions that an n-gram of a context draws for each prompt."""
 
 
 def heading(name: str) -> str:
-    """Return what tables and verdicts call a reference.
+    """Return the name of a reference in tables and verdicts.
 
     >>> heading("uniform"), heading("3-gram")
     ('chance', '3-gram')
@@ -53,7 +53,7 @@ def heading(name: str) -> str:
 
 
 def is_ngram(name: str) -> bool:
-    """Whether a reference is an n-gram, greedy or drawn."""
+    """Return whether a reference is an n-gram, greedy or drawn."""
     return name.removesuffix(GREEDY).endswith("-gram")
 
 
@@ -66,15 +66,15 @@ def reference_report(
     train_words: WordBatch | None = None,
     seed: int = 0,
 ) -> Report:
-    """Return what one reference achieves on prompts.
+    """Return the rates of one reference on prompts.
 
     Args:
-        language: whose rules are asked.
-        prompts: what is completed.
-        name: one of `REFERENCES`, or a rational learner (`rational_references.RATIONAL`).
-        max_new_symbols: the length limit of a completion; None for no limit.
-        train_words: what an n-gram is fitted on, or a rational learner has seen.
-        seed: for the rates that must be sampled.
+        language: The language.
+        prompts: The prompts.
+        name: One of `REFERENCES`, or a rational learner (`rational_references.RATIONAL`).
+        max_new_symbols: The length limit of a completion; None for no limit.
+        train_words: The words on which an n-gram is fitted, or that a rational learner has seen.
+        seed: The random seed for rates that must be sampled.
     """
     if is_rational(name):
         return rational_report(language, prompts, name, max_new_symbols=max_new_symbols, train_words=train_words)
@@ -82,7 +82,7 @@ def reference_report(
     if name == CEILING:
         return formal.ceiling(language, prompts, max_new_symbols=limit)
     if name in (ALWAYS_STOP, ORACLE):
-        # Their one completion of a prompt is all that they do.
+        # These references have one completion of a prompt, so their rates are exact.
         return formal.aggregate(_verdicts(_completer(name, language), language, prompts, limit)).as_exact()
     if name == UNIFORM:
         source = formal.uniform(language)
@@ -114,9 +114,9 @@ class References:
     """The references on one set of prompts.
 
     Attributes:
-        reports: by name.
-        success: by name, how often each completer succeeds after each prompt; a model is compared with these. The
-            oracle and the ceiling are left out, because no model is expected to be above them.
+        reports: The rates of each reference, by name.
+        success: The successes of each reference after each prompt, by name, with which a model is compared. The oracle
+            and the ceiling are left out, because no model is expected to be above them.
     """
 
     reports: dict[str, Report]
@@ -124,15 +124,15 @@ class References:
 
 
 def success(verdicts: Verdicts) -> Clusters:
-    """Return for each of the P prompts that ask something how many of its completions succeed.
+    """Return the number of completions that succeed, for each ID prompt and each OOD prompt that leaves a rule open.
 
-    After an OOD prompt that is to keep every open rule (the headline); after an ID prompt, to end in a word of the
-    language.
+    After an OOD prompt, a completion succeeds if every open rule holds (the headline). After an ID prompt, a completion
+    succeeds if the prompt with the completion is a word of the language.
     """
     ood = verdicts.prompts.ood
     good = np.where(ood, verdicts.open_hold, verdicts.grammatical)
-    asked = verdicts.prompts.in_headline | ~ood
-    hits = good[asked].reshape(-1, verdicts.samples).sum(axis=1).astype(np.float64)
+    counts = verdicts.prompts.in_headline | ~ood
+    hits = good[counts].reshape(-1, verdicts.samples).sum(axis=1).astype(np.float64)
     return Clusters(hits, np.full(len(hits), float(verdicts.samples)))
 
 
@@ -144,14 +144,14 @@ def success_of_references(
     train_words: WordBatch | None = None,
     seed: int = 0,
 ) -> dict[str, Clusters]:
-    """Return how often the references beside a checkpoint succeed after each prompt; see `References.success`.
+    """Return the successes of a checkpoint's references after each prompt; see `References.success`.
 
     Args:
-        language: the language.
-        prompts: the prompts.
-        max_new_symbols: the length limit of a completion.
-        train_words: the words on which the n-grams are fitted; without them there are no n-grams.
-        seed: for probabilities that must be sampled.
+        language: The language.
+        prompts: The prompts.
+        max_new_symbols: The length limit of a completion.
+        train_words: The words on which the n-grams are fitted; without these words, there are no n-grams.
+        seed: The random seed for probabilities that must be sampled.
     """
     sources = {UNIFORM: formal.uniform(language)}
     if train_words is not None:
@@ -166,10 +166,10 @@ def success_of_references(
 def protocol_references(settings: ProtocolSettings) -> References:
     """Return the references of one condition of the text protocol.
 
-    They are uniform, always-stop, the n-grams of the context where there is one, each greedy and drawn, oracle and
-    ceiling.
+    The references are ``uniform``, ``always-stop``, ``oracle``, ``ceiling`` and, if the condition has a context, the
+    n-grams of the context, each greedy and drawn.
     """
-    # What the references are not shown makes no difference to them.
+    # The references read neither the texts of the symbols nor the stated rules, so conditions share them.
     return _protocol_references(settings.with_changes(alphabet="letters", rules_stated=False, samples=0))
 
 
@@ -192,7 +192,7 @@ def _protocol_references(settings: ProtocolSettings) -> References:
 
 @lru_cache(64)
 def _without_context(name: str, texts: tuple[str, ...], limit: int, seed: int) -> References:
-    """The references that are the same for every context."""
+    """Return the references that are the same for every context."""
     language = get_language(name)
     prompts = language.label(texts)
 
@@ -207,7 +207,7 @@ def _without_context(name: str, texts: tuple[str, ...], limit: int, seed: int) -
 
 
 class FromContext:
-    """An n-gram model fitted on the lines that a prompt is shown; for each prompt another one."""
+    """A completer that continues each prompt with an n-gram fitted on the context lines of that prompt."""
 
     def __init__(self, settings: ProtocolSettings, n: int) -> None:
         self.settings, self.n = settings, n
@@ -225,7 +225,7 @@ class FromContext:
         return Completions(concatenate([part.words for part in parts]), np.concatenate([p.finished for p in parts]))
 
 
-# The greedy n-gram and the drawn one are the same source.
+# Greedy and drawn completions come from the same source.
 @lru_cache(1 << 12)
 def _source(settings: ProtocolSettings, prompt: str, n: int) -> Source:
     words = WordBatch.from_strings(context_words(settings, prompt))
@@ -237,11 +237,11 @@ class Difference:
     """The difference of two rates on the same prompts.
 
     Attributes:
-        against: the name of the reference that the model is compared with.
-        mean: the model's rate less the other's.
-        low, high: the 95 % interval for paired rates (`formal.difference_interval`); it has a width even where the two
-            agree on every prompt.
-        n: prompts.
+        against: The name of the reference with which the model is compared.
+        mean: The model's rate less the reference's rate.
+        low, high: The 95 % interval for paired rates (`formal.difference_interval`). The interval has a width even if
+            the two agree on every prompt.
+        n: The number of prompts.
     """
 
     against: str
@@ -255,9 +255,10 @@ class Difference:
         """Compare two sets of rates, prompt by prompt.
 
         Args:
-            model: the successes after each of P prompts, as of `success`; or (P,) the success of one completion each.
-            other: the same of what the model is compared with; or (P,) the probability of success after each prompt.
-            against: the name of what the model is compared with.
+            model: The successes after each of P prompts, as `success` returns them; or (P,) float64, the success of one
+                completion of each prompt.
+            other: The successes of the reference; or (P,) float64, the probability of success after each prompt.
+            against: The name of the reference.
 
         >>> Difference.of(np.array([1.0, 1.0, 0.0, 1.0]), np.zeros(4), "chance").mean
         0.75
@@ -271,12 +272,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a careful reader would say.
+    """The conclusion that the rates of a model and of its references support.
 
     Attributes:
-        text: the sentence.
-        chance: the difference from uniformly random symbols and an end; None where nothing was asked.
-        strongest: the difference from the strongest of all references but the oracle.
+        text: The conclusion as a sentence.
+        chance: The difference from chance, which draws each symbol, or the end, with equal probability; None if no
+            prompt leaves a rule open.
+        strongest: The difference from the strongest reference; the oracle and the ceiling are left out.
     """
 
     text: str
@@ -289,13 +291,14 @@ def _clusters(rates: Clusters | FloatArray, *, exact: bool = False) -> Clusters:
 
 
 def judge(model: Clusters | FloatArray, references: Mapping[str, Clusters | FloatArray]) -> Verdict:
-    """Compare with chance, and with the strongest reference.
+    """Compare a model with chance, and with the strongest reference.
 
-    To be compared with the largest of several is the harder test: the sentence claims too little rather than too much.
+    The strongest of several references is a harder test than any one of them, so the sentence claims too little rather
+    than too much.
 
     Args:
-        model: the successes of the model, as in `Difference.of`.
-        references: those of each reference, by its name in `references`, ``uniform`` among them; without the oracle.
+        model: The successes of the model, as in `Difference.of`.
+        references: The successes of each reference by name, including ``uniform`` and without the oracle.
     """
     of_model, others = _clusters(model), {name: _clusters(rates, exact=True) for name, rates in references.items()}
     if not len(of_model.rows):

@@ -1,4 +1,4 @@
-"""Which rational learner a model resembles: the Kullback-Leibler divergence of their completions."""
+"""The Kullback-Leibler divergence of the completions of rational learners from those of a model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _MOST_COMPLETIONS = 1 << 16
-"""The largest number of completions that are followed one by one."""
+"""The largest number of completions over which the exact sum is computed."""
 
 _DRAWS = 4
-"""The number of completions that are drawn for each prompt where there are more."""
+"""The number of completions that are drawn for each prompt if there are more completions than the exact sum allows."""
 
 _Z95 = 1.959963984540054
 _MARKERS = {"rational-uniform": "s", "rational-simple": "^", "rational-modular": "o"}
@@ -30,14 +30,15 @@ _MARKERS = {"rational-uniform": "s", "rational-simple": "^", "rational-modular":
 
 @dataclass(frozen=True)
 class Divergence:
-    """How far a model is from one learner.
+    """The divergence of one learner from a model.
 
     Attributes:
-        learner: the learner's name.
-        mean: the mean over the prompts of the divergence of the learner's completions from the model's, in nats.
-        low, high: the 95 % interval of the mean over prompts (normal approximation); None for a single prompt.
-        n: the number of prompts.
-        exact: whether the divergence is the sum over all completions; else it is estimated along drawn completions.
+        learner: The name of the learner.
+        mean: The mean over the prompts of the divergence of the learner's completions from the model's, in nats.
+        low, high: The 95 % interval of the mean over prompts (normal approximation); None for a single prompt.
+        n: The number of prompts.
+        exact: Whether the divergence is the sum over all completions. Otherwise the divergence is estimated along drawn
+            completions.
     """
 
     learner: str
@@ -56,17 +57,17 @@ def nearest_learners(
     draws: int | None = None,
     seed: int = 0,
 ) -> list[Divergence]:
-    """Return how far a model is from each of some learners, the nearest learner first.
+    """Return the divergence of each learner from a model, the nearest learner first.
 
     Args:
-        model: a causal language model with the language's tokenizer, or a source.
-        learners: learners of one language.
-        prompts: prompts of one length; usually the OOD prompts.
-        draws: see `divergence_by_prompt`.
-        seed: the random seed for drawing completions.
+        model: A causal language model with the language's tokenizer, or a source.
+        learners: The learners, all of one language.
+        prompts: The prompts, all of one length; usually the OOD prompts.
+        draws: The number of completions that are drawn for each prompt; see `divergence_by_prompt`.
+        seed: The random seed for drawing completions.
 
     Raises:
-        RuleExtrapError: the prompts have several lengths, or the model has too few positions.
+        RuleExtrapError: The prompts have several lengths, or the model has too few positions.
     """
     divergences = []
     for learner in learners:
@@ -87,7 +88,7 @@ def divergence_by_prompt(
     draws: int | None = None,
     seed: int = 0,
 ) -> FloatArray:
-    """(N,) float64: after each prompt, the divergence of a learner's completions from a model's, in nats.
+    """Return the divergence of a learner's completions from a model's after each prompt, (N,) float64 in nats.
 
     The divergence is the sum over all completions c of P(c) log (P(c) / Q(c)), where P is the learner's distribution,
     whose words have a largest length, and Q the model's. By the chain rule it is also the mean, over completions drawn
@@ -96,15 +97,15 @@ def divergence_by_prompt(
     infinite where the model never gives a completion that the learner gives.
 
     Args:
-        model: a causal language model with the language's tokenizer, or a source.
-        learner: the learner.
-        prompts: N prompts of one length.
-        draws: the number of completions that are drawn for each prompt; None for the exact sum where there are at most
-            2^16 completions, and 4 where there are more.
-        seed: the random seed for drawing completions.
+        model: A causal language model with the language's tokenizer, or a source.
+        learner: The learner.
+        prompts: The N prompts, all of one length.
+        draws: The number of completions that are drawn for each prompt. None for the exact sum if there are at most
+            2^16 completions, and otherwise for 4 drawn completions.
+        seed: The random seed for drawing completions.
 
     Raises:
-        RuleExtrapError: as `nearest_learners`.
+        RuleExtrapError: The prompts have several lengths, or the model has too few positions.
 
     >>> from hf_ruleextrap.formal import rational_learner, uniform
     >>> from hf_ruleextrap.languages import get_language
@@ -135,7 +136,7 @@ def _longest(learner: RationalLearner, prompts: PromptSet) -> int:
 
 
 def _is_exact(learner: RationalLearner, prompts: PromptSet) -> bool:
-    """Return whether all completions of the prompts can be followed one by one."""
+    """Return whether there are few enough completions for the exact sum."""
     return len(prompts) * len(learner.language.alphabet) ** _longest(learner, prompts) <= _MOST_COMPLETIONS
 
 
@@ -160,12 +161,12 @@ def _along_draws(
 
 
 def draw_nearest(runs: Sequence[tuple[str, Sequence[Divergence]]], axes: Axes) -> None:
-    """Draw how far runs are from each learner: a line for each label, and a filled marker for the nearest learner.
+    """Draw the divergence of each learner from runs: a line for each label, with a filled marker for the nearest.
 
     Args:
-        runs: the label of each run, e.g. its language and architecture, and its divergences. Runs with one label, such
-            as the seeds of one cell, share a line.
-        axes: the axes, whose y axis becomes the list of labels.
+        runs: The label of each run, for example its language and architecture, and its divergences. Runs with the same
+            label, for example the seeds of one cell, share a line.
+        axes: The axes. The y axis becomes the list of labels.
     """
     from matplotlib.lines import Line2D
 

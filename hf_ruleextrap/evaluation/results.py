@@ -1,4 +1,4 @@
-"""The result of an evaluation: one typed schema for every completer and every way of asking."""
+"""The result of an evaluation, with one typed schema for every completer and both protocols."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ from .rational_references import LearnerRates
 from .references import UNIFORM, Verdict
 
 SCHEMA_VERSION: Final = 2
-"""Of ``evaluation.json``, of ``evaluate --json`` and of a run's ``results.json``. Version 1 had one schema for a
-checkpoint and another one for the text protocol, and repeated the references."""
+"""The version of the schema of ``evaluation.json``, of ``evaluate --json`` and of a run's ``results.json``.
+
+Version 1 had two schemas, one for symbol by symbol and one for the text protocol, and repeated the references.
+"""
 
 FILE = "evaluation.json"
 
@@ -43,13 +45,14 @@ Document = TypeVar("Document", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Sample:
-    """One completion, to be read.
+    """A completion as an example for readers.
 
     Attributes:
-        prompt, completion: their symbols; a token that is no symbol is a question mark.
-        finished: it ended by itself.
-        rules: for each rule, in order, whether it is kept as the rates count it: the rule holds for the whole word, and
-            the completion finished and holds symbols alone.
+        prompt, completion: The symbols of the prompt and of the completion. A question mark stands for a token that is
+            no symbol.
+        finished: Whether the completion ended by itself.
+        rules: For each rule, in order, whether the completion counts as a success in the rate of the rule: the rule
+            holds for the prompt with the completion, and the completion finished and consists of symbols.
     """
 
     prompt: str
@@ -58,17 +61,17 @@ class Sample:
     rules: tuple[bool, ...]
 
     def __str__(self) -> str:
-        """The prompt, a bar, the completion, and its end if there was one."""
+        """Return the prompt, a bar, the completion, and ``<eos>`` or ``…``."""
         end = " <eos>" if self.finished else " …"
         return f"{' '.join(self.prompt)} │ {' '.join(self.completion)}{end}".replace("│  ", "│ ")
 
 
 def samples_of(verdicts: Verdicts, completions: Completions) -> list[Sample]:
-    """Return a few of N completions, evenly spread.
+    """Return at most six of N completions, evenly spread.
 
     Args:
-        verdicts: of `formal.score`, one completion a prompt.
-        completions: what was scored.
+        verdicts: The verdicts of `formal.score`, with one completion of each prompt.
+        completions: The N completions.
     """
     n, words, kept = len(verdicts.prompts), verdicts.prompts.words, verdicts.word & verdicts.counts[:, None]
     return [
@@ -86,7 +89,7 @@ def statuses_of(verdicts: Verdicts) -> dict[str, int]:
     """Return the number of completions of each status, the most frequent first.
 
     Args:
-        verdicts: The verdicts of completions that are symbols, and not text.
+        verdicts: The verdicts of completions by symbol; completions as text report their own statuses.
     """
     conditions = (~verdicts.parsed, ~verdicts.finished, verdicts.empty)
     statuses = np.select(conditions, ("unparsable", "unfinished", "empty"), "ok")
@@ -98,12 +101,12 @@ class _Model(BaseModel):
 
 
 class SymbolSettings(_Model):
-    """How a checkpoint is asked symbol by symbol.
+    """The settings of an evaluation symbol by symbol.
 
     Attributes:
-        prompt_length: symbols in each prompt.
-        max_new_symbols: the length limit of a completion.
-        seed: for prompts that are drawn, and for references that must be sampled.
+        prompt_length: The number of symbols in each prompt.
+        max_new_symbols: The length limit of a completion.
+        seed: The random seed for drawing prompts, and for references that must be sampled.
     """
 
     prompt_length: int
@@ -112,13 +115,13 @@ class SymbolSettings(_Model):
 
 
 class Outcome(_Model):
-    """What one way of decoding gave.
+    """The outcome of greedy completions, or of drawn completions.
 
     Attributes:
-        report: the rates; an answer that is missing counts as a failure.
-        statuses: The number of completions of each status, the most frequent first, faults among them.
-        verdict: The sentence that compares the model with the references. None in a file that an earlier version
-            wrote for a checkpoint.
+        report: The rates. A missing answer counts as a failure.
+        statuses: The number of completions of each status, including faults, the most frequent status first.
+        verdict: The comparison of the model with the references. None in a file that an earlier version wrote for a
+            checkpoint.
         reasoning_tokens: The number of tokens of reasoning before the answers, which are not part of the answers.
         refused: The parameters of a request that the server refused, each with the name under which the server took
             the parameter instead, or None if the requests were sent without the parameter.
@@ -132,24 +135,25 @@ class Outcome(_Model):
 
     @property
     def is_greedy(self) -> bool:
-        """Whether the server took the temperature, without which the answers are drawn in an unknown way."""
+        """Whether the server accepted the temperature. Otherwise the server drew the answers at its own temperature."""
         return "temperature" not in self.refused
 
 
 class Condition(_Model):
-    """The prompts of one kind, asked in one way.
+    """The evaluation of prompts of one kind with one set of parameters.
 
     Attributes:
-        name: ``id`` or ``ood`` of a checkpoint that is asked symbol by symbol; by the text protocol ``main``, or what a
-            control changes.
-        kind: of the prompts.
-        settings: every parameter.
-        greedy: the most likely symbols or tokens; the headline.
-        drawn: some completions drawn for each prompt; None where none were asked for.
-        references: by name, what needs no model, on the same prompts (`evaluation.references`).
-        rational: the rates of the rational learners of the training words, on OOD prompts where they were computed.
-        samples: a few greedy completions.
-        notes: what a reader should know of it.
+        name: ``id`` or ``ood`` for an evaluation symbol by symbol. In the text protocol ``main``, or the name of a
+            control.
+        kind: The kind of the prompts.
+        settings: All parameters.
+        greedy: The outcome of greedy completions, which take the most likely symbol or token at each step.
+        drawn: The outcome of drawn completions; None if no completions were drawn.
+        references: The rates of the references on the same prompts, by name (`evaluation.references`).
+        rational: The rates of the rational learners of the training words on the OOD prompts; empty if they were not
+            computed.
+        samples: Some of the greedy completions.
+        notes: Remarks for readers, one line each.
     """
 
     name: str
@@ -164,7 +168,7 @@ class Condition(_Model):
 
     @property
     def chance(self) -> Report:
-        """What uniformly random symbols and an end achieve."""
+        """The rates of chance, which draws each symbol, or the end, with equal probability."""
         return self.references[UNIFORM]
 
     @property
@@ -175,22 +179,22 @@ class Condition(_Model):
 
 
 class Evaluation(_Model):
-    """A completer on a language's prompts: ``evaluation.json``, and what ``evaluate --json`` prints.
+    """The evaluation of a completer on a language, as in ``evaluation.json`` and in the output of ``evaluate --json``.
 
-    As JSON, each set of references stands once, under ``references`` and the name of the first condition that has it;
-    a condition's own ``references`` is that name.
+    In JSON, each set of references stands once, under ``references`` and the name of the first condition that has the
+    set. The field ``references`` of a condition is that name.
 
     Attributes:
-        schema_version: of this schema.
-        model: the completer's name.
-        completer: what the completions depend on: the backend, the weights, the endpoint.
-        language: its name.
-        protocol: ``symbols`` for symbol by symbol, else the version of the text protocol, such as ``v2``.
-        conditions: those that are not controls first.
-        skipped: the controls that could not be run, and why.
-        faults: a line that explains each fault.
-        versions: of Python and the packages.
-        git_commit: of the project's own checkout.
+        schema_version: The version of this schema.
+        model: The name of the completer.
+        completer: Everything on which the completions depend: the backend, the weights, the endpoint.
+        language: The name of the language.
+        protocol: ``symbols`` for symbol by symbol, or the version of the text protocol, for example ``v2``.
+        conditions: The conditions. The controls come last.
+        skipped: The reason for each control that is not possible, by the name of the control.
+        faults: An explanation of each fault in one line.
+        versions: The versions of Python and of the packages.
+        git_commit: The commit of the project's own checkout.
 
     >>> from hf_ruleextrap import Evaluator, get_language
     >>> from hf_ruleextrap.completers import Oracle
@@ -215,19 +219,19 @@ class Evaluation(_Model):
 
     @property
     def main(self) -> Condition:
-        """The condition of the headline: OOD prompts where there are some, and no control."""
+        """The condition of the headline: the first with OOD prompts, or else the first condition."""
         return self.kinds.get("ood", self.conditions[0])
 
     @property
     def kinds(self) -> dict[Kind, Condition]:
-        """The first condition of each kind of prompts, which for the kinds that were asked is no control."""
+        """The first condition of each kind of prompts."""
         conditions: dict[Kind, Condition] = {}
         for condition in self.conditions:
             conditions.setdefault(condition.kind, condition)
         return conditions
 
     def rates(self) -> dict[str, float]:
-        """The greedy numbers worth following during training, by short names; undefined ones are left out."""
+        """Return the greedy rates to follow during training, by short names. Undefined rates are left out."""
         rates: dict[str, float | None] = {}
         for kind, condition in self.kinds.items():
             report = condition.greedy.report
@@ -241,7 +245,7 @@ class Evaluation(_Model):
         return {name: rate for name, rate in rates.items() if rate is not None}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and numbers, as in the JSON."""
+        """Return the evaluation as plain dictionaries and numbers, as in JSON."""
         return self.model_dump(mode="json")
 
     @model_serializer(mode="wrap")
@@ -264,10 +268,10 @@ class Evaluation(_Model):
 
     @classmethod
     def read(cls, folder: Path) -> Evaluation:
-        """Read a folder's file.
+        """Read ``evaluation.json`` from a folder.
 
         Raises:
-            RuleExtrapError: it is not there, torn, or of another version.
+            RuleExtrapError: The file is missing, damaged, or of another version.
         """
         return read_document(
             cls, folder / FILE, "evaluation", "give the same evaluate command again: its answers are kept"
@@ -308,8 +312,8 @@ def take_references(conditions: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Take the references out of conditions that are plain dictionaries, and return each set of references once.
 
     Args:
-        conditions: each gets, in place of its references, the name of the set; that is the name of the first condition
-            that has the set.
+        conditions: The conditions. The references of each are replaced by the name of the set, which is the name of the
+            first condition that has the set.
     """
     shared: dict[str, Any] = {}
     for condition in conditions:
@@ -324,18 +328,18 @@ def take_references(conditions: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 def with_references(conditions: Iterable[dict[str, Any]], shared: dict[str, Any]) -> list[dict[str, Any]]:
     """Return conditions that are plain dictionaries with the references that `take_references` took out of them."""
-    # A name that stands for nothing stays, and is refused with its place by the schema.
+    # The schema refuses an unknown name with its place in the file.
     return [{**each, "references": shared.get(each["references"], each["references"])} for each in conditions]
 
 
 def read_evaluations(store: str | Path) -> list[Evaluation]:
-    """Read all evaluations in a folder, and in its folders.
+    """Read the evaluations in a folder and in its subfolders.
 
     Args:
-        store: a folder that an evaluation was written to, or one of several such folders.
+        store: The folder of an evaluation, or a folder with one subfolder for each evaluation.
 
     Raises:
-        RuleExtrapError: a file that is torn, or of another version.
+        RuleExtrapError: A file is damaged, or of another version.
     """
     paths = sorted([*Path(store).glob(FILE), *Path(store).glob(f"*/{FILE}")])
     return [Evaluation.read(path.parent) for path in paths]

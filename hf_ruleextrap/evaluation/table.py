@@ -1,4 +1,4 @@
-"""An evaluation as tables that people read, of a checkpoint and of a model of text alike."""
+"""Print an evaluation as tables, for checkpoints and for models of text."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def rates_table(evaluation: Evaluation, decoding: Decoding = "greedy") -> Table:
 
 
 def controls_table(evaluation: Evaluation) -> Table:
-    """Return a row for each condition, controls too: its headline beside chance and the strongest n-gram."""
+    """Return a row for each condition, including the controls: the headline, chance and the strongest n-gram."""
     headings = ["condition", "greedy", "95 % interval", "drawn", heading(UNIFORM), "n-gram", "finished", "n"]
     rows = []
     for condition in evaluation.conditions:
@@ -67,7 +67,7 @@ def controls_table(evaluation: Evaluation) -> Table:
 
 
 def statuses_table(evaluation: Evaluation) -> Table:
-    """Return the number of answers of each status over all conditions, the most frequent first."""
+    """Return the number of answers of each status over all conditions, the most frequent status first."""
     counts: dict[str, list[int]] = {}
     for condition in evaluation.conditions:
         for place, outcome in enumerate((condition.greedy, condition.drawn)):
@@ -78,18 +78,18 @@ def statuses_table(evaluation: Evaluation) -> Table:
 
 
 def strongest_ngram(condition: Condition) -> str:
-    """Return the name of the n-gram with the highest headline on the condition's prompts; empty where there is none."""
+    """Return the name of the n-gram with the highest headline on the condition's prompts, or an empty text."""
     (_, rate_of), *_ = _counted(condition)
     rates = {name: rate_of(report).rate or 0.0 for name, report in condition.references.items() if is_ngram(name)}
     return max(rates, key=rates.__getitem__, default="")
 
 
 def title_of(evaluation: Evaluation, summary: str | None = None) -> str:
-    """Return the model, the language and the way of asking as a line.
+    """Return the model, the language and the protocol as a line.
 
     Args:
-        evaluation: what is shown.
-        summary: of the language; by default that of the language with the evaluation's name.
+        evaluation: The evaluation.
+        summary: The summary of the language; by default the summary of the known language of this name.
     """
     if summary is None:
         language = recorded_language(evaluation.language)
@@ -102,7 +102,7 @@ def title_of(evaluation: Evaluation, summary: str | None = None) -> str:
 
 
 def remarks(evaluation: Evaluation) -> list[str]:
-    """Return the lines below the tables: missing answers, the verdicts, notes, and controls that were not run."""
+    """Return the lines below the tables: missing answers, verdicts, rational learners, notes, and skipped controls."""
     main = evaluation.main
     missing = sum(condition.unanswered for condition in evaluation.conditions)
     lines = [f"incomplete: {missing} answers are missing, and each counts as a failure"] if missing else []
@@ -121,7 +121,7 @@ def show(evaluation: Evaluation, title: str | None = None) -> None:
 
     Args:
         evaluation: The evaluation.
-        title: The line above the table; by default that of `title_of`.
+        title: The line above the table; by default the line that `title_of` returns.
     """
     texts = ("over all prompts",)
     print_table(title or title_of(evaluation), rates_table(evaluation), texts=texts, grouped=True)
@@ -146,18 +146,18 @@ def show(evaluation: Evaluation, title: str | None = None) -> None:
 
 
 def print_line(line: str = "", *, indent: int = 0) -> None:
-    """Print a line; a line of more than `WIDTH` columns goes on below, indented."""
+    """Print a line. A line of more than `WIDTH` columns continues on the next line, indented."""
     print(folded(line, indent))
 
 
 def print_table(title: str, table: Table, *, texts: Collection[str], grouped: bool = False) -> None:
-    """Print a table of at most `WIDTH` columns, in which headings and texts go on below where they are too long.
+    """Print a table of at most `WIDTH` columns. Headings and texts that are too long continue on the next line.
 
     Args:
         title: The line above the table.
         table: The headings and the rows.
         texts: The headings of the columns of texts, which are aligned to the left and shrink to fit.
-        grouped: Whether the first column is a label of some rows, which then stands on a line above these rows.
+        grouped: Whether the first column labels groups of rows. Each label then stands on a line above its rows.
     """
     headings, rows = table[0][grouped:], [row[grouped:] for row in table[1]]
     widths = [
@@ -206,7 +206,7 @@ def sample_lines(samples: Iterable[Sample]) -> Iterator[str]:
 
 
 def reference_number(rate: Rate) -> str:
-    """Two places, with a tilde where the rate was sampled."""
+    """Return a rate with two decimal places, and with a tilde if the rate was sampled."""
     return f"{'' if rate.exact or rate.rate is None else '~'}{rate.rate_text}"
 
 
@@ -215,7 +215,7 @@ def _not_greedy(condition: Condition) -> str:
 
 
 def _counted(condition: Condition) -> list[tuple[str, Callable[[Report], Rate]]]:
-    """What the table shows of a report and how to get it; the headline first."""
+    """Return the name of each rate in the table and the function that reads it from a report, the headline first."""
     lines: list[tuple[str, Callable[[Report], Rate]]]
     if condition.kind == "id":
         lines = [("a word of the language", lambda report: report.grammatical)]

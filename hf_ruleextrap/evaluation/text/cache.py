@@ -23,7 +23,7 @@ Version 1 took a response that had broken off for an answer, and a checkpoint's 
 could change the answers. Version 2 lost the mark with which a chat template begins the reasoning of a model."""
 
 
-# The number of answers that are awaited after one could not be stored, because their requests are already sent.
+# The largest number of answers to wait for after an answer could not be stored. Their requests are already sent.
 _MOST_IN_FLIGHT = 64
 
 

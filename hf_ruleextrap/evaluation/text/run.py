@@ -86,7 +86,7 @@ class TextRun:
     Attributes:
         conditions: The conditions by name, the main condition first.
         skipped: The controls that are not possible, each with the reason: the tokenizer does not allow the control, or
-            the language has no such prompts.
+            the language has no prompts of the kind.
     """
 
     def __init__(
@@ -110,7 +110,8 @@ class TextRun:
             encode: The function that returns the token ids of a text, if the completer does not know them.
 
         Raises:
-            RuleExtrapError: If the completer cannot be asked in this way, or if the main condition is not possible.
+            RuleExtrapError: If the completer does not continue texts of this form, or if the main condition is not
+                possible.
         """
         abilities = completer.abilities
         if not (abilities.chat if settings.chat else abilities.plain):
