@@ -1,4 +1,4 @@
-"""A language model in this process, with any tokenizer: what is the same for every library that runs models."""
+"""The base class of text completers for a language model in this process, with any tokenizer and any library."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class InProcess(ABC):
             backend: The settings.
             tokenizer: The tokenizer of the model.
             end_ids: ``eos_token_id`` of the model's generation config: one id, several ids or none.
-            identity: What the answers depend on besides the name and the weights of the model.
+            identity: Everything besides the name and the weights of the model on which the answers depend.
 
         Raises:
             RuleExtrapError: If the tokenizer cannot encode the protocol's texts, or if an end is ordinary text.
@@ -103,8 +103,8 @@ class InProcess(ABC):
         for rows in _batches([alike(row) for row in range(len(requests))], self.batch_size):
             stop = requests[rows[0]].stop
             stops = self._ends | (self._holding(stop) if stop else set())
-            prompts, asked = [tokens[row] for row in rows], [requests[row] for row in rows]
-            for row, new in zip(rows, self.new_tokens(prompts, asked, sorted(stops)), strict=True):
+            prompts, batch = [tokens[row] for row in rows], [requests[row] for row in rows]
+            for row, new in zip(rows, self.new_tokens(prompts, batch, sorted(stops)), strict=True):
                 yield row, self._answer(tokens[row], new, stops, chat=requests[row].chat)
 
     def log_probabilities(self, pairs: Sequence[tuple[str, str]]) -> FloatArray:

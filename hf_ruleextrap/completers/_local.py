@@ -87,10 +87,10 @@ class LocalModel:
         """Load a checkpoint.
 
         Args:
-            path: a folder, or a repository of the Hub.
-            language: whose prompts the model gets.
-            trust_remote_code: run code that the checkpoint brings.
-            tokenizer: that of the checkpoint, where it has been loaded already.
+            path: A folder, or the name of a repository on the Hub.
+            language: The language of the prompts.
+            trust_remote_code: Whether to run the code that a checkpoint of another architecture contains.
+            tokenizer: The tokenizer of the checkpoint, if it is already loaded.
 
         Raises:
             RuleExtrapError: If there is no such checkpoint, or if its tokenizer does not fit the language.

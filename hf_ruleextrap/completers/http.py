@@ -74,18 +74,18 @@ def client(connections: int) -> httpx.AsyncClient:
 def in_parallel(
     items: Iterable[_Item], ask: Callable[[httpx.AsyncClient, _Item], Awaitable[_Result]], *, connections: int
 ) -> Generator[tuple[int, _Result]]:
-    """Ask for several items at a time. Nothing more is asked after the caller stops iterating.
+    """Send the requests for several items at a time. No request is sent after the caller stops iterating.
 
-    A connection starts its next item after the caller has taken its last result and requested another. A caller that
-    stores each result therefore loses at most those in progress when its process is killed.
+    A connection starts its next item after the caller has taken the connection's last result and requested another. If
+    the process of a caller that stores each result is killed, only the results of the items in progress are lost.
 
     Args:
-        items: The items. Each is taken when a connection is free for it.
-        ask: The function that sends the requests for an item.
+        items: The items. An item is taken when a connection is free.
+        ask: The function that sends the requests for an item and returns the result.
         connections: The largest number of items at a time.
 
     Yields:
-        The index of an item and its result, as soon as there is one.
+        The index of each item and its result, as soon as the result arrives.
     """
     arrived: queue.SimpleQueue[tuple[int, _Result, anyio.Event] | None] = queue.SimpleQueue()
     waiting = iter(enumerate(items))

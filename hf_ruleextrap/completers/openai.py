@@ -141,9 +141,9 @@ class OpenAICompleter:
         body: Mapping[str, Any],
         read: Callable[[bytes], _Result],
     ) -> tuple[_Result, Mapping[str, str | None]]:
-        """Send a request, without the parameters that the server refuses.
+        """Send a request with `_with_retries`, the first request of the completer alone.
 
-        The first request is sent alone, so that the server refuses a parameter once and not on each connection.
+        The server therefore refuses a parameter once, and not on each connection.
 
         Args:
             connections: The HTTP client.
@@ -152,7 +152,7 @@ class OpenAICompleter:
             read: The function that reads the response.
 
         Returns:
-            What the function reads, and the refused parameters as in `Answer.refused`.
+            The result of ``read``, and the refused parameters as in `Answer.refused`.
 
         Raises:
             Failure: If there is no usable response after all retries.
@@ -172,6 +172,11 @@ class OpenAICompleter:
         body: Mapping[str, Any],
         read: Callable[[bytes], _Result],
     ) -> tuple[_Result, Mapping[str, str | None]]:
+        """Send a request until the server gives a usable response; the arguments are those of `_negotiated`.
+
+        A parameter that the server refuses is left out, or sent under its new name, at once. After a fault that may be
+        temporary, the request is sent again after a wait, for a limited number of times.
+        """
         backend, attempt, refused = self.backend, 0, self._refused
         while True:
             parameters = _parameters(request, refused)

@@ -36,7 +36,7 @@ MULTIPLES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 _AT_ONCE, _ROUNDS = 4000, 10
 
 _SECONDS_A_SYMBOL = 0.03
-"""The time for each symbol of a length, in seconds: three kinds of prompts, and completions of about twice the length."""
+"""The time for each symbol of a length, in seconds, over three kinds of prompts and their completions."""
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from hf_ruleextrap.files import write_text
 ANSWERS_VERSION = 3
 """The version of stored answers, which changes when a completer would give another answer to the same request.
 
-Version 1 took a response that had broken off for an answer, and a checkpoint's own generation settings and added tokens
-could change the answers. Version 2 lost the mark with which a chat template begins the reasoning of a model."""
-
+Version 1 stored responses that had broken off as answers, and a checkpoint's own generation settings and added tokens
+could change the answers. Version 2 lost the mark with which a chat template begins the reasoning of a model.
+"""
 
 # The largest number of answers to wait for after an answer could not be stored. Their requests are already sent.
 _MOST_IN_FLIGHT = 64
@@ -79,7 +79,7 @@ class AnswerCache:
             RuleExtrapError: If an answer still cannot be stored. The file with the answers stays.
         """
         try:
-            # Any user may put files into that folder. A link, or a file of another user, is not ours.
+            # Any user may put files into the folder for temporary files. A link, or a file of another user, is not read.
             descriptor = os.open(self._elsewhere, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
         except OSError:
             return

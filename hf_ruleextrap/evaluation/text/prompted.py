@@ -86,8 +86,8 @@ class Prompted:
             self.known, self.asked = self.known + stored, self.asked + (not stored)
             self.on_answer()
         # A completer of the user's own may leave a request out.
-        silent = Answer("", False, "no-answer", "the completer gave no answer")
-        in_order = [answers.get(place, silent) for place in range(len(requests))]
+        no_answer = Answer("", False, "no-answer", "the completer gave no answer")
+        in_order = [answers.get(place, no_answer) for place in range(len(requests))]
         self.record += zip(requests, in_order, strict=True)
         self.faults |= {answer.fault: answer.detail for answer in in_order if answer.fault}
         self.reasoning_tokens = sum(map(self._reasoning_tokens, in_order)) if settings.chat else 0

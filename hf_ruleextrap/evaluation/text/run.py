@@ -271,7 +271,7 @@ def _outcome(completions: Completions, verdicts: Verdicts, references: Reference
 
 
 def _notes_on(greedy: Outcome, settings: ProtocolSettings) -> list[str]:
-    """Return what a reader should know of the greedy answers of a server or of a model that reasons."""
+    """Return the notes about the greedy answers of a server, or of a model that reasons."""
     notes = []
     if greedy.refused:
         names = [f"{name} (sent as {new})" if new else name for name, new in greedy.refused.items()]
