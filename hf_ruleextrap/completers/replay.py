@@ -17,7 +17,7 @@ from .base import Abilities, Answer, BackendConfig, Request
 
 
 class Replay:
-    """A text completer that returns recorded answers. A request without a recorded answer has the fault ``not-recorded``.
+    """A text completer that returns recorded answers. A request without an answer has the fault ``not-recorded``.
 
     A line of the file is ``{"prompt": "…", "sample": 0, "text": "…", "ended": true}``. The prompt is the whole rendered
     text, or the list of turns. Each run of the text protocol writes a file in this form, ``answers.jsonl``.

@@ -79,7 +79,7 @@ class AnswerCache:
             RuleExtrapError: If an answer still cannot be stored. The file with the answers stays.
         """
         try:
-            # Any user may put files into the folder for temporary files. A link, or a file of another user, is not read.
+            # Any user may put files into that folder, so a link or a file of another user is not read.
             descriptor = os.open(self._elsewhere, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
         except OSError:
             return
