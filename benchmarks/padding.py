@@ -42,15 +42,15 @@ def main() -> None:
         for name in list_architectures():
             model = build_model(name, language="anbn", size=size, seed=0)
             optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-            taken: dict[str, list[float]] = {case: [] for case in cases}
+            times: dict[str, list[float]] = {case: [] for case in cases}
             for repeat in range(arguments.repeats + 1):
                 for case, mask in cases.items():
                     started = time.process_time()
                     optimizer.zero_grad()
                     model(input_ids=ids, labels=ids, **mask).loss.backward()
                     optimizer.step()
-                    taken[case] += [time.process_time() - started] if repeat else []
-            plain, *others = (statistics.median(values) for values in taken.values())
+                    times[case] += [time.process_time() - started] if repeat else []
+            plain, *others = (statistics.median(values) for values in times.values())
             ratios = [f"{other / plain:.2f}" for other in others]
             print(f"{size:6} {name:12} {1000 * plain:12.2f} {ratios[0]:>6} {ratios[1]:>6} {ratios[2]:>18}", flush=True)
 

@@ -40,11 +40,11 @@ def anbn_row(row: torch.Tensor) -> tuple[bool, bool]:
 
 def csdyck_row(row: torch.Tensor) -> tuple[bool, bool]:
     """Return whether the square brackets are balanced, and whether the parentheses are balanced."""
-    kept = []
+    balanced = []
     for opening, closing in ("[]", "()"):
         depth = ((row == ord(opening)).int() - (row == ord(closing)).int()).cumsum(0)
-        kept.append(not len(row) or bool(depth[-1] == 0 and depth.min() >= 0))
-    return kept[0], kept[1]
+        balanced.append(not len(row) or bool(depth[-1] == 0 and depth.min() >= 0))
+    return balanced[0], balanced[1]
 
 
 LOOPS = {"anbn": anbn_row, "csdyck": csdyck_row}
@@ -52,21 +52,21 @@ LOOPS = {"anbn": anbn_row, "csdyck": csdyck_row}
 
 def row_by_row(name: str, words: formal.WordBatch, cut: int) -> int:
     """Return the number of rules that hold, over all words and all completions, which start at ``cut``."""
-    kept = 0
+    rules_that_hold = 0
     for codes, length in zip(torch.from_numpy(words.codes), words.lengths, strict=True):
-        kept += sum(LOOPS[name](codes[:length])) + sum(LOOPS[name](codes[cut:length]))
-    return kept
+        rules_that_hold += sum(LOOPS[name](codes[:length])) + sum(LOOPS[name](codes[cut:length]))
+    return rules_that_hold
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
     """Return the median processor time of several runs, after a warm-up."""
     work()
-    taken = []
+    times = []
     for _ in range(repeats):
         started = time.process_time()
         work()
-        taken.append(time.process_time() - started)
-    return statistics.median(taken)
+        times.append(time.process_time() - started)
+    return statistics.median(times)
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"{arguments.n:,} completions of up to {arguments.longest} symbols, seconds (median of {arguments.repeats})")
     print(f"{'language':10}{'strings':>9}{'ids':>9}{'aggregate':>11}{'row by row':>12}{'strings':>9}{'ids':>7}")
-    few = min(arguments.n, 5000)
+    loop_rows = min(arguments.n, 5000)
     for name in list_languages(tag="paper"):
         language = get_language(name)
         prompts, completions = completions_of(language, arguments.n, arguments.longest)
@@ -92,9 +92,9 @@ def main() -> None:
         line = f"{name:10}{ours:9.3f}{from_ids:9.3f}{rates:11.3f}"
         if name in LOOPS:
             whole = formal.WordBatch.from_strings(
-                [p + c for p, c in zip(prompts[:few], completions[:few], strict=True)]
+                [p + c for p, c in zip(prompts[:loop_rows], completions[:loop_rows], strict=True)]
             )
-            loop = seconds(lambda: row_by_row(name, whole, 8), 3) * arguments.n / few  # noqa: B023  # at once
+            loop = seconds(lambda: row_by_row(name, whole, 8), 3) * arguments.n / loop_rows  # noqa: B023  # at once
             line += f"{loop:12.3f}{loop / ours:8.0f}x{loop / from_ids:6.0f}x"
         print(line)
     print(f"peak resident size {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")

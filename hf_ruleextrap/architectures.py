@@ -117,7 +117,7 @@ def build_model(
 
     Args:
         name: One of `list_architectures`, or a model type of transformers such as ``"gpt2"``.
-        language: The name of a language, or a language. The vocabulary is its alphabet and the three special tokens.
+        language: The name of a language, or a language. The vocabulary is the alphabet and the special tokens.
         vocab_size: The number of tokens; an alternative to ``language``.
         size: The size of the preset, ``"paper"`` or ``"mini"``. A model type of transformers has no sizes.
         seed: The random seed for the weights, which leaves the global random state unchanged. Without a seed, the
@@ -126,7 +126,7 @@ def build_model(
         **overrides: The fields of the configuration that differ from the preset, such as ``num_hidden_layers=2``.
 
     Returns:
-        A model with the ``forward`` and ``generate`` of transformers. The size "paper" is the one of Mészáros et al.,
+        A model with the ``forward`` and ``generate`` of transformers. The size "paper" is that of Mészáros et al.,
         NeurIPS 2024, arXiv 2409.13728.
 
     Raises:
@@ -252,7 +252,7 @@ def fit_parameters(
 
 
 def _most(fits: Callable[[int], bool]) -> int:
-    """Return the largest number from 1 to 2^20 that fits, or 0 if none fits. Below it, all numbers must fit."""
+    """Return the largest number from 1 to 2^20 that fits, or 0 if none fits. All smaller numbers must fit, too."""
     high = 1
     # The bound ends the search for a field without effect, such as the feed-forward width of a model without one.
     while high < 1 << 20 and fits(high):

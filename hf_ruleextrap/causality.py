@@ -20,8 +20,8 @@ _ROUNDING = 1e-5
 def looks_ahead(model: PreTrainedModel, *, noise: float = _NOISE) -> bool:
     """Return whether the logits at a token change when a later token changes.
 
-    The function changes the last token of a short sequence and compares the logits at the tokens before it. It adds
-    noise to a copy of the weights, because weights that start at zero hide a connection that training opens.
+    The function changes the last token of a short sequence and compares the logits at the earlier tokens. It adds noise
+    to a copy of the weights, because weights that start at zero hide a connection that training opens.
 
     Args:
         model: a causal language model, on any device. The function changes neither its weights nor the random state.

@@ -234,7 +234,7 @@ def hold(folder: str | Path, *, wait: bool = False) -> Iterator[None]:
                     ) from None
                 _logger.warning("%s; waiting until that process ends", line)
                 lock.acquire()
-            # The file is removed before it is unlocked: a process that opened it meanwhile sees that it is gone.
+            # The file is removed before the lock is released, so that a waiting process notices the removal.
             stack.callback(lock.release)
             stack.callback(_remove, path)
             note = {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}

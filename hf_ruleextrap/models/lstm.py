@@ -109,7 +109,7 @@ def _run_layer(
     columns, size = inputs.shape[1], start[0].shape[-1]
     to_gates, *others = weights
     if lengths is not None:
-        # A further input is 1 at padding. It closes the input gate and opens the forget gate, so that c stays the same.
+        # An extra input, which is 1 at padding, closes the input gate and opens the forget gate: c does not change.
         padding = torch.arange(columns, device=inputs.device) >= lengths[:, None]
         inputs = torch.cat([inputs, padding[..., None].to(inputs.dtype)], dim=-1)
         keep = torch.cat([to_gates.new_full((size,), -_LARGE), to_gates.new_full((size,), _LARGE)])
