@@ -1,4 +1,4 @@
-"""Compiled loops over symbols. Importing this module loads numba, so only functions on many words import it."""
+"""Compiled loops over symbols. Importing this module loads numba, so only functions that read many words import it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ R = TypeVar("R")
 
 
 def _compiled(loop: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function at its first call; the compiled code is kept on disk where a folder for it is writable."""
+    """Return a function that is compiled at its first call. The compiled code is kept on disk if possible."""
     try:
         return cast("Callable[P, R]", numba.njit(cache=True, nogil=True)(loop))
-    # Neither the package's folder nor the user's folder for caches can be written.
+    # Neither the folder of the package nor the cache folder of the user is writable.
     except RuntimeError:
         return cast("Callable[P, R]", numba.njit(nogil=True)(loop))
 
@@ -41,27 +41,27 @@ def scan(
         first: (N,) int64, the position of the first symbol of each word in ``codes``.
         lengths: (N,) int64, the number of symbols in each word.
         column: (256,) uint8, the column of each code; codes outside the alphabet have the last column.
-        following: (cells,) int32, the next state for a state and a column, at the index ``state + column``.
+        following: (cells,) int32, the next state, at the index ``state + column``.
         states: (N, M) int32, the states before the words; on return, the states after the words. M is a multiple of 4.
-        foreign: (N,) bool; set to True for words that hold a code outside the alphabet.
+        foreign: (N,) bool; on return, also True for words that hold a code outside the alphabet.
     """
     outside = column[0]
     for row in range(len(lengths)):
         begin = first[row]
         end = begin + lengths[row]
-        # Four states in registers of the processor, whose look-ups overlap.
+        # The look-ups of four machines overlap, and their states stay in registers of the processor.
         for machine in range(0, states.shape[1], 4):
             one, two = states[row, machine], states[row, machine + 1]
             three, four = states[row, machine + 2], states[row, machine + 3]
-            strange = False
+            any_outside = False
             for place in range(begin, end):
                 symbol = column[codes[place]]
-                strange |= symbol == outside
+                any_outside |= symbol == outside
                 one, two = following[one + symbol], following[two + symbol]
                 three, four = following[three + symbol], following[four + symbol]
             states[row, machine], states[row, machine + 1] = one, two
             states[row, machine + 2], states[row, machine + 3] = three, four
-            foreign[row] |= strange
+            foreign[row] |= any_outside
 
 
 @_compiled
@@ -75,7 +75,7 @@ def read_ids(ids: npt.NDArray[np.integer], symbols: ByteArray, codes: ByteArray,
         lengths: (N,) int64; on return, the number of symbols in each row.
 
     Returns:
-        Whether every index, those behind a negative index included, has a symbol or is negative.
+        Whether every index has a symbol or is negative, including the indices after the first negative index.
     """
     known = True
     for row in range(ids.shape[0]):

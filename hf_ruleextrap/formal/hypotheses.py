@@ -1,13 +1,13 @@
-"""The rules that a rational learner considers, and how long each takes to describe.
+"""The rules that a rational learner considers, and the lengths of their descriptions.
 
-A hypothesis is a conjunction of rules. Its description is a text in our combinators: a combinator is one token, so is
-each symbol and number that it takes, and so is each "and" between two rules (`measures.description_bits`). The
-prefix code spends 1 bit on whether there is a rule at all and then 4 bits on each token:
+A hypothesis is a conjunction of rules. Its description is a text in the combinators of this package. Each combinator is
+one token, as is each symbol or number among its arguments, and each "and" between two rules
+(`measures.description_bits`). The prefix code spends 1 bit on whether there is a rule, and 4 bits on each token:
 
     bits(H) = 1 + 4 tokens(H),    so the conjunction of no rules takes 1 bit, and "as many a as b" takes 1 + 4 * 3 = 13.
 
-A prefix code with these lengths exists where Kraft's sum, of 2^(-bits) over all hypotheses, is at most 1; it is, for
-alphabets of up to six symbols, and a test adds it up.
+A prefix code with these lengths exists if Kraft's sum, the sum of 2^(-bits) over all hypotheses, is at most 1. A test
+computes the sum for alphabets of up to six symbols, and the sum is at most 1.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from .language import Language
 from .rules import Rule, equal_counts, equal_sums, even_count, more, ordered, starts_with
 
 _MOST_SYMBOLS = 3
-"""Symbols that a combinator with any number of them is given."""
+"""The largest number of symbols of a combinator that takes any number of symbols."""
 
 
 def candidate_rules(language: Language, most_tokens: float) -> list[Rule]:
-    """Return the rules from which hypotheses are made: the language's own, then every short rule over its alphabet.
+    """Return the rules of which hypotheses consist: the language's own rules, then all short rules over its alphabet.
 
-    Enumerated are all combinators with finitely many arguments: counts (`equal_counts` and `ordered` of two or three
-    symbols, `equal_sums` of one symbol and two, `more`, `even_count`, `count_mod`, `length_mod`, `at_most`,
+    The short rules are all combinators with finitely many arguments: counts (`equal_counts` and `ordered` of two or
+    three symbols, `equal_sums` of one symbol and two, `more`, `even_count`, `count_mod`, `length_mod`, `at_most`,
     `at_least`, `exactly_one`), places (`starts_with`, `ends_with`, `alternating`), factors of one or two symbols, and
-    brackets (`balanced`, `closes_open`). Moduli are 2 and 3, bounds 1 and 2. What is left (`nested`, `copied`,
-    `in_blocks`, `most_open`, `group_word`, tables) is among the candidates only as a rule of the language itself.
+    brackets (`balanced`, `closes_open`). Moduli are 2 and 3, bounds 1 and 2. The other rules (`nested`, `copied`,
+    `in_blocks`, `most_open`, `group_word`, tables) are candidates only where the language itself has them.
 
     Args:
-        language: the language whose words are learned.
-        most_tokens: the length of the longest description; the language's own rules may be longer.
+        language: The language whose words are learned.
+        most_tokens: The largest number of tokens of a description. The language's own rules may be longer.
 
     Returns:
-        Rules over the alphabet, each expression once; the language's own R rules are the first R.
+        Rules over the alphabet, each expression once. The first R rules are the R rules of the language.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> rules = candidate_rules(get_language("anbn"), 3)
@@ -65,7 +65,7 @@ def candidate_rules(language: Language, most_tokens: float) -> list[Rule]:
 
 
 def _enumerated(alphabet: tuple[str, ...]) -> Iterator[Rule]:
-    """Yield the combinators with all their arguments."""
+    """Yield each combinator with each choice of its arguments."""
     for symbol in alphabet:
         yield from (starts_with(symbol), ends_with(symbol), even_count(symbol), exactly_one(symbol))
         yield count_mod(symbol, 2, 1)

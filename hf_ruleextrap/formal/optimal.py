@@ -12,11 +12,14 @@ from .scoring import Report, RuleReport, Split, group_rows
 from .words import BoolArray, ByteArray, IntArray, WordBatch, symbol_codes
 
 _MOST_NODES, _MOST_NODES_EACH = 1 << 16, 1 << 10
-"""The numbers of states, in total and for each prompt, after which several open rules count as exclusive."""
+"""The largest numbers of states, in total and for each prompt, of a search that may fail.
+
+After the larger of the two, a set of open rules counts as one that no completion keeps.
+"""
 
 
 def oracle(language: Language, prompts: PromptSet, *, max_new_symbols: int) -> tuple[WordBatch, BoolArray]:
-    """Return for each prompt the shortest completion that keeps every rule that can be kept at once.
+    """Return for each prompt the shortest completion that keeps all rules that one completion can keep.
 
     The completion of an ID prompt gives a word of the language. The completion of an OOD prompt keeps every open rule;
     if the open rules exclude each other (``abb`` for a^n b^n), it keeps the first of them, which is R1 unless the
@@ -36,18 +39,18 @@ def oracle(language: Language, prompts: PromptSet, *, max_new_symbols: int) -> t
     >>> list(oracle(lang, lang.label(["aab", "baa", "abb"]), max_new_symbols=8)[0])
     ['b', 'b', 'a']
     """
-    found = np.full(len(prompts), "", dtype=object)
+    completions = np.full(len(prompts), "", dtype=object)
     finished = np.zeros(len(prompts), np.bool_)
     for target, rows in _targets(language, prompts):
         words = prompts.words.take(rows)
-        found[rows], finished[rows] = shortest_completions(target, words, language.alphabet, max_new_symbols)
+        completions[rows], finished[rows] = shortest_completions(target, words, language.alphabet, max_new_symbols)
     for i, rule in enumerate(language.rules):
-        # Of three rules, two may be open, and cannot hold together.
+        # Two rules of three may be open, and may exclude each other. The first open rule is then the target.
         first = ~finished & prompts.ood & prompts.open[:, i] & ~prompts.open[:, :i].any(axis=1)
         rows = np.flatnonzero(first & (prompts.open.sum(axis=1) > 1))
         words = prompts.words.take(rows)
-        found[rows], finished[rows] = shortest_completions(rule, words, language.alphabet, max_new_symbols)
-    return WordBatch.from_strings(found.tolist()), finished
+        completions[rows], finished[rows] = shortest_completions(rule, words, language.alphabet, max_new_symbols)
+    return WordBatch.from_strings(completions.tolist()), finished
 
 
 def adversary(language: Language, prompts: PromptSet, *, max_new_symbols: int) -> tuple[WordBatch, BoolArray]:
@@ -73,7 +76,7 @@ def adversary(language: Language, prompts: PromptSet, *, max_new_symbols: int) -
     ['bb', 'aa', 'b']
     """
     repaired, finished = oracle(language, prompts, max_new_symbols=max_new_symbols)
-    found = np.full(len(prompts), "", dtype=object)
+    completions = np.full(len(prompts), "", dtype=object)
     for target, rows in _targets(language, prompts):
         assert isinstance(target, Conjunction)
         last = np.array([completion[-1:] for completion in repaired.take(rows)])
@@ -83,21 +86,21 @@ def adversary(language: Language, prompts: PromptSet, *, max_new_symbols: int) -
             alphabet = (*([symbol] if symbol else []), *others)
             words = prompts.words.take(of_last).followed_by(repaired.take(of_last))
             more, done = shortest_completions(_Broken(target), words, alphabet, max_new_symbols)
-            found[of_last] = [first + then for first, then in zip(repaired.take(of_last), more, strict=True)]
+            completions[of_last] = [first + then for first, then in zip(repaired.take(of_last), more, strict=True)]
             finished[of_last] = done
-    made = WordBatch.from_strings(found.tolist())
-    return made, finished & (made.lengths <= max_new_symbols)
+    batch = WordBatch.from_strings(completions.tolist())
+    return batch, finished & (batch.lengths <= max_new_symbols)
 
 
 def _targets(language: Language, prompts: PromptSet) -> list[tuple[Machine, IntArray]]:
-    """Return each target, a machine that must accept, with the rows of the prompts that it belongs to."""
+    """Return each target, which is a machine that must accept, with the rows of its prompts."""
     inside = np.flatnonzero(~prompts.ood)
     targets: list[tuple[Machine, IntArray]] = [(NonEmpty(language), inside)] if len(inside) else []
     for is_open in np.unique(prompts.open[prompts.ood], axis=0):
         rows = np.flatnonzero(prompts.ood & (prompts.open == is_open).all(axis=1))
-        # Each rule is viable, and yet the prompt is OOD: they cannot all hold.
-        wanted = is_open if not is_open.all() else np.arange(len(is_open)) == 0
-        targets.append((Conjunction([rule for rule, w in zip(language.rules, wanted, strict=True) if w]), rows))
+        # Where each rule is viable and the prompt is OOD, the rules cannot all hold. The target is then R1.
+        to_keep = is_open if not is_open.all() else np.arange(len(is_open)) == 0
+        targets.append((Conjunction([rule for rule, kept in zip(language.rules, to_keep, strict=True) if kept]), rows))
     return targets
 
 
@@ -131,14 +134,15 @@ def shortest_completions(
     Args:
         target: The machine.
         prompts: N prompts.
-        alphabet: The symbols; of equally short completions the first in their order is returned.
-        limit: The most symbols of a completion.
+        alphabet: The symbols; among equally short completions, the first in the order of these symbols is
+            returned.
+        limit: The largest number of symbols in a completion.
 
     Returns:
-        The N completions, and (N,) bool, whether there is one within the limit (else it is empty).
+        The N completions, and (N,) bool, whether a completion exists within the limit (if not, it is empty).
     """
     symbols = symbol_codes(alphabet)
-    found, done = [""] * len(prompts), np.zeros(len(prompts), np.bool_)
+    completions, done = [""] * len(prompts), np.zeros(len(prompts), np.bool_)
     owner, state = np.arange(len(prompts)), target.read(prompts)
     # For each layer after the first, the node that each node comes from, and the symbol between them.
     layers: list[tuple[IntArray, IntArray]] = []
@@ -147,24 +151,25 @@ def shortest_completions(
     for _ in range(limit + 1):
         hits = np.flatnonzero(target.accepts(state) & ~done[owner]) if len(owner) else np.zeros(0, np.int64)
         for node in hits[np.unique(owner[hits], return_index=True)[1]]:
-            found[owner[node]], done[owner[node]] = _path(layers, int(node), alphabet), True
+            completions[owner[node]], done[owner[node]] = _path(layers, int(node), alphabet), True
         node = np.flatnonzero(target.alive(state) & ~done[owner]) if len(owner) else hits
         if not len(node):
             break
         parent, symbol = node.repeat(len(symbols)), np.tile(np.arange(len(symbols)), len(node))
         state = target.step(tuple(register[parent] for register in state), symbols[symbol])
         owner = owner[parent]
-        # In the order of the walk, so that the first symbols of the alphabet come first.
+        # The order of the search is kept, so that the first symbols of the alphabet come first.
         first = np.sort(distinct((owner, *state))[0])
         layers.append((parent[first], symbol[first]))
         owner, state = owner[first], tuple(register[first] for register in state)
         walked += len(owner)
         if may_fail and walked > max(_MOST_NODES, _MOST_NODES_EACH * len(prompts)):
             break
-    return found, done
+    return completions, done
 
 
 def _path(layers: list[tuple[IntArray, IntArray]], node: int, alphabet: tuple[str, ...]) -> str:
+    """Return the symbols on the way to a node of the last layer."""
     word = []
     for parents, symbols in reversed(layers):
         word.append(alphabet[symbols[node]])
@@ -175,20 +180,20 @@ def _path(layers: list[tuple[IntArray, IntArray]], node: int, alphabet: tuple[st
 def ceiling(language: Language, prompts: PromptSet, *, max_new_symbols: int) -> Report:
     """Return the report whose every rate is the highest that completions within the limit can reach.
 
-    Each rate is taken by itself: the completions that reach one of them need not be those that reach another, and no
-    single set of completions need have this report (`oracle` gives one set, which keeps as much as it can at once). A
-    prompt counts for a rate where some completion of at most ``max_new_symbols`` symbols makes the rate's condition
-    true. Among finished completions the highest rate is 1 as soon as one prompt can count, because a completer may
-    end after that prompt alone; then ``n`` is the number of prompts that can count. For ``empty`` and ``unparsable``,
-    where higher is not better, the rate is 1.
+    The ceiling of each rate is computed by itself. Different rates may need different completions, and no single set of
+    completions need have this report (`oracle` gives one set of completions). A prompt counts for a rate where some
+    completion of at most ``max_new_symbols`` symbols makes the condition of the rate true. Among finished completions
+    the highest rate is 1 as soon as one prompt can count, because a completer may end after that prompt alone; then
+    ``n`` is the number of prompts that can count. For ``empty`` and ``unparsable``, where higher is not better, the
+    rate is 1.
 
     Args:
-        language: The language whose rules are asked.
+        language: The language, whose rules the rates are about.
         prompts: N prompts.
         max_new_symbols: The length limit of a completion, 0 or more.
 
     Returns:
-        A report like that of `scoring.aggregate`, whose rates are exact and have their hits.
+        A report like that of `scoring.aggregate`, with exact rates and with the hits of each rate.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> lang = get_language("ban")
@@ -207,7 +212,7 @@ def ceiling(language: Language, prompts: PromptSet, *, max_new_symbols: int) -> 
     headline = np.zeros(len(prompts), np.bool_)
     for is_open in np.unique(prompts.open[prompts.in_headline], axis=0):
         rows = np.flatnonzero(prompts.in_headline & (prompts.open == is_open).all(axis=1))
-        # Where all rules are open and the prompt is OOD, no completion keeps them all: that is what OOD means.
+        # If all rules are open after an OOD prompt, no completion keeps them all, by the definition of OOD.
         if not is_open.all():
             together = Conjunction([rule for rule, wanted in zip(rules, is_open, strict=True) if wanted])
             headline[rows] = reachable(together, words.take(rows))
@@ -215,7 +220,10 @@ def ceiling(language: Language, prompts: PromptSet, *, max_new_symbols: int) -> 
 
 
 def _reachable(machine: Machine, words: WordBatch, alphabet: tuple[str, ...], limit: int) -> BoolArray:
-    """(N,) bool: does some completion within the limit make the machine accept? Equal states are asked once."""
+    """Return (N,) bool: whether some completion within the limit makes the machine accept.
+
+    Words that lead to the same state share one search.
+    """
     if not len(words):
         return np.zeros(0, np.bool_)
     first, place = distinct(machine.read(words))
@@ -230,7 +238,7 @@ def _report(
     word: BoolArray,
     alone: list[bool],
 ) -> Report:
-    """The report of what each of N prompts can reach, and of its groups."""
+    """Return the report of N prompts and of each group, from the conditions that each prompt can reach."""
     n = len(prompts)
     every = np.ones(n, np.bool_)
     rules = {

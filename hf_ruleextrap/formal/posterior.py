@@ -1,6 +1,6 @@
-"""What the training words say about the rules behind them: the exact posterior over conjunctions of rules.
+"""The exact posterior over conjunctions of rules, given training words.
 
-With a probability of 1 - epsilon a training word comes from the conjunction H, else from the exceptions E_H:
+A training word comes from the conjunction H with probability 1 - epsilon, and otherwise from the exceptions E_H:
 
     P(word | H) = (1 - epsilon) p_H(word) + epsilon E_H(word),        P(H) proportional to 2^(-bits(H)).
 """
@@ -25,43 +25,45 @@ from .programs import Programs, RuleSet, subsets
 from .words import BoolArray, FloatArray, WordBatch, Words
 
 Exceptions: TypeAlias = Literal["uniform", "simple", "modular"]
-"""What a word is taken to be that its rules do not explain."""
+"""The kinds of exceptions: the distribution of the words that the rules do not explain."""
 
 EXCEPTIONS: tuple[Exceptions, ...] = get_args(Exceptions)
-"""All of them."""
+"""All kinds of exceptions."""
 
 NO_RULES: RuleSet = frozenset()
-"""The conjunction that every word keeps."""
+"""The conjunction of no rules, which every word keeps."""
 
 Track: TypeAlias = Callable[[list[RuleSet]], Iterable[RuleSet]]
-"""Iterates over conjunctions and shows how far it is."""
+"""A function that iterates over conjunctions and shows the progress."""
 
 _SECONDS_A_STEP, _SECONDS_A_STATE, _SECONDS_AN_EXPLORED_STATE = 1e-6, 1e-8, 3e-5
-"""Time for one length of a conjunction's words, for each state and symbol in it, and to find a state of a rule."""
+"""Seconds for one length of a conjunction, for each state and symbol of the length, and to explore one state."""
 
 _SILENT_SECONDS = 10
-"""Longer work shows a progress bar."""
+"""The estimated time, in seconds, above which work shows a progress bar."""
 
 _PROBE = 12
-"""The length at which the growth of a rule's states is measured."""
+"""The length at which the growth of the number of states of a rule is measured."""
 
 _NEGLIGIBLE = 1e-13
+"""The posterior probability up to which a conjunction is ignored."""
 
 
 @dataclass(frozen=True)
 class RationalSettings:
-    """What a rational learner assumes.
+    """The assumptions of a rational learner.
 
     Attributes:
-        epsilon: the probability that a training word is an exception.
-        delta: the probability with which an exception of ``rational-modular`` drops each rule.
-        budget: the longest description of a hypothesis, in bits. The language's own conjunction is always considered.
-        exception_budget: the longest description of a program behind an exception of ``rational-simple``, in bits. The
-            language's own rules, in any number, are always considered.
-        bits_per_token: bits of the prefix code for one token of a description.
+        epsilon: The probability that a training word is an exception.
+        delta: The probability with which an exception of ``rational-modular`` drops each rule.
+        budget: The length of the longest description of a hypothesis, in bits. The language's own conjunction is always
+            considered.
+        exception_budget: The length of the longest description of a program behind an exception of ``rational-simple``,
+            in bits. All conjunctions of the language's own rules are always considered.
+        bits_per_token: The number of bits of the prefix code for one token of a description.
 
     Raises:
-        RuleExtrapError: a probability is not between 0 and 1, or a budget is too small for any hypothesis.
+        RuleExtrapError: A probability is not between 0 and 1, or a budget is too small for any hypothesis.
     """
 
     epsilon: float = 0.01
@@ -86,17 +88,19 @@ class RationalSettings:
 class HypothesisSpace:
     """The conjunctions that are considered for a language, with their descriptions and their programs.
 
-    They are the conjunctions of at most two of `hypotheses.candidate_rules` that the budget allows and that words of
-    the length keep, and the language's own. One space serves several learners, and counts each program once.
+    The conjunctions consist of at most two rules of `hypotheses.candidate_rules`, fit into the budget, and are kept by
+    some word of at most ``max_length`` symbols. The language's own conjunction is always among them. Several learners
+    can share one space, which counts the words of each program once.
 
     Args:
-        language: the language whose words are learned.
-        max_length: the largest length of a word.
-        settings: the budgets and the code.
-        track: shows the progress where the work takes more than ten seconds.
+        language: The language whose words are learned.
+        max_length: The largest length of a word.
+        settings: The budgets and the prefix code.
+        track: A function that shows the progress of work of more than ten seconds.
 
     Raises:
-        RuleExtrapError: ``max_length`` is too small for any word of the language, or too large to count words.
+        RuleExtrapError: ``max_length`` is too small for any word of the language, or too large to count
+            the words.
     """
 
     def __init__(
@@ -121,16 +125,16 @@ class HypothesisSpace:
         self._single_bits = np.array([self.bits(frozenset({i})) for i in range(len(self.rules))])
 
     def bits(self, kept: RuleSet) -> float:
-        """Return the length of a conjunction's description; a rule that has none counts as the whole budget."""
+        """Return the description length of a conjunction; a rule without a description counts as the whole budget."""
         settings = self.settings
         rules = [self.rules[i] for i in sorted(kept)]
         return description_bits(rules, bits_per_token=settings.bits_per_token, unknown=settings.budget)
 
     def within(self, budget: float) -> list[RuleSet]:
-        """Return the conjunctions of at most two rules with a description of at most so many bits."""
+        """Return the conjunctions of at most two rules whose description has at most ``budget`` bits."""
         bits = self._single_bits
         singles = [frozenset({int(i)}) for i in np.flatnonzero(bits <= budget)]
-        # Two descriptions share the first bit, and have an "and" between them.
+        # The descriptions of the two rules share the first bit, and an "and" stands between them.
         room = budget + 1 - self.settings.bits_per_token
         order = np.argsort(bits, kind="stable")
         short = [int(i) for i in order if bits[i] + bits[order[0]] <= room]
@@ -138,10 +142,10 @@ class HypothesisSpace:
         return [NO_RULES, *singles, *pairs]
 
     def count(self, conjunctions: list[RuleSet]) -> list[RuleSet]:
-        """Count the words of conjunctions, and return those that have any.
+        """Count the words of conjunctions, and return the conjunctions that have a word.
 
         Raises:
-            RuleExtrapError: it is estimated to take more than ten minutes.
+            RuleExtrapError: The work is estimated to take more than ten minutes.
         """
         length, rules = self.max_length, sorted({i for kept in conjunctions for i in kept})
         sizes = dict(zip(rules, self._sizes(rules), strict=True))
@@ -156,22 +160,22 @@ class HypothesisSpace:
         return [kept for kept in conjunctions if np.isfinite(self.programs.log_word(kept)).any()]
 
     def tracked(self, conjunctions: list[RuleSet], work: str, *, seconds: float) -> Iterable[RuleSet]:
-        """Return conjunctions to iterate over, with a progress bar where the work takes more than ten seconds.
+        """Return the conjunctions, with a progress bar if iterating over them takes more than ten seconds.
 
         Args:
-            conjunctions: the conjunctions.
-            work: a phrase for the work, which is the subject of an error message.
-            seconds: the estimated time.
+            conjunctions: The conjunctions.
+            work: A phrase for the work, which is the subject of an error message.
+            seconds: The estimated time, in seconds.
 
         Raises:
-            RuleExtrapError: the work is estimated to take more than ten minutes.
+            RuleExtrapError: The work is estimated to take more than ten minutes.
         """
         advice = f"give a smaller budget (it is {self.settings.budget:g} bits) or a smaller max_length"
         check_cost(work, f"{advice} (it is {self.max_length})", seconds=seconds)
         return self._track(conjunctions) if self._track is not None and seconds > _SILENT_SECONDS else conjunctions
 
     def _sizes(self, rules: list[int]) -> FloatArray:
-        """(R,) float64: the number of states of each rule, for a large length estimated from two smaller lengths."""
+        """Return (R,) float64: the number of states of each rule; large lengths are estimated from two smaller ones."""
 
         def at(programs: Programs) -> FloatArray:
             return np.array([len(programs.graph(frozenset({i}))) for i in rules], np.float64)
@@ -184,12 +188,12 @@ class HypothesisSpace:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Training words, each different one once.
+    """Training words without repetitions, with their counts.
 
     Attributes:
-        words: U words.
-        counts: (U,) float64, how often each occurs.
-        holds: (rules, U) bool, whether each candidate rule holds for it.
+        words: U different words.
+        counts: (U,) float64, the number of times that each word occurs.
+        holds: (R, U) bool, whether each of R candidate rules holds for each word.
     """
 
     words: WordBatch
@@ -201,7 +205,7 @@ class Evidence:
         """Read training words.
 
         Raises:
-            RuleExtrapError: a word is empty, longer than the space's words, or has a symbol outside the alphabet.
+            RuleExtrapError: A word is empty, longer than the largest length, or has a symbol outside the alphabet.
         """
         batch = WordBatch.of(words, space.language.alphabet)
         for row in np.flatnonzero((batch.lengths == 0) | (batch.lengths > space.max_length))[:1]:
@@ -215,7 +219,7 @@ class Evidence:
         return cls(distinct_words, counts.astype(np.float64), holds)
 
     def probability(self, space: HypothesisSpace, kept: RuleSet) -> FloatArray:
-        """(U,) float64: p_h(word) of a conjunction."""
+        """Return (U,) float64: the probability p_h(word) of each word under a conjunction h."""
         probability = np.exp(space.programs.log_word(kept))[self.words.lengths]
         return np.asarray(probability * self.holds[sorted(kept)].all(axis=0))
 
@@ -225,10 +229,10 @@ class Posterior:
     """The posterior over conjunctions.
 
     Attributes:
-        space: what was considered.
-        exceptions: what an exception was taken to be.
-        probabilities: the posterior probability of each conjunction.
-        lost: a bound on the posterior probability of all conjunctions that were left out uncounted.
+        space: The hypotheses.
+        exceptions: The kind of exceptions.
+        probabilities: The posterior probability of each conjunction.
+        lost: A bound on the sum of the posterior probabilities of the conjunctions that were left out.
     """
 
     space: HypothesisSpace
@@ -238,15 +242,15 @@ class Posterior:
 
     @classmethod
     def of(cls, space: HypothesisSpace, words: Words, exceptions: Exceptions) -> Posterior:
-        """Weigh the conjunctions by training words.
+        """Return the posterior after training words.
 
         Args:
-            space: the conjunctions.
-            words: the training words, repeated as they were drawn; there may be none.
-            exceptions: one of `EXCEPTIONS`.
+            space: The hypotheses.
+            words: The training words, each as often as it was drawn. There may be no words.
+            exceptions: One of `EXCEPTIONS`.
 
         Raises:
-            RuleExtrapError: unknown exceptions, or unsuitable words.
+            RuleExtrapError: The kind of exceptions is unknown, or a word is unsuitable.
         """
         if exceptions not in EXCEPTIONS:
             raise unknown("kind of exceptions", exceptions, EXCEPTIONS)
@@ -267,7 +271,7 @@ class Posterior:
 
     @property
     def own_words(self) -> float:
-        """The probability of all conjunctions that have the very words of the language, up to the length."""
+        """The probability of all conjunctions with the same words as the language, up to the largest length."""
         return sum(
             probability
             for kept, probability in self.probabilities.items()
@@ -296,9 +300,9 @@ class Posterior:
 
 
 def modular_exceptions(kept: RuleSet, delta: float) -> dict[RuleSet, float]:
-    """Return what remains of a conjunction when each rule is dropped with a probability, and at least one is.
+    """Return the probability of each remainder of a conjunction, when at least one rule is dropped.
 
-    Where there is no rule to drop, nothing is dropped.
+    Each rule is dropped with probability ``delta``. The conjunction of no rules remains itself.
 
     >>> {tuple(rest): round(share, 3) for rest, share in modular_exceptions(frozenset({0, 1}), 0.1).items()}
     {(): 0.053, (1,): 0.474, (0,): 0.474}
@@ -315,7 +319,7 @@ def modular_exceptions(kept: RuleSet, delta: float) -> dict[RuleSet, float]:
 
 
 def simple_exceptions(space: HypothesisSpace) -> dict[RuleSet, float]:
-    """Return the share of each program in the exceptions of ``rational-simple``: 2^(-bits), made to sum to 1."""
+    """Return the share of each program in the exceptions of ``rational-simple``: 2^(-bits), normalized to the sum 1."""
     programs = dict.fromkeys([*space.within(space.settings.exception_budget), *subsets(space.own)])
     fitting = space.count(list(programs))
     shares = np.exp2([-space.bits(kept) for kept in fitting])
@@ -325,7 +329,7 @@ def simple_exceptions(space: HypothesisSpace) -> dict[RuleSet, float]:
 def _log_joint(
     space: HypothesisSpace, evidence: Evidence, kept: RuleSet, exceptions: Exceptions, mixed: FloatArray | None
 ) -> float:
-    """The logarithm of 2^(-bits) times the probability of the training words."""
+    """Return the logarithm of 2^(-bits) times the probability of the training words."""
     epsilon = space.settings.epsilon
     if mixed is None:
         parts = {NO_RULES: 1.0} if exceptions == "uniform" else modular_exceptions(kept, space.settings.delta)
@@ -337,16 +341,16 @@ def _log_joint(
 def _plausible(
     space: HypothesisSpace, evidence: Evidence, candidates: list[RuleSet], own: float
 ) -> tuple[list[RuleSet], float]:
-    """The conjunctions that may matter, and a bound on the posterior probability of all others.
+    """Return the conjunctions that may matter, and a bound on the posterior probability of all others.
 
     Let a conjunction allow F training words and refute R, and let n_u be the number of times that word u occurs. The
-    probabilities of the different words that it allows sum to at most 1, and those of the words that it refutes to at
-    most epsilon, so its log-likelihood is at most
+    probabilities of the different words that the conjunction allows sum to at most 1, and the probabilities of the
+    words that it refutes sum to at most epsilon. The log-likelihood of the conjunction is therefore at most
 
         sum over all words of n_u log n_u  -  F log F  -  R log R  +  R log epsilon.
 
-    Left out is what falls short of the language's own conjunction by so much that it could not matter even for the
-    longest prefix.
+    A conjunction is left out if this bound is so far below the language's own conjunction that the conjunction cannot
+    matter even after the longest prefix.
     """
     settings = space.settings
     allowed = np.array([evidence.counts @ evidence.holds[sorted(kept)].all(axis=0) for kept in candidates])

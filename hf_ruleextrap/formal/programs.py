@@ -1,8 +1,9 @@
-"""A conjunction of rules as a distribution over words: the length uniform among those it has, then the word uniform.
+"""A conjunction of rules as a distribution over words.
 
-All is counted on the graph of states. Let k be the number of symbols, and W_n(s) the probability that n symbols drawn
-uniformly lead from state s to a state in which a word may end. Then k^n W_n(s) words complete a prefix in state s with
-n more symbols, and k^n W_n(start) words have n symbols, so that
+The length is uniform among the lengths that the words of the conjunction have, and then each word of that length is
+equally likely. Words are counted on the graph of states. Let k be the number of symbols, and W_n(s) the probability
+that n symbols drawn uniformly lead from state s to a state in which a word may end. Then k^n W_n(s) words complete a
+prefix in state s with n more symbols, and k^n W_n(start) words have n symbols, so that
 
     p(word of n symbols)             = 1 / (number of lengths) / (k^n W_n(start)),
     p(prefix of m symbols, state s)  = k^(-m) / (number of lengths) * sum over n of W_n(s) / W_(m + n)(start).
@@ -29,10 +30,10 @@ from .rules import Rule
 from .words import BoolArray, ByteArray, FloatArray, IntArray, WordBatch
 
 RuleSet = frozenset[int]
-"""A conjunction: the places of its rules in a list of rules."""
+"""A conjunction: the indices of its rules in a list of rules."""
 
 _MOST_DIGITS = 250.0
-"""Decimal digits of the number of all words, beyond which the probability of a word is no floating-point number."""
+"""The largest number of decimal digits of the number of all words; more digits exceed floating-point numbers."""
 
 _BATCH = 1 << 17
 """The number of states of conjunctions that are counted together."""
@@ -43,9 +44,9 @@ class Program:
     """The words of 1 to L symbols that a graph of S states accepts, as a distribution.
 
     Attributes:
-        graph: its states; state 0 is that of the empty word.
+        graph: The graph of states; state 0 is the state of the empty word.
         max_length: L, the largest length.
-        ways: (L + 1, S + 1) float64, W_n(s); the last column is the state that no word leaves.
+        ways: (L + 1, S + 1) float64, W_n(s). The last column is the state of prefixes that are not viable.
     """
 
     graph: Graph
@@ -59,26 +60,26 @@ class Program:
         return cls(graph, max_length, ways_to_end(graph, max_length))
 
     def gain(self, length: int) -> FloatArray:
-        """(S + 1,) float64: the gain of a prefix of a length in each state."""
+        """Return (S + 1,) float64: the gain of a prefix of ``length`` symbols in each state."""
         if length not in self._gains:
             self._gains[length] = np.asarray(self._after(length) @ self.ways)
         return self._gains[length]
 
     def end_gain(self, length: int) -> FloatArray:
-        """(S + 1,) float64: the gain of the word that ends with the prefix."""
+        """Return (S + 1,) float64: the gain of a whole word of ``length`` symbols that ends in each state."""
         return np.asarray(self._after(length)[0] * self.ways[0])
 
     def gain_within(
         self, states: IntArray, length: int, target: Graph, target_states: IntArray, limit: int | None = None
     ) -> FloatArray:
-        """(N,) float64: the gain of N prefixes, counting only completions that a second graph accepts, too.
+        """Return (N,) float64: the gain of N prefixes, counting only completions that a second graph also accepts.
 
         Args:
-            states: (N,) the state of each prefix in the program's graph, or `NOWHERE`.
-            length: the number of symbols in each prefix.
-            target: the second graph.
-            target_states: (N,) the state in which it reads the completion.
-            limit: the most symbols in a completion; None for any number.
+            states: (N,) int64, the state of each prefix in the graph of the program, or `NOWHERE`.
+            length: The number of symbols in each prefix.
+            target: The second graph.
+            target_states: (N,) int64, the state of the second graph before the completion, or `NOWHERE`.
+            limit: The largest number of symbols in a completion; None for any number.
         """
         gains = np.zeros(len(states))
         alive = (states != NOWHERE) & (target_states != NOWHERE)
@@ -89,12 +90,12 @@ class Program:
         return gains
 
     def gain_up_to(self, states: IntArray, length: int, limit: int) -> FloatArray:
-        """(N,) float64: the gain of N prefixes, counting only completions of at most ``limit`` symbols."""
+        """Return (N,) float64: the gain of N prefixes, counting only completions of at most ``limit`` symbols."""
         longest = min(limit, self.max_length - length)
         return np.asarray(self._after(length)[: longest + 1] @ self.ways[: longest + 1, states])
 
     def _after(self, length: int) -> FloatArray:
-        """(L + 1,): for a prefix of a length and completions of n symbols, 1 / (number of lengths) / W(start)."""
+        """Return (L + 1,) float64: 1 / (number of lengths) / W_(length + n)(start) for n new symbols."""
         numbers = self.ways[:, 0].copy()
         # The empty word is in no language.
         numbers[0] = 0.0
@@ -104,7 +105,7 @@ class Program:
 
 
 def log_word_probabilities(numbers: FloatArray, symbols: int) -> FloatArray:
-    """Return the log-probability of each word of each length, in nats; -inf where a conjunction has no word.
+    """Return the log-probability of one word of each length, in nats; -inf where a conjunction has no word.
 
     Args:
         numbers: (..., L + 1) float64, W_n(start) of each length n.
@@ -120,15 +121,15 @@ def log_word_probabilities(numbers: FloatArray, symbols: int) -> FloatArray:
 
 
 class Programs:
-    """The programs of conjunctions of some rules, each counted once.
+    """The programs of conjunctions of some rules. The words of each program are counted once.
 
     Args:
-        rules: the rules, over the alphabet.
-        alphabet: the k symbols.
-        max_length: the largest length of a word.
+        rules: The rules, over the alphabet.
+        alphabet: The k symbols.
+        max_length: The largest length of a word.
 
     Raises:
-        RuleExtrapError: the length is too large for floating-point numbers.
+        RuleExtrapError: The length is too large for floating-point numbers.
     """
 
     def __init__(self, rules: Sequence[Rule], alphabet: tuple[str, ...], max_length: int) -> None:
@@ -143,10 +144,10 @@ class Programs:
         self._log_words: dict[RuleSet, FloatArray] = {}
 
     def graph(self, kept: RuleSet) -> Graph:
-        """Return the states that words reach; those of no rules are one.
+        """Return the graph of the states that words reach; the conjunction of no rules has one state.
 
         Raises:
-            RuleExtrapError: one of the rules has too many states.
+            RuleExtrapError: A rule has too many states.
         """
         if kept not in self._graphs:
             if len(kept) == 1:
@@ -155,7 +156,7 @@ class Programs:
                 self._graphs[kept] = one_state_graph(self.alphabet)
             else:
                 last = max(kept)
-                # There are many conjunctions, so only a program keeps its graph.
+                # There are many conjunctions, so the graph is not stored here; a program stores its graph.
                 return product_graph(self.graph(kept - {last}), self.graph(frozenset({last})))
         return self._graphs[kept]
 
@@ -166,7 +167,7 @@ class Programs:
         return self._programs[kept]
 
     def count(self, conjunctions: Iterable[RuleSet]) -> None:
-        """Count the words of conjunctions for `log_word`, many conjunctions at once."""
+        """Count the words of conjunctions for `log_word`, many conjunctions in one pass."""
         waiting: dict[RuleSet, Graph] = {}
         states = 0
         for kept in conjunctions:
@@ -179,7 +180,7 @@ class Programs:
         self._count(waiting)
 
     def _count(self, graphs: dict[RuleSet, Graph]) -> None:
-        """Count the words of several graphs side by side, as those of one graph with several starts."""
+        """Count the words of several graphs as the words of one graph with several start states."""
         if not graphs:
             return
         sizes = np.array([len(graph) for graph in graphs.values()])
@@ -195,26 +196,27 @@ class Programs:
         self._log_words.update(zip(graphs, log_word_probabilities(numbers, len(self.alphabet)), strict=True))
 
     def log_word(self, kept: RuleSet) -> FloatArray:
-        """(L + 1,) float64: the log-probability of each word of each length, in nats; -inf where there is none."""
+        """Return (L + 1,) float64: the log-probability of one word of each length, in nats; -inf without a word."""
         if kept not in self._log_words:
             self.count([kept])
         return self._log_words[kept]
 
     def implies(self, kept: RuleSet, rule: int) -> bool:
-        """Whether each word of a conjunction, up to the length, keeps a rule: then both together have as many words."""
+        """Return whether each word of a conjunction, up to the largest length, keeps a rule."""
         if rule in kept:
             return True
+        # If so, the conjunction with the rule has the same number of words of each length.
         return bool(np.allclose(self.log_word(kept), self.log_word(kept | {rule}), rtol=1e-9, atol=0))
 
     def same_words(self, kept: RuleSet, other: RuleSet) -> bool:
-        """Whether two conjunctions have the same words up to the length."""
+        """Return whether two conjunctions have the same words up to the largest length."""
         return all(self.implies(kept, rule) for rule in other) and all(self.implies(other, rule) for rule in kept)
 
     def explored(self, rule: Rule) -> Graph:
-        """Return the states of a rule that words up to the length need.
+        """Return the graph of the states of a rule that words up to the largest length pass through.
 
         Raises:
-            RuleExtrapError: the rule has too many states.
+            RuleExtrapError: The rule has too many states.
         """
         try:
             return explore(_Bounded(rule, self.max_length // 2), self.alphabet, self.max_length).useful()
@@ -237,10 +239,10 @@ class Programs:
 
 @dataclass(frozen=True)
 class _Bounded(Machine):
-    """A rule without the states whose memory is larger than any word of the length can use.
+    """A rule without the states whose memory is too large for a word of the largest length.
 
-    A memory of n symbols takes n symbols to fill, and n more until the rule holds: to close n brackets, or to copy n
-    symbols.
+    A memory of n symbols takes n symbols to fill, and n more symbols until the rule holds: they close n brackets, or
+    copy n symbols.
     """
 
     rule: Rule
@@ -263,7 +265,7 @@ class _Bounded(Machine):
 
 
 def subsets(kept: RuleSet) -> list[RuleSet]:
-    """Return all subsets of a conjunction, the empty one and itself among them."""
+    """Return all subsets of a conjunction, including the empty one and the conjunction itself."""
     rules = sorted(kept)
     return [
         frozenset(rule for rule, stays in zip(rules, choice, strict=True) if stays)
@@ -296,7 +298,7 @@ class Walk:
         return cls(parts, [program.graph.read(words) for program, _ in parts]).take(np.ones(len(words), np.bool_))
 
     def next_symbol(self, length: int) -> FloatArray:
-        """Return (N, k + 1) float64: the probability of each symbol, and last of the end, after each prefix.
+        """Return (N, k + 1) float64: the probability of each symbol, and of the end (last column), after each prefix.
 
         Args:
             length: The number of symbols in each prefix.
@@ -306,17 +308,18 @@ class Walk:
         return np.asarray(table / table.sum(axis=1, keepdims=True))
 
     def _gains(self, length: int) -> Iterator[tuple[float, FloatArray]]:
+        """Yield for each program its share, and (N, k + 1) the gains of the next symbols and of the end."""
         for (program, share), states in zip(self.parts, self.states, strict=True):
             k, longest = len(program.graph.alphabet), program.max_length
             gain = np.zeros((len(states), k + 1))
             if length < longest:
-                # Each symbol is one of k, hence the factor.
+                # The gain is relative to uniform symbols, each of which has probability 1 / k.
                 gain[:, :k] = program.gain(length + 1)[_after(program, states)] / k
             gain[:, k] = program.end_gain(length)[states]
             yield share, gain
 
     def step(self, choice: IntArray) -> Walk:
-        """Return the walk after one more symbol of each prefix; ``choice`` holds its place in the alphabet."""
+        """Return the walk after one more symbol of each prefix; ``choice`` is (N,), the symbols by their index."""
         rows = np.arange(len(choice))
         after = [
             _after(program, states)[rows, choice] for (program, _), states in zip(self.parts, self.states, strict=True)

@@ -1,23 +1,24 @@
-"""Rational learners: what Bayes' rule makes of a prompt that breaks a rule, computed exactly.
+"""Rational learners: the exact predictions of Bayes' rule after a prompt that breaks a rule.
 
-A learner has a posterior over conjunctions H of rules (`posterior`), and predicts the next word by its mean,
+A learner has a posterior over conjunctions H of rules (`posterior`), and predicts the next word by the posterior mean,
 
     P(word) = sum over H of P(H | training words) ((1 - epsilon) p_H(word) + epsilon E_H(word)).
 
-After a prompt it completes by P(word | word begins with the prompt). Where the plausible H refute the prompt, only the
-exceptions E_H are left, so these are the theory:
+The learner completes a prompt by P(word | word begins with the prompt). If the plausible H refute the prompt, only the
+exceptions E_H are left, so the choice of E_H is the theory of the learner:
 
 * ``rational-uniform``: words over the alphabet, uniform. An exception is noise.
-* ``rational-simple``: the programs of all conjunctions h with the shares 2^(-bits(h)). An exception is another simple
-  program, in the spirit of Solomonoff's prior.
-* ``rational-modular``: each rule of H is dropped with probability delta, at least one. Rules are modules.
+* ``rational-simple``: the programs of all conjunctions h with shares proportional to 2^(-bits(h)). An exception is
+  another simple program, in the spirit of Solomonoff's prior.
+* ``rational-modular``: each rule of H is dropped with probability delta, and at least one rule is dropped. Rules are
+  modules.
 
-P is a mixture of programs, each a uniform distribution on a conjunction's words (`programs`), so all that is asked of
-it is a sum over programs of numbers that are counted on a graph of states. Nothing is sampled.
+P is a mixture of programs. A program is the distribution over the words of a conjunction (`programs`), so each
+prediction is a sum over programs of numbers that are counted on a graph of states. Nothing is sampled.
 
 Source: Mészáros et al., NeurIPS 2024, arXiv 2409.13728, on a normative theory of rule extrapolation; Solomonoff, A
 formal theory of inductive inference, 1964; Tenenbaum, A Bayesian framework for concept learning, 1999, for the size
-principle. The three readings of an exception are ours.
+principle. The three kinds of exceptions are our own.
 """
 
 from __future__ import annotations
@@ -45,19 +46,19 @@ from .prompts import PromptSet
 from .words import BoolArray, FloatArray, IntArray, WordBatch, Words, symbol_codes
 
 LEARNERS: dict[str, Exceptions] = {f"rational-{exceptions}": exceptions for exceptions in EXCEPTIONS}
-"""The learners by name, and what each takes an exception to be."""
+"""The name of each learner, with its kind of exceptions."""
 
 NEGLIGIBLE = 1e-13
 """The share of a prompt's probability below which a program is left out."""
 
 _ERROR = 1e-12
-"""The largest relative error, after any prefix, for which programs of the smallest shares are left out."""
+"""The largest relative error, after any prefix, of leaving out the programs with the smallest shares."""
 
 _SECONDS_A_PAIR = 5e-9
-"""Time for a pair of states, for each symbol and each length."""
+"""The time in seconds for a pair of states, for each symbol and each length."""
 
 _TIE = 1e-9
-"""Two probabilities are equal where they differ by less than this share."""
+"""The relative difference below which two probabilities count as equal."""
 
 
 def rational_learner(
@@ -72,15 +73,16 @@ def rational_learner(
     """Return a rational learner that has seen training words.
 
     Args:
-        language: the language. The learner knows its alphabet and its rules, but not that these are the right ones.
-        words: the training words, repeated as they were drawn; there may be none.
-        name: one of `LEARNERS`, or ``"rational"`` for ``"rational-modular"``.
-        max_length: the largest length of a word; by default that of the longest training word.
-        settings: see `posterior.RationalSettings`.
-        track: shows the progress of work of more than ten seconds.
+        language: The language. The learner knows its alphabet and its rules, but not that the rules are the right ones.
+        words: The training words, each as often as it was drawn. There may be no words if ``max_length`` is given.
+        name: One of `LEARNERS`, or ``"rational"`` for ``"rational-modular"``.
+        max_length: The largest length of a word; by default, the length of the longest training word.
+        settings: See `posterior.RationalSettings`.
+        track: A function that shows the progress of work of more than ten seconds.
 
     Raises:
-        RuleExtrapError: an unknown name, unsuitable words, or a language whose words cannot be counted to the length.
+        RuleExtrapError: The name is unknown, a word is unsuitable, or the words of the language cannot be counted up to
+            the largest length.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> lang = get_language("anbn")
@@ -102,17 +104,17 @@ def rational_learner(
 def rates_by_words(
     space: HypothesisSpace, words: Words, prompts: PromptSet, counts: Sequence[int], name: str = "rational-modular"
 ) -> FloatArray:
-    """(C, N) float64: `RationalLearner.headline` after each prompt, for a learner that has seen the first words only.
+    """Return (C, N) float64: `RationalLearner.headline` after each prompt, for learners that have seen fewer words.
 
     Args:
-        space: the hypotheses.
-        words: the training words, in the order in which they were seen.
+        space: The hypotheses.
+        words: The training words, in the order in which they were seen.
         prompts: N prompts.
-        counts: C numbers of words.
-        name: one of `LEARNERS`.
+        counts: C numbers of words. Each learner has seen that number of words.
+        name: One of `LEARNERS`.
 
     Raises:
-        RuleExtrapError: as `rational_learner`, or there are fewer words than a count.
+        RuleExtrapError: A count is larger than the number of words, or for the reasons of `rational_learner`.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> lang = get_language("anbn")
@@ -130,13 +132,13 @@ def rates_by_words(
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One place of n completions that go on there.
+    """One step of n completions that have not ended.
 
     Attributes:
-        place: the number of symbols in each completion so far.
-        rows: (n,) the row of the prefix that each completes.
-        table: (n, k + 1) the probability of each symbol, and last of the end.
-        choice: (n,) the symbol that is added, by its place in the alphabet, or k for the end.
+        place: The number of symbols in each completion before the step.
+        rows: (n,) int64, the row of the prefix of each completion.
+        table: (n, k + 1) float64, the probability of each symbol, and in the last column of the end.
+        choice: (n,) int64, the index in the alphabet of the symbol that is added, or k for the end.
     """
 
     place: int
@@ -150,10 +152,10 @@ class RationalLearner:
     """A learner that has seen its training words.
 
     Attributes:
-        name: one of `LEARNERS`.
-        posterior: its posterior over conjunctions.
-        shares: the share of each program in its predictions.
-        lost: a bound on the share of all programs that were left out.
+        name: One of `LEARNERS`.
+        posterior: The posterior over conjunctions.
+        shares: The share of each program in the predictions.
+        lost: A bound on the share of all programs that were left out.
     """
 
     name: str
@@ -163,18 +165,18 @@ class RationalLearner:
 
     @classmethod
     def of(cls, space: HypothesisSpace, words: Words, name: str = "rational-modular") -> RationalLearner:
-        """Learn from words, in a space of hypotheses that other learners may share.
+        """Return a learner that has seen words, with a space of hypotheses that other learners may share.
 
         Raises:
-            RuleExtrapError: as `rational_learner`.
+            RuleExtrapError: For the reasons of `rational_learner`.
         """
         name = "rational-modular" if name == "rational" else name
         if name not in LEARNERS:
             raise unknown("rational learner", name, LEARNERS)
         posterior = Posterior.of(space, words, LEARNERS[name])
         shares = posterior.program_shares()
-        # A prefix that any word may begin with is given k^(-m) / L by the words over the alphabet, and no program gives
-        # a prefix more than 1: what falls short of this bound matters to no prompt.
+        # The program of no rules gives each prefix of m symbols a probability of at least k^(-m) / L, and no program
+        # gives a prefix more than 1. Programs whose shares sum to less than this bound therefore matter to no prompt.
         length, ascending = space.max_length, sorted(shares.values())
         least = _ERROR * shares[NO_RULES] / length * float(len(space.language.alphabet)) ** -length
         threshold = ascending[int((np.cumsum(ascending) <= least).sum())]
@@ -184,7 +186,7 @@ class RationalLearner:
 
     @property
     def language(self) -> Language:
-        """The language whose words were learned."""
+        """The language whose words the learner has seen."""
         return self.posterior.space.language
 
     @property
@@ -193,15 +195,15 @@ class RationalLearner:
         return self.posterior.space.max_length
 
     def error(self, length: int) -> float:
-        """Return a bound on the relative error of what is predicted after prefixes of a length."""
+        """Return a bound on the relative error of the predictions after prefixes of a length."""
         k = len(self.language.alphabet)
         return self.lost * float(k) ** length * self.max_length / self.shares[NO_RULES]
 
     def word_probability(self, words: Words) -> FloatArray:
-        """(N,) float64: the probability of each word; 0 for the empty word, and for words that are too long.
+        """Return (N,) float64: the probability of each word; 0 for the empty word and for words that are too long.
 
         Raises:
-            RuleExtrapError: a symbol outside the alphabet.
+            RuleExtrapError: A word has a symbol outside the alphabet.
         """
         batch = WordBatch.of(words, self.language.alphabet)
         probability = np.zeros(len(batch))
@@ -212,10 +214,10 @@ class RationalLearner:
         return probability
 
     def next_symbol(self, prefixes: Words) -> FloatArray:
-        """(N, k + 1) float64: the probability of each symbol, and last of the end, after each prefix.
+        """Return (N, k + 1) float64: the probability of each symbol, and of the end (last column), after each prefix.
 
         Raises:
-            RuleExtrapError: a symbol outside the alphabet, or a prefix longer than any word.
+            RuleExtrapError: A prefix has a symbol outside the alphabet, or is longer than the largest length.
         """
         batch = WordBatch.of(prefixes, self.language.alphabet)
         table = np.zeros((len(batch), len(self.language.alphabet) + 1))
@@ -227,20 +229,21 @@ class RationalLearner:
     def complete(
         self, prompts: PromptSet, *, max_new_symbols: int | None = None, rng: np.random.Generator | None = None
     ) -> tuple[WordBatch, BoolArray]:
-        """Return the greedy completions, in each place the most probable symbol or the end; or drawn completions.
+        """Return greedy or drawn completions of prompts.
 
-        Of equally probable symbols the alphabet's first is taken, and the end last.
+        A greedy completion takes at each place the most probable symbol or the end. Among equally probable choices, the
+        first symbol of the alphabet is taken, and the end last.
 
         Args:
             prompts: N prompts.
-            max_new_symbols: the most symbols in a completion; None for no limit.
-            rng: draws the symbols by their probabilities; None for the greedy completions.
+            max_new_symbols: The largest number of symbols in a completion; None for no limit.
+            rng: The random number generator for drawn completions; None for greedy completions.
 
         Returns:
             The completions, and (N,) bool, whether each ended within the limit.
 
         Raises:
-            RuleExtrapError: a prompt is longer than any word.
+            RuleExtrapError: A prompt is longer than the largest length.
         """
         limit = self.max_length if max_new_symbols is None else max_new_symbols
         n, end, symbols = len(prompts), len(self.language.alphabet), symbol_codes(self.language.alphabet)
@@ -255,15 +258,15 @@ class RationalLearner:
         return WordBatch.from_codes(codes, lengths), finished
 
     def steps(self, prefixes: WordBatch, *, limit: int, rng: np.random.Generator | None = None) -> Iterator[Step]:
-        """Yield the completion of prefixes symbol by symbol, those of each length in turn.
+        """Yield the steps of completing prefixes, for the prefixes of each length in turn.
 
         Args:
             prefixes: N prefixes.
-            limit: the most symbols in a completion; one more step says whether the completion ends there.
-            rng: as in `complete`.
+            limit: The largest number of symbols in a completion. One more step says whether the completion ends there.
+            rng: As in `complete`.
 
         Raises:
-            RuleExtrapError: a prefix is longer than any word.
+            RuleExtrapError: A prefix is longer than the largest length.
         """
         end = len(self.language.alphabet)
         for length, rows in self._by_length(prefixes):
@@ -282,14 +285,15 @@ class RationalLearner:
                 rows, walk = rows[going], walk.take(going).step(choice[going])
 
     def headline(self, prompts: PromptSet, *, max_new_symbols: int | None = None) -> FloatArray:
-        """(N,) float64: the exact probability that the completed word keeps every rule that its prompt leaves open.
+        """Return (N,) float64: the exact probability that the completed word keeps every open rule of its prompt.
 
         Args:
             prompts: N prompts.
-            max_new_symbols: the most symbols in a completion, beyond which it counts as a failure; None for no limit.
+            max_new_symbols: The largest number of symbols in a completion. A longer completion is a failure. None for
+                no limit.
 
         Raises:
-            RuleExtrapError: a prompt is longer than any word.
+            RuleExtrapError: A prompt is longer than the largest length.
         """
         rates = np.zeros(len(prompts))
         for is_open in np.unique(prompts.open, axis=0):
@@ -301,16 +305,17 @@ class RationalLearner:
     def holds(
         self, prefixes: WordBatch, target: RuleSet, *, alone: Graph | None = None, max_new_symbols: int | None = None
     ) -> FloatArray:
-        """(N,) float64: the exact probability that the completed word keeps some of the rules.
+        """Return (N,) float64: the exact probability that the completed word keeps given rules of the language.
 
         Args:
             prefixes: N prefixes.
-            target: the places of the rules; none to ask only whether the completion ends within the limit.
-            alone: a graph that is to accept the completion alone, in place of a target for the whole word.
-            max_new_symbols: the most symbols in a completion; None for no limit.
+            target: The indices of the rules. For an empty target, the result is the probability that the completion
+                ends within the limit.
+            alone: A graph that must accept the completion by itself. It replaces the target.
+            max_new_symbols: The largest number of symbols in a completion; None for no limit.
 
         Raises:
-            RuleExtrapError: a prefix is longer than any word.
+            RuleExtrapError: A prefix is longer than the largest length.
         """
         programs, rates = self.posterior.space.programs, np.zeros(len(prefixes))
         limit = self.max_length if max_new_symbols is None else max_new_symbols
@@ -335,7 +340,7 @@ class RationalLearner:
         return rates
 
     def _tracked(self, conjunctions: list[RuleSet], target: RuleSet, alone: Graph | None) -> Iterable[RuleSet]:
-        """Iterate over the programs of conjunctions, each of which is followed together with a target."""
+        """Return the conjunctions, with a progress bar if following their programs with a target takes long."""
         space, pairs = self.posterior.space, 0
         for kept in conjunctions:
             if alone is not None or target - kept:
@@ -346,7 +351,12 @@ class RationalLearner:
         return space.tracked(conjunctions, work, seconds=seconds)
 
     def gains(self, words: WordBatch, *, whole: bool = False) -> dict[RuleSet, FloatArray]:
-        """For each program, (N,) its share of the gain of N prefixes of one length, or of these as whole words."""
+        """Return for each program (N,) float64: its share of the gain of each of N prefixes of one length.
+
+        Args:
+            words: The prefixes.
+            whole: Whether the prefixes are whole words.
+        """
         programs, length = self.posterior.space.programs, words.codes.shape[1]
         gains = {}
         for kept, share in self.shares.items():
@@ -356,7 +366,7 @@ class RationalLearner:
         return gains
 
     def _by_length(self, words: WordBatch, *, check: bool = True) -> list[tuple[int, IntArray]]:
-        """The rows of each length."""
+        """Return each length with the rows of that length; check that no prompt is too long."""
         for row in np.flatnonzero(words.lengths > self.max_length)[: int(check)]:
             raise RuleExtrapError(
                 f"the prompt {words[row]:.40} has {words.lengths[row]} symbols, and no word that the learner knows has "

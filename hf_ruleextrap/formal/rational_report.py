@@ -1,4 +1,4 @@
-"""What a rational learner achieves on prompts, and why: exact expected rates, and what each completion keeps."""
+"""The exact expected rates of a rational learner on prompts, and the rules that its completions keep."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ def expected_report(learner: RationalLearner, prompts: PromptSet, *, max_new_sym
     """Return the exact expected rates of completions that are drawn from a learner's predictions.
 
     Args:
-        learner: the learner.
+        learner: The learner.
         prompts: N prompts.
-        max_new_symbols: the most symbols in a completion, beyond which it is unfinished; None for no limit.
+        max_new_symbols: The largest number of symbols in a completion. A longer completion is unfinished. None for no
+            limit.
 
     Returns:
         A report like that of `scoring.aggregate`, whose rates are exact.
 
     Raises:
-        RuleExtrapError: a prompt is longer than any word, or the limit is negative.
+        RuleExtrapError: A prompt is longer than the largest length, or the limit is negative.
 
     >>> from hf_ruleextrap.formal.rational import rational_learner
     >>> from hf_ruleextrap.languages import get_language
@@ -76,7 +77,7 @@ class _Expected:
     completion: FloatArray
 
     def report(self, language: str) -> Report:
-        """Return the means over all prompts, and over each group of them."""
+        """Return the means over all prompts, and over each group of prompts."""
         groups = {
             by: {value: self._report(language, rows) for value, rows in parts.items()}
             for by, parts in group_rows(self.prompts).items()
@@ -91,7 +92,7 @@ class _Expected:
 
         def split(probabilities: FloatArray) -> Split:
             finished, kept = float(self.finished[rows].sum()), float(probabilities[rows].sum())
-            # Some completion of any prompt may end, unless the limit forbids it.
+            # The completion of each prompt may end with some probability, unless the limit forbids that.
             among_finished = Rate.known(min(1.0, kept / finished), int(rows.sum())) if finished else Rate.known(0.0, 0)
             return Split(all=rate(probabilities), finished=among_finished)
 
@@ -113,12 +114,12 @@ class _Expected:
 
 @dataclass(frozen=True)
 class Kept:
-    """What a completion keeps, with its probability.
+    """A set of rules that a completion keeps, with its probability.
 
     Attributes:
-        rules: the names of the language's rules that the program behind the completion keeps.
-        probability: the sum over all programs that keep just these.
-        label: the same in words, e.g. ``"R1 alone"``.
+        rules: The names of the language's rules that the program behind the completion keeps.
+        probability: The sum of the probabilities of all programs that keep exactly these rules.
+        label: The rules in words, e.g. ``"R1 alone"``.
     """
 
     rules: tuple[str, ...]
@@ -128,15 +129,15 @@ class Kept:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a learner completes a prompt as it does.
+    """The reasons for the completion of a prompt by a learner.
 
     Attributes:
-        prompt: the prompt.
-        kept: what is kept of the language's rules, the most probable first.
-        programs: the most probable programs behind the completion: each conjunction's rules as sentences (none for
-            words over the alphabet), and its probability.
-        open_rules_hold: the exact probability that the completed word keeps every rule that the prompt leaves open.
-        completion: the greedy completion.
+        prompt: The prompt.
+        kept: The sets of the language's rules that the completion may keep, the most probable set first.
+        programs: The most probable programs behind the completion. Each is the rules of a conjunction as sentences (no
+            sentence for all words over the alphabet), with the probability of the program.
+        open_rules_hold: The exact probability that the completed word keeps every rule that the prompt leaves open.
+        completion: The greedy completion.
     """
 
     prompt: str
@@ -146,22 +147,22 @@ class Explanation:
     completion: str
 
     def __str__(self) -> str:
-        """What is kept, e.g. ``R1 alone 0.93, neither 0.07``."""
+        """Return the rules that are kept, with probabilities, e.g. ``R1 alone 0.93, neither 0.07``."""
         return ", ".join(f"{kept.label} {kept.probability:.2f}" for kept in self.kept if kept.probability >= 0.005)
 
 
 def explain(learner: RationalLearner, prompts: PromptSet, *, programs: int = 5) -> list[Explanation]:
-    """Return for each prompt the posterior of what is kept, and the programs behind the completion.
+    """Return for each prompt the posterior over the kept rules, and the programs behind the completion.
 
-    A program keeps a rule where each of its words, up to the learner's length, keeps the rule.
+    A program keeps a rule if each of its words, up to the largest length of the learner, keeps the rule.
 
     Args:
-        learner: the learner.
+        learner: The learner.
         prompts: N prompts.
-        programs: the number of programs that are listed.
+        programs: The number of programs that are listed.
 
     Raises:
-        RuleExtrapError: a prompt is longer than any word.
+        RuleExtrapError: A prompt is longer than the largest length.
 
     >>> from hf_ruleextrap.formal.rational import rational_learner
     >>> from hf_ruleextrap.languages import get_language
@@ -186,6 +187,7 @@ def _explained(
     most: int,
     keeps: dict[RuleSet, tuple[int, ...]],
 ) -> Explanation:
+    """Return the explanation of one prompt; ``keeps`` caches the rules that each program keeps."""
     space = learner.posterior.space
     gains = {kept: float(gain[0]) for kept, gain in learner.gains(prompt.words).items()}
     total = sum(gains.values())
@@ -208,7 +210,7 @@ def _explained(
 
 
 def _label(rules: tuple[int, ...], count: int) -> str:
-    """What is kept of a language's rules, in words.
+    """Return in words the rules that are kept out of ``count`` rules of a language.
 
     >>> _label((0,), 2), _label((), 2), _label((0, 2), 3)
     ('R1 alone', 'neither', 'R1 and R3')

@@ -1,4 +1,4 @@
-"""Building blocks of samplers."""
+"""Functions of which the samplers of languages are built."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .language import Language
 from .machine import State
 from .words import PAD_CODE, ByteArray, FloatArray, IntArray, WordBatch, concatenate
 
-_AT_ONCE = 4096
+_WORDS_AT_ONCE = 4096
 
 
 def blocks(*runs: tuple[str, IntArray]) -> WordBatch:
@@ -41,17 +41,18 @@ def shuffled(words: WordBatch, rng: np.random.Generator) -> WordBatch:
 def bracket_words(language: Language, lengths: IntArray, rng: np.random.Generator, *, prime: bool = False) -> WordBatch:
     """Draw words of a bracket language, symbol by symbol.
 
-    Each next symbol is uniform over those that leave the prefix viable; once the brackets that are open need all the
-    symbols that remain, only closing ones are left to choose from. (Mészáros et al.'s generators for L4 and L6.)
+    Each next symbol is uniform over the symbols that leave the prefix viable. Once the open brackets need all symbols
+    that remain, the choice is among closing symbols only. These are the generators of Mészáros et al. for L4 and L6.
 
     Args:
-        language: alternates opening and closing symbols in its alphabet, e.g. ``( ) [ ]``.
-        lengths: (N,) even numbers.
-        rng: the randomness.
-        prime: end a word as soon as all brackets are closed, so that no word is a concatenation of two.
+        language: The language, in whose alphabet opening and closing symbols alternate, e.g. ``( ) [ ]``.
+        lengths: (N,) int64, even numbers.
+        rng: The random number generator.
+        prime: Whether a word ends as soon as all brackets are closed, so that no word is a concatenation of two words.
     """
     pieces = [
-        _grow(language, lengths[first : first + _AT_ONCE], rng, prime) for first in range(0, len(lengths), _AT_ONCE)
+        _grow(language, lengths[first : first + _WORDS_AT_ONCE], rng, prime)
+        for first in range(0, len(lengths), _WORDS_AT_ONCE)
     ]
     return concatenate(pieces) if pieces else WordBatch.from_strings([])
 
@@ -59,14 +60,16 @@ def bracket_words(language: Language, lengths: IntArray, rng: np.random.Generato
 def bracket_log_probability(
     language: Language, words: WordBatch, max_length: int, *, prime: bool = False
 ) -> FloatArray:
-    """(N,) float64: the log-probability of words that `bracket_words` gives for uniform even lengths, in nats.
+    """Return (N,) float64: the log-probability with which `bracket_words` draws each word, in nats.
+
+    The even lengths are uniform.
 
     Args:
-        language: as in `bracket_words`.
-        words: N words that it can give.
-        max_length: the largest length.
-        prime: as in `bracket_words`. A word may then have been meant to be longer than it is: for each greater length
-            its probability is the same, since closing was never forced.
+        language: The language, as in `bracket_words`.
+        words: N words that `bracket_words` can draw.
+        max_length: The largest length.
+        prime: As in `bracket_words`. A word may then end before the length that was drawn for it. For each greater
+            length the probability of the word is the same, since closing was never forced.
     """
     change = _depth_changes(language)
     state, depth = language.start(len(words)), np.zeros(len(words), np.int64)
@@ -87,11 +90,11 @@ def bracket_log_probability(
 
 
 def bracket_depth(language: Language, words: WordBatch) -> IntArray:
-    """Return (N,) int64: the largest number of brackets of a word that are open at once.
+    """Return (N,) int64: the largest number of brackets of a word that are open at the same place.
 
     Args:
-        language: as in `bracket_words`.
-        words: N words of it.
+        language: The language, as in `bracket_words`.
+        words: N words of the language.
     """
     change = np.zeros(256, np.int64)
     change[_codes(language)] = _depth_changes(language)
@@ -103,16 +106,17 @@ def _codes(language: Language) -> ByteArray:
 
 
 def _depth_changes(language: Language) -> IntArray:
-    """+1 for each opening symbol of the alphabet, -1 for each closing one."""
+    """Return (k,) int64: +1 for each opening symbol of the alphabet, and -1 for each closing symbol."""
     return np.where(np.arange(len(language.alphabet)) % 2 == 0, 1, -1)
 
 
 def _steps(language: Language, state: State, n: int) -> list[State]:
-    """The state after each symbol of the alphabet."""
+    """Return the state after each symbol of the alphabet."""
     return [language.step(state, np.full(n, symbol, np.uint8)) for symbol in _codes(language)]
 
 
 def _grow(language: Language, lengths: IntArray, rng: np.random.Generator, prime: bool) -> WordBatch:
+    """Draw words as `bracket_words` does, all at once."""
     n, width = len(lengths), int(lengths.max(initial=0))
     symbols, change = _codes(language), _depth_changes(language)
     codes = np.full((width, n), PAD_CODE, np.uint8)
@@ -120,7 +124,7 @@ def _grow(language: Language, lengths: IntArray, rng: np.random.Generator, prime
     for place in range(width):
         allowed = np.column_stack([language.alive(step) for step in _steps(language, state, n)])
         allowed[:, change > 0] &= (depth < lengths - place)[:, None]
-        # A uniform choice: the allowed symbol with the largest random key.
+        # The allowed symbol with the largest random key is a uniform choice.
         choice = np.where(allowed, rng.random(allowed.shape), -1.0).argmax(axis=1)
         inside = place < ends
         codes[place] = np.where(inside, symbols[choice], PAD_CODE)

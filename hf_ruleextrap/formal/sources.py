@@ -1,4 +1,4 @@
-"""References without a network: the next symbol depends only on the last few symbols."""
+"""Markov sources: references whose next symbol depends only on the last few symbols."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from .words import BoolArray, ByteArray, FloatArray, IntArray, WordBatch
 class Source(Machine):
     """A Markov source over k symbols and the end.
 
-    As a machine its one register is the context: the last ``order`` symbols as digits in base k + 1, the latest one
-    last, 0 where the word had not begun.
+    As a machine, a source has one register, the context. The context is a number whose digits in base k + 1 stand for
+    the last ``order`` symbols, the latest symbol last. A digit of 0 stands for a place before the word began.
 
     Attributes:
         name: The name of the source in a report.
         alphabet: The k symbols.
         order: The number of symbols on which the next symbol depends.
-        table: ((k + 1)^order, k + 1) float64, the probability of each symbol, and last of the end, after each context.
+        table: ((k + 1)^order, k + 1) float64, the probability of each symbol, and in the last column of
+            the end, after each context.
     """
 
     name: str
@@ -35,12 +36,12 @@ class Source(Machine):
 
     @cached_property
     def symbols(self) -> ByteArray:
-        """(k,) the code of each symbol."""
+        """(k,) uint8: the code of each symbol."""
         return np.frombuffer("".join(self.alphabet).encode("ascii"), dtype=np.uint8)
 
     @cached_property
     def _digits(self) -> IntArray:
-        """(256,) the digit of each code in a context; 0 for codes outside the alphabet."""
+        """(256,) int64: the digit of each code in a context; 0 for codes outside the alphabet."""
         digits = np.zeros(256, np.int64)
         digits[self.symbols] = np.arange(len(self.alphabet)) + 1
         return digits
@@ -62,11 +63,11 @@ class Source(Machine):
         return (np.where(digit > 0, following, context),)
 
     def accepts(self, state: State) -> BoolArray:
-        """A source refuses nothing."""
+        """Return True for each row: a source accepts every word."""
         return np.ones(len(state[0]), np.bool_)
 
     def alive(self, state: State) -> BoolArray:
-        """A source refuses nothing."""
+        """Return True for each row: every prefix of a source is viable."""
         return np.ones(len(state[0]), np.bool_)
 
     def complete(
@@ -77,7 +78,8 @@ class Source(Machine):
         Args:
             prompts: N prefixes.
             max_new_symbols: The largest number of symbols in a completion.
-            rng: The random number generator; None for the most likely symbol at each place (the first of equals).
+            rng: The random number generator. None selects the most likely symbol at each place, and the first of
+                several equally likely symbols.
 
         Returns:
             The completions, and (N,) bool, whether each ended within the limit.
@@ -89,12 +91,12 @@ class Source(Machine):
         columns: list[ByteArray] = []
         thresholds = np.ascontiguousarray(self.table.cumsum(axis=1)[:, :-1].T)
         likely = self.table.argmax(axis=1)
-        # One draw more than symbols: the end may come after the last.
+        # There is one draw more than symbols, because the end may follow the last symbol.
         for place in range(max_new_symbols + 1):
             if rng is None:
                 choice = likely[context]
             else:
-                # Rows that have ended take a number, too: what a row draws does not depend on the other rows.
+                # Ended rows use up a random number, too, so that the draws of a row do not depend on other rows.
                 drawn = rng.random(n)[rows]
                 choice = np.add.reduce([drawn >= threshold[context] for threshold in thresholds], dtype=np.int64)
             goes_on = choice != end
@@ -112,7 +114,7 @@ class Source(Machine):
         return WordBatch.from_codes(codes, lengths), finished
 
     def log_probability(self, words: WordBatch) -> FloatArray:
-        """(N,) float64: the log-probability of each word and its end, in nats; -inf for what cannot be.
+        """Return (N,) float64: the log-probability of each word and its end, in nats; -inf for an impossible word.
 
         >>> source = Source("coin", ("a", "b"), 0, np.array([[0.5, 0.0, 0.5]]))
         >>> source.log_probability(WordBatch.from_strings(["", "a", "b"])).round(2).tolist()
@@ -123,7 +125,7 @@ class Source(Machine):
         with np.errstate(divide="ignore"):
             logs = np.log(self.table)
         state, total = self.start(len(words)), np.zeros(len(words))
-        # The end is read where a word is over; what follows it counts nothing.
+        # The place after the last symbol counts as the end, and later places add nothing.
         for place in range(words.codes.shape[1] + 1):
             codes = words.codes[:, place] if place < words.codes.shape[1] else np.zeros(len(words), np.uint8)
             total += np.where(place <= words.lengths, logs[state[0], column[codes]], 0.0)
@@ -154,7 +156,7 @@ class GraphCompletions(Machine):
         return (np.zeros(n, np.int64), *self._source.start(n))
 
     def step(self, state: State, codes: ByteArray) -> State:
-        """Emit the symbol."""
+        """Return the state after the source emits the symbol."""
         number, context = state
         column = self._column[codes]
         after = np.where(self._possible[context, column], self._following[number, column], NOWHERE)
@@ -182,7 +184,8 @@ def success_probabilities(graph: Graph, source: Source, steps: int) -> FloatArra
     following = np.ascontiguousarray(graph.following.T)
     # The last value stands for NOWHERE, from which no completion succeeds.
     values = np.append(ending, 0.0)
-    # The states that at most d symbols reach; with n symbols left, a completion is in one of those with d = limit - n.
+    # The number of states that at most d symbols reach. With n symbols left, a completion is in one of the states for
+    # d = steps - n.
     reached = np.searchsorted(graph.depth, np.arange(steps), side="right")
     for size in reached[::-1]:
         after = (emitted[:, :size] * values[following[:, :size]]).sum(axis=0)
@@ -204,14 +207,15 @@ def always_stop(language: Language) -> Source:
 
 
 def ngram(language: Language, words: WordBatch, n: int) -> Source:
-    """The relative frequencies of n-grams in training words (n = 1: of symbols and ends).
+    """Return the source with the relative frequencies of n-grams in training words (for n = 1, of symbols and ends).
 
-    After a context that never occurs, the longest end of it that does occur decides (back-off without smoothing).
+    After a context that never occurs, the source uses the longest suffix of the context that does occur (back-off
+    without smoothing).
 
     Args:
-        language: whose alphabet it is.
-        words: what it is fitted on.
-        n: the number of symbols of an n-gram, 1 or more.
+        language: The language, whose alphabet the source has.
+        words: The training words.
+        n: The number of symbols of an n-gram, 1 or more.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> lang = get_language("anbn")
@@ -221,14 +225,14 @@ def ngram(language: Language, words: WordBatch, n: int) -> Source:
     base, table = len(language.alphabet) + 1, _frequencies(language, words, 0)
     for order in range(1, n):
         longer = _frequencies(language, words, order)
-        # A context without its earliest symbol is the same number modulo a smaller power.
+        # To drop the earliest symbol of a context is to take its number modulo a smaller power of the base.
         shorter = table[np.arange(base**order) % base ** (order - 1)]
         table = np.where(longer.sum(axis=1, keepdims=True) > 0, longer, shorter)
     return Source(f"{n}-gram", language.alphabet, n - 1, table)
 
 
 def _frequencies(language: Language, words: WordBatch, order: int) -> FloatArray:
-    """((k + 1)^order, k + 1) relative frequencies; a row of zeros for a context that never occurs."""
+    """Return ((k + 1)^order, k + 1) float64: relative frequencies; a row of zeros for a context that never occurs."""
     k = len(language.alphabet)
     counter = Source("", language.alphabet, order, np.zeros((1, 1)))
     cells = (k + 1) ** order * (k + 1)

@@ -1,7 +1,8 @@
-"""Look-up tables of several machines, with which one pass over the symbols reads many words.
+"""Look-up tables of several machines, which read many words in one pass over the symbols.
 
-A table is derived from a machine by exploring the machine's states (`graph.explore`), so it is no second definition of
-a rule. A word that leaves the explored states has an unknown verdict, and the machine itself must read the word.
+A table is derived from a machine by exploring the states of the machine (`graph.explore`), so a table is not a second
+definition of a rule. A word that leaves the explored states has an unknown verdict, and the machine itself must read
+the word.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class FlatWords:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What M machines say of N words: three arrays, (N, M) bool.
+    """The verdicts of M machines on N words: three arrays, (N, M) bool.
 
     Attributes:
         accepts: Whether the machine accepts the word.
@@ -66,10 +67,10 @@ class Tables:
     Args:
         machines: Rules, or a language.
         alphabet: The k symbols. A machine passes over all other characters.
-        max_length: The length of the longest word; longer lengths than 512 symbols are not explored.
+        max_length: The length of the longest word; lengths over 512 symbols are not explored.
 
     Attributes:
-        start: (M',) int32, the states of the empty word. M' is M, rounded up to a multiple of 4.
+        start: (M',) int32, the states of the empty word. M' is M rounded up to a multiple of 4.
 
     >>> from hf_ruleextrap.formal.rules import equal_counts, ordered
     >>> tables = Tables([equal_counts("a", "b"), ordered("a", "b")], "ab", 8)
@@ -120,13 +121,16 @@ class Tables:
         return states, foreign
 
     def verdict(self, states: npt.NDArray[np.int32]) -> Verdict:
-        """Return what the machines say of words from the (N, M') states after the words."""
+        """Return the verdicts on N words from the (N, M') states after the words."""
         bits = self._verdicts[states[:, : self._machines] // self._width]
         return Verdict((bits & _ACCEPTS) > 0, (bits & _ALIVE) > 0, (bits & _UNKNOWN) > 0)
 
 
 def _next_states(graph: Graph) -> IntArray:
-    """(S + 2, k + 1) int64: the next state; state S is that of no viable prefix, state S + 1 that of unknown words."""
+    """Return (S + 2, k + 1) int64: the next states.
+
+    State S is the state of prefixes that are not viable, and state S + 1 is the state of words with an unknown verdict.
+    """
     size = len(graph)
     table = np.where(graph.following < 0, size, graph.following)
     # The graph does not hold the states after the longest words that were explored.
@@ -136,6 +140,6 @@ def _next_states(graph: Graph) -> IntArray:
 
 
 def _verdicts(graph: Graph) -> ByteArray:
-    """(S + 2,) uint8: the verdict on a word that ends in each state, as bits."""
+    """Return (S + 2,) uint8: the verdict on a word that ends in each state, as bits."""
     bits = np.where(graph.accepting, _ACCEPTS | _ALIVE, _ALIVE)
     return np.append(bits, [0, _UNKNOWN]).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Words as arrays: a padded matrix of symbol codes and a length per row."""
+"""Words as arrays: a padded matrix of symbol codes, and the length of each row."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 PAD_CODE = 0
-"""The code in the padded places of a batch; never a symbol."""
+"""The code in the padded places of a batch. This code never stands for a symbol."""
 
 FOREIGN_CODE = 0x1A
-"""The code of a character that no alphabet can hold (ASCII's own SUBSTITUTE)."""
+"""The code of a character that no alphabet can hold (the SUBSTITUTE character of ASCII)."""
 
-# Rows read together, so that their registers stay in the cache, and the most places of such a piece.
+# The largest numbers of rows and of matrix cells that are read together, so that the registers stay in the cache.
 _ROWS, _CELLS = 1 << 14, 1 << 22
 
 FEWEST_SYMBOLS = 1 << 22
-"""The number of symbols from which compiled loops are faster, with the time for loading numba and for exploring."""
+"""The number of symbols from which compiled loops are faster, with the time to load numba and to explore states."""
 
 
 @dataclass(frozen=True, eq=False)
 class WordBatch:
     """N words, padded on the right.
 
-    A symbol is one printable ASCII character and its code is its ASCII code, so a batch needs no
-    alphabet to be read, and strings become matrices without a look-up.
+    A symbol is one printable ASCII character, and the code of a symbol is its ASCII code. A batch can therefore be read
+    without an alphabet, and strings become matrices without a look-up table.
 
     Attributes:
-        codes: (N, T) uint8, symbol codes; ``PAD_CODE`` from each row's length on.
-        lengths: (N,) int64, number of symbols in each row.
+        codes: (N, T) uint8, the symbol codes, and ``PAD_CODE`` after the last symbol of each row.
+        lengths: (N,) int64, the number of symbols in each row.
 
     >>> batch = WordBatch.from_strings(["aabb", "b", ""])
     >>> batch.codes.shape, batch.lengths.tolist()
@@ -53,16 +53,16 @@ class WordBatch:
 
     @classmethod
     def from_strings(cls, texts: Sequence[str]) -> WordBatch:
-        """A batch from strings, one symbol a character; one outside ASCII becomes ``FOREIGN_CODE``.
+        """Return a batch of strings. Each character is one symbol; a character outside ASCII has ``FOREIGN_CODE``.
 
         Raises:
-            RuleExtrapError: a row is not a string; the message names the row.
+            RuleExtrapError: A row is not a string. The message names the row.
         """
         try:
             joined = "".join(texts)
         except TypeError:
             row, value = next((i, t) for i, t in enumerate(texts) if not isinstance(t, str))
-            message = f"row {row} is {type(value).__name__}, not a string: give one string a word"
+            message = f"row {row} is {type(value).__name__}, not a string: give one string for each word"
             raise RuleExtrapError(message) from None
         flat = flat_codes(joined)
         lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
@@ -70,11 +70,11 @@ class WordBatch:
 
     @classmethod
     def from_flat(cls, flat: ByteArray, lengths: IntArray) -> WordBatch:
-        """A batch from the codes of all words in a row.
+        """Return a batch from one array that holds the codes of all words, one word after the other.
 
         Args:
-            flat: (sum of lengths,) uint8 codes.
-            lengths: (N,) number of symbols in each word.
+            flat: (sum of lengths,) uint8, the symbol codes.
+            lengths: (N,) int64, the number of symbols in each word.
         """
         width = int(lengths.max(initial=0))
         codes = np.full((len(lengths), width), PAD_CODE, dtype=np.uint8)
@@ -83,7 +83,7 @@ class WordBatch:
 
     @classmethod
     def from_codes(cls, codes: ByteArray, lengths: IntArray) -> WordBatch:
-        """A batch from a code matrix whose places from each row's length on hold anything.
+        """Return a batch from a matrix of codes; the codes after the last symbol of each row are ignored.
 
         >>> list(WordBatch.from_codes(np.array([[97, 98, 99]], np.uint8), np.array([2])))
         ['ab']
@@ -94,14 +94,14 @@ class WordBatch:
 
     @classmethod
     def from_ids(cls, ids: npt.ArrayLike | Sequence[npt.ArrayLike], alphabet: Sequence[str]) -> WordBatch:
-        """A batch from symbol indices: 0 is ``alphabet[0]``; a row ends at its first negative index.
+        """Return a batch from symbol indices. Index 0 is ``alphabet[0]``. A row ends before its first negative index.
 
         Args:
-            ids: (N, T) integers, or N integer sequences of any lengths.
-            alphabet: the symbols, in order.
+            ids: (N, T) integers, or N sequences of integers, of any lengths.
+            alphabet: The symbols, in order.
 
         Raises:
-            RuleExtrapError: an index has no symbol.
+            RuleExtrapError: An index has no symbol.
 
         >>> list(WordBatch.from_ids([[0, 0, 1], [1, -1, -1]], "ab"))
         ['aab', 'b']
@@ -120,7 +120,7 @@ class WordBatch:
                 "and negative numbers after the end of a word"
             )
         ended = matrix < 0
-        # A last column, so that there is a first maximum where the words have no symbols.
+        # A last column of True ends the rows that have no negative index, and makes argmax defined for rows of width 0.
         ended = np.pad(ended, ((0, 0), (0, 1)), constant_values=True)
         lengths = ended.argmax(axis=1).astype(np.int64)
         table = np.zeros(256, np.uint8)
@@ -129,15 +129,16 @@ class WordBatch:
 
     @classmethod
     def of(cls, words: Words, alphabet: Sequence[str] | None = None, *, allow_foreign: bool = False) -> WordBatch:
-        """A batch from whatever a user holds: a batch, strings, or integer arrays (which need the alphabet).
+        """Return a batch from a batch, from strings, or from integer arrays, which need an alphabet.
 
         Args:
-            words: the words.
-            alphabet: their symbols.
-            allow_foreign: let strings hold other characters, too.
+            words: The words.
+            alphabet: The symbols of the words.
+            allow_foreign: Whether strings may hold characters outside the alphabet.
 
         Raises:
-            RuleExtrapError: a lone string, integers without an alphabet, an unknown index or symbol.
+            RuleExtrapError: The words are a single string, or integers without an alphabet, or a word holds an index
+                or a symbol outside the alphabet.
 
         >>> list(WordBatch.of(["ab"])), list(WordBatch.of(np.array([[0, 1]]), "ab"))
         (['ab'], ['ab'])
@@ -149,7 +150,7 @@ class WordBatch:
             batch = words
         elif _holds_integers(rows := rows_of(words, "words")):
             if alphabet is None:
-                raise RuleExtrapError("integer words need an alphabet: give strings, or ask a language")
+                raise RuleExtrapError("integer words need an alphabet: give strings, or call a method of a language")
             batch = cls.from_ids(rows, alphabet)
         else:
             batch = cls.from_strings(cast("Sequence[str]", rows))
@@ -159,19 +160,19 @@ class WordBatch:
                 row = int(foreign.argmax())
                 symbols = ", ".join(alphabet)
                 text = batch[row] if isinstance(words, WordBatch) else str(rows[row])
-                strange = next((s for s in text if s not in alphabet), text)
-                raise RuleExtrapError(f"row {row}: {strange!r} is not a symbol of the alphabet {{{symbols}}}")
+                foreign_symbol = next((s for s in text if s not in alphabet), text)
+                raise RuleExtrapError(f"row {row}: {foreign_symbol!r} is not a symbol of the alphabet {{{symbols}}}")
         return batch
 
     def foreign(self, alphabet: Sequence[str]) -> BoolArray:
-        """(N,) bool: does the row hold a character outside the alphabet?"""
+        """Return (N,) bool: whether the row holds a character outside the alphabet."""
         known = self.codes == PAD_CODE
         for symbol in alphabet:
             known |= self.codes == ord(symbol)
         return np.asarray(~known.all(axis=1))
 
     def without_foreign(self, alphabet: Sequence[str]) -> WordBatch:
-        """The same rows with every character outside the alphabet left out.
+        """Return the same rows without the characters outside the alphabet.
 
         >>> batch = WordBatch.from_codes(np.array([[97, 255, 98], [255, 97, 97]], dtype=np.uint8), np.array([3, 3]))
         >>> list(batch.without_foreign("ab"))
@@ -181,12 +182,12 @@ class WordBatch:
         return WordBatch.from_flat(self.codes[known], known.sum(axis=1))
 
     def take(self, rows: IntArray | BoolArray | slice) -> WordBatch:
-        """The batch of some rows, as NumPy would index them."""
+        """Return the batch of some rows, which NumPy indexing selects."""
         lengths = self.lengths[rows]
         return WordBatch(self.codes[:, : int(lengths.max(initial=0))][rows], lengths)
 
     def followed_by(self, suffixes: WordBatch) -> WordBatch:
-        """Row by row, the concatenation with another batch of as many rows.
+        """Return each row followed by the same row of another batch, which has the same number of rows.
 
         >>> list(WordBatch.from_strings(["a", ""]).followed_by(WordBatch.from_strings(["bb", "a"])))
         ['abb', 'a']
@@ -214,13 +215,13 @@ class WordBatch:
 
 
 Words: TypeAlias = WordBatch | Sequence[str] | Sequence[npt.ArrayLike] | npt.NDArray[np.integer]
-"""What every function on words takes: a batch, strings, or arrays of symbol indices."""
+"""The types of words that every function accepts: a batch, strings, or arrays of symbol indices."""
 
 
 def pieces(words: WordBatch | Sequence[str]) -> Iterator[tuple[IntArray, WordBatch]]:
-    """The words in batches of similar length that fit a processor's cache, each with the rows that it holds.
+    """Yield batches of words of similar length that fit into the cache of a processor, each with the rows of its words.
 
-    One very long word makes its own batch wide, and no other; the last batch holds the longest.
+    A very long word widens only its own batch. The last batch holds the longest word.
 
     >>> [(rows.tolist(), list(batch)) for rows, batch in pieces(["abb", "", "a"])]
     [([1, 2, 0], ['', 'a', 'abb'])]
@@ -233,7 +234,7 @@ def pieces(words: WordBatch | Sequence[str]) -> Iterator[tuple[IntArray, WordBat
     first = 0
     while first < len(order):
         rows = order[first : first + _ROWS]
-        # Half as many rows until the piece is small enough, or one row.
+        # Halve the number of rows until the batch is small enough or has one row.
         while len(rows) > 1 and len(rows) * int(lengths[rows[-1]]) > _CELLS:
             rows = rows[: len(rows) // 2]
         first += len(rows)
@@ -244,7 +245,7 @@ def pieces(words: WordBatch | Sequence[str]) -> Iterator[tuple[IntArray, WordBat
 
 
 def concatenate(batches: Sequence[WordBatch]) -> WordBatch:
-    """One batch with the rows of several, in order.
+    """Return one batch with the rows of several batches, in order.
 
     >>> list(concatenate([WordBatch.from_strings(["ab"]), WordBatch.from_strings(["b", "aab"])]))
     ['ab', 'b', 'aab']
@@ -257,7 +258,8 @@ def concatenate(batches: Sequence[WordBatch]) -> WordBatch:
 def compiled_loops(symbols: int) -> ModuleType | None:
     """Return the module of compiled loops, or None for fewer than ``FEWEST_SYMBOLS`` symbols.
 
-    The result is None, too, where numba is not installed, and in the published metric, which is one file.
+    The result is also None where numba is not installed, and in the published metric, which is one file without this
+    module.
     """
     if symbols < FEWEST_SYMBOLS:
         return None
@@ -269,7 +271,7 @@ def compiled_loops(symbols: int) -> ModuleType | None:
 
 
 def symbol_codes(alphabet: Sequence[str]) -> ByteArray:
-    """(k,) uint8: the code of each symbol.
+    """Return (k,) uint8: the code of each symbol.
 
     >>> symbol_codes("ab").tolist()
     [97, 98]
@@ -282,22 +284,23 @@ def flat_codes(text: str) -> ByteArray:
     if text.isascii() and "\0" not in text:
         return np.frombuffer(text.encode("ascii"), dtype=np.uint8)
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    # NUL is the code of padding, so it cannot stand for itself.
+    # NUL is the code of padding, so a NUL character counts as foreign.
     return np.where((points > 0) & (points < 128), points, FOREIGN_CODE).astype(np.uint8)
 
 
 def rows_of(rows: object, name: str) -> Sequence[Any] | npt.NDArray[Any]:
-    """The rows of anything that has rows in an order: a list, an array, a column of a table or of a data set.
+    """Return the rows of an object whose rows have an order: a list, an array, or a column of a table or of a dataset.
 
     Args:
-        rows: what a user gave.
-        name: what the rows are, for the message.
+        rows: The object that a user passed.
+        name: The name of the argument, for the message.
 
     Returns:
-        A list or a tuple; or an array of two dimensions or more.
+        A list, a tuple, or an array of two or more dimensions.
 
     Raises:
-        RuleExtrapError: a lone string, a set, a mapping, a table, a number, or an object whose rows cannot be read.
+        RuleExtrapError: The object is a single string, a set, a mapping, a table or a number, or its rows cannot
+            be read.
 
     >>> rows_of(np.array(["ab", "b"]), "words") == ["ab", "b"]
     True
@@ -316,7 +319,7 @@ def rows_of(rows: object, name: str) -> Sequence[Any] | npt.NDArray[Any]:
         ordered = all(hasattr(rows, method) for method in ("__len__", "__iter__", "__getitem__"))
         if ordered and dimensions == 1 and not isinstance(rows, (bytes, bytearray, memoryview, Mapping)):
             return list(cast("Sequence[Any]", rows))
-    # Whatever an object of a class of somebody else raises.
+    # An object of a foreign class can raise any exception.
     except Exception as error:
         raise RuleExtrapError(f"{name} cannot be read as a list: {described(error)}") from error
     raise RuleExtrapError(
@@ -325,16 +328,18 @@ def rows_of(rows: object, name: str) -> Sequence[Any] | npt.NDArray[Any]:
 
 
 def _holds_integers(rows: Sequence[Any] | npt.NDArray[Any]) -> bool:
+    """Return whether the rows are sequences of symbol indices, not strings."""
     if isinstance(rows, np.ndarray):
         return rows.dtype.kind not in "US"
     if not isinstance(next(iter(rows), ""), (list, tuple, np.ndarray)):
         return False
-    # An empty row has no type; the first row with something in it tells.
-    telling = next((row for row in rows if isinstance(row, (list, tuple)) and row), None)
-    return telling is None or not isinstance(telling[0], str)
+    # An empty row does not show its type; the first row that is not empty does.
+    typed_row = next((row for row in rows if isinstance(row, (list, tuple)) and row), None)
+    return typed_row is None or not isinstance(typed_row[0], str)
 
 
 def _integer_matrix(ids: npt.ArrayLike | Sequence[npt.ArrayLike]) -> npt.NDArray[np.integer]:
+    """Return (N, T) integers, padded with -1."""
     if isinstance(ids, np.ndarray):
         matrix = ids
     else:
@@ -343,15 +348,16 @@ def _integer_matrix(ids: npt.ArrayLike | Sequence[npt.ArrayLike]) -> npt.NDArray
         for row, values in enumerate(rows):
             matrix[row, : len(values)] = values
     if matrix.ndim == 2 and matrix.shape[1] == 0:
-        # Without columns there are only empty words, whatever type NumPy gives nothing.
+        # Without columns there are only empty words, and the type of the matrix does not matter.
         return matrix.astype(np.int64)
     if matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.integer):
         shape = f"{matrix.ndim} dimension(s) of {matrix.dtype}"
-        raise RuleExtrapError(f"integer words have {shape}: give a matrix of integers, one row a word")
+        raise RuleExtrapError(f"integer words have {shape}: give a matrix of integers with one row for each word")
     return matrix
 
 
 def _integers(number: int, row: npt.ArrayLike) -> IntArray:
+    """Return the symbol indices of one row, as (T,) int64."""
     try:
         values = np.asarray(row)
         if values.size == 0 and values.ndim == 1:
@@ -359,6 +365,6 @@ def _integers(number: int, row: npt.ArrayLike) -> IntArray:
         if values.ndim == 1 and np.issubdtype(values.dtype, np.integer):
             return values.astype(np.int64)
     except (ValueError, TypeError, OverflowError):
-        # A row of rows of several lengths is no array at all.
+        # NumPy makes no array of nested rows with different lengths.
         pass
     raise RuleExtrapError(f"row {number} is {described(row)}: give the indices of its symbols, as integers")
