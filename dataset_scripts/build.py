@@ -1,9 +1,9 @@
-"""Build the dataset repositories of the paper's languages, or of those given, as folders.
+"""Write dataset repositories as folders, by default for the languages of the paper.
 
     python dataset_scripts/build.py [LANGUAGE …] [--to FOLDER]
 
-From FOLDER, ``load_dataset("ruleextrap/anbn")`` then works as it would from the Hub. It is what
-``hf-ruleextrap publish dataset`` does, for several languages.
+In FOLDER, ``load_dataset("ruleextrap/anbn")`` then loads the dataset as from the Hub. For each
+language, the script runs ``hf-ruleextrap publish dataset``, and passes on all other options.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hf_ruleextrap.languages import list_languages
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("languages", nargs="*", help="default: the six of the paper")
+    parser.add_argument("languages", nargs="*", help="default: the six languages of the paper")
     arguments, rest = parser.parse_known_args()
     codes = [main(["publish", "dataset", name, *rest]) for name in arguments.languages or list_languages(tag="paper")]
     sys.exit(max(codes))

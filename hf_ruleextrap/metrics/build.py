@@ -1,4 +1,4 @@
-"""Build the published folder of the metric, which works without this package."""
+"""Write the published folder of the metric, which works without this package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hf_ruleextrap.metrics import GOLDEN, RULE_EXTRAPOLATION
 
 _PACKAGE = Path(__file__).parents[1]
 _NAME = _PACKAGE.name
-_HEADER = '''"""Rules, languages and scoring of hf-ruleextrap in one file, generated from the modules; edit those."""
+_HEADER = '''"""Rules, languages and scoring of hf-ruleextrap in one file, which is generated: edit the modules."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def build_metric(folder: str | Path) -> list[Path]:
     ``app.py`` is the page of the folder's Space, and also needs Gradio.
 
     Args:
-        folder: the folder, which is created if needed. Its name must be ``rule_extrapolation``, because `evaluate`
+        folder: The folder, which is created if needed. Its name must be ``rule_extrapolation``, because `evaluate`
             looks for a script with the name of the folder.
 
     Returns:
-        The files, sorted. The same sources give the same bytes.
+        The paths of the files, sorted. The same sources give the same bytes.
 
     Raises:
-        RuleExtrapError: the folder has another name.
+        RuleExtrapError: The folder has another name.
     """
     folder, source = Path(folder), Path(RULE_EXTRAPOLATION)
     if folder.name != source.name:
@@ -49,10 +49,10 @@ def build_metric(folder: str | Path) -> list[Path]:
 
 
 def flat_source() -> str:
-    """Return the text of all modules that scoring needs, in one file, each module after those that it imports.
+    """Return one text with all modules that scoring needs, each module after the modules that it imports.
 
     Raises:
-        RuleExtrapError: two modules define the same name.
+        RuleExtrapError: Two modules define the same name.
     """
     modules = [f"{_NAME}.languages.{name}" for name in built_in_languages()]
     imports: defaultdict[str, set[str]] = defaultdict(set)
@@ -70,6 +70,7 @@ def flat_source() -> str:
 
 
 def _file(module: str) -> Path:
+    """Return the path of a module of this package."""
     return _PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
 
 
@@ -80,7 +81,10 @@ def _home(node: ast.ImportFrom, module: str) -> str:
 
 
 def _ours(node: ast.stmt, module: str) -> list[str]:
-    """Return the modules of this package from which a statement imports; a package passes on names of its modules."""
+    """Return the modules of this package from which a statement imports.
+
+    If the statement imports a name from a package, the module that defines the name is returned.
+    """
     if not isinstance(node, ast.ImportFrom) or not (home := _home(node, module)).startswith(_NAME):
         return []
     if not (_file(home).with_suffix("") / "__init__.py").exists():
@@ -91,7 +95,7 @@ def _ours(node: ast.stmt, module: str) -> list[str]:
 
 @cache
 def _passed_on(package: str) -> dict[str, str]:
-    """Return the module of each name that a package passes on from its modules."""
+    """Return for each name that a package re-exports the module that defines the name."""
     initial = f"{package}.__init__"
     return {
         alias.name: _home(node, initial)
@@ -102,7 +106,7 @@ def _passed_on(package: str) -> dict[str, str]:
 
 
 def _in_order(modules: list[str]) -> list[str]:
-    """Return the modules and all modules of this package that they import, each after those that it imports."""
+    """Return the modules and their imports from this package, each module after the modules that it imports."""
     order: list[str] = []
 
     def visit(module: str) -> None:
@@ -119,7 +123,7 @@ def _in_order(modules: list[str]) -> list[str]:
 
 
 def _defined(tree: ast.Module) -> list[str]:
-    """Return the names that a module defines."""
+    """Return the names that a module defines at its top level."""
     names = []
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -134,7 +138,7 @@ def _is_stored(name: ast.Name) -> bool:
 
 
 def _body(module: str, tree: ast.Module, imports: defaultdict[str, set[str]]) -> str:
-    """Return a module's text under a heading, without its imports; imports of other packages are collected."""
+    """Return the text of a module under a heading, without its imports. Collect its imports of other packages."""
     lines = _file(module).read_text(encoding="utf-8").splitlines()
     for node in tree.body:
         is_import = isinstance(node, (ast.Import, ast.ImportFrom))
@@ -142,13 +146,13 @@ def _body(module: str, tree: ast.Module, imports: defaultdict[str, set[str]]) ->
             assert node.end_lineno is not None
             lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
         if is_import and not _ours(node, module):
-            _note(node, imports)
+            _collect(node, imports)
     heading = f"# {module.removeprefix(_NAME + '.')}: {(ast.get_docstring(tree) or '').splitlines()[0]}"
     return "\n".join([heading, "", *"\n".join(lines).strip().splitlines(), ""])
 
 
-def _note(node: ast.stmt, imports: defaultdict[str, set[str]]) -> None:
-    """Collect an import of another package: names by their module, and whole modules under the key ""."""
+def _collect(node: ast.stmt, imports: defaultdict[str, set[str]]) -> None:
+    """Add an import of another package: names under their module, and whole modules under the key ""."""
     if isinstance(node, ast.ImportFrom) and node.module != "__future__":
         imports[str(node.module)] |= {alias.name for alias in node.names}
     elif isinstance(node, ast.Import):
@@ -156,6 +160,7 @@ def _note(node: ast.stmt, imports: defaultdict[str, set[str]]) -> None:
 
 
 def _statements(imports: defaultdict[str, set[str]]) -> str:
+    """Return the import statements of the file."""
     whole = [f"import {name}" for name in sorted(imports[""])]
     named = [f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(imports.items()) if module]
     return "\n".join([*named, "", *whole, ""])

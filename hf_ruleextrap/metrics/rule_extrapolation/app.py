@@ -1,6 +1,7 @@
 """The page of the metric's Space: score completions of prompts in the browser.
 
-The widget of `evaluate` needs Gradio 3, which today's Spaces do not run; this page needs the metric and Gradio alone.
+The widget of the `evaluate` library needs Gradio 3, which Spaces no longer run. This page needs only the metric and a
+current Gradio.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ _ROWS = [["baa", "b", True], ["aab", "", True], ["abb", "", True]]
 
 
 def compute(language: str, rows: list[list[Any]]) -> dict[str, Any]:
-    """Return the metric of a table with the columns prompt, completion and finished."""
+    """Return the metric for a table with the columns prompt, completion and finished."""
     metric = evaluate.load(str(_FOLDER / "rule_extrapolation.py"), language, keep_in_memory=True)
     prompts, completions, finished = ([row[column] for row in rows] for column in range(3))
     try:
         return dict(metric.compute(predictions=completions, references=prompts, finished=finished))
     except ValueError as error:
-        # A symbol that is not in the alphabet, for example.
+        # The table is invalid; for example, a prompt holds a symbol outside the alphabet.
         raise gr.Error(str(error)) from None
 
 

@@ -13,24 +13,25 @@ from .rules import LANGUAGES, RuleExtrapError, aggregate, check_integer, finishe
 
 _DESCRIPTION = """\
 Rule extrapolation: a formal language is the intersection of two rules (a^n b^n: as many a as b; every a before every
-b). A prompt already breaks one of them; does its completion still keep the other? The metric counts how often each rule
-holds for prompt + completion and for the completion alone, over all prompts and among finished completions, with 95 %
-intervals. Its headline is the share of out-of-distribution prompts after which every rule that was still open holds.
+b). A prompt already breaks one rule; does the completion still keep the other rule? The metric computes the rate at
+which each rule holds for prompt + completion and for the completion alone, over all prompts and among finished
+completions, with 95 % intervals. The headline is the rate of completions that keep every open rule, over the
+out-of-distribution prompts that leave a rule open.
 """
 
 _INPUTS = """\
 Args:
-    predictions: list of str, the completions: symbols alone, without prompt, spaces and special tokens. A completion
-        with anything else in it is unparsable, and keeps no rule.
+    predictions: list of str, the completions. A completion consists of symbols only, without the prompt, spaces and
+        special tokens. A completion with any other character is unparsable and keeps no rule.
     references: list of str, the prompt of each completion.
-    finished: list of bool (or 0 and 1, or the words true and false), whether each completion ended by itself within its
-        limit. By default all did. `compute` and `add_batch` take these three, `add` one of each (prediction,
-        reference, finished). `add` and `add_batch` of `evaluate.combine` need it: that library fills nothing in.
-    samples: how many completions, next to each other, belong to one prompt (which is repeated). By default 1. It is
-        given to `compute`, whatever the rows were added with.
+    finished: list of bool (or 0 and 1, or the words true and false), whether each completion ended by itself within the
+        length limit. By default, all completions did. `compute` and `add_batch` take lists; `add` takes one prediction,
+        one reference and one value of finished. `evaluate.combine` has no default for finished.
+    samples: int, the number of completions of each prompt; by default 1. The completions of a prompt are consecutive
+        rows, and each row repeats the prompt. Only `compute` takes this argument.
 Returns:
     A dictionary: n, headline, finished, empty, unparsable, grammatical, rules[NAME]["word" | "completion"]["all" |
-    "finished"], each a rate {"rate", "low", "high", "hits", "n", "exact"}; groups by kind, broken rules and length.
+    "finished"], each a rate {"rate", "low", "high", "hits", "n", "exact"}; groups, by kind, broken rules and length.
     A rate over no completions is None.
 Example:
     >>> metric = evaluate.load("ruleextrap/rule_extrapolation", "anbn")
@@ -74,7 +75,7 @@ class RuleExtrapolation(evaluate.Metric):
         finished: Sequence[object] | None = None,
         **options: Any,
     ) -> dict[str, Any] | None:
-        """Score what was added and what is given; see ``inputs_description``."""
+        """Score the rows that were added and the rows of the arguments; see ``inputs_description``."""
         columns: dict[str, Any] = {}
         if predictions is not None and references is not None:
             columns = _columns(predictions, references, finished)
@@ -117,7 +118,7 @@ class RuleExtrapolation(evaluate.Metric):
 def _columns(
     predictions: Sequence[str], references: Sequence[str], finished: Sequence[object] | None
 ) -> dict[str, list[Any]]:
-    """Return the columns for Arrow. Values that Arrow cannot store are refused here, with their row."""
+    """Return the columns for Arrow. A value that Arrow cannot store is an error that names its row."""
     texts = {"predictions": _texts("prediction", predictions), "references": _texts("reference", references)}
     n = len(texts["predictions"])
     flags = [True] * n if finished is None else finished_flags(finished).tolist()
@@ -132,9 +133,10 @@ def _columns(
 
 
 def _texts(what: str, rows: Sequence[str]) -> list[str]:
+    """Return the texts of a column, which Arrow can store."""
     texts = list(rows_of(rows, f"{what}s"))
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise RuleExtrapError(f"{what} {row} is {type(text).__name__}, not a string: give one string for each row")
-    # Arrow cannot store half of a surrogate pair; the replacement character is not a symbol, either.
+    # Arrow cannot store half of a surrogate pair. The replacement character is not a symbol, either.
     return [t if t.isascii() else t.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for t in texts]

@@ -1,4 +1,4 @@
-"""The parts of this package that the metric needs. In a published metric, this file holds their code itself."""
+"""The parts of this package that the metric needs. In the published metric, this file holds the code of these parts."""
 
 from hf_ruleextrap.errors import RuleExtrapError, check_integer, unknown
 from hf_ruleextrap.formal.scoring import aggregate, finished_flags, score
