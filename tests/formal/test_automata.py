@@ -1,4 +1,4 @@
-"""Viability of rules with finitely many states, which may depend on the alphabet."""
+"""Viability of rules with finitely many states. The viability may depend on the alphabet."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RULES = [
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_viability_is_that_some_extension_exists(rule: Rule) -> None:
+def test_a_prefix_is_viable_if_some_extension_keeps_the_rule(rule: Rule) -> None:
     words = ["".join(w) for n in range(9) for w in product("ab", repeat=n)]
     kept = {word for word, good in zip(words, rule.holds(words), strict=True) if good}
     heads = {word[:n] for word in kept for n in range(len(word) + 1)}

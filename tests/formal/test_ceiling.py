@@ -1,4 +1,4 @@
-"""The ceiling of each rate: a bound for every completer, and no higher than what some completions reach."""
+"""The ceiling of each rate bounds every completer, and some completions reach it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIMIT = 24
 
 
 def rates(report: Report, name: str = "") -> Iterator[tuple[str, Rate]]:
-    """Every rate of a report, its groups included, under a name that says where it stands."""
+    """Yield every rate of a report and of its groups, with a name for its place in the report."""
     for row in ("headline", "finished", "empty", "unparsable", "grammatical"):
         yield f"{name}{row}", getattr(report, row)
     for rule, of_rule in report.rules.items():
@@ -51,7 +51,7 @@ def test_no_reference_is_above_the_ceiling_of_any_row(name: str) -> None:
 @pytest.mark.parametrize("name", ["anbn", "ban", "bban", "dyck", "abn", "anbm", "tomita5", "dyck1d3", "separated"])
 @pytest.mark.parametrize("limit", [0, 2])
 def test_each_row_is_the_best_of_all_completions(name: str, limit: int) -> None:
-    """By brute force: every completion within the limit after every prompt, and the best of each row by itself."""
+    """Brute force: score every completion within the limit after every prompt, and take the best value of each row."""
     language = get_language(name)
     prompts = language.prompts(length=4, limit=12, rng=np.random.default_rng(1))
     completions = ["".join(word) for n in range(limit + 1) for word in product(language.alphabet, repeat=n)]
@@ -62,11 +62,11 @@ def test_each_row_is_the_best_of_all_completions(name: str, limit: int) -> None:
     def best(holds: formal.words.BoolArray) -> formal.words.BoolArray:
         return holds.reshape(len(prompts), -1).any(axis=1)
 
-    found = formal.ceiling(language, prompts, max_new_symbols=limit)
-    assert found.grammatical.hits == best(verdicts.grammatical).sum()
-    assert found.headline.hits == (best(verdicts.open_hold) & prompts.in_headline).sum()
+    bounds = formal.ceiling(language, prompts, max_new_symbols=limit)
+    assert bounds.grammatical.hits == best(verdicts.grammatical).sum()
+    assert bounds.headline.hits == (best(verdicts.open_hold) & prompts.in_headline).sum()
     for i, rule in enumerate(language.rules):
-        report = found.rules[rule.name]
+        report = bounds.rules[rule.name]
         for split, holds in ((report.word, verdicts.word), (report.completion, verdicts.completion)):
             reached = best(holds[:, i])
             assert split.all.hits == reached.sum(), rule.name
@@ -81,7 +81,7 @@ def test_r2_on_the_completion_can_be_kept_after_every_prompt(name: str) -> None:
 
 
 def test_the_oracle_is_no_bound_of_a_single_row() -> None:
-    """It keeps what it can at once, so another completer can be above it in a row that it does not aim at."""
+    """The oracle keeps all rules that it can keep together, so another completer can have a higher rate in one row."""
     second = [
         list(chance("ban", completer=name, max_new_symbols=64).rules.values())[1] for name in ("oracle", "uniform")
     ]
@@ -92,7 +92,7 @@ def test_the_oracle_is_no_bound_of_a_single_row() -> None:
 
 
 @pytest.mark.parametrize("name", ["dyck", "anbn"])
-def test_what_has_one_completion_is_exact(name: str) -> None:
+def test_the_rates_of_a_deterministic_reference_are_exact(name: str) -> None:
     language: Language = get_language(name)
     for completer in ("always-stop", "oracle", "ceiling"):
         report = chance(language, kind=None, completer=completer, max_new_symbols=16)

@@ -1,4 +1,4 @@
-"""The findings of `check` about languages that each break the contract in one way."""
+"""The findings of `check` about languages, each of which breaks the contract in one way."""
 
 # The overridden methods keep the signatures of Language and use only some of the arguments.
 # ruff: noqa: ARG002

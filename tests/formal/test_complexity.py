@@ -1,4 +1,4 @@
-"""Measures of complexity against words and minimal automata."""
+"""The measures of complexity agree with enumerations of words and with known minimal automata."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ from hf_ruleextrap.formal.viability import Finite
 from hf_ruleextrap.languages import built_in_languages, get_language, list_languages
 
 
-def made(alphabet: str, *rules: Rule) -> Language:
-    body = {"name": "made", "summary": "made here", "level": "regular", "alphabet": tuple(alphabet), "rules": rules}
-    return type("Made", (Language,), body)()
+def language_of(alphabet: str, *rules: Rule) -> Language:
+    body = {"name": "test", "summary": "a test", "level": "regular", "alphabet": tuple(alphabet), "rules": rules}
+    return type("TestLanguage", (Language,), body)()
 
 
 def classes_by_strings(language: Language, n: int) -> int:
-    """Myhill and Nerode's definition, for all strings of at most n symbols."""
+    """Count the classes by the definition of Myhill and Nerode, for all strings of at most n symbols."""
     strings = ["".join(w) for length in range(n + 1) for w in product(language.alphabet, repeat=length)]
     rows = {tuple(language.contains([prefix + suffix for suffix in strings])) for prefix in strings}
     return len(rows)
@@ -60,15 +60,15 @@ def test_classes_are_those_of_the_definition(name: str) -> None:
 @pytest.mark.parametrize(
     ("language", "states"),
     [
-        # The product of the residues, and the start, since the empty word is in no language.
-        (made("ab", count_mod("a", 3, 0), count_mod("b", 2, 0)), 7),
-        # Without the empty word there is nothing to add.
-        (made("ab", count_mod("a", 3, 1), count_mod("b", 2, 1)), 6),
-        # a* b*: still a, then b, the sink, and the start.
-        (made("ab", ordered("a", "b"), length_mod(1, 0)), 4),
-        # Written with many states, but one residue decides.
-        (made("ab", length_mod(12, 0), length_mod(4, 0)), 13),
-        (made("ab", starts_with("a"), even_count("a")), 4),
+        # The pairs of residues, and a start state, because the empty word is in no language.
+        (language_of("ab", count_mod("a", 3, 0), count_mod("b", 2, 0)), 7),
+        # The rules exclude the empty word, so there is no further start state.
+        (language_of("ab", count_mod("a", 3, 1), count_mod("b", 2, 1)), 6),
+        # a* b*: a state for each block, the sink, and the start state.
+        (language_of("ab", ordered("a", "b"), length_mod(1, 0)), 4),
+        # The rules have 12 and 4 states, but the residue modulo 12 decides.
+        (language_of("ab", length_mod(12, 0), length_mod(4, 0)), 13),
+        (language_of("ab", starts_with("a"), even_count("a")), 4),
     ],
 )
 def test_known_minimal_automata(language: Language, states: int) -> None:
@@ -78,7 +78,7 @@ def test_known_minimal_automata(language: Language, states: int) -> None:
 @pytest.mark.parametrize(
     ("name", "rule", "states"),
     [
-        # Residues and elements of groups: one state each.
+        # Each residue, and each element of a group, is one state.
         ("parity", 0, 2),
         ("mod3", 0, 3),
         ("aastar", 0, 2),
@@ -93,7 +93,7 @@ def test_known_minimal_automata(language: Language, states: int) -> None:
         ("tomita5", 0, 4),
         ("tomita6", 0, 3),
         ("tomita7", 1, 4),
-        # The open brackets, of which there are at most three: 1 + 2 + 4 + 8 for two kinds.
+        # One state for each stack of at most three open brackets. Two kinds of brackets have 1 + 2 + 4 + 8 stacks.
         ("dyck1d3", 1, 4),
         ("anbn", 0, None),
     ],
@@ -128,13 +128,14 @@ def test_states_that_only_look_different_are_one_class() -> None:
     doubled = finite_automaton(
         "a", (0, 0), lambda s, x: ((s[0] + (x == "a")) % 2, (s[1] + 1) % 3), lambda s: s[0] == 1, name="o", summary="o"
     )
-    assert nerode_classes(made("ab", doubled, length_mod(1, 0)), 8) == 2
+    assert nerode_classes(language_of("ab", doubled, length_mod(1, 0)), 8) == 2
 
 
 def test_a_language_that_does_not_know_its_dead_prefixes_has_one_sink() -> None:
-    # Each rule is viable after aa, both together are not; the language does not say so, the classes do.
+    # After b, each rule is viable, but both together are not. The viability of the language does not show this; its
+    # classes do.
     rules = (even_count("b"), at_most("b", 1))
-    plain = made("ab", *rules)
+    plain = language_of("ab", *rules)
     assert plain.viable(["b"]).all()
     assert not Finite(plain, "ab").alive(plain.read(plain.label(["b"]).words)).any()
     assert nerode_classes(plain, 6) == 3
@@ -143,13 +144,13 @@ def test_a_language_that_does_not_know_its_dead_prefixes_has_one_sink() -> None:
 @pytest.mark.parametrize(
     ("language", "n", "depth"),
     [
-        (made("ab", equal_counts("a", "b"), ordered("a", "b")), 9, 4),
-        (made("abc", equal_counts("a", "b", "c"), ordered("a", "b", "c")), 9, 3),
-        (made("()", balanced("(", ")"), length_mod(1, 0)), 10, 5),
-        (made("()[]", nested("()", "[]"), length_mod(1, 0)), 6, 3),
-        (made("ab", even_count("a"), starts_with("b")), 10, 0),
-        # A bound on a leaves room for no more difference.
-        (made("ab", equal_counts("a", "b"), at_most("a", 2)), 12, 2),
+        (language_of("ab", equal_counts("a", "b"), ordered("a", "b")), 9, 4),
+        (language_of("abc", equal_counts("a", "b", "c"), ordered("a", "b", "c")), 9, 3),
+        (language_of("()", balanced("(", ")"), length_mod(1, 0)), 10, 5),
+        (language_of("()[]", nested("()", "[]"), length_mod(1, 0)), 6, 3),
+        (language_of("ab", even_count("a"), starts_with("b")), 10, 0),
+        # At most two a allow a difference of at most 2.
+        (language_of("ab", equal_counts("a", "b"), at_most("a", 2)), 12, 2),
     ],
 )
 def test_the_depth_is_what_words_need(language: Language, n: int, depth: int) -> None:
@@ -164,7 +165,7 @@ def test_the_depth_is_what_words_need(language: Language, n: int, depth: int) ->
     assert counted == depth
 
 
-def test_copies_are_remembered() -> None:
+def test_the_depth_of_a_copy_is_its_length() -> None:
     assert counter_depth(get_language("markedcopy"), 7) == 3
     assert counter_depth(get_language("markedreversal"), 6) == 2
 
@@ -190,7 +191,7 @@ def test_the_entropy_of_a_sampler_of_its_own_is_exact(name: str, paper: bool) ->
     assert logs is not None
     probability = np.exp(logs)
     if (name, paper) == ("dyck", True):
-        # A prime word is never continued, so that not all words can be drawn: it has an interval.
+        # The sampler never continues a prime word and cannot draw all words, so the entropy has an interval.
         rate, low, high = entropy_rate(language, max_length)
         assert rate is not None
         assert low is not None
@@ -208,18 +209,18 @@ def test_the_entropy_of_a_sampler_of_its_own_is_exact(name: str, paper: bool) ->
 
 
 def test_a_description_counts_its_tokens() -> None:
-    # equal_counts a b, and, ordered a b.
+    # The tokens: equal_counts a b, and, ordered a b.
     assert description_length(get_language("anbn")) == 3 + 1 + 3
-    assert description_length(made("ab", count_mod("a", 3, 1), starts_with("b"))) == 4 + 1 + 2
-    assert description_length(made("ab", at_most("a", 12), ordered("a", "b", leading=True))) == 3 + 1 + 4
+    assert description_length(language_of("ab", count_mod("a", 3, 1), starts_with("b"))) == 4 + 1 + 2
+    assert description_length(language_of("ab", at_most("a", 12), ordered("a", "b", leading=True))) == 3 + 1 + 4
     table = finite_automaton("a", 0, lambda s, x: 1 - s if x else s, lambda s: s == 0, name="e", summary="e")
-    # automaton, its symbol, two rows of two, one accepting state.
-    assert description_length(made("ab", table, starts_with("b"))) == 1 + 1 + 4 + 1 + 1 + 2
+    # The tokens: automaton, its symbol, two rows of two states, one accepting state; and; starts_with b.
+    assert description_length(language_of("ab", table, starts_with("b"))) == 1 + 1 + 4 + 1 + 1 + 2
 
 
 @pytest.mark.parametrize(("name", "length"), [("a5", 16), ("s3", 12), ("z5", 16)])
-def test_what_a_rule_is_called_is_no_part_of_its_description(name: str, length: int) -> None:
-    # group_word, two symbols with the images of all points; and; starts_with a.
+def test_the_name_of_a_rule_is_not_part_of_its_description(name: str, length: int) -> None:
+    # The tokens: group_word, two symbols with the images of all points; and; starts_with a.
     assert description_length(get_language(name)) == length
     swap, sentence = {"a": (1, 0)}, "a sentence of any length"
     rules = [group_word(swap, name=name, summary=summary) for name, summary in (("p", "q"), ("long_name", sentence))]
@@ -231,15 +232,15 @@ def test_arguments_that_are_defaults_add_nothing() -> None:
     assert even_count("a", since=None).expression == even_count(symbol="a").expression
 
 
-def test_a_rule_of_a_class_of_its_own_has_no_description_length() -> None:
+def test_a_rule_that_no_combinator_builds_has_no_description_length() -> None:
     assert complexity(get_language("anbnan"), horizon=4).description_length is None
-    # The same class without its combinator: nothing says how long its program is.
+    # The same class, built without the combinator, has no known description.
     by_class = EqualCounts(("a", "b"), name="counts", summary="as many a as b")
-    assert description_length(made("ab", by_class, starts_with("b"))) is None
+    assert description_length(language_of("ab", by_class, starts_with("b"))) is None
     table = finite_automaton("a", 0, lambda s, x: 1 - s if x else s, name="e", summary="e")
     derived = type("Derived", (FiniteAutomaton,), {})(("a",), ((0, 0),), (0,), name="d", summary="d")
-    assert description_length(made("ab", table, starts_with("b"))) is not None
-    assert description_length(made("ab", derived, starts_with("b"))) is None
+    assert description_length(language_of("ab", table, starts_with("b"))) is not None
+    assert description_length(language_of("ab", derived, starts_with("b"))) is None
 
 
 def test_every_language_but_one_is_written_in_combinators_and_tables() -> None:
@@ -255,18 +256,18 @@ def test_combinators_give_equal_rules_as_before() -> None:
 
 @pytest.mark.parametrize("name", list_languages())
 def test_every_language_has_its_measures(name: str) -> None:
-    found = complexity(get_language(name), max_length=32, horizon=4)
-    assert found.entropy_rate is not None
-    assert found.entropy_low is not None
-    assert found.entropy_high is not None
-    assert 0 <= found.entropy_low <= found.entropy_rate <= found.entropy_high
-    assert found.nerode_classes is not None
-    assert found.nerode_classes >= 2
-    assert found.description_length is None or found.description_length >= 4
-    assert set(found.to_dict()) >= {"entropy_rate", "nerode_classes", "counter_depth", "description_length"}
-    # The prefix code spends a bit on whether there is a rule, and four on each token.
-    tokens = found.description_length
-    assert found.description_bits == (None if tokens is None else 1 + 4 * tokens)
+    measures = complexity(get_language(name), max_length=32, horizon=4)
+    assert measures.entropy_rate is not None
+    assert measures.entropy_low is not None
+    assert measures.entropy_high is not None
+    assert 0 <= measures.entropy_low <= measures.entropy_rate <= measures.entropy_high
+    assert measures.nerode_classes is not None
+    assert measures.nerode_classes >= 2
+    assert measures.description_length is None or measures.description_length >= 4
+    assert set(measures.to_dict()) >= {"entropy_rate", "nerode_classes", "counter_depth", "description_length"}
+    # The prefix code spends one bit on whether there is a rule, and four bits on each token.
+    tokens = measures.description_length
+    assert measures.description_bits == (None if tokens is None else 1 + 4 * tokens)
 
 
 @pytest.mark.parametrize("name", list_languages())
@@ -278,11 +279,11 @@ def test_the_depth_grows_with_the_words_just_where_no_automaton_suffices(name: s
     assert (deep > shallow) == (language.level != "regular")
 
 
-def test_what_cannot_be_followed_is_none() -> None:
-    found = complexity(get_language("dyck"), horizon=32)
-    assert found.nerode_classes is None
-    assert found.counter_depth is None
-    assert found.entropy_rate is not None
+def test_a_measure_with_too_many_states_is_none() -> None:
+    measures = complexity(get_language("dyck"), horizon=32)
+    assert measures.nerode_classes is None
+    assert measures.counter_depth is None
+    assert measures.entropy_rate is not None
     with pytest.raises(RuleExtrapError, match="horizon is 0: give 1 or more"):
         complexity(get_language("dyck"), horizon=0)
     with pytest.raises(RuleExtrapError, match="max_length 1 is too small"):

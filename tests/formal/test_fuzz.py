@@ -1,4 +1,4 @@
-"""Random completions, of any text and length: each verdict against the definitions of one line.
+"""The verdicts on random completions, of any text and length, agree with definitions of one line.
 
 ``RULE_EXTRAP_FUZZ=1000000 pytest tests/formal/test_fuzz.py`` scores that number of completions instead of 20,000.
 """
@@ -49,7 +49,7 @@ STRANGE = [
 
 
 def completion(draw: random.Random, symbols: str, word: str) -> str:
-    """Symbols, the end of a word, a word with a mistake, symbols with something foreign, or bytes."""
+    """Return random symbols, a suffix of a word, a word with a mistake, symbols with a foreign character, or bytes."""
     kind = draw.random()
     n = LONGEST if draw.random() < 0.002 else draw.choice([0, 1, 2, 3, 5, 8, 13, 40])
     text = "".join(draw.choices(symbols, k=draw.randint(n // 2, n)))
@@ -66,7 +66,7 @@ def completion(draw: random.Random, symbols: str, word: str) -> str:
 
 
 def drawn(language: Language, seed: int) -> tuple[list[str], list[str], list[bool]]:
-    """Prompts, completions and whether these finished."""
+    """Return prompts, completions, and whether each completion finished."""
     draw = random.Random(f"{language.name} {language.paper} {seed}")
     symbols = "".join(language.alphabet)
     words = list(language.sample(200, max_length=24, rng=np.random.default_rng(seed)))
@@ -81,10 +81,10 @@ def drawn(language: Language, seed: int) -> tuple[list[str], list[str], list[boo
 
 
 def expected(language: Language, prompts: Sequence[str], completions: Sequence[str]) -> dict[str, list[Any]]:
-    """What each row is, by the definitions alone."""
+    """Return the verdict on each row, computed from the definitions alone."""
     symbols = set(language.alphabet)
     parsed = [set(text) <= symbols for text in completions]
-    # The authors' code passes over what is no symbol.
+    # The authors' code ignores characters outside the alphabet.
     read = ["".join(s for s in text if s in symbols) if language.paper else text for text in completions]
     counted = [language.paper or known for known in parsed]
     word, alone, viable = [], [], []

@@ -1,4 +1,4 @@
-"""Generated problems against their own sentences, read by a reader that knows nothing of the rules' code."""
+"""Generated languages agree with the sentences of their rules, which a parser reads without the code of the rules."""
 
 from __future__ import annotations
 
@@ -67,8 +67,9 @@ SENTENCES: dict[str, Callable[[str, tuple[str, ...]], bool]] = {
 
 
 def predicate(sentence: str) -> Callable[[str], bool]:
-    (found,) = [(match.groups(), p) for text, p in SENTENCES.items() if (match := re.fullmatch(text, sentence))]
-    groups, holds = found
+    ((groups, holds),) = [
+        (match.groups(), test) for text, test in SENTENCES.items() if (match := re.fullmatch(text, sentence))
+    ]
     return lambda word: holds(word, groups)
 
 
@@ -77,7 +78,7 @@ def strings(language: Language, longest: int) -> list[str]:
 
 
 @pytest.mark.parametrize("language", SUITE, ids=NAMES)
-def test_the_proof_holds_when_read_from_the_sentences(language: GeneratedLanguage) -> None:
+def test_the_proof_agrees_with_the_sentences_of_the_rules(language: GeneratedLanguage) -> None:
     first, second = (predicate(rule.summary) for rule in language.rules)
     longest = {2: 10, 3: 7, 4: 6}[len(language.alphabet)]
     words = strings(language, longest)
@@ -86,12 +87,12 @@ def test_the_proof_holds_when_read_from_the_sentences(language: GeneratedLanguag
     assert (r1 & r2)[1:].any()
     assert (r1 & ~r2).any()
     assert (r2 & ~r1).any()
-    # Prompts of at most two symbols: the strings that were read contain the words that they extend to.
+    # The prompts have at most two symbols, so the strings contain words that extend each viable prompt.
     kept = {word for word, good in zip(words, r1 & r2, strict=True) if good}
     heads = {word[:n] for word in kept if word for n in range(len(word) + 1)}
     short = [word for word in words if len(word) <= 2]
     assert language.viable(short).tolist() == [word in heads for word in short]
-    # An OOD prompt breaks R2 whatever follows.
+    # No completion of an OOD prompt keeps R2.
     keep_r2 = {word[:4] for word, keeps in zip(words, r2, strict=True) if keeps}
     assert not keep_r2 & set(language.prompts("ood", length=4).texts)
     if language.proof.longest == longest:
@@ -102,7 +103,7 @@ def test_the_proof_holds_when_read_from_the_sentences(language: GeneratedLanguag
 
 
 @pytest.mark.parametrize("language", SUITE, ids=NAMES)
-def test_what_follows_from_rules_works(language: GeneratedLanguage) -> None:
+def test_samples_prompts_and_the_oracle_agree_with_the_rules(language: GeneratedLanguage) -> None:
     drawn = language.sample(100, max_length=40, rng=np.random.default_rng(0))
     assert language.contains(drawn).all()
     logs = language.log_probability(drawn, 40)
@@ -124,7 +125,7 @@ def test_random_completions_do_not_answer_the_prompts(language: GeneratedLanguag
     proof = language.proof
     assert proof.chance <= 0.75
     assert proof.ceiling - proof.chance >= 0.2
-    # Drawn completions, read by the sentence of R1, within five standard errors.
+    # The share of drawn completions that keep R1 by its sentence is within five standard errors of chance.
     keeps, rng, draws = predicate(language.rules[0].summary), random.Random(0), 2000
     texts = language.prompts("ood").texts
     kept = sum(keeps(rng.choice(texts) + completion(rng, language)) for _ in range(draws))
@@ -132,7 +133,7 @@ def test_random_completions_do_not_answer_the_prompts(language: GeneratedLanguag
 
 
 def completion(rng: random.Random, language: Language) -> str:
-    """Symbols and the end, each as likely as any other."""
+    """Return a completion in which each symbol and the end are equally likely at each place."""
     symbols: list[str] = []
     while (drawn := rng.choice([*language.alphabet, ""])) and len(symbols) < 64:
         symbols.append(drawn)
@@ -149,7 +150,7 @@ def test_the_proof_s_chance_is_the_report_s(name: str) -> None:
 
 
 def signature(language: Language) -> bytes:
-    """Return which strings of up to five symbols keep R1 and R2, whatever the letters are called."""
+    """Return which strings of up to five symbols keep R1 and R2, independently of the names of the letters."""
     k = len(language.alphabet)
     tables = []
     for order in permutations(language.alphabet):
@@ -163,14 +164,14 @@ def test_the_suite_is_a_hundred_different_problems() -> None:
     assert len(set(map(signature, SUITE))) == 100
 
 
-def test_a_signature_forgets_the_letters_alone() -> None:
-    def made(letters: str, symbol: str) -> Language:
+def test_a_signature_does_not_depend_on_the_letters() -> None:
+    def language_of(letters: str, symbol: str) -> Language:
         rules = (at_most(symbol, 1), starts_with(symbol))
-        body = {"name": "x", "summary": "made here", "level": "regular", "alphabet": tuple(letters), "rules": rules}
-        return type("Made", (Language,), body)()
+        body = {"name": "x", "summary": "a test", "level": "regular", "alphabet": tuple(letters), "rules": rules}
+        return type("TestLanguage", (Language,), body)()
 
-    assert signature(made("ab", "a")) == signature(made("ab", "b")) == signature(made("xy", "y"))
-    assert signature(made("ab", "a")) != signature(made("abc", "a"))
+    assert signature(language_of("ab", "a")) == signature(language_of("ab", "b")) == signature(language_of("xy", "y"))
+    assert signature(language_of("ab", "a")) != signature(language_of("abc", "a"))
 
 
 def test_a_seed_is_a_language_in_every_process() -> None:
@@ -198,14 +199,14 @@ def test_a_seed_is_a_language_in_every_process() -> None:
     assert outputs == {expected}
 
 
-def test_a_seed_stays_the_language_that_it_was() -> None:
-    # Changes when published results would no longer be about the same problem.
+def test_a_seed_keeps_its_language_in_later_versions() -> None:
+    # If this test fails, published results are no longer about the same languages.
     assert random_conjunction(7).summary == "cvc somewhere and starts with g"
     assert random_conjunction(0, "context-free").summary == "every h before every l and c l are balanced"
     assert random_conjunction(0, "context-sensitive").summary == "o l are balanced and l p are balanced"
 
 
-def test_a_generated_language_is_found_by_its_name_and_can_be_sent_away() -> None:
+def test_a_generated_language_has_a_name_and_can_be_pickled() -> None:
     language = random_conjunction(7, level="regular")
     assert language.name == "random-regular-7"
     assert type(get_language(language.name)) is type(language)
@@ -230,13 +231,13 @@ def test_a_mistake_is_one_line(mistake: Callable[[], object], message: str) -> N
 
 
 def test_one_counter_is_exact_far_out() -> None:
-    # a^n needs n b, and with at most two b only a^n with n <= 2 has them.
+    # a^n needs n b. With at most two b, only a^n with n <= 2 is viable.
     equal = OneCounter(equal_counts("a", "b"), at_most("b", 2), "ab")
     counter, bound = equal_counts("a", "b"), at_most("b", 2)
     prefixes = WordBatch.from_strings(["", "aa", "aaa", "bb", "bba", "a" * 500, "ab" * 3])
     alive = equal.alive(counter.read(prefixes), bound.read(prefixes))
     assert alive.tolist() == [True, True, False, True, True, False, False]
-    # The difference of a and b must become even at each c^m end: only parities of the same kind meet.
+    # At the end the numbers of a and b are equal, and the number of b is odd.
     parity = count_mod("b", 2, 1)
     free = OneCounter(balanced("a", "b"), parity, "ab")
     far = WordBatch.from_strings(["a" * 301, "a" * 300 + "b" * 300, "b"])
@@ -247,11 +248,11 @@ def test_one_counter_is_exact_far_out() -> None:
 @pytest.mark.parametrize(
     "finite", [ordered("b", "a"), at_most("a", 2), no_factor("bb"), no_factor("ab"), count_mod("a", 3, 2)], ids=str
 )
-def test_one_counter_is_what_long_words_say(counter: object, finite: object) -> None:
+def test_one_counter_agrees_with_long_words(counter: object, finite: object) -> None:
     rules = [counter, finite]
     machine = Conjunction(rules)  # type: ignore[arg-type]
     joint = OneCounter(*rules, "ab")  # type: ignore[arg-type]
-    # Each state within four symbols, and whether twenty more lead to a word.
+    # For each state within four symbols: whether at most twenty more symbols lead to a word.
     graph = explore(machine, "ab", 24)
     near = graph.depth <= 4
     expected = (graph.distance >= 0)[near]

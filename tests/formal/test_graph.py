@@ -1,4 +1,4 @@
-"""Graphs of states and the words counted on them, against all strings."""
+"""Graphs of states, and the words counted on them, agree with enumerations of all strings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHORT = {2: 9, 3: 7, 4: 6}
 
 
 class Regular(Language):
-    """Only its rules are stated."""
+    """A language that states only its rules."""
 
     name = "only-rules"
     summary = "b w, w with an even number of a after the last b"
@@ -30,7 +30,7 @@ class Regular(Language):
 
 
 class TwoCounters(Language):
-    """Only its rules are stated; it needs two counters."""
+    """A language that states only its rules, which need two counters."""
 
     name = "two-counters"
     summary = "as many a as b as c, a first"
@@ -50,15 +50,15 @@ def strings(alphabet: tuple[str, ...], longest: int) -> list[str]:
 def test_counts_are_those_of_all_words(name: str) -> None:
     language = LANGUAGES[name]
     longest = SHORT.get(len(language.alphabet), 5)
-    found = Counter(map(len, language.words(longest)))
+    by_length = Counter(map(len, language.words(longest)))
     counts = language.word_counts(longest)
-    assert counts.exact()[1:] == [found[n] for n in range(1, longest + 1)]
-    assert counts.lengths.tolist() == sorted(found)
-    assert counts.log(counts.lengths) == pytest.approx([log(found[n]) for n in sorted(found)], abs=1e-12)
+    assert counts.exact()[1:] == [by_length[n] for n in range(1, longest + 1)]
+    assert counts.lengths.tolist() == sorted(by_length)
+    assert counts.log(counts.lengths) == pytest.approx([log(by_length[n]) for n in sorted(by_length)], abs=1e-12)
 
 
 @pytest.mark.parametrize("name", LANGUAGES)
-def test_a_graph_is_the_machine(name: str) -> None:
+def test_a_graph_agrees_with_its_machine(name: str) -> None:
     language = LANGUAGES[name]
     words = strings(language.alphabet, SHORT.get(len(language.alphabet), 5))
     graph = explore(language, language.alphabet, len(words[-1]))
@@ -67,7 +67,7 @@ def test_a_graph_is_the_machine(name: str) -> None:
     assert np.append(graph.accepting, False)[state][1:].tolist() == language.contains(words)[1:].tolist()
     first = {int(s): len(word) for word, s in reversed(list(zip(words, state, strict=True))) if s != NOWHERE}
     assert graph.depth.tolist() == [first[s] for s in range(len(graph))]
-    # What is left away as useless is what no word of the language passes through.
+    # The graph of useful states lacks only the states that no word of the language passes through.
     passed = ["", *{word[:n] for word in language.words(len(words[-1])) for n in range(1, len(word) + 1)}]
     useful, on_the_way = graph.useful(), set(graph.read(WordBatch.from_strings(passed)).tolist())
     assert (useful.read(WordBatch.from_strings(passed)) != NOWHERE).all()
@@ -93,7 +93,7 @@ def test_long_words_are_counted_without_overflow() -> None:
     longest = 2000
     counts = Regular().word_counts(longest)
     exact = counts.exact()
-    # Python's logarithm takes integers of any size.
+    # Python's logarithm accepts integers of any size.
     expected = [log(exact[n]) for n in counts.lengths.tolist()]
     assert exact[-1] > 2**1100
     assert counts.log(counts.lengths) == pytest.approx(expected, rel=1e-12)
@@ -111,7 +111,7 @@ def test_words_of_64_symbols(name: str) -> None:
     assert (words.lengths == counts.lengths[-1]).all()
 
 
-def test_what_cannot_be_counted_is_one_line() -> None:
+def test_too_many_states_is_one_line() -> None:
     with pytest.raises(RuleExtrapError, match="too many states to follow them exactly") as caught:
         get_language("dyck").word_counts(64)
     assert "\n" not in str(caught.value)
@@ -120,7 +120,7 @@ def test_what_cannot_be_counted_is_one_line() -> None:
 
 
 class Nothing(Language):
-    """Its rules exclude each other."""
+    """A language whose rules exclude each other."""
 
     name = "nothing"
     summary = "a first, and b first"
@@ -130,7 +130,7 @@ class Nothing(Language):
 
 
 class LateStart(Language):
-    """The empty word keeps its rules, and is not in it."""
+    """A language whose rules the empty word keeps, although the empty word does not belong to the language."""
 
     name = "late"
     summary = "as many a as b, in order"
@@ -139,14 +139,14 @@ class LateStart(Language):
     rules = (equal_counts("a", "b"), ordered("a", "b"))
 
 
-def test_the_shortest_word_is_not_the_empty_one() -> None:
+def test_the_shortest_word_is_not_the_empty_word() -> None:
     assert LateStart().shortest == 2
     with pytest.raises(RuleExtrapError, match="exclude each other"):
         _ = Nothing().shortest
 
 
 def test_deep_stacks_are_told_apart() -> None:
-    # More brackets than one 64-bit digit of the stack holds.
+    # The brackets do not fit into one 64-bit digit of the stack.
     rule = get_language("dyck").rules[2]
     graph = explore(rule, ("(", ")"), 70)
     assert graph.depth.tolist() == list(range(71))

@@ -1,4 +1,4 @@
-"""Minimal pairs: against brute force, and what holds of every language."""
+"""Minimal pairs agree with brute force, and have their properties in every language."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def rng() -> np.random.Generator:
 
 
 def nearest(name: str, word: str, rule: int) -> set[str]:
-    """By looking at all strings with one-line definitions of the rules."""
+    """Return the nearest strings that break one rule, by testing all strings with one-line definitions of the rules."""
     language, predicates = get_language(name), PREDICATES[name]
 
     def alone(text: str) -> bool:
@@ -29,7 +29,7 @@ def nearest(name: str, word: str, rule: int) -> set[str]:
     if not good:
         shorter = {word[:i] + word[i + 1 :] for i in range(len(word))}
         longer = {word[:i] + symbol + word[i:] for i in range(len(word) + 1) for symbol in language.alphabet}
-        # One symbol more or fewer is enough for all words here.
+        # For all words of these tests, one symbol more or less is enough.
         return {text for text in shorter | longer if text and alone(text)}
     return {text for text, distance in good.items() if distance == min(good.values())}
 
@@ -52,7 +52,7 @@ def test_pairs_of_every_language(name: str) -> None:
     words = list(dict.fromkeys(language.sample(40, max_length=max(12, language.shortest + 4), rng=rng())))[:6]
     for i, of_rule in enumerate(minimal_pairs(language, words, rng=rng(), limit=20)):
         assert len(of_rule.pairs) <= 20
-        # What no short string breaks alone, no neighbour of a longer word does.
+        # If no short string breaks the rule alone, no neighbour of a longer word does.
         if of_rule.reason:
             changed = [
                 word[:at] + symbol + word[at + 1 :]
@@ -65,7 +65,7 @@ def test_pairs_of_every_language(name: str) -> None:
         assert language.contains([pair.word for pair in of_rule.pairs]).all()
         rows = breaks_alone(language, [pair.broken for pair in of_rule.pairs])
         assert rows[:, i].all()
-        # No word has a second pair before each that has any has one.
+        # No word has a second pair before every word with a pair has its first pair.
         order = [pair.word for pair in of_rule.pairs]
         different = list(dict.fromkeys(order))
         assert order[: len(different)] == different
@@ -78,12 +78,12 @@ def test_rules_that_cannot_be_broken_alone_say_why() -> None:
     assert third.pairs
     (ends, _) = minimal_pairs(get_language("tomita1"), ["111"], rng=rng())
     assert ends.reason == "no string of up to 16 symbols breaks it alone: what breaks it breaks no_0, too"
-    # It can be broken, but no string near this word does it.
+    # The rule can be broken alone, but no string near this word does so.
     *_, nested = minimal_pairs(get_language("dyck"), ["()"], rng=rng())
     assert nested.reason == "no string near these 1 words breaks it alone"
 
 
-def test_another_length_where_no_word_of_the_same_does() -> None:
+def test_the_broken_word_may_have_another_length() -> None:
     even, _ = minimal_pairs(get_language("aastar"), ["aaaa"], rng=rng())
     assert {pair.broken for pair in even.pairs} == {"aaa", "aaaaa"}
     assert not any(pair.same_length for pair in even.pairs)

@@ -1,4 +1,4 @@
-"""The rational learners equal enumeration over all hypotheses and all words, and have the limits that they should."""
+"""The rational learners agree with an enumeration of all hypotheses and all words, and with known limits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DATA = {
 
 @dataclass(frozen=True)
 class Enumeration:
-    """A learner by enumeration: each hypothesis is the list of its words, and all sums are written out."""
+    """A learner that enumerates: each hypothesis is the list of its words, and all sums are written out."""
 
     name: str
     exceptions: str
@@ -43,7 +43,7 @@ class Enumeration:
 
     @cached_property
     def hypotheses(self) -> list[tuple[int, ...]]:
-        """Rules by their places: those of the language first."""
+        """The hypotheses, as indices of rules; the conjunction of the language comes first."""
         own = tuple(range(len(self.language.rules)))
         short = [h for h in self.conjunctions if self.bits(h) <= SETTINGS.budget and self.distribution(h).any()]
         return list(dict.fromkeys([own, *short]))
@@ -65,7 +65,7 @@ class Enumeration:
         return np.stack([rule.holds(WORDS) for rule in self.rules])
 
     def distribution(self, kept: tuple[int, ...]) -> npt.NDArray[np.float64]:
-        """The probability of each word: the length uniform, then the word."""
+        """Return the probability of each word: the length is uniform, then the word of that length."""
         inside = self.holds[list(kept)].all(axis=0)
         lengths = np.array([len(word) for word in WORDS])
         numbers = np.bincount(lengths[inside], minlength=LENGTH + 1)
@@ -141,10 +141,10 @@ def test_the_posterior_is_that_of_enumeration(name: str, exceptions: str) -> Non
     enumeration, learner = both(name, exceptions)
     space = learner.posterior.space
     exact = {frozenset(space.rules.index(enumeration.rules[i]) for i in h): p for h, p in enumeration.posterior.items()}
-    found = learner.posterior.probabilities
-    assert set(found) <= set(exact)
+    computed = learner.posterior.probabilities
+    assert set(computed) <= set(exact)
     assert len(exact) > 300
-    assert max(abs(found.get(h, 0.0) - p) for h, p in exact.items()) < 1e-9
+    assert max(abs(computed.get(h, 0.0) - p) for h, p in exact.items()) < 1e-9
 
 
 @each
@@ -168,14 +168,14 @@ def test_the_completions_are_those_of_enumeration(name: str, exceptions: str) ->
 
 
 @each
-def test_what_is_kept_adds_up(name: str, exceptions: str) -> None:
+def test_the_probabilities_of_the_kept_rules_sum_to_1(name: str, exceptions: str) -> None:
     enumeration, learner = both(name, exceptions)
     for explanation in explain(learner, enumeration.language.label(["baa", "abb", "aba", "aab"])):
         assert sum(kept.probability for kept in explanation.kept) == pytest.approx(1, abs=1e-9)
 
 
-def test_what_an_explanation_says_is_kept_is_kept() -> None:
-    # The probability of a program that keeps R1 is never more than that of a word that does.
+def test_an_explanation_does_not_overstate_the_kept_rules() -> None:
+    # The probability of the programs that keep R1 is at most the probability of the words that keep R1.
     learner = one_hypothesis("anbn", RationalSettings(), "modular")
     (explanation,) = explain(learner, learner.language.label(["baa"]))
     r1 = sum(kept.probability for kept in explanation.kept if "as_equal_bs" in kept.rules)
@@ -183,7 +183,7 @@ def test_what_an_explanation_says_is_kept_is_kept() -> None:
 
 
 def one_hypothesis(name: str, settings: RationalSettings, kind: str, max_length: int = 12) -> RationalLearner:
-    """The learner that holds the language's own conjunction for the only one beside that of no rules."""
+    """Return a learner whose only hypotheses are the language's own conjunction and the conjunction of no rules."""
     language = get_language(name)
     words = language.sample(64, max_length=max_length, rng=np.random.default_rng(0))
     return rational_learner(language, words, f"rational-{kind}", max_length=max_length, settings=settings)
@@ -227,7 +227,7 @@ def test_after_an_id_prompt_one_hypothesis_is_that_hypothesis(kind: str) -> None
     assert learner.posterior.probabilities[frozenset({0, 1})] == pytest.approx(1, abs=1e-9)
     table = learner.next_symbol(["aab", "aa"])
     np.testing.assert_allclose(table[0], [0, 1, 0], atol=1e-6)
-    # a a is followed by b in one of the five words of up to 12 symbols that it begins.
+    # Five words of up to 12 symbols begin with aa. In one of them, b follows.
     np.testing.assert_allclose(table[1], [4 / 5, 1 / 5, 0], atol=1e-6)
 
 
@@ -235,9 +235,9 @@ def test_after_an_id_prompt_one_hypothesis_is_that_hypothesis(kind: str) -> None
 def test_without_drops_every_open_rule_that_can_be_kept_together_is_kept(name: str) -> None:
     learner = one_hypothesis(name, RationalSettings(budget=1, delta=1e-12), "modular")
     prompts = learner.language.prompts("ood")
-    # Where all rules are open, the prompt is OOD because they cannot all be kept.
-    asked = prompts.in_headline & ~prompts.open.all(axis=1)
-    prompts = prompts.take(asked).take(slice(0, 200))
+    # If all rules are open after an OOD prompt, no completion keeps them all.
+    some_broken = prompts.in_headline & ~prompts.open.all(axis=1)
+    prompts = prompts.take(some_broken).take(slice(0, 200))
     rates = learner.headline(prompts)
     possible = [_can_be_kept(learner, prompt.text, prompt.open) for prompt in prompts]
     np.testing.assert_allclose(rates[possible], 1.0, atol=1e-6)
@@ -257,7 +257,7 @@ def _can_be_kept(learner: RationalLearner, prompt: str, names: tuple[str, ...]) 
 def test_with_nothing_but_exceptions_a_learner_is_its_exceptions(kind: str) -> None:
     settings = RationalSettings(budget=1, exception_budget=9, epsilon=1 - 1e-12, delta=0.3)
     learner = one_hypothesis("anbn", settings, kind, LENGTH)
-    # By hand: what is left of the language's two rules, weighted by the posterior of both hypotheses.
+    # The expected mixture, by hand: the remainders of the two rules, weighted by the posterior of both hypotheses.
     enumeration = Enumeration("anbn", kind)
     uniform = enumeration.distribution(())
     own = learner.posterior.probabilities[frozenset({0, 1})]
@@ -309,7 +309,7 @@ def test_drawn_completions_follow_the_learner() -> None:
 
 @pytest.mark.parametrize("name", ["anbn", "anbncn", "dyck", "flipflop", "shuffle3"])
 def test_the_lengths_are_those_of_a_prefix_code(name: str) -> None:
-    # Kraft's sum over all conjunctions: of no rules, of one, and of two.
+    # Kraft's sum over the conjunctions of no rules, of one rule, and of two rules.
     language = get_language(name)
     lengths = [description_bits([rule]) for rule in candidate_rules(language, 99)]
     one = sum(2.0 ** -(bits - 1) for bits in lengths)
@@ -334,14 +334,14 @@ def test_the_lengths_are_those_of_a_prefix_code(name: str) -> None:
     ],
 )
 def test_a_mistake_is_one_line(arguments: dict, message: str) -> None:
-    given = {"language": "anbn", "words": ["ab"], **arguments}
+    call = {"language": "anbn", "words": ["ab"], **arguments}
     with pytest.raises(RuleExtrapError, match=r".") as caught:
         rational_learner(
-            get_language(given["language"]),
-            given["words"],
-            given.get("name", "rational"),
-            max_length=given.get("max_length"),
-            settings=RationalSettings(**given.get("settings", {})),
+            get_language(call["language"]),
+            call["words"],
+            call.get("name", "rational"),
+            max_length=call.get("max_length"),
+            settings=RationalSettings(**call.get("settings", {})),
         )
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -353,5 +353,5 @@ def test_a_prompt_longer_than_any_word_is_one_line() -> None:
         learner.headline(learner.language.label(["a", "baaaa"]))
 
 
-def test_the_names_are_told() -> None:
+def test_the_names_of_the_learners() -> None:
     assert list(LEARNERS) == ["rational-uniform", "rational-simple", "rational-modular"]

@@ -1,4 +1,4 @@
-"""The expected rates of a rational learner are sums over its words, each with its probability."""
+"""The expected rates of a rational learner are sums over all words, weighted by their probabilities."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def learner_of(name: str) -> RationalLearner:
     return rational_learner(get_language(name), words, max_length=LENGTH, settings=RationalSettings(epsilon=0.1))
 
 
-# R2 of bban reads a completion alone otherwise than a word.
+# R2 of bban has one meaning for a whole word and another for a completion alone.
 @pytest.mark.parametrize("name", ["anbn", "bban"])
 @pytest.mark.parametrize("limit", [None, 0, 2])
 def test_the_rates_are_sums_over_all_words(name: str, limit: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Look-up tables say what the rules say, for words of every language."""
+"""Look-up tables agree with the rules, for words of every language."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ FOREIGN = "x"
 
 @pytest.fixture
 def many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read even a few words by tables."""
+    """Make tables read even a few words."""
     monkeypatch.setattr(words, "FEWEST_SYMBOLS", 0)
 
 
 def random_words(language: Language, n: int, longest: int, rng: np.random.Generator) -> WordBatch:
-    """Half of the words are uniform strings; the others are words of the language in which one symbol is replaced."""
+    """Return words: half are uniform strings, and half are words of the language with one replaced symbol."""
     codes = np.frombuffer("".join(language.alphabet).encode(), np.uint8)
     lengths = rng.integers(0, longest, size=n // 2, endpoint=True)
     uniform = WordBatch.from_codes(rng.choice(codes, size=(n // 2, longest)), lengths)
@@ -56,7 +56,7 @@ def test_tables_agree_with_the_rules(language: Language) -> None:
 def test_scores_and_labels_do_not_depend_on_the_way_of_reading(
     name: str, paper: bool, most_states: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With four states, most words leave the tables, and the rules read them."""
+    """If tables have only four states, most words leave the tables, and the rules read these words."""
     monkeypatch.setattr(tables, "_MOST_TABLE_STATES", most_states)
     language, plain = get_language(name, paper=paper), get_language(name, paper=paper)
     rng = np.random.default_rng(2)

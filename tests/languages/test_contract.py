@@ -1,4 +1,4 @@
-"""Every language there is: the contract, and membership by a definition of one line that shares nothing with ours."""
+"""Every language keeps the contract, and agrees with a definition of one line that shares no code with the package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hf_ruleextrap.languages import built_in_languages, list_languages
 
 
 def closes(word: str, pairs: str = "()[]{}") -> bool:
-    """Whether brackets are properly nested: take pairs away until none is left."""
+    """Return whether brackets are properly nested: delete adjacent pairs until no pair is left."""
     kinds = [pairs[i : i + 2] for i in range(0, len(pairs), 2)]
     rest = "".join(symbol for symbol in word if symbol in pairs)
     while any(kind in rest for kind in kinds):
@@ -29,7 +29,7 @@ def deepest(word: str) -> int:
 
 
 def product_of(word: str, images: dict[str, str]) -> str:
-    """Where each point comes to lie: a permutation as the string of its images."""
+    """Return the product of permutations, each written as the string of the images of its points."""
     points = "".join(sorted(images["a"]))
     for symbol in word:
         points = "".join(images[symbol][int(point)] for point in points)
@@ -93,7 +93,7 @@ LONGEST = {2: 11, 3: 7, 4: 6, 5: 5, 6: 5}
 
 
 @pytest.mark.parametrize("name", built_in_languages())
-def test_a_word_is_in_it_by_its_definition(name: str) -> None:
+def test_membership_agrees_with_the_definition(name: str) -> None:
     language = get_language(name)
     rng = np.random.default_rng(0)
     words = [
@@ -101,7 +101,7 @@ def test_a_word_is_in_it_by_its_definition(name: str) -> None:
     ]
     words += ["".join(rng.choice(language.alphabet, size=n)) for n in rng.integers(11, 40, size=500)]
     inside = list(language.sample(200, max_length=40, rng=rng))
-    # Words that are nearly in it, too.
+    # Strings that differ from a word by one symbol.
     words += inside + [word[:-1] for word in inside if len(word) > 1] + [word + language.alphabet[0] for word in inside]
     assert language.contains(words).tolist() == [MEMBERS[name](word) for word in words]
 
@@ -115,23 +115,23 @@ def test_the_contract_holds(name: str, paper: bool) -> None:
 
 
 @pytest.mark.parametrize("name", built_in_languages())
-def test_it_has_an_example_and_a_source(name: str) -> None:
+def test_each_language_has_an_example_and_a_source(name: str) -> None:
     text = type(get_language(name)).__doc__ or ""
     assert ">>>" in text
     assert "Source:" in text
 
 
 @pytest.mark.parametrize("name", built_in_languages())
-def test_the_prompts_are_as_many_as_the_docstring_says(name: str) -> None:
+def test_the_docstring_states_the_number_of_prompts(name: str) -> None:
     language = get_language(name)
     inside, outside = (len(language.prompts(kind)) for kind in ("id", "ood"))  # type: ignore[arg-type]
     text = " ".join((type(language).__doc__ or "").split())
-    # The paper's own say it in sentences of their own.
+    # The docstrings of the paper's languages state the numbers in other words.
     assert f"({language.prompt_length}: {inside} ID, {outside} OOD)" in text or "paper" in language.tags
 
 
 @pytest.mark.parametrize("name", list_languages(level="regular"))
-def test_a_regular_language_is_star_free_where_it_is_said_to_be(name: str) -> None:
+def test_the_tag_star_free_is_correct(name: str) -> None:
     language = get_language(name)
     table, accepting = minimal_automaton(name)
     assert aperiodic(table) == ("star-free" in language.tags)
@@ -139,10 +139,10 @@ def test_a_regular_language_is_star_free_where_it_is_said_to_be(name: str) -> No
 
 
 def minimal_automaton(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The states that strings tell apart, by the words that lead to them and from them."""
+    """Return the transitions and the accepting states of the automaton whose states are told apart by suffixes."""
     language = get_language(name)
     alphabet = language.alphabet
-    # Long enough to reach and tell apart the 60 elements of A_5 and the bounded stacks.
+    # The suffixes are long enough to tell apart the 60 elements of A_5 and the bounded stacks.
     ends = ["".join(w) for n in range(5 if len(alphabet) > 2 else 10) for w in product(alphabet, repeat=n)]
     rows: dict[bytes, int] = {}
     heads, table = [""], []
@@ -164,7 +164,7 @@ def signature(language: object, head: str, ends: list[str]) -> bytes:
 
 
 def aperiodic(table: np.ndarray) -> bool:
-    """Schützenberger: no word permutes states in a cycle, so that some power of each is its own next power."""
+    """Return whether no word permutes states in a cycle (Schützenberger): the powers of each word become constant."""
     generators = {tuple(column.tolist()) for column in table.T}
     monoid, frontier = set(generators), set(generators)
     while frontier:

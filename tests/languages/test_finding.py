@@ -1,4 +1,4 @@
-"""Where languages come from: this package, other packages, and files of one's own."""
+"""Languages come from this package, from other packages, and from files of the user."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "my_language.py:Mine"
 
 
-def test_a_level_and_a_tag_choose() -> None:
+def test_list_languages_selects_by_level_and_tag() -> None:
     assert sorted(name for level in LEVELS for name in list_languages(level=level)) == list_languages()
     assert all(get_language(name).level == "regular" for name in list_languages(level="regular"))
     assert set(list_languages(tag="paper")) < set(list_languages())
 
 
-def test_a_file_of_one_s_own(mine: str) -> None:
+def test_a_language_can_come_from_a_file(mine: str) -> None:
     language = get_language(mine)
     assert (language.name, language.contains(["abb", "b"]).tolist()) == ("mine", [True, False])
     assert all(finding.holds for finding in check(language))
@@ -58,18 +58,20 @@ def test_a_file_of_one_s_own(mine: str) -> None:
         ["sample", "LANGUAGE", "-n", "2"],
         ["prompts", "LANGUAGE", "--limit", "2"],
         ["chance", "LANGUAGE", "--max-new-symbols", "4"],
-        ["score", "made.jsonl", "--language", "LANGUAGE"],
+        ["score", "completions.jsonl", "--language", "LANGUAGE"],
         ["publish", "dataset", "LANGUAGE", "--train-size", "50", "--max-length", "16"],
     ],
     ids=lambda words: words[0],
 )
-def test_every_command_takes_it(mine: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    Path("made.jsonl").write_text('{"prompt": "b", "completion": "b"}\n', encoding="utf-8")
+def test_every_command_accepts_a_language_from_a_file(
+    mine: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("completions.jsonl").write_text('{"prompt": "b", "completion": "b"}\n', encoding="utf-8")
     assert main([mine if word == "LANGUAGE" else word for word in words]) == 0
     assert capsys.readouterr().out.strip()
 
 
-def test_a_run_and_its_checkpoint_keep_it(mine: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_and_its_checkpoint_keep_a_language_from_a_file(mine: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--language", mine, *SHORT]) == 0
     run = Path("runs/Mine-lstm-seed0")
     results = Results.read(run)
@@ -124,7 +126,7 @@ def installed(mine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 @pytest.mark.usefixtures("installed")
-def test_another_package_brings_a_language() -> None:
+def test_another_package_can_register_a_language() -> None:
     assert set(list_languages()) - set(built_in_languages()) == {"theirs", "gone"}
     assert get_language("theirs").name == "mine"
     # A built-in language keeps its name.
@@ -133,7 +135,7 @@ def test_another_package_brings_a_language() -> None:
         get_language("gone")
 
 
-def test_the_page_of_languages_lists_them_all(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_of_languages_lists_all_languages(capsys: pytest.CaptureFixture[str]) -> None:
     page = (ROOT / "docs" / "languages.md").read_text(encoding="utf-8")
     assert main(["languages", "--markdown"]) == 0
     assert capsys.readouterr().out.strip() in page

@@ -1,7 +1,8 @@
-"""The languages that have a name in the literature, held to their sources' definitions on all strings up to a length.
+"""The languages from the literature agree with the definitions of their sources on all strings up to a length.
 
-Each definition is read from its source and shares nothing with the package: run lengths, regular expressions, counts,
-and products of permutation matrices. Where we added a rule, the rule that is the source's own is compared.
+Each definition is taken from its source and shares no code with the package: the definitions use run lengths, regular
+expressions, counts, and products of permutation matrices. If this package added a rule to a language, the test compares
+only the rules of the source.
 """
 
 from __future__ import annotations
@@ -37,7 +38,11 @@ def even_number_of_mixed_pairs(word: str) -> bool:
 
 
 def identity(*cycles: tuple[str, str]) -> Definition:
-    """The product of permutation matrices is the identity; each symbol has a cycle, points counted from 1."""
+    """Return the predicate that a product of permutation matrices is the identity.
+
+    Args:
+        cycles: Each symbol with its cycle, whose points are counted from 1.
+    """
     size = max(int(point) for _, cycle in cycles for point in cycle)
     matrices = {}
     for symbol, cycle in cycles:
@@ -55,7 +60,7 @@ def identity(*cycles: tuple[str, str]) -> Definition:
 
 
 def bounded(depth: int, *pairs: str) -> str:
-    """A regular expression of brackets that are nested at most ``depth`` deep."""
+    """Return a regular expression for brackets that are nested at most ``depth`` deep."""
     inside = ""
     for _ in range(depth):
         inside = "(" + "|".join(f"{re.escape(pair[0])}{inside}{re.escape(pair[1])}" for pair in pairs) + ")*"
@@ -63,7 +68,7 @@ def bounded(depth: int, *pairs: str) -> str:
 
 
 def balanced(pairs: str, word: str) -> bool:
-    """Each kind on its own: never more closed than opened, and as many in the end."""
+    """Return whether each kind of bracket is balanced by itself: no prefix closes more than it opens, and all close."""
     for opening, closing in (pairs[i : i + 2] for i in range(0, len(pairs), 2)):
         depths = np.cumsum([0] + [(symbol == opening) - (symbol == closing) for symbol in word])
         if depths.min() < 0 or depths[-1] != 0:
@@ -77,12 +82,12 @@ def nested(word: str) -> bool:
 
 
 def memory_is_right(word: str) -> bool:
-    """Every instruction r is followed by the bit after the last w before it."""
+    """Return whether the bit after every instruction r is the bit after the last w before it."""
     reads = [i for i in range(0, len(word), 2) if word[i] == "r"]
     return all(word[i + 1] == word[word.rindex("w", 0, i) + 1] for i in reads)
 
 
-# The source, which of our rules (counted from 0) are its own, and its definition.
+# The source, the indices of the rules of this package that come from the source, and the definition of the source.
 LITERATURE: dict[str, tuple[str, tuple[int, ...], Definition]] = {
     "tomita1": ("Tomita, CogSci 1982: 1*", (1,), full("1*")),
     "tomita2": ("Tomita, CogSci 1982: (10)*, here without the empty word", (0, 1), full("(10)+")),
@@ -152,19 +157,19 @@ LONGEST = {2: 12, 3: 8, 4: 7, 5: 6, 6: 5}
 
 
 @pytest.mark.parametrize("name", LITERATURE)
-def test_it_is_the_language_of_its_source(name: str) -> None:
+def test_a_language_agrees_with_its_source(name: str) -> None:
     _, own, definition = LITERATURE[name]
     language = get_language(name)
     alphabet = language.alphabet
     longest = LONGEST[len(alphabet)]
     words = ["".join(word) for n in range(1, longest + 1) for word in product(alphabet, repeat=n)]
-    held = np.logical_and.reduce([language.rules[i].holds(words) for i in own])
-    different = [word for word, ours in zip(words, held.tolist(), strict=True) if ours != definition(word)]
+    keeps_rules = np.logical_and.reduce([language.rules[i].holds(words) for i in own])
+    different = [word for word, ours in zip(words, keeps_rules.tolist(), strict=True) if ours != definition(word)]
     assert different[:3] == []
-    assert 0 < held.sum() < len(words)
+    assert 0 < keeps_rules.sum() < len(words)
 
 
-def test_tomita_s_own_examples_of_the_third_grammar() -> None:
+def test_the_third_grammar_agrees_with_the_examples_of_tomita() -> None:
     rule = get_language("tomita3").rules[1]
     inside = ["", "1", "0", "01", "11", "00", "100", "110", "111", "000", "100100"]
     inside += ["110000011100001", "111101100010011100"]

@@ -1,4 +1,4 @@
-"""The metric as a folder that needs nothing of ours."""
+"""The published folder of the metric works without this package."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_same_sources_give_the_same_bytes(folder: Path, tmp_path: Path) -> N
     assert {f"{name}.json" for name in list_languages(tag="paper")} <= {path.name for path in again}
 
 
-def test_it_imports_nothing_of_ours(folder: Path) -> None:
+def test_the_folder_does_not_import_the_package(folder: Path) -> None:
     code = (folder / "rules.py").read_text(encoding="utf-8")
     statements = [line for line in code.splitlines() if line.startswith(("import ", "from "))]
     assert statements
@@ -53,11 +53,11 @@ def test_it_imports_nothing_of_ours(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", built_in_languages())
-def test_it_agrees_with_the_package_on_random_words(name: str, rules: ModuleType) -> None:
+def test_the_folder_agrees_with_the_package_on_random_words(name: str, rules: ModuleType) -> None:
     language, theirs = get_language(name), rules.LANGUAGES[name]
     rng = np.random.default_rng(7)
     half = 50_000 if "paper" in language.tags else 5_000
-    # Half of them random after a prompt, half words of the language after nothing.
+    # Half of the completions are random and follow a prompt; half are words of the language after the empty prompt.
     symbols = rng.choice([*language.alphabet, "x"], (half, 8), p=_weights(language))
     random = ["".join(row[:n]) for row, n in zip(symbols, rng.integers(0, 9, half), strict=True)]
     inside = list(language.sample(half, max_length=24, rng=rng))
@@ -78,7 +78,7 @@ def _weights(language: formal.Language) -> list[float]:
     return [0.98 / n] * n + [0.02]
 
 
-STRANGER = """
+WITHOUT_THE_PACKAGE = """
 import sys
 
 class Refuse:
@@ -98,27 +98,27 @@ except ValueError as error:
 """
 
 
-def test_a_stranger_without_the_package_can_use_it(folder: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", STRANGER, str(folder)],
+def test_the_metric_loads_and_computes_without_the_package(folder: Path, tmp_path: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-I", "-c", WITHOUT_THE_PACKAGE, str(folder)],
         capture_output=True,
         text=True,
         timeout=120,
         cwd=tmp_path,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    first, second = done.stdout.strip().splitlines()
+    assert process.returncode == 0, process.stderr
+    first, second = process.stdout.strip().splitlines()
     assert first == "1"
     assert second.startswith("unknown language 'dick': did you mean 'dyck'")
 
 
-def test_the_folder_has_to_have_the_script_s_name(tmp_path: Path) -> None:
+def test_the_folder_must_have_the_name_of_the_script(tmp_path: Path) -> None:
     with pytest.raises(RuleExtrapError, match="'rule_extrapolation'"):
         build_metric(tmp_path / "rule-extrapolation")
 
 
-def test_two_modules_with_one_name_for_two_things_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_two_modules_define_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "_defined", lambda _: ["_ROWS"])
     with pytest.raises(RuleExtrapError, match="both define _ROWS"):
         flat_source()

@@ -1,4 +1,4 @@
-"""The golden cases, through every door."""
+"""The golden cases have the expected verdicts in Python, with the evaluate library and on the command line."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def through_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     return door
 
 
-def found(report: dict[str, Any]) -> Case:
-    """What a report of one row says, in the words of the golden file."""
+def verdicts(report: dict[str, Any]) -> Case:
+    """Return the verdicts of a report of one row, under the keys of the golden file."""
 
     def verdict(rate: dict[str, Any]) -> bool | None:
         return None if rate["n"] == 0 else bool(rate["hits"])
@@ -65,8 +65,9 @@ def found(report: dict[str, Any]) -> Case:
 
 
 def expected(case: Case) -> Case:
+    """Return the verdicts that a golden case expects."""
     holds = {name: {"word": case["word"][name], "completion": case["completion_alone"][name]} for name in case["word"]}
-    # An unfinished completion fails among all, and is not asked among the finished.
+    # An unfinished completion is a failure among all completions, and does not count among finished completions.
     ended = case["finished"]
     return {
         **{key: case[key] for key in ("empty", "parsed", "finished", "grammatical", "headline")},
@@ -87,7 +88,7 @@ def test_every_language_has_cases() -> None:
 def test_each_case_by_itself(language: str, through_the_command_line: Door) -> None:
     for case in CASES[language]:
         for door in (through_python, through_the_command_line):
-            assert found(door(language, [case])) == expected(case), case["why"]
+            assert verdicts(door(language, [case])) == expected(case), case["why"]
         prompt = get_language(language).label([case["prompt"]])[0]
         assert (prompt.kind, list(prompt.open)) == (case["kind"], case["open"]), case["why"]
 
@@ -97,16 +98,16 @@ def test_all_cases_together_are_one_report_at_every_door(language: str, through_
     report = through_python(language, CASES[language])
     assert report == through_evaluate(language, CASES[language]) == through_the_command_line(language, CASES[language])
     assert report["grammatical"]["hits"] == sum(case["grammatical"] for case in CASES[language])
-    asked = [case["headline"] for case in CASES[language] if case["headline"] is not None]
-    assert (report["headline"]["hits"], report["headline"]["n"]) == (sum(asked), len(asked))
+    in_headline = [case["headline"] for case in CASES[language] if case["headline"] is not None]
+    assert (report["headline"]["hits"], report["headline"]["n"]) == (sum(in_headline), len(in_headline))
 
 
 @pytest.mark.parametrize("language", CASES)
-def test_what_holds_for_nothing_at_all_is_among_the_cases(language: str) -> None:
+def test_the_cases_cover_empty_and_unfinished_completions(language: str) -> None:
     cases = CASES[language]
 
-    def some(**wanted: object) -> bool:
-        return any(all(case[key] == value for key, value in wanted.items()) for case in cases)
+    def some(**values: object) -> bool:
+        return any(all(case[key] == value for key, value in values.items()) for case in cases)
 
     assert some(prompt="", completion="")
     assert some(empty=True, finished=True, headline=True)
@@ -125,10 +126,10 @@ def test_each_case_through_evaluate() -> None:
             result = metric.compute(
                 predictions=[case["completion"]], references=[case["prompt"]], finished=[case["finished"]]
             )
-            assert found(result) == expected(case), case["why"]
+            assert verdicts(result) == expected(case), case["why"]
 
 
-# What finished may be, and how files are read.
+# The allowed values of finished, and the reading of files.
 
 FLAGS = [
     (True, True),
@@ -142,16 +143,20 @@ FLAGS = [
 ]
 
 
-@pytest.mark.parametrize(("flag", "meant"), FLAGS)
-def test_a_flag_means_what_it_says_at_every_door(
-    flag: object, meant: bool, through_the_command_line: Door, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("flag", "expected_value"), FLAGS)
+def test_each_flag_has_one_meaning_at_every_door(
+    flag: object,
+    expected_value: bool,
+    through_the_command_line: Door,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     case = {"prompt": "baa", "completion": "b", "finished": flag}
     for door in (through_python, through_evaluate, through_the_command_line):
-        assert door("anbn", [case])["finished"]["hits"] == meant
+        assert door("anbn", [case])["finished"]["hits"] == expected_value
     (tmp_path / "cases.csv").write_text(f"prompt,completion,finished\nbaa,b,{flag}\n", encoding="utf-8")
     assert main(["score", str(tmp_path / "cases.csv"), "--language", "anbn", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["finished"]["hits"] == meant
+    assert json.loads(capsys.readouterr().out)["finished"]["hits"] == expected_value
 
 
 @pytest.mark.parametrize("flag", ["no", "", "yes", None, 2, 0.5, float("nan"), [True]])
@@ -181,7 +186,7 @@ def test_flags_are_a_list() -> None:
 
 @pytest.mark.parametrize("letter", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_a_line_ends_at_a_line_feed_and_a_mark_is_passed_over(
+def test_only_a_line_feed_ends_a_line_and_a_byte_order_mark_is_ignored(
     letter: str, mark: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     completion = f"b{letter}" if letter >= " " else f"b{json.dumps(letter)[1:-1]}"

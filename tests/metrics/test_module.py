@@ -1,4 +1,4 @@
-"""The `evaluate` module: what a user of that library may do with it."""
+"""The `evaluate` module works with the methods and functions of the evaluate library."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def metric() -> evaluate.Metric:
     return evaluate.load(RULE_EXTRAPOLATION, "anbn", keep_in_memory=True)
 
 
-def test_it_is_score(metric: evaluate.Metric) -> None:
+def test_the_metric_gives_the_result_of_score(metric: evaluate.Metric) -> None:
     expected = score("anbn", PROMPTS, COMPLETIONS, FINISHED).to_dict()
     assert metric.compute(predictions=COMPLETIONS, references=PROMPTS, finished=FINISHED) == expected
 
@@ -30,7 +30,7 @@ def test_rows_can_be_added_one_by_one_and_in_batches(metric: evaluate.Metric) ->
     metric.add(prediction=COMPLETIONS[2], reference=PROMPTS[2])
     metric.add_batch(predictions=COMPLETIONS[3:], references=PROMPTS[3:])
     assert metric.compute() == score("anbn", PROMPTS, COMPLETIONS).to_dict()
-    # It can be used again.
+    # The metric can be used again.
     assert metric.compute(predictions=["b"], references=["baa"])["n"] == 1
 
 
@@ -53,15 +53,15 @@ def test_any_text_can_be_added(metric: evaluate.Metric) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ({"prediction": None, "reference": "baa"}, "prediction 0 is NoneType, not a string"),
         ({"prediction": "b", "reference": 3}, "reference 0 is int, not a string"),
         ({"prediction": "b", "reference": "baa", "finished": "no"}, "finished, row 0, is 'no'"),
     ],
 )
-def test_a_mistake_in_one_row_is_one_line(metric: evaluate.Metric, row: dict[str, object], said: str) -> None:
-    with pytest.raises(ValueError, match=said) as caught:
+def test_a_mistake_in_one_row_is_one_line(metric: evaluate.Metric, row: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
         metric.add(**row)
     assert "\n" not in str(caught.value)
 
@@ -74,7 +74,7 @@ def test_several_completions_of_a_prompt(metric: evaluate.Metric) -> None:
         metric.compute(predictions=completions, references=["baa", "ba", "baa", "ba"], samples=2)
 
 
-def test_it_combines_with_others() -> None:
+def test_the_metric_combines_with_other_metrics() -> None:
     both = evaluate.combine(
         {name: evaluate.load(RULE_EXTRAPOLATION, name, keep_in_memory=True) for name in ("anbn", "ban")},
         force_prefix=True,
@@ -85,15 +85,16 @@ def test_it_combines_with_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("annbn", "did you mean 'anbn'"), (None, "known: a5, .*, anbn, anbnan, anbncn, .*, tomita7, z5")]
+    ("name", "message"),
+    [("annbn", "did you mean 'anbn'"), (None, "known: a5, .*, anbn, anbnan, anbncn, .*, tomita7, z5")],
 )
-def test_an_unknown_language_is_refused_with_the_list(name: str | None, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_an_unknown_language_is_refused_with_the_list(name: str | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         evaluate.load(RULE_EXTRAPOLATION, name)
 
 
 @pytest.mark.parametrize(
-    ("predictions", "references", "said"),
+    ("predictions", "references", "message"),
     [
         ([], [], "nothing to score: give at least one"),
         (["a"], [], "1 predictions and 0 references"),
@@ -103,16 +104,16 @@ def test_an_unknown_language_is_refused_with_the_list(name: str | None, said: st
     ],
 )
 def test_a_mistake_is_one_line(
-    metric: evaluate.Metric, predictions: list[object], references: list[object], said: str
+    metric: evaluate.Metric, predictions: list[object], references: list[object], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=said) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         metric.compute(predictions=predictions, references=references)
     assert "\n" not in str(caught.value)
-    # Nothing of it stays behind.
+    # The rows of the mistake are not kept.
     assert metric.compute(predictions=["b"], references=["baa"])["n"] == 1
 
 
-def test_nothing_at_all_is_a_mistake(metric: evaluate.Metric) -> None:
+def test_computing_without_rows_is_an_error(metric: evaluate.Metric) -> None:
     with pytest.raises(ValueError, match="nothing to score"):
         metric.compute()
 

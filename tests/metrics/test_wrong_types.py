@@ -1,4 +1,4 @@
-"""Python callers who give anything at all: a result, or one line that says what is wrong.
+"""Calls with arguments of any type give a result, or one line that says what is wrong.
 
 ``RULE_EXTRAP_CALLS=40000 pytest tests/metrics/test_wrong_types.py`` makes that number of calls instead of 2,000.
 """
@@ -37,7 +37,7 @@ CALLS = int(os.environ.get("RULE_EXTRAP_CALLS", "2000"))
 
 
 class Shouts:
-    """An object whose name has lines and whose every method fails."""
+    """An object whose text has several lines and whose methods all fail."""
 
     def __repr__(self) -> str:
         return "Shouts\nover\nlines"
@@ -53,7 +53,7 @@ class Shouts:
 
 
 class Silent:
-    """An object that cannot even be shown."""
+    """An object whose text cannot be computed."""
 
     def __repr__(self) -> str:
         raise RuntimeError("nothing\nto show")
@@ -65,7 +65,7 @@ class Silent:
 
 
 class Liar:
-    """A sequence that says it is longer than it is."""
+    """A sequence whose stated length is too large."""
 
     def __len__(self) -> int:
         return 2
@@ -82,7 +82,7 @@ class Colour(Enum):
 
 
 class Text(str):
-    """A string of another class."""
+    """A subclass of str."""
 
 
 TABLE = datasets.Dataset.from_dict({"text": ["a", "b"], "flag": [True, False], "number": [1, 2], "rows": [[0], [1]]})
@@ -91,7 +91,7 @@ RAGGED[:] = [[0], [0, 1]]
 CYCLE: list[Any] = ["a"]
 CYCLE.append(CYCLE)
 
-# Made anew for each call, since a generator can be read once.
+# Each call creates a new object, because a generator can be read only once.
 ROWS: list[Callable[[], Any]] = [
     lambda: None,
     lambda: Ellipsis,
@@ -285,7 +285,7 @@ def pick(draw: random.Random, wrong: list[Callable[[], Any]], right: list[Callab
 
 
 def fault(call: Callable[[random.Random], object], draw: random.Random, result_type: type) -> str:
-    """What a call did other than give a result or one clear line; empty where it did one of these."""
+    """Return a description of the fault of a call, or an empty string after a result or one clear line."""
     try:
         result = call(draw)
     except RuleExtrapError as error:
@@ -329,5 +329,5 @@ def test_the_metric_gives_a_result_or_one_line() -> None:
         return metric.compute(**rows)
 
     assert faults(CALLS // 2, call, dict) == {}
-    # No mistake stays behind.
+    # The rows of the mistakes are not kept.
     assert metric.compute(predictions=["b"], references=["baa"])["n"] == 1
