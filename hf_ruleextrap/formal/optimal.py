@@ -56,9 +56,9 @@ def oracle(language: Language, prompts: PromptSet, *, max_new_symbols: int) -> t
 def adversary(language: Language, prompts: PromptSet, *, max_new_symbols: int) -> tuple[WordBatch, BoolArray]:
     """Return the oracle's completion of each OOD prompt, followed by the fewest symbols that break all open rules.
 
-    Among equally short continuations, the one that repeats the oracle's last symbol comes first, and then the order of
-    the alphabet from its end. For a^n b^n this is the completion of the paper's adversarial training: one symbol more
-    than the rule needs.
+    Among equally short continuations, the continuation that repeats the last symbol of the oracle comes first; the
+    others follow in the reverse order of the alphabet. For a^n b^n, the result is the completion of the adversarial
+    training of the paper: one symbol more than the rule needs.
 
     Args:
         language: The language.

@@ -56,7 +56,7 @@ class Source(Machine):
         return (np.zeros(n, np.int64),)
 
     def step(self, state: State, codes: ByteArray) -> State:
-        """Append the symbol to the context."""
+        """Return the context after the symbol."""
         (context,) = state
         base, digit = len(self.alphabet) + 1, self._digits[codes]
         following = (context * base + digit) % base**self.order

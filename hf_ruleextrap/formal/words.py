@@ -367,4 +367,4 @@ def _integers(number: int, row: npt.ArrayLike) -> IntArray:
     except (ValueError, TypeError, OverflowError):
         # NumPy makes no array of nested rows with different lengths.
         pass
-    raise RuleExtrapError(f"row {number} is {described(row)}: give the indices of its symbols, as integers")
+    raise RuleExtrapError(f"row {number} is {described(row)}: give symbol indices, which are integers")

@@ -180,5 +180,5 @@ def test_a_graph_continues_from_any_states() -> None:
         expected = rule.read(WordBatch.from_strings([prompt + suffix for suffix in suffixes]))
         for register, values in zip(graph.states, expected, strict=True):
             assert register[state].tolist() == values.tolist()
-    # No state has two numbers.
+    # Each state has only one number.
     assert len(set(zip(*(register.tolist() for register in graph.states), strict=True))) == len(graph)

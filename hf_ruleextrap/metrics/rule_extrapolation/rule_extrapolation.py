@@ -110,7 +110,7 @@ class RuleExtrapolation(evaluate.Metric):
         samples = check_integer("samples", samples, least=1)
         prompts = references[::samples]
         if [prompt for prompt in prompts for _ in range(samples)] != references:
-            raise RuleExtrapError(f"samples is {samples}: repeat each prompt that many times in consecutive rows")
+            raise RuleExtrapError(f"samples is {samples}: repeat each prompt {samples} times, in consecutive rows")
         language = LANGUAGES[self.config_name]
         return aggregate(score(language, prompts, predictions, finished, samples=samples)).to_dict()
 
@@ -125,7 +125,7 @@ def _columns(
     if not n == len(texts["references"]) == len(flags):
         raise RuleExtrapError(
             f"{n} predictions and {len(texts['references'])} references, {len(flags)} finished flags: "
-            "give one prompt and one flag for each"
+            "give one reference and one flag for each prediction"
         )
     if n == 0:
         raise RuleExtrapError("nothing to score: give at least one prediction and its reference")
