@@ -17,7 +17,7 @@ State: TypeAlias = tuple[Register, ...]
 """The registers of a machine; the first axis of each register runs over the words."""
 
 
-_MOST_CELLS = 1 << 24
+_MOST_COMBINATIONS = 1 << 24
 """The largest number of combinations of values of registers whose states are numbered without sorting."""
 
 _NO_NUMBER = -1
@@ -187,7 +187,7 @@ class Numbering:
             if high > most:
                 most = max(high, most + span)
             self._low[place], self._span[place] = least, most - least + 1
-        if prod(self._span) > _MOST_CELLS:
+        if prod(self._span) > _MOST_COMBINATIONS:
             self._box = None
             return
         self._box = np.full(prod(self._span), _NO_NUMBER, np.int32)

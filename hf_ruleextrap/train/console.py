@@ -146,7 +146,7 @@ def show_results(results: Results) -> None:
     print(
         f"\n{recipe.language} · {recipe.architecture} · {training.parameters:,} parameters"
         + (f" ({fitted})" if fitted else "")
-        + f" · seed {recipe.seed} · {counted(training.steps, "step")} in {results.timing.train_seconds:.0f} s"
+        + f" · seed {recipe.seed} · {counted(training.steps, 'step')} in {results.timing.train_seconds:.0f} s"
     )
     if training.diverged_at is not None:
         source = f"checkpoint of step {training.chosen_step}" if training.chosen_step else "untrained model"

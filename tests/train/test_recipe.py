@@ -210,7 +210,8 @@ def test_a_recipe_is_found_by_name_and_by_path_and_a_name_that_is_none_gets_sugg
 
 def test_recipes_are_listed_and_shown_resolved(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["recipes"]) == 0
-    listed = capsys.readouterr().out.splitlines()
+    # The lines that go on below a name are indented.
+    listed = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
     assert [line.split()[0] for line in listed] == [path.stem for path in RECIPES]
     assert all(len(line.split()) > 3 for line in listed)
     assert main(["recipes", "show", "paper-ban"]) == 0
