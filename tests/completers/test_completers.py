@@ -52,8 +52,8 @@ def test_the_contract(name: str, language: Language) -> None:
 
 @pytest.mark.parametrize("name", COMPLETERS)
 def test_a_limit_of_zero_leaves_room_for_the_end_alone(name: str) -> None:
-    made = completer_of(name, ANBN).complete(ANBN.prompts(length=4), max_new_symbols=0)
-    assert set(made.words) == {""}
+    completions = completer_of(name, ANBN).complete(ANBN.prompts(length=4), max_new_symbols=0)
+    assert set(completions.words) == {""}
 
 
 def test_sampling_leaves_the_global_random_state_and_the_mode_alone() -> None:
@@ -67,10 +67,10 @@ def test_sampling_leaves_the_global_random_state_and_the_mode_alone() -> None:
 
 
 def test_a_greedy_bigram_follows_its_likeliest_symbols() -> None:
-    made = FromSource(BIGRAM).complete(ANBN.label(["a", "b"]), max_new_symbols=4)
+    completions = FromSource(BIGRAM).complete(ANBN.label(["a", "b"]), max_new_symbols=4)
     # After a: a and b are equally likely, the first of equals is taken. After b: the end and b are, too.
-    assert list(made.words) == ["aaaa", "bbbb"]
-    assert made.finished.tolist() == [False, False]
+    assert list(completions.words) == ["aaaa", "bbbb"]
+    assert completions.finished.tolist() == [False, False]
 
 
 @pytest.mark.parametrize("name", SOME)
@@ -78,10 +78,10 @@ def test_the_oracle_keeps_all_that_can_be_kept(name: str) -> None:
     language = get_language(name)
     for kind in ("id", "ood"):
         prompts = language.prompts(kind)  # type: ignore[arg-type]
-        made = Oracle(language).complete(prompts, max_new_symbols=32)
-        verdicts = formal.score(language, prompts, made.words, made.finished)
+        completions = Oracle(language).complete(prompts, max_new_symbols=32)
+        verdicts = formal.score(language, prompts, completions.words, completions.finished)
         possible = ~(prompts.ood & prompts.open.all(axis=1))
-        assert made.finished.all()
+        assert completions.finished.all()
         assert (verdicts.open_hold == possible).all()
         if kind == "id":
             assert verdicts.grammatical.all()
@@ -90,8 +90,8 @@ def test_the_oracle_keeps_all_that_can_be_kept(name: str) -> None:
 
 
 def test_the_oracle_s_completions_are_the_shortest() -> None:
-    made = Oracle(ANBN).complete(ANBN.label(["aaab", "baaa", "bbba", ""]), max_new_symbols=9)
-    assert [len(word) for word in made.words] == [2, 2, 2, 2]
+    completions = Oracle(ANBN).complete(ANBN.label(["aaab", "baaa", "bbba", ""]), max_new_symbols=9)
+    assert [len(word) for word in completions.words] == [2, 2, 2, 2]
     short = Oracle(ANBN).complete(ANBN.label(["aaab"]), max_new_symbols=1)
     assert not short.finished[0]
 
@@ -108,8 +108,8 @@ def test_every_reference_stands_in_an_evaluation() -> None:
 def test_a_sample_keeps_what_the_rates_count() -> None:
     """What never ended keeps no rule among the samples, as in every rate over all prompts."""
     prompts = ANBN.label(["baa", "baa", "ab"])
-    made = Completions(WordBatch.from_strings(["b", "b", ""]), np.array([True, False, True]))
-    samples = samples_of(formal.score(ANBN, prompts, made.words, made.finished), made)
+    completions = Completions(WordBatch.from_strings(["b", "b", ""]), np.array([True, False, True]))
+    samples = samples_of(formal.score(ANBN, prompts, completions.words, completions.finished), completions)
     assert [sample.rules for sample in samples] == [(True, False), (False, False), (True, True)]
 
 

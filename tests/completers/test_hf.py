@@ -19,10 +19,10 @@ from hf_ruleextrap.evaluation.text import TextRun, requests_of
 SETTINGS = ProtocolSettings("anbn", shots=6, limit=12, samples=3)
 
 
-def completer_of(model: Path, **told: int) -> HfCompleter:
-    made = text_completer("hf", BackendConfig(str(model), **told))  # type: ignore[arg-type]
-    assert isinstance(made, HfCompleter)
-    return made
+def completer_of(model: Path, **settings: int) -> HfCompleter:
+    completer = text_completer("hf", BackendConfig(str(model), **settings))  # type: ignore[arg-type]
+    assert isinstance(completer, HfCompleter)
+    return completer
 
 
 def test_answers_do_not_depend_on_the_batch(text_model: Path) -> None:
@@ -74,8 +74,8 @@ def test_a_checkpoint_s_own_settings_bend_nothing(text_model: Path) -> None:
 def test_log_probabilities_are_those_of_the_logits(text_model: Path) -> None:
     completer = completer_of(text_model)
     pairs = [("a a b b\na a", " b b\n"), ("a b\na", " b\n"), ("a b\na", " a"), ("a b\na a a", " b")]
-    found = completer.log_probabilities(pairs)
-    for (before, after), value in zip(pairs, found, strict=True):
+    log_probabilities = completer.log_probabilities(pairs)
+    for (before, after), value in zip(pairs, log_probabilities, strict=True):
         first, whole = completer.tokenizer.encode(before), completer.tokenizer.encode(before + after)
         with torch.inference_mode():
             each = completer.model(torch.tensor([whole])).logits[0].log_softmax(-1)

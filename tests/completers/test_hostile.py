@@ -67,9 +67,9 @@ def deaf(connection: socket.socket) -> None:
     time.sleep(10)
 
 
-def ask(port: int, request: Request = REQUEST, **told: float) -> tuple[Answer, float]:
+def ask(port: int, request: Request = REQUEST, **settings: float) -> tuple[Answer, float]:
     backend = BackendConfig("m", base_url=f"http://127.0.0.1:{port}/v1", retries=0, timeout=PATIENCE)
-    for name, value in told.items():
+    for name, value in settings.items():
         object.__setattr__(backend, name, value)
     start = time.monotonic()
     ((_, answer),) = text_completer("openai", backend).answers([request])
@@ -161,8 +161,8 @@ def test_the_key_touches_no_answer(key: str, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_key_and_a_proxy_s_password_are_in_no_diagnostic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "short/key")
-    said = "wrong: short/key short%2Fkey"
-    with serving(lambda handler, _, __: handler.say(said, 400)) as server:
+    message = "wrong: short/key short%2Fkey"
+    with serving(lambda handler, _, __: handler.say(message, 400)) as server:
         answer, _ = ask(server.server_port, timeout=5.0)
     assert answer.detail == "wrong: [key] [key]"
 

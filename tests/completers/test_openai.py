@@ -26,10 +26,12 @@ from hf_ruleextrap.evaluation.text import TextRun
 KEY = "sk-a-secret-that-nobody-may-see-1234567890"
 
 
-def evaluated(url: str, out: Path, *, limit: int = 3, samples: int = 0, chat: bool = False, **told: Any) -> Evaluation:
+def evaluated(
+    url: str, out: Path, *, limit: int = 3, samples: int = 0, chat: bool = False, **backend_settings: Any
+) -> Evaluation:
     settings = ProtocolSettings("anbn", shots=2, limit=limit, samples=samples, chat=chat)
-    told = {"retries": 1, "back_off": 0.01, "timeout": 5.0, "concurrency": 1, **told}
-    completer = text_completer("openai", BackendConfig("m", base_url=url, **told))
+    backend_settings = {"retries": 1, "back_off": 0.01, "timeout": 5.0, "concurrency": 1, **backend_settings}
+    completer = text_completer("openai", BackendConfig("m", base_url=url, **backend_settings))
     return TextRun(completer, "m", settings, controls=False, out=out)()
 
 
@@ -201,10 +203,10 @@ def test_a_second_run_sends_nothing(tmp_path: Path) -> None:
         # A fault is not an answer: it is asked for again.
         server.script = status(400)
         evaluated(server.url, tmp_path, limit=4, samples=2)
-        asked = len(server.asked)
+        requests_after_the_fault = len(server.asked)
         server.script = well
         third = evaluated(server.url, tmp_path, limit=4, samples=2)
-    assert asked > 9
+    assert requests_after_the_fault > 9
     assert set(third.main.greedy.statuses) == {"ok"}
 
 
@@ -294,7 +296,7 @@ def test_nothing_that_holds_the_key_shows_it(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("settings", "message"),
     [
         ({"key_env": "NO_SUCH_KEY"}, "the environment variable NO_SUCH_KEY holds no key"),
         ({"base_url": f"http://me:{KEY}@host/v1"}, "put the key in an environment variable"),
@@ -302,9 +304,9 @@ def test_nothing_that_holds_the_key_shows_it(monkeypatch: pytest.MonkeyPatch) ->
         ({"base_url": "127.0.0.1:8000"}, "the base URL is not a URL"),
     ],
 )
-def test_what_cannot_be_is_one_line_without_the_key(told: dict[str, str], message: str) -> None:
+def test_what_cannot_be_is_one_line_without_the_key(settings: dict[str, str], message: str) -> None:
     with pytest.raises(RuleExtrapError, match=message) as wrong:
-        text_completer("openai", BackendConfig("m", **told))  # type: ignore[arg-type]
+        text_completer("openai", BackendConfig("m", **settings))  # type: ignore[arg-type]
     assert KEY not in str(wrong.value)
 
 

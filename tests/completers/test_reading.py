@@ -22,8 +22,8 @@ from hf_ruleextrap.evaluation.text import TextRun
 
 
 def chat_response(content: Any, reason: Any = "stop", **message: Any) -> dict[str, Any]:
-    said = {"role": "assistant", "content": content, **message}
-    return {"choices": [{"index": 0, "message": said, "finish_reason": reason}]}
+    whole_message = {"role": "assistant", "content": content, **message}
+    return {"choices": [{"index": 0, "message": whole_message, "finish_reason": reason}]}
 
 
 def text_response(text: Any, reason: Any = "stop") -> dict[str, Any]:

@@ -87,10 +87,10 @@ def test_the_contract_of_every_backend(text_model: Path, tmp_path: Path) -> None
         "".join(json.dumps({"prompt": r.prompt, "sample": r.sample, "text": " b"}) + "\n" for r in requests)
     )
     with serving() as server:
-        found = completers(text_model, server.url, record)
+        by_name = completers(text_model, server.url, record)
         # vLLM is tested with a stand-in, in a file of its own.
-        assert {*found, "vllm"} == set(BACKENDS)
-        for completer in found.values():
+        assert {*by_name, "vllm"} == set(BACKENDS)
+        for completer in by_name.values():
             answers = dict(completer.answers(requests))
             assert sorted(answers) == list(range(len(requests)))
             assert all(isinstance(answer, Answer) and not answer.fault for answer in answers.values())

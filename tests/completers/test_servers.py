@@ -127,10 +127,10 @@ def test_a_refused_parameter_is_left_out_once_for_the_run(name: str, tmp_path: P
     assert not set(refused) & set(last)
     assert {new for new in refused.values() if new} <= set(last)
     # A row whose answers are not known to be greedy says so.
-    said = "temperature" in refused
-    assert rates_table(evaluation)[1][0][0].endswith(", not greedy") == said
-    assert controls_table(evaluation)[1][0][0].endswith(", not greedy") == said
-    assert any("column greedy are drawn" in note for note in evaluation.main.notes) == said
+    is_refused = "temperature" in refused
+    assert rates_table(evaluation)[1][0][0].endswith(", not greedy") == is_refused
+    assert controls_table(evaluation)[1][0][0].endswith(", not greedy") == is_refused
+    assert any("column greedy are drawn" in note for note in evaluation.main.notes) == is_refused
     assert any(note.startswith("the server refused the parameters ") for note in evaluation.main.notes)
 
 

@@ -22,9 +22,9 @@ REQUESTS = [Request(TEXT, 6, 0.0, 0, 0, "\n"), Request("b a", 6, 1.0, 1, 5, "\n"
 PAIRS = [("a a b b\na b\na a", " b b\n"), ("a b\n", "a a b b\n")]
 
 
-def fast(made: Tokenizer, **more: Any) -> PreTrainedTokenizerFast:
+def fast(tokenizer: Tokenizer, **more: Any) -> PreTrainedTokenizerFast:
     names = {"eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<unk>"}
-    return PreTrainedTokenizerFast(tokenizer_object=made, **names, **more)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names, **more)
 
 
 def around(front: str, behind: str) -> processors.TemplateProcessing:
@@ -35,33 +35,33 @@ def around(front: str, behind: str) -> processors.TemplateProcessing:
 
 def changed(**parts: Any) -> PreTrainedTokenizerFast:
     """The tokenizer of the small text model with some of its parts replaced."""
-    made = Tokenizer.from_str(text_tokenizer().backend_tokenizer.to_str())
+    tokenizer = Tokenizer.from_str(text_tokenizer().backend_tokenizer.to_str())
     for name, part in parts.items():
-        setattr(made, name, part)
-    return fast(made)
+        setattr(tokenizer, name, part)
+    return fast(tokenizer)
 
 
 def byte_level(*, add_prefix_space: bool) -> PreTrainedTokenizerFast:
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
-    made.decoder = decoders.ByteLevel()
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
+    tokenizer.decoder = decoders.ByteLevel()
     special = ["<pad>", "<eos>", "<unk>"]
     trainer = trainers.BpeTrainer(
         vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
-    made.train_from_iterator(["a b b a\n a b\n"] * 9, trainer)
-    return fast(made)
+    tokenizer.train_from_iterator(["a b b a\n a b\n"] * 9, trainer)
+    return fast(tokenizer)
 
 
 def sentence_piece() -> PreTrainedTokenizerFast:
     """A space is a part of the token, one is put before a text, and the first one is lost when tokens are decoded."""
     pieces = ["<pad>", "<eos>", "<unk>", "\n", "a", "b", "▁a", "▁b"]
-    made = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.Sequence(
+    tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.Metaspace(prepend_scheme="first")]
     )
-    made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
-    return fast(made)
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    return fast(tokenizer)
 
 
 def model_with(tokenizer: Any, source: Path, target: Path) -> Path:
@@ -158,10 +158,10 @@ def test_a_token_that_is_not_special_behind_a_text_is_refused() -> None:
 
 def test_a_border_inside_a_token_is_refused() -> None:
     pieces = ["<pad>", "<eos>", "<unk>", "\n", "a", " a", "\na", "b", " b"]
-    made = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.Split(Regex(r"\na| ?[ab]|\n"), "isolated")
-    made.decoder = decoders.Fuse()
-    tokens = TextTokens(fast(made), "m")
+    tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\na| ?[ab]|\n"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokens = TextTokens(fast(tokenizer), "m")
     assert tokens.pair("a b\n", "b a") == (tokens.of("a b\n"), tokens.of("b a"))
     with pytest.raises(RuleExtrapError, match="into one token"):
         tokens.pair("a b\n", "a b")

@@ -110,19 +110,19 @@ def test_who_does_not_tell_them_apart_is_at_chance_and_who_knows_the_language_is
 
 
 def test_a_tie_counts_one_half() -> None:
-    found = Accuracy.of(np.array([1.0, 0.5, 0.0, 0.5]))
-    assert (found.rate, found.wins, found.ties, found.n) == (0.5, 1, 2, 4)
-    assert (found.low, found.high) == pytest.approx((0.15, 0.85), abs=0.005)
+    accuracy = Accuracy.of(np.array([1.0, 0.5, 0.0, 0.5]))
+    assert (accuracy.rate, accuracy.wins, accuracy.ties, accuracy.n) == (0.5, 1, 2, 4)
+    assert (accuracy.low, accuracy.high) == pytest.approx((0.15, 0.85), abs=0.005)
 
 
 def test_a_checkpoint_is_asked_for_its_exact_likelihood(tiny_run: Path) -> None:
     language = get_language("anbn")
     model = LocalModel.from_pretrained(tiny_run, language)
-    found = discriminate_symbols(
+    discrimination = discriminate_symbols(
         model, "tiny", max_length=10, limit=12, train_words=WordBatch.from_strings(["ab", "aabb"])
     )
-    assert found.protocol == "symbols"
-    for rule in found.rules:
+    assert discrimination.protocol == "symbols"
+    for rule in discrimination.rules:
         assert rule.accuracy is not None
         assert list(rule.references) == ["1-gram", "2-gram", "3-gram"]
         # One at a time, so that nothing is padded.
@@ -132,12 +132,12 @@ def test_a_checkpoint_is_asked_for_its_exact_likelihood(tiny_run: Path) -> None:
         ]
         assert [[p.log_word, p.log_broken] for p in rule.pairs] == [pytest.approx(each, abs=1e-4) for each in one]
         assert rule.accuracy.wins == sum(word > broken for word, broken in one)
-    json.dumps(found.to_dict())
+    json.dumps(discrimination.to_dict())
 
 
 def test_both_words_follow_the_same_lines_which_begin_with_neither() -> None:
     completer = OfText(fewer_as)
-    found = discriminate_text(completer, "it", ANBN, limit=10)
+    discrimination = discriminate_text(completer, "it", ANBN, limit=10)
     assert completer.asked
     for (before, after), (again, other) in zip(completer.asked[::2], completer.asked[1::2], strict=True):
         assert before == again
@@ -146,18 +146,18 @@ def test_both_words_follow_the_same_lines_which_begin_with_neither() -> None:
         assert before.endswith("\n")
         assert after.endswith("\n")
         assert not any(f"{line}\n".startswith(text.rstrip("\n")) for line in lines for text in (after, other))
-    for rule in found.rules:
+    for rule in discrimination.rules:
         for pair in rule.pairs:
             assert (pair.log_word < pair.log_broken) == (pair.word.count("a") > pair.broken.count("a"))
-    first = found.rules[0]
+    first = discrimination.rules[0]
     # Every line begins with aa, or is ab: nothing is left for ab against aa.
     assert first.skipped
-    assert any("left out" in line for line in remarks(found))
+    assert any("left out" in line for line in remarks(discrimination))
 
 
 def test_the_n_grams_are_fitted_on_the_context_of_each_pair() -> None:
-    found = discriminate_text(OfText(indifferent), "it", ANBN, limit=10)
-    for rule in found.rules:
+    discrimination = discriminate_text(OfText(indifferent), "it", ANBN, limit=10)
+    for rule in discrimination.rules:
         assert rule.accuracy is not None
         assert rule.accuracy.rate == 0.5
         success = []
@@ -172,23 +172,23 @@ def test_the_n_grams_are_fitted_on_the_context_of_each_pair() -> None:
 
 def test_hf_says_what_its_log_probabilities_say(text_model: Path) -> None:
     completer = text_completer("hf", BackendConfig(str(text_model)))
-    found = discriminate_text(completer, "text", ANBN, limit=6)
-    pair = found.rules[1].pairs[0]
+    discrimination = discriminate_text(completer, "text", ANBN, limit=6)
+    pair = discrimination.rules[1].pairs[0]
     before = "".join(spelled(ANBN, line) + "\n" for line in context_words(ANBN, pair.word, pair.broken))
     texts = [(before, spelled(ANBN, text) + "\n") for text in (pair.word, pair.broken)]
     assert [pair.log_word, pair.log_broken] == pytest.approx(list(completer.log_probabilities(texts)), abs=1e-4)
 
 
 def test_a_rule_that_cannot_be_broken_alone_is_null() -> None:
-    found = discriminate_text(OfText(indifferent), "it", ProtocolSettings("dyck", shots=4), limit=4)
-    first, _, third = found.to_dict()["rules"]
+    discrimination = discriminate_text(OfText(indifferent), "it", ProtocolSettings("dyck", shots=4), limit=4)
+    first, _, third = discrimination.to_dict()["rules"]
     assert first["accuracy"] is None
     assert "what breaks it breaks properly_nested, too" in first["reason"]
     assert third["accuracy"]["n"] == 4
-    headings, cells = discrimination_table(found)
+    headings, cells = discrimination_table(discrimination)
     assert all(len(row) == len(headings) for row in cells)
     assert cells[0][1:3] == ["-", ""]
-    assert remarks(found)[0].startswith("R1: no pairs: no string of up to 8 symbols")
+    assert remarks(discrimination)[0].startswith("R1: no pairs: no string of up to 8 symbols")
 
 
 def test_what_cannot_be_asked() -> None:
@@ -208,14 +208,14 @@ def test_the_command(tiny_run: Path, text_model: Path, capsys: pytest.CaptureFix
     # An n-gram of the run's training words has a number.
     assert re.fullmatch(r"R2: .* +\d\.\d\d +\[.*\] +0\.50 +\d\.\d\d .*", row), row
     assert main(["discriminate", "--model", str(text_model), *few, "--shots", "4", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["protocol"], found["chance"], found["settings"]["shots"]) == ("v2", 0.5, 4)
-    assert [rule["accuracy"]["n"] + rule["skipped"] for rule in found["rules"]] == [4, 4]
-    for flags, said in (
+    document = json.loads(capsys.readouterr().out)
+    assert (document["protocol"], document["chance"], document["settings"]["shots"]) == ("v2", 0.5, 4)
+    assert [rule["accuracy"]["n"] + rule["skipped"] for rule in document["rules"]] == [4, 4]
+    for flags, message in (
         (["--limit", "0"], "limit is 0: give 1 or more"),
         (["--max-length", "1"], "max_length 1 is too small"),
         (["--seed", "-1"], "--seed is -1"),
         (["--backend", "openai", "--batch-size", "2"], "--batch-size does not apply to the backend openai"),
     ):
         assert main(["discriminate", "--model", str(tiny_run), "--language", "anbn", *flags]) == 2
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err

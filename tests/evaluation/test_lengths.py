@@ -107,11 +107,11 @@ def test_a_limited_completer_has_its_reach() -> None:
 
 
 def rates(*values: float | None) -> Reach:
-    found = [
+    length_rates = [
         LengthRate("id", length, 8, None if value is None else Rate(value, 0, 1, None, 9))
         for length, value in enumerate(values, start=1)
     ]
-    return Reach("made", 2, tuple(reversed(found)))
+    return Reach("made", 2, tuple(reversed(length_rates)))
 
 
 @pytest.mark.parametrize(
@@ -179,9 +179,9 @@ def test_a_mistake_is_one_line(mistake: dict[str, object]) -> None:
 def test_the_command(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["reach", "--model", str(tiny_run), "--language", "anbn", "--prompts", "5"]
     assert main([*command, "--json", "--out", str(tmp_path / "reach.png")]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["train_length"] == 16
-    assert {at["length"] for at in found["rates"]} == {4, 8, 12, 16, 24, 32, 48, 64}
+    document = json.loads(capsys.readouterr().out)
+    assert document["train_length"] == 16
+    assert {at["length"] for at in document["rates"]} == {4, 8, 12, 16, 24, 32, 48, 64}
     assert (tmp_path / "reach.png").read_bytes().startswith(b"\x89PNG")
     assert main([*command, "--lengths", "8", "--train-length", "6"]) == 0
     assert "trained on up to 6" in capsys.readouterr().out

@@ -44,14 +44,14 @@ def run_of(url: str, out: Path, settings: ProtocolSettings = ANBN, *, controls: 
 
 
 def test_each_control_changes_one_parameter() -> None:
-    found = conditions_of(ProtocolSettings("anbn"), controls=True)
-    main_settings = found.pop("main").to_dict()
-    for name, settings in found.items():
+    conditions = conditions_of(ProtocolSettings("anbn"), controls=True)
+    main_settings = conditions.pop("main").to_dict()
+    for name, settings in conditions.items():
         changed = {key for key, value in settings.to_dict().items() if value != main_settings[key]}
         assert len(changed) == (2 if name == "rules stated, no words" else 1), name
-    assert sum(name.startswith("alphabet") for name in found) == 4
-    assert sum(name.startswith("context") for name in found) == 3
-    assert [name for name in found if name.startswith("K")] == ["K = 4", "K = 8", "K = 16", "K = 64"]
+    assert sum(name.startswith("alphabet") for name in conditions) == 4
+    assert sum(name.startswith("context") for name in conditions) == 3
+    assert [name for name in conditions if name.startswith("K")] == ["K = 4", "K = 8", "K = 16", "K = 64"]
     assert list(conditions_of(ProtocolSettings("anbn"), controls=False)) == ["main"]
 
 
@@ -59,9 +59,9 @@ def test_a_run_with_all_controls(tmp_path: Path) -> None:
     with serving() as server:
         run = run_of(server.url, tmp_path, ANBN.with_changes(limit=3), controls=True)
         estimate = run.estimate()
-        counted = []
-        evaluation = run(lambda: counted.append(1))
-        assert len(counted) == estimate.requests
+        answers_seen = []
+        evaluation = run(lambda: answers_seen.append(1))
+        assert len(answers_seen) == estimate.requests
         # Conditions may share requests (the rules, once stated, are the same for each K).
         assert len(server.asked) <= estimate.requests
         assert run.estimate().stored == estimate.requests
@@ -96,11 +96,11 @@ def test_a_control_that_cannot_be_is_left_out_and_says_so(tmp_path: Path) -> Non
 
 def test_n_grams_are_fitted_on_the_lines_that_the_prompt_is_shown() -> None:
     language, prompts = get_language("anbn"), ANBN.prompts()
-    made = FromContext(ANBN, 3).complete(prompts, max_new_symbols=9)
+    completions = FromContext(ANBN, 3).complete(prompts, max_new_symbols=9)
     for row, text in enumerate(prompts.texts):
         source = formal.ngram(language, WordBatch.from_strings(context_words(ANBN, text)), 3)
         alone, finished = source.complete(prompts.words.take(np.array([row])), max_new_symbols=9, rng=None)
-        assert (made.words[row], made.finished[row]) == (alone[0], finished[0])
+        assert (completions.words[row], completions.finished[row]) == (alone[0], finished[0])
 
 
 def test_the_references_are_those_of_the_protocol() -> None:
@@ -124,10 +124,10 @@ def test_a_difference_lies_within_its_interval_and_turns_its_sign(model: list[fl
     n = len(model)
     other = data.draw(st.lists(st.sampled_from([0.0, 1.0]), min_size=n, max_size=n))
     one, two = Clusters.of_rates(np.array(model), rows=2), Clusters.of_rates(np.array(other))
-    found, turned = Difference.of(one, two, "it"), Difference.of(two, one, "it")
-    assert found.low <= found.mean + 1e-9
-    assert found.mean <= found.high + 1e-9
-    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
+    difference, turned = Difference.of(one, two, "it"), Difference.of(two, one, "it")
+    assert difference.low <= difference.mean + 1e-9
+    assert difference.mean <= difference.high + 1e-9
+    assert (turned.low, turned.high) == pytest.approx((-difference.high, -difference.low))
 
 
 @pytest.mark.parametrize(
@@ -165,13 +165,13 @@ def test_a_difference_is_paired() -> None:
 
 def test_a_difference_has_a_width_where_both_agree_everywhere() -> None:
     for value in (0.0, 1.0):
-        found = Difference.of(np.full(10, value), Clusters.of_rates(np.full(10, value)), "it")
-        assert found.low < -0.2
-        assert found.high > 0.2
+        difference = Difference.of(np.full(10, value), Clusters.of_rates(np.full(10, value)), "it")
+        assert difference.low < -0.2
+        assert difference.high > 0.2
     mixed = np.array([1.0, 0.0] * 6)
-    found = Difference.of(mixed, Clusters.of_rates(mixed), "it")
-    assert found.low < -0.05
-    assert found.high > 0.05
+    difference = Difference.of(mixed, Clusters.of_rates(mixed), "it")
+    assert difference.low < -0.05
+    assert difference.high > 0.05
 
 
 @pytest.mark.parametrize(("name", "kind"), [("anbn", "ood"), ("ban", "id"), ("dyck", "ood"), ("dyck", "id")])
@@ -281,13 +281,13 @@ def test_the_command_prints_the_tables(tmp_path: Path, capsys: pytest.CaptureFix
         assert evaluate(*words) == 0
         text = capsys.readouterr()
         assert evaluate(*words, "--json") == 0
-        found = json.loads(capsys.readouterr().out)
+        document = json.loads(capsys.readouterr().out)
     assert "m on anbn: a^n b^n, n >= 1; protocol v2, plain text, letters, K = 2" in text.out
     assert "drawn completions of the same prompts" in text.out
     assert max(map(len, text.out.splitlines()[:-1])) <= 80
     assert "greedy: " in text.out
     assert "by protocol v2: 8 requests: about" in text.err
-    assert found == json.loads((tmp_path / "evaluation.json").read_text())
+    assert document == json.loads((tmp_path / "evaluation.json").read_text())
 
 
 @pytest.mark.parametrize("chat", [False, True])
@@ -315,8 +315,8 @@ def test_a_language_model_is_asked_as_text_and_one_of_ours_is_not(
     monkeypatch.chdir(tmp_path)
     shutil.copytree(text_model, tmp_path / "model")
     assert main(["evaluate", "--model", "model", "--language", "bban", "--json"]) == 0, capsys.readouterr().err
-    found = json.loads(capsys.readouterr().out)
-    assert found["conditions"][0]["settings"]["version"] == 2
+    document = json.loads(capsys.readouterr().out)
+    assert document["conditions"][0]["settings"]["version"] == 2
     assert (tmp_path / "evaluations" / "model-bban" / "evaluation.json").exists()
     assert main(["evaluate", "--model", str(tiny_run), "--language", "anbn", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["protocol"] == "symbols"

@@ -43,8 +43,8 @@ def read(name: str) -> dict[str, Any]:
 def test_the_template_is_the_protocol() -> None:
     template = read("template.yaml")
     assert template["metadata"]["version"] == PROTOCOL_VERSION
-    asked = template["generation_kwargs"]
-    assert asked == {"until": ["\n"], "do_sample": False, "temperature": 0.0, "max_gen_toks": ours.MOST_NEW_TOKENS}
+    generation = template["generation_kwargs"]
+    assert generation == {"until": ["\n"], "do_sample": False, "temperature": 0.0, "max_gen_toks": ours.MOST_NEW_TOKENS}
     for reference in (template["custom_dataset"], template["process_results"]):
         module, _, function = reference.rpartition(".")
         assert module == ours.__name__
@@ -54,11 +54,11 @@ def test_the_template_is_the_protocol() -> None:
 def test_every_metric_is_listed_and_a_mean() -> None:
     listed = read("template.yaml")["metric_list"]
     assert {metric["aggregation"] for metric in listed} == {"mean"}
-    found = set()
+    rates = set()
     for kind in ("id", "ood"):
         (row, *_) = ours.documents(language="anbn", ruleextrap={"kind": kind, **FEW})["test"]
-        found |= set(ours.process_results(row, [" b"]))
-    assert found == {metric["metric"] for metric in listed}
+        rates |= set(ours.process_results(row, [" b"]))
+    assert rates == {metric["metric"] for metric in listed}
 
 
 def test_there_is_a_task_for_each_language_of_the_paper_and_one_for_any() -> None:
@@ -96,7 +96,7 @@ def test_an_answer_is_scored_as_our_own_runner_does(pieces: list[str], kind: str
     report = formal.aggregate(
         formal.score(settings.the_language, prompts, WordBatch.from_strings([symbols]), [finished])
     )
-    found = ours.process_results(row, ["".join(pieces).partition("\n")[0]])
+    rates = ours.process_results(row, ["".join(pieces).partition("\n")[0]])
     if sum(map(len, map(str.split, written))) <= settings.max_new_symbols and len(written) < len(pieces):
         # Tokens without symbols are what the harness cannot tell; both are failures of the same kind or none.
         return
@@ -105,11 +105,11 @@ def test_an_answer_is_scored_as_our_own_runner_does(pieces: list[str], kind: str
         report.headline if kind == "ood" else report.grammatical
     )
     for name, rate in expected.items():
-        assert found.get(name) == rate.rate, name
+        assert rates.get(name) == rate.rate, name
 
 
 @pytest.mark.parametrize(
-    ("language", "given", "said"),
+    ("language", "parameters", "message"),
     [
         (None, {}, "no language: give --metadata"),
         ("anbn", {"language": "dyck"}, "the task is about anbn, not dyck"),
@@ -118,9 +118,9 @@ def test_an_answer_is_scored_as_our_own_runner_does(pieces: list[str], kind: str
         ("anbn", {"max_word_length": 64}, "a completion of 128 symbols is too long here"),
     ],
 )
-def test_what_the_metadata_cannot_say(language: str | None, given: dict[str, Any], said: str) -> None:
-    with pytest.raises(RuleExtrapError, match=re.escape(said)):
-        ours.documents(language=language, ruleextrap=given)
+def test_what_the_metadata_cannot_say(language: str | None, parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(RuleExtrapError, match=re.escape(message)):
+        ours.documents(language=language, ruleextrap=parameters)
 
 
 def test_the_command_prints_the_folder(capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,9 +132,9 @@ def own_scores(model: Path, settings: ProtocolSettings, folder: Path) -> tuple[f
     """The rates of our own runner, and the statuses that occurred."""
     completer = Prompted(settings, text_completer("hf", BackendConfig(str(model))), AnswerCache(folder))
     prompts = settings.prompts()
-    made = completer.complete(prompts, max_new_symbols=settings.max_new_symbols)
-    verdicts = formal.score(settings.the_language, prompts, made.words, made.finished)
-    return formal.aggregate(verdicts, groups=False), set(made.statuses or ())
+    completions = completer.complete(prompts, max_new_symbols=settings.max_new_symbols)
+    verdicts = formal.score(settings.the_language, prompts, completions.words, completions.finished)
+    return formal.aggregate(verdicts, groups=False), set(completions.statuses or ())
 
 
 @pytest.mark.slow
@@ -154,7 +154,7 @@ def test_the_harness_and_our_own_runner_have_equal_scores(text_model: Path, tmp_
     ]
     for model, tasks, changed in conditions:
         parameters = {"limit": 5, "shots": 4, **changed}
-        found = simple_evaluate(
+        evaluation = simple_evaluate(
             model="hf",
             model_args={"pretrained": str(model)},
             tasks=tasks,
@@ -165,11 +165,11 @@ def test_the_harness_and_our_own_runner_have_equal_scores(text_model: Path, tmp_
             device="cpu",
             bootstrap_iters=0,
         )
-        assert found is not None
-        names = [name for name in found["results"] if name != "ruleextrap"]
+        assert evaluation is not None
+        names = [name for name in evaluation["results"] if name != "ruleextrap"]
         assert sorted(names) == (sorted(f"ruleextrap_{name}" for name in PAPER) if tasks == ["ruleextrap"] else tasks)
         for name in names:
-            scores = found["results"][name]
+            scores = evaluation["results"][name]
             language = {"language": name.removeprefix("ruleextrap_"), **parameters}
             settings = ProtocolSettings(samples=0, **language)  # type: ignore[arg-type]  # parameters by name
             report, occurred = own_scores(model, settings, tmp_path / "answers")

@@ -34,8 +34,8 @@ def test_a_chain_by_pencil_and_paper() -> None:
     assert mass.impossible == pytest.approx(1 / 4 + 1 / 8 * 3 / 4)
     prompt = language.label(["ba"])
     # Ends at once (ba), or after any word as many a as b: of length 2, ab and ba.
-    found = open_rules_probability(chain, "anbn", prompt, max_new_symbols=2)
-    assert found.tolist() == pytest.approx([1 / 4 + 2 * 1 / 8 * 1 / 4])
+    probabilities = open_rules_probability(chain, "anbn", prompt, max_new_symbols=2)
+    assert probabilities.tolist() == pytest.approx([1 / 4 + 2 * 1 / 8 * 1 / 4])
 
 
 @pytest.mark.parametrize("name", list_languages(tag="paper"))

@@ -256,10 +256,10 @@ def test_answers_in_a_conversation(text: str, ended: bool, expected: Parsed) -> 
 @PATIENT
 @given(conditions(), st.text(), st.booleans())
 def test_any_text_at_all_is_read(settings: ProtocolSettings, text: str, ended: bool) -> None:
-    found = parse(settings, text, ended=ended)
-    assert len(found.symbols) <= settings.max_new_symbols
-    assert set(found.symbols) <= set(settings.the_language.alphabet)
-    assert found.finished == (found.status in ("ok", "empty"))
+    parsed = parse(settings, text, ended=ended)
+    assert len(parsed.symbols) <= settings.max_new_symbols
+    assert set(parsed.symbols) <= set(settings.the_language.alphabet)
+    assert parsed.finished == (parsed.status in ("ok", "empty"))
 
 
 def test_a_symbol_that_the_limit_cuts_in_two_is_unfinished() -> None:
@@ -334,6 +334,6 @@ def test_rules_are_said_in_the_language_s_own_symbols() -> None:
     assert rules_in_words(ProtocolSettings("anbn")) == (
         "The symbols are: a b\nRules of every word: as many a as b; every a before every b."
     )
-    said = rules_in_words(ProtocolSettings("dyck", alphabet="words"))
-    assert "dog (for () red (for )) table (for [) seven (for ])" in said
-    assert "[ ] are balanced; ( ) are balanced; ( ) and [ ] are properly nested." in said
+    rules = rules_in_words(ProtocolSettings("dyck", alphabet="words"))
+    assert "dog (for () red (for )) table (for [) seven (for ])" in rules
+    assert "[ ] are balanced; ( ) are balanced; ( ) and [ ] are properly nested." in rules

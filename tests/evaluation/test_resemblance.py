@@ -41,10 +41,10 @@ def test_a_model_that_ends_at_once_is_infinitely_far_from_all_that_go_on() -> No
 
 def test_a_checkpoint_has_a_nearest_learner(tiny_run: Path) -> None:
     learners = [learner_of("anbn", name, max_length=10) for name in LEARNERS]
-    found = nearest_learners(load_model(tiny_run), learners, ANBN.prompts("ood", limit=20))
-    assert {one.learner for one in found} == set(LEARNERS)
-    assert 0 < found[0].mean <= found[1].mean <= found[2].mean < np.inf
-    assert all(one.low < one.mean < one.high for one in found)
+    divergences = nearest_learners(load_model(tiny_run), learners, ANBN.prompts("ood", limit=20))
+    assert {one.learner for one in divergences} == set(LEARNERS)
+    assert 0 < divergences[0].mean <= divergences[1].mean <= divergences[2].mean < np.inf
+    assert all(one.low < one.mean < one.high for one in divergences)
 
 
 @pytest.mark.parametrize("name", LEARNERS)

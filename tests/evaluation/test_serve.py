@@ -61,13 +61,13 @@ def is_up(url: str) -> bool:
 
 
 def both_ways(model: Path, url: str, settings: ProtocolSettings, out: Path, *, controls: bool) -> list[Evaluation]:
-    told = {"hf": BackendConfig(str(model)), "openai": BackendConfig(str(model), base_url=url, timeout=300)}
-    found = []
-    for name, backend in told.items():
+    backends = {"hf": BackendConfig(str(model)), "openai": BackendConfig(str(model), base_url=url, timeout=300)}
+    evaluations = []
+    for name, backend in backends.items():
         completer = text_completer(name, backend)
         run = TextRun(completer, str(model), settings, controls=controls, out=out / f"{settings.language}-{name}")
-        found.append(run())
-    return found
+        evaluations.append(run())
+    return evaluations
 
 
 @pytest.mark.timeout(240)
