@@ -1,3 +1,5 @@
+"""Completers that continue prompts symbol by symbol, and their contract."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -39,7 +41,7 @@ def test_the_contract(name: str, language: Language) -> None:
     greedy = completer.complete(prompts, max_new_symbols=5)
     assert len(greedy.words) == len(greedy.finished) == len(prompts)
     assert greedy.words.lengths.max() <= 5
-    # Row by row gives the same as all together.
+    # A prompt alone has the same completion as among all prompts.
     for row in (0, len(prompts) - 1):
         alone = completer.complete(prompts.take(np.array([row])), max_new_symbols=5)
         assert alone.words[0] == greedy.words[row]
@@ -68,7 +70,7 @@ def test_sampling_leaves_the_global_random_state_and_the_mode_alone() -> None:
 
 def test_a_greedy_bigram_follows_its_likeliest_symbols() -> None:
     completions = FromSource(BIGRAM).complete(ANBN.label(["a", "b"]), max_new_symbols=4)
-    # After a: a and b are equally likely, the first of equals is taken. After b: the end and b are, too.
+    # After a, the symbols a and b are equally likely. After b, the symbol b and the end are. The first one is taken.
     assert list(completions.words) == ["aaaa", "bbbb"]
     assert completions.finished.tolist() == [False, False]
 
@@ -106,7 +108,7 @@ def test_every_reference_stands_in_an_evaluation() -> None:
 
 
 def test_a_sample_keeps_what_the_rates_count() -> None:
-    """What never ended keeps no rule among the samples, as in every rate over all prompts."""
+    """A completion that did not end keeps no rule in a sample, as in every rate over all prompts."""
     prompts = ANBN.label(["baa", "baa", "ab"])
     completions = Completions(WordBatch.from_strings(["b", "b", ""]), np.array([True, False, True]))
     samples = samples_of(formal.score(ANBN, prompts, completions.words, completions.finished), completions)

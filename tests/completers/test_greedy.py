@@ -1,4 +1,4 @@
-"""Greedy means greedy: no setting that a checkpoint brings along bends its answers."""
+"""No setting of a checkpoint changes its greedy answers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TEXT_A, SYMBOL_A = text_tokenizer().convert_tokens_to_ids(" a"), 3
 
 
 def settings_of(token: int) -> dict[str, list[Any]]:
-    """For each field of `GenerationConfig` values that bend answers, or would if the field did anything."""
+    """Return values for each field of `GenerationConfig` that would change answers if the field had an effect."""
     return {
         "assistant_confidence_threshold": [0.9],
         "assistant_early_exit": [1],
@@ -108,12 +108,12 @@ def settings_of(token: int) -> dict[str, list[Any]]:
 
 def test_every_field_that_there_is_has_a_value() -> None:
     fields = {name for name in vars(GenerationConfig()) if not name.startswith("_")} - {"transformers_version"}
-    # A field of another version of transformers does no harm; one of this version without a value would.
+    # Values for fields of other versions of transformers are harmless, but each field of this version needs a value.
     assert fields <= set(settings_of(0))
 
 
 def with_settings(source: Path, target: Path, **settings: Any) -> Path:
-    """A copy of a checkpoint with other settings in its generation config."""
+    """Return a copy of a checkpoint with changed settings in its generation config."""
     shutil.copytree(source, target)
     path = target / "generation_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | settings))
@@ -207,7 +207,7 @@ def test_a_run_s_checkpoint_says_that_it_is_greedy(tiny_run: Path, tmp_path: Pat
 
     written = json.loads((tiny_run / "generation_config.json").read_text())
     assert written["do_sample"] is False
-    # A run of an older version does not say so.
+    # A run of an older version does not contain the setting.
     older = tmp_path / "older"
     shutil.copytree(tiny_run, older)
     del written["do_sample"]

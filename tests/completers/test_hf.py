@@ -1,4 +1,4 @@
-"""Any causal model in this process, held to its own logits."""
+"""Any causal model in this process, compared with its own logits."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_log_probabilities_are_those_of_the_logits(text_model: Path) -> None:
             each = completer.model(torch.tensor([whole])).logits[0].log_softmax(-1)
         expected = sum(float(each[i - 1, whole[i]]) for i in range(len(first), len(whole)))
         assert value == pytest.approx(expected, abs=1e-4)
-    # All that may follow has probability 1, each token for itself.
+    # The probabilities of all tokens that may follow add up to 1.
     tokens = completer.tokenizer.convert_ids_to_tokens(range(len(completer.tokenizer)))
     known = [("a b\na", token) for token in tokens if not token.startswith("<")]
     assert 0.9 < np.exp(completer.log_probabilities(known)).sum() <= 1.0001
@@ -108,7 +108,7 @@ def test_a_symbol_of_several_tokens_is_one_line(text_model: Path, tmp_path: Path
         return [ord(letter) for letter in text if letter != " "]
 
     run = TextRun(completer_of(text_model), "m", SETTINGS, controls=True, out=tmp_path, encode=characters)
-    # A control that a tokenizer does not allow is left out, and says so.
+    # A control that a tokenizer does not allow is left out, and the result gives the reason.
     assert "the symbol 'dog' is 3 tokens" in run.skipped["alphabet words"]
     assert "alphabet swapped" in run.conditions
     words = SETTINGS.with_changes(alphabet="words")

@@ -1,4 +1,4 @@
-"""Servers that never let go, keys that look like answers, and proxies."""
+"""Servers that never finish a response, keys that look like answers, and proxies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATIENCE = 0.4
 
 @contextmanager
 def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[int]:
-    """The port of a server that does with each connection what it likes."""
+    """Start a server that handles each connection with a function, and yield its port."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -36,7 +36,7 @@ def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[int]:
             threading.Thread(target=alone, args=(connection,), daemon=True).start()
 
     def alone(connection: socket.socket) -> None:
-        # The client may have gone.
+        # The client may have closed the connection.
         with connection, suppress(OSError):
             talk(connection)
 
@@ -48,7 +48,7 @@ def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 def forever(*words: bytes) -> Callable[[socket.socket], None]:
-    """Send the first words, then the last ones again and again, a moment apart."""
+    """Return a function that sends all words but the last, and then the last word again and again."""
 
     def talk(connection: socket.socket) -> None:
         connection.recv(1 << 16)
@@ -93,7 +93,7 @@ STALLS: dict[str, Callable[[socket.socket], None]] = {
 
 @pytest.mark.parametrize("name", STALLS)
 def test_the_limit_holds_for_the_whole_request(name: str) -> None:
-    # What is sent is larger than what a connection takes without being read.
+    # The request is too large for the buffers of a connection from which nobody reads.
     request = REQUEST if name != "no reading" else Request("a " * 5_000_000, 9, 0.0, 0, 0, "\n")
     with raw_server(STALLS[name]) as port:
         answer, seconds = ask(port, request)
@@ -172,7 +172,7 @@ def test_the_key_and_a_proxy_s_password_are_in_no_diagnostic(monkeypatch: pytest
 
 @contextmanager
 def proxy(needs: str | None) -> Iterator[int]:
-    """The port of a proxy that answers by itself, once it knows who asks."""
+    """Start a proxy that answers requests itself if they have the right credentials, and yield its port."""
 
     def talk(connection: socket.socket) -> None:
         head = b""
@@ -206,7 +206,7 @@ def test_a_proxy_gets_the_user_and_password_that_the_environment_names(monkeypat
         other = through(monkeypatch, f"http://user:p%40sz@127.0.0.1:{port}")
         assert other.fault == "http-407"
         assert through(monkeypatch, f"http://127.0.0.1:{port}").fault == "http-407"
-        # A tunnel that is refused is no response.
+        # A refused tunnel gives no response.
         assert through(monkeypatch, f"http://127.0.0.1:{port}", "https://server.invalid/v1").fault == "http-407"
     with proxy(None) as port:
         assert not through(monkeypatch, f"http://127.0.0.1:{port}").fault

@@ -23,7 +23,7 @@ PAIRS = [("a a b b\n", "a b\n"), ("a a b b\n", "a a\n"), ("a b\n", "b a a b\n")]
 
 
 def behind_a_server(model: Path, front: str = "") -> Script:
-    """A server that computes with a model and, as vLLM does, adds a token before the prompt and one after it."""
+    """Return a server that computes with a model and adds a token before and after the prompt, as vLLM does."""
     local = text_completer("hf", BackendConfig(str(model)))
     assert isinstance(local, HfCompleter)
 
@@ -100,7 +100,7 @@ def error(message: str, status: int) -> Script:
 
 
 TOKENS = ["a", " a", " b", " b", "\n", "a", " b", "\n"]
-# Name: the server, and what its line says.
+# For each name: the server, and the message of the error.
 WITHOUT = {
     "llama.cpp": (error("Only no echo is supported", 400), "http-400: .*Only no echo is supported"),
     "OpenAI's chat models": (error("This is a chat model and not supported in v1/completions", 404), "http-404"),

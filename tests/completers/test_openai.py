@@ -1,4 +1,4 @@
-"""A server that fails in every way, and what becomes of it."""
+"""Faults of a server, their statuses in a run, and the requests that are sent again."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def evaluated(
 
 
 def once(fault: Script) -> Script:
-    """The first request fails, and no other."""
+    """Return a server that fails at the first request alone."""
 
     def script(handler: Handler, body: dict[str, Any], number: int) -> None:
         (fault if number == 1 else well)(handler, body, number)
@@ -59,7 +59,7 @@ def hangs(handler: Handler, body: dict[str, Any], number: int) -> None:
 
 
 def drips(handler: Handler, body: dict[str, Any], number: int) -> None:
-    """Never silent for long, and never done."""
+    """Send bytes without a long pause, and never the whole response."""
     del body, number
     handler.send_response(200)
     handler.send_header("Content-Length", "1000")
@@ -70,7 +70,7 @@ def drips(handler: Handler, body: dict[str, Any], number: int) -> None:
         time.sleep(0.05)
 
 
-# Name: what the server does, then for three requests the statuses, and how many requests it sees.
+# For each name: the server, the statuses of three requests, and the number of requests that the server receives.
 FAULTS: dict[str, tuple[Script, dict[str, int], int]] = {
     "no fault": (well, {"ok": 3}, 3),
     "401": (status(401), {"http-401": 1, "not-sent": 2}, 1),
@@ -106,7 +106,7 @@ def test_each_fault_is_retried_within_bounds_or_has_its_status(name: str, tmp_pa
         evaluation = evaluated(server.url, tmp_path, timeout=0.3 if name in SLOW else 5.0)
     assert evaluation.main.greedy.statuses == statuses
     assert len(server.asked) == requests
-    # All are failures of the headline, none is dropped, and the table says how many.
+    # Each fault counts as a failure of the headline, and the table shows the number of faults.
     assert evaluation.main.greedy.report.headline.n == 3
     from hf_ruleextrap.evaluation.table import statuses_table
 
@@ -187,7 +187,7 @@ def test_no_request_is_sent_before_the_last_answer_of_its_connection_was_taken()
     sent = []
     with serving() as server:
         for _ in text_completer("openai", BackendConfig("m", base_url=server.url, concurrency=1)).answers(requests):
-            # A caller that is slow to store an answer, and may be killed meanwhile.
+            # A caller may take time to store an answer, and may be killed meanwhile.
             time.sleep(0.1)
             sent.append(len(server.asked))
     assert sent == [1, 2, 3, 4, 5, 6]
@@ -200,7 +200,7 @@ def test_a_second_run_sends_nothing(tmp_path: Path) -> None:
         second = evaluated(server.url, tmp_path, samples=2)
         assert len(server.asked) == 9
         assert second == first
-        # A fault is not an answer: it is asked for again.
+        # A fault is not stored, so its request is sent again.
         server.script = status(400)
         evaluated(server.url, tmp_path, limit=4, samples=2)
         requests_after_the_fault = len(server.asked)
@@ -241,7 +241,7 @@ def test_killed_half_way_it_goes_on_and_sends_nothing_twice(tmp_path: Path) -> N
 
     with serving(stalls) as server:
         process = subprocess.Popen(command(server, tmp_path / "killed"), stderr=subprocess.DEVNULL)
-        # Both connections wait: all that was answered before has arrived.
+        # Both connections wait, so all earlier answers have arrived.
         assert held.acquire(timeout=60)
         assert held.acquire(timeout=60)
         process.send_signal(signal.SIGKILL)
@@ -281,7 +281,7 @@ def test_the_key_is_nowhere(tmp_path: Path) -> None:
     texts = [done.stdout, done.stderr, *(path.read_text() for path in tmp_path.rglob("*") if path.is_file())]
     assert len(texts) > 4
     assert any("[key]" in text for text in texts)
-    # Not even a part of it, as a cut could leave.
+    # A cut of a text must not leave a part of the key either.
     assert not [text for text in texts if KEY[:12] in text]
 
 

@@ -1,4 +1,4 @@
-"""How many tokens a model can read has one answer, and everything that reads many of them asks for it."""
+"""The largest number of tokens that a model can read, and the measures that respect this limit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LIMITED = {
     "biogpt": _HIDDEN,
     "ctrl": {**_GPT, "dff": 8, "n_positions": LIMIT},
     "bert": {**_HIDDEN, "is_decoder": True},
-    # Its first positions are those of padding: PAD has the id 0.
+    # RoBERTa reserves its first position for padding, because PAD has the id 0.
     "roberta": {**_HIDDEN, "is_decoder": True, "max_position_embeddings": LIMIT + 1},
     "bart": _DECODER,
     "whisper": {**_DECODER, "max_target_positions": LIMIT},

@@ -1,4 +1,4 @@
-"""What a server's response means: every way to end, to be cut, to fail and to think is told apart."""
+"""The interpretation of a server's response: ends, limits, faults and reasoning."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def text_response(text: Any, reason: Any = "stop") -> dict[str, Any]:
 
 
 def read(response: Any) -> Answer:
-    """The answer of a response; a failure as its fault."""
+    """Return the answer of a response, with a failure as its fault."""
     chat = '"message": {"role"' in json.dumps(response)
     try:
         return read_response(json.dumps(response).encode(), chat=chat)
@@ -217,7 +217,7 @@ def test_any_response_is_an_answer_or_a_failure(response: Any, chat: bool) -> No
     body = json.dumps(response)
     with suppress(Failure):
         answer = read_response(body.encode(), chat=chat)
-        # An answer ended only where the server says so.
+        # An answer has ended only if the server says so.
         assert not answer.ended or '"finish_reason": "stop"' in body
 
 

@@ -1,4 +1,4 @@
-"""Text completers by name, and a user's own."""
+"""Text completers by name, and a text completer of the user's own."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_class_of_one_s_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["evaluate", "--model", "m", "--backend", f"{own}:Stops", "--language", "anbn", *flags]) == 2
     shown = capsys.readouterr()
     (condition,) = json.loads(shown.out)["conditions"]
-    # It cannot draw, so it is not asked to; what it leaves out is counted.
+    # The completer cannot draw, so no samples are requested. A request without an answer is counted.
     assert condition["settings"]["samples"] == 0
     assert condition["greedy"]["statuses"] == {"empty": 4, "no-answer": 1}
     assert "1 answer is missing: no-answer" in shown.err

@@ -47,7 +47,7 @@ def openai_unsupported(name: str, value: Any) -> tuple[str, int] | None:
 
 
 def forbids_extra(name: str, value: Any) -> tuple[str, int] | None:
-    """A server that is made with FastAPI and pydantic."""
+    """Return the error of a server that is built with FastAPI and pydantic."""
     if name not in ("seed", "n"):
         return None
     detail = {"type": "extra_forbidden", "loc": ["body", name], "msg": "Extra inputs are not permitted", "input": value}
@@ -62,7 +62,7 @@ def tgi(name: str, value: Any) -> tuple[str, int] | None:
 
 
 def behind_openrouter(name: str, value: Any) -> tuple[str, int] | None:
-    """The error of another server, in the body of a response with status 200."""
+    """Return the error of another server, in the body of a response with status 200."""
     inner = openai_unsupported(name, value)
     if inner is None:
         return None
@@ -70,7 +70,7 @@ def behind_openrouter(name: str, value: Any) -> tuple[str, int] | None:
 
 
 def in_prose(*names: str) -> Callable[[str, Any], tuple[str, int] | None]:
-    """A server whose message names a parameter in a sentence."""
+    """Return a server whose message names a parameter in a sentence."""
     forms = {
         "seed": "property 'seed' is unsupported",
         "n": "UnsupportedParamsError: the model does not support parameters: {'n': 1}",
@@ -82,7 +82,7 @@ def in_prose(*names: str) -> Callable[[str, Any], tuple[str, int] | None]:
     return lambda name, _: error(forms[name]) if name in names else None
 
 
-# Name: the server, whether the requests are conversations, and what the results say that it refused.
+# For each name: the server, whether the requests are conversations, and the refused parameters in the results.
 REFUSALS: dict[str, tuple[Callable[[str, Any], tuple[str, int] | None], bool, dict[str, str | None]]] = {
     "OpenAI": (openai_unsupported, True, {"max_tokens": "max_completion_tokens", "temperature": None}),
     "OpenRouter": (behind_openrouter, True, {"max_tokens": "max_completion_tokens", "temperature": None}),
@@ -118,7 +118,7 @@ def test_a_refused_parameter_is_left_out_once_for_the_run(name: str, tmp_path: P
         refusals = len(refused) + (name == "no limit at all")
         assert len(server.asked) == 10 + refusals
         last = json.loads(server.asked[-1])
-        # The second run has its answers from the disk, and says the same of them.
+        # The second run reads its answers from the disk, and has the same results.
         assert evaluated(server.url, tmp_path, chat=chat, samples=1) == evaluation
         assert len(server.asked) == 10 + refusals
     outcomes = [evaluation.main.greedy, evaluation.main.drawn]
@@ -126,7 +126,7 @@ def test_a_refused_parameter_is_left_out_once_for_the_run(name: str, tmp_path: P
     assert sum(outcomes[0].statuses[status] for status in ("ok", "empty") if status in outcomes[0].statuses) == 5  # type: ignore[union-attr]
     assert not set(refused) & set(last)
     assert {new for new in refused.values() if new} <= set(last)
-    # A row whose answers are not known to be greedy says so.
+    # A row is marked if its answers are not known to be greedy.
     is_refused = "temperature" in refused
     assert rates_table(evaluation)[1][0][0].endswith(", not greedy") == is_refused
     assert controls_table(evaluation)[1][0][0].endswith(", not greedy") == is_refused
@@ -177,7 +177,7 @@ def test_what_refuses_no_parameter(message: str, tmp_path: Path) -> None:
 
 
 def test_a_parameter_that_makes_no_difference_is_not_refused() -> None:
-    """A server that names the whole request in its message, whatever is wrong."""
+    """The message of the server names the whole request, whatever the error is."""
 
     def script(handler: Handler, body: dict[str, Any], number: int) -> None:
         if number > 7:
@@ -206,7 +206,7 @@ def chat_answer(reason: str = "stop", usage: dict[str, Any] | None = None, **mes
 HIDDEN = {"completion_tokens": 90, "completion_tokens_details": {"reasoning_tokens": 85}}
 THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "there are two"}], "closed": True}
 
-# Name: the response, the status, and the number of tokens of reasoning.
+# For each name: the response, the status, and the number of tokens of reasoning.
 ANSWERS: dict[str, tuple[dict[str, Any], str, int]] = {
     "OpenAI, hidden": (chat_answer(content="b", refusal=None, annotations=[], usage=HIDDEN), "ok", 85),
     "OpenAI, used up": (chat_answer("length", content="", usage=HIDDEN), "unfinished: reasoning", 85),
@@ -253,7 +253,7 @@ def test_each_form_of_an_answer_has_its_status_and_its_reasoning_is_counted(name
     assert greedy.statuses == {status: 2}
     assert greedy.reasoning_tokens == 2 * reasoning_tokens
     assert any("--max-reasoning-tokens" in note for note in evaluation.main.notes) == (status.endswith("reasoning"))
-    # The record of the run holds all of it.
+    # A replay of the run's record has the same outcome.
     replay = text_completer("replay", BackendConfig(str(tmp_path / "answers.jsonl")))
     again = TextRun(replay, "m", evaluation.main.settings, controls=False, out=tmp_path / "again")()  # type: ignore[arg-type]
     assert again.main.greedy == greedy

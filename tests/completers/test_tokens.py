@@ -1,4 +1,4 @@
-"""Text in, text out, whatever a tokenizer does behind our back."""
+"""The conversion of texts to tokens and back, with tokenizers that add or change text."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def around(front: str, behind: str) -> processors.TemplateProcessing:
 
 
 def changed(**parts: Any) -> PreTrainedTokenizerFast:
-    """The tokenizer of the small text model with some of its parts replaced."""
+    """Return the tokenizer of the small text model with some of its parts replaced."""
     tokenizer = Tokenizer.from_str(text_tokenizer().backend_tokenizer.to_str())
     for name, part in parts.items():
         setattr(tokenizer, name, part)
@@ -54,7 +54,7 @@ def byte_level(*, add_prefix_space: bool) -> PreTrainedTokenizerFast:
 
 
 def sentence_piece() -> PreTrainedTokenizerFast:
-    """A space is a part of the token, one is put before a text, and the first one is lost when tokens are decoded."""
+    """Return a tokenizer that puts a space before each text, and drops the first space of a decoded text."""
     pieces = ["<pad>", "<eos>", "<unk>", "\n", "a", "b", "▁a", "▁b"]
     tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -104,7 +104,7 @@ def test_the_first_space_of_an_answer_is_not_lost() -> None:
     before = tokens.of(TEXT)
     new = tokens.of(f"{TEXT} b b\n")[len(before) :]
     assert tokens.added(before, new) == " b b\n"
-    # By itself it would have no space in front; and behind another text it has none.
+    # Decoded alone, the tokens lose their first space.
     assert tokens.text(new) == "b b\n"
     _, second = tokens.pair("a b\n", "a a\n")
     assert tokens.tokenizer.convert_ids_to_tokens(second) == ["a", "▁a", "\n"]
@@ -129,7 +129,7 @@ def test_a_text_that_a_tokenizer_changes_is_refused(parts: dict[str, Any], text:
 
 
 class Stubborn(PreTrainedTokenizerFast):
-    """Puts special tokens around every text, asked or not."""
+    """Puts special tokens around every text, even if the caller wants none."""
 
     def encode(self, text: Any, *_: Any, **__: Any) -> list[int]:
         return [0, *super().encode(text, add_special_tokens=False), 1]
@@ -144,7 +144,7 @@ def test_a_tokenizer_that_cannot_be_kept_from_adding_tokens_adds_one_beginning()
 
 
 class AddsText(PreTrainedTokenizerFast):
-    """Puts a token of the vocabulary behind a text where special tokens are asked for."""
+    """Puts a token of the vocabulary after a text if the caller wants special tokens."""
 
     def encode(self, text: Any, *_: Any, add_special_tokens: bool = True, **__: Any) -> list[int]:
         return [*super().encode(text, add_special_tokens=False), *([4] if add_special_tokens else [])]
@@ -188,7 +188,7 @@ WITH_BOS = "{{ bos_token }}{% for message in messages %}{{ message.content + '\n
 
 
 class AddsBos(PreTrainedTokenizerFast):
-    """Puts BOS in front of every text, asked or not."""
+    """Puts BOS before every text, even if the caller wants no special tokens."""
 
     def encode(self, text: Any, *_: Any, **__: Any) -> list[int]:
         return [0, *super().encode(text, add_special_tokens=False)]

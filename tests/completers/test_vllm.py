@@ -24,7 +24,7 @@ from hf_ruleextrap.evaluation.text import requests_of
 
 @dataclass
 class SamplingParams:
-    """The parameters that the backend gives, with vLLM's names; any other is a TypeError, as in vLLM."""
+    """The parameters that the backend sets, under vLLM's names. Any other parameter is a TypeError, as in vLLM."""
 
     max_tokens: int
     temperature: float

@@ -1,4 +1,4 @@
-"""The discriminative test: models that are known exactly, and what can go wrong."""
+"""The discriminative test: models with known probabilities, and input that is refused."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def indifferent(before: str, after: str) -> float:
 
 
 def product_of_tables(source: formal.Source, word: str) -> float:
-    """The probability of a word, factor by factor, without logarithms or batches."""
+    """Return the probability of a word, computed factor by factor, without logarithms or batches."""
     base, context, probability = len(source.alphabet) + 1, 0, 1.0
     for symbol in word:
         digit = source.alphabet.index(symbol)
@@ -125,7 +125,7 @@ def test_a_checkpoint_is_asked_for_its_exact_likelihood(tiny_run: Path) -> None:
     for rule in discrimination.rules:
         assert rule.accuracy is not None
         assert list(rule.references) == ["1-gram", "2-gram", "3-gram"]
-        # One at a time, so that nothing is padded.
+        # Each word is read alone, without padding.
         one = [
             [float(word_log_probability(model.model, WordBatch.from_strings([text]), language)[0]) for text in both]
             for both in ((pair.word, pair.broken) for pair in rule.pairs)
@@ -150,7 +150,7 @@ def test_both_words_follow_the_same_lines_which_begin_with_neither() -> None:
         for pair in rule.pairs:
             assert (pair.log_word < pair.log_broken) == (pair.word.count("a") > pair.broken.count("a"))
     first = discrimination.rules[0]
-    # Every line begins with aa, or is ab: nothing is left for ab against aa.
+    # Every word begins with aa or is ab, so the pair of ab and aa has no context lines.
     assert first.skipped
     assert any("left out" in line for line in remarks(discrimination))
 

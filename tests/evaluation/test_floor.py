@@ -1,4 +1,4 @@
-"""No predictor's expected test loss is below the floor, the entropy of what the test words are drawn from."""
+"""No predictor's expected test loss is below the floor, the entropy of the distribution of the test words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.task import Task
 
-# The longest words and the number of test words: with many words, and with few of which some are drawn often.
+# For each language, the largest length of a word and the number of test words. Some of the languages have many words,
+# and some have few, which are drawn often.
 LANGUAGES = {"ban": (12, 512), "bban": (12, 40), "anbn": (16, 8), "parity": (10, 200), "dyck": (10, 100), "s3": (9, 60)}
 
 
@@ -27,7 +28,7 @@ def log_of(probabilities: FloatArray) -> FloatArray:
 
 
 def predictors(language: Language, words: WordBatch, splits: Splits, max_length: int) -> dict[str, FloatArray]:
-    """Distributions over all words of the language, as log-probabilities."""
+    """Return distributions over all words of the language, as log-probabilities."""
     logs = language.log_probability(words, max_length)
     assert logs is not None
     own = np.exp(logs)
@@ -37,7 +38,7 @@ def predictors(language: Language, words: WordBatch, splits: Splits, max_length:
 
     tested, trained = (part / part.sum() for part in (of(splits.test), of(splits.train)))
     uniform = np.full(len(words), 1 / len(words))
-    # Each symbol and the end as likely as any other: most of it is on strings that are no words.
+    # Each symbol and the end have equal probability, so most of the probability is on strings that are no words.
     symbols = np.exp(-np.log(len(language.alphabet) + 1) * (words.lengths + 1.0))
     mixtures = {
         "the words tested, and a little of all": 0.98 * tested + 0.02 * own,
@@ -60,17 +61,17 @@ def test_no_predictor_s_expected_loss_is_below_the_floor(name: str) -> None:
         build_splits(language, max_length=max_length, train_size=400, held_out_size=size, seed=seed)
         for seed in range(20)
     ]
-    # What a predictor knows of one run's words is measured on all the other runs' draws.
+    # A predictor may know the words of the first run, and is measured on the test words of all other runs.
     tests = np.array([[place[word] for word in run.test] for run in runs[1:]])
     tokens = words.lengths[tests].sum(axis=1) + tests.shape[1]
     for predictor, logs in predictors(language, words, runs[0], max_length).items():
         above = (-logs[tests].sum(axis=1) - entropy.per_token * tokens) / tokens.mean()
-        # The whole of a language with few words, in each run, has no error.
+        # If every run tests all words of a language, the error is 0.
         error = above.std() / np.sqrt(len(above))
         assert above.mean() >= -5 * error - 1e-9, predictor
         if predictor == "own":
             assert abs(above.mean()) <= 5 * error + 1e-9
-        # The expectation itself, over all words.
+        # The exact expectation over all words.
         own = language.log_probability(words, max_length)
         assert own is not None
         expected = float(np.exp(own) @ -logs) / (entropy.mean_length + 1)

@@ -111,7 +111,7 @@ def record(settings: ProtocolSettings, path: Path) -> Counter[str]:
 
 
 def own_rates(settings: ProtocolSettings, path: Path, out: Path) -> tuple[dict[str, float | None], Outcome]:
-    """The rates of our own runner by the names of the harnesses."""
+    """Return the rates of our own runner under the names in the harnesses, and the outcome."""
     completer = text_completer("replay", BackendConfig(str(path)))
     outcome = TextRun(completer, "m", settings, controls=False, out=out)().main.greedy
     report = outcome.report
@@ -132,14 +132,14 @@ def inspected(task: Task | str, path: Path, logs: Path, **parameters: Any) -> An
 
 
 def means(log: Any) -> dict[str, float]:
-    """The mean of each rate over the samples in which the rate is defined."""
+    """Return the mean of each rate over the samples in which the rate is defined."""
     return {score.name: score.metrics["mean"].value for score in log.results.scores if score.scored_samples}
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("chat", [False, True])
 def test_inspect_lm_eval_and_our_own_runner_agree_on_200_recorded_answers(chat: bool, tmp_path: Path) -> None:
-    # The harness of lm-eval asks in plain text alone.
+    # The tasks of lm-eval use plain texts only.
     n = N // 4 if chat else N
     settings = ProtocolSettings("anbn", shots=2, limit=n, samples=0, chat=chat)
     path = tmp_path / "record.jsonl"

@@ -1,4 +1,4 @@
-"""Length generalisation: prompts far too long to list, rates by length, and how far they hold."""
+"""Length generalisation: long prompts, rates by length, and the reach."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from hf_ruleextrap.train.run import run_recipe
 
 
 class Limited(Oracle):
-    """Does what the oracle does for prompts of at most so many symbols, and stops at once on longer ones."""
+    """Completes prompts up to a length as the oracle does, and stops at once on longer prompts."""
 
     def __init__(self, language: Language, longest: int, most_tokens: int | None = None) -> None:
         super().__init__(language)
@@ -94,8 +94,8 @@ def test_the_oracle_reaches_the_end(name: str) -> None:
 def test_a_limited_completer_has_its_reach() -> None:
     language = get_language("random-regular-4")
     reach = measure_reach(Limited(language, 20), language, train_length=10, n=30)
-    # Prompts of 20 symbols and halves of 40 are the longest that it knows; then the empty completion is as good as
-    # chance, or wrong.
+    # The longest prompts that it completes have 20 symbols, as do the halves of words of 40 symbols. On longer prompts,
+    # the empty completion is as good as chance, or wrong.
     assert reach.of("id") == reach.of("ood") == 20
     assert reach.of("word") == 40
     assert [at.rate.n for at in reach.of_kind("id") if at.rate][-1] == 30
@@ -134,7 +134,7 @@ def test_what_a_model_cannot_read_is_a_status() -> None:
     limited = Limited(language, 1000, most_tokens=17)
     reach = measure_reach(limited, language, train_length=8, lengths=[8, 12, 16, 32], n=5)
     by_length = {at.length: at for at in reach.of_kind("id")}
-    # 17 tokens: the first (BOS), the prompt, and what is added but for its last, which nothing reads.
+    # The model reads 17 tokens: BOS, the prompt, and all new symbols but the last.
     assert [by_length[length].max_new_symbols for length in (8, 12)] == [8, 4]
     assert "the model has 17 positions, too few for a prompt of 16 symbols" in by_length[16].status
     assert by_length[32].rate is None

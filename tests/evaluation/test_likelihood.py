@@ -1,3 +1,5 @@
+"""The loss per token, its floor and its excess, against probabilities that are known."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -33,7 +35,7 @@ def test_the_mean_is_over_tokens_whatever_the_batches(monkeypatch: pytest.Monkey
 
 def test_the_divergence_is_none_of_a_model_that_is_the_data() -> None:
     class Exact(torch.nn.Module):
-        """Gives a^n b^n, n <= 4, its own probabilities, by looking each prefix up."""
+        """A model with the exact probabilities of a^n b^n, n <= 4, which looks up each prefix."""
 
         device = torch.device("cpu")
 
@@ -51,7 +53,7 @@ def test_the_divergence_is_none_of_a_model_that_is_the_data() -> None:
             return type("Output", (), {"logits": logits})
 
     language = get_language("anbn")
-    exact = divergence(Exact(), language, max_length=8)  # type: ignore[arg-type]  # all of a model that is used
+    exact = divergence(Exact(), language, max_length=8)  # type: ignore[arg-type]  # the function uses no other part of a model
     assert exact == pytest.approx(0, abs=1e-5)
     other = divergence(build_model("lstm", language=language, seed=0), language, max_length=8)
     assert other is not None
@@ -64,7 +66,7 @@ def test_the_divergence_is_none_of_a_model_that_is_the_data() -> None:
 def test_the_probabilities_of_all_words_add_up_to_one(name: str, paper: bool) -> None:
     language = get_language(name, paper=paper)
     rng = np.random.default_rng(0)
-    # Words of at most six symbols are few enough that each of them is drawn.
+    # The sample is large enough to contain every word of at most six symbols.
     possible = sorted(set(language.sample(20_000, max_length=6, rng=rng)))
     log_probability = language.log_probability(WordBatch.from_strings(possible), 6)
     assert log_probability is not None

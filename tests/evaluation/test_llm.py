@@ -1,4 +1,4 @@
-"""The run by the protocol: conditions, references, verdict, results, and the command."""
+"""A run of the text protocol: conditions, references, verdict, results, and the command."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from hf_ruleextrap.formal import Clusters, WordBatch
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.report import rates_of, read_study, write_report
 
-# A busy machine is no failure.
+# Examples have no deadline, because a machine may be busy.
 PATIENT = hypothesis.settings(deadline=None)
 
 ANBN = ProtocolSettings("anbn", shots=3, limit=8, samples=2)
@@ -62,7 +62,7 @@ def test_a_run_with_all_controls(tmp_path: Path) -> None:
         answers_seen = []
         evaluation = run(lambda: answers_seen.append(1))
         assert len(answers_seen) == estimate.requests
-        # Conditions may share requests (the rules, once stated, are the same for each K).
+        # Conditions may share requests.
         assert len(server.asked) <= estimate.requests
         assert run.estimate().stored == estimate.requests
     assert Evaluation.read(tmp_path) == evaluation
@@ -70,7 +70,7 @@ def test_a_run_with_all_controls(tmp_path: Path) -> None:
     assert [row[0] for row in rows] == list(run.conditions)
     assert all(len(row) == len(headings) for row in rows)
     assert evaluation.versions["hf-ruleextrap"]
-    # A report has it in the table of the language, with what needs no model on the same prompts.
+    # A report shows the evaluation in the table of the language, with the references on the same prompts.
     files = write_report(read_study([tmp_path]), tmp_path / "report")
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     headline = rates_of(evaluation)["ood_headline"].rate
@@ -81,7 +81,7 @@ def test_a_run_with_all_controls(tmp_path: Path) -> None:
 
 
 def test_a_control_that_cannot_be_is_left_out_and_says_so(tmp_path: Path) -> None:
-    # Every line of `ban` starts with b, and so does each ID prompt of one symbol; an OOD one is an a.
+    # Every word of `ban` starts with b, as does the ID prompt of one symbol. The OOD prompt of one symbol is a.
     settings = ProtocolSettings("ban", prompt_lengths=(1,), shots=3, samples=0)
     with serving() as server:
         evaluation = run_of(server.url, tmp_path, settings, controls=True)()
@@ -107,7 +107,7 @@ def test_the_references_are_those_of_the_protocol() -> None:
     ngrams = [f"{n}-gram{way}" for n in (1, 2, 3) for way in (", greedy", "")]
     references = protocol_references(ANBN)
     assert list(references.reports) == ["uniform", "always-stop", *ngrams, "oracle", "ceiling"]
-    # A model is compared with completers that it may be better than.
+    # No model can be better than the oracle and the ceiling, so models are not compared with them.
     assert list(references.success) == ["uniform", "always-stop", *ngrams]
     without_context = protocol_references(ANBN.with_changes(shots=0))
     assert list(without_context.reports) == ["uniform", "always-stop", "oracle", "ceiling"]
@@ -155,7 +155,7 @@ def test_the_sentence_claims_no_more_than_the_intervals(
 
 
 def test_a_difference_is_paired() -> None:
-    # The same prompts are hard for both. In another order they are not, and the interval is far wider.
+    # The same prompts are hard for both models. If one model's rates are shifted by a prompt, the interval is far wider.
     hard = np.arange(40) % 2 == 0
     model, other = np.where(hard, 0.1, 1.0), np.where(hard, 0.0, 0.9)
     paired, crossed = Difference.of(model, other, "it"), Difference.of(model, np.roll(other, 1), "it")
@@ -320,7 +320,7 @@ def test_a_language_model_is_asked_as_text_and_one_of_ours_is_not(
     assert (tmp_path / "evaluations" / "model-bban" / "evaluation.json").exists()
     assert main(["evaluate", "--model", str(tiny_run), "--language", "anbn", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["protocol"] == "symbols"
-    # The flag has the last word, and says why it cannot be.
+    # The flag decides, and the error says why this checkpoint cannot follow the protocol.
     assert main(["evaluate", "--model", str(tiny_run), "--language", "anbn", "--protocol", "v2"]) == 2
     assert "tokenizer" in capsys.readouterr().err
 

@@ -89,7 +89,7 @@ def test_the_documents_are_the_prompts_of_the_protocol() -> None:
 def test_an_answer_is_scored_as_our_own_runner_does(pieces: list[str], kind: str) -> None:
     settings = ProtocolSettings("anbn", kind=kind, samples=0, **FEW)  # type: ignore[arg-type]  # one of two
     (row, *_) = ours.documents(language="anbn", ruleextrap={"kind": kind, **FEW})["test"]
-    # Each piece is a token; what our own runner lets a model write ends at the limit.
+    # Each piece is a token, and our own runner stops a model at the limit of tokens.
     written = pieces[: settings.max_new_tokens]
     symbols, finished, _ = read_answer(settings, Answer("".join(written), ended=len(written) == len(pieces)))
     prompts = settings.the_language.label([row["prompt"]])
@@ -98,7 +98,7 @@ def test_an_answer_is_scored_as_our_own_runner_does(pieces: list[str], kind: str
     )
     rates = ours.process_results(row, ["".join(pieces).partition("\n")[0]])
     if sum(map(len, map(str.split, written))) <= settings.max_new_symbols and len(written) < len(pieces):
-        # Tokens without symbols are what the harness cannot tell; both are failures of the same kind or none.
+        # The harness cannot know that tokens without symbols used up the limit, so the scores may differ.
         return
     expected = {"finished": report.finished, "empty": report.empty, "unparsable": report.unparsable}
     expected["open_rules" if kind == "ood" else "grammatical"] = (
@@ -129,7 +129,7 @@ def test_the_command_prints_the_folder(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def own_scores(model: Path, settings: ProtocolSettings, folder: Path) -> tuple[formal.Report, set[str]]:
-    """The rates of our own runner, and the statuses that occurred."""
+    """Return the rates of our own runner, and the statuses of the answers."""
     completer = Prompted(settings, text_completer("hf", BackendConfig(str(model))), AnswerCache(folder))
     prompts = settings.prompts()
     completions = completer.complete(prompts, max_new_symbols=settings.max_new_symbols)

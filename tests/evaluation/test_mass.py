@@ -21,7 +21,7 @@ MODELS = {
 
 
 def test_a_chain_by_pencil_and_paper() -> None:
-    # a (1/2), b (1/4) or the end (1/4), whatever came before.
+    # After every prefix, a has the probability 1/2, and b and the end have 1/4 each.
     language = get_language("anbn")
     chain = formal.Source("chain", ("a", "b"), 0, np.array([[0.5, 0.25, 0.25]]))
     mass = exact_mass(chain, "anbn", max_length=2)
@@ -30,10 +30,10 @@ def test_a_chain_by_pencil_and_paper() -> None:
     assert mass.only_r2 == pytest.approx(1 / 4 * (1 / 2 + 1 / 4 + 1 / 4 + 1 / 16))  # a, b, aa, bb
     assert mass.neither == 0
     assert mass.longer == pytest.approx((3 / 4) ** 3)
-    # b at once; after a: nothing; after aa: nothing; after ab: a or b.
+    # The impossible symbols are b at the beginning, and a or b after ab.
     assert mass.impossible == pytest.approx(1 / 4 + 1 / 8 * 3 / 4)
     prompt = language.label(["ba"])
-    # Ends at once (ba), or after any word as many a as b: of length 2, ab and ba.
+    # The completions that keep R1 are the empty one, ab and ba.
     probabilities = open_rules_probability(chain, "anbn", prompt, max_new_symbols=2)
     assert probabilities.tolist() == pytest.approx([1 / 4 + 2 * 1 / 8 * 1 / 4])
 

@@ -65,7 +65,7 @@ def test_a_learner_that_is_the_language_has_no_excess_after_the_first_batch() ->
     assert result.excess == pytest.approx(first, abs=1e-9)
     assert result.curve[-1][1] == pytest.approx(first, abs=1e-9)
     assert result.curve[-1][0] == result.tokens
-    # From the second batch on, the excess is 0, so that the running excess is 0 when the first batch has left.
+    # From the second batch on, the excess is 0, so the running excess is 0 once the first batch has left the window.
     assert result.reached["0.01"] == int((words.lengths[: 10 * (WINDOW + 1)] + 1).sum())
 
 

@@ -1,4 +1,4 @@
-"""The text protocol: what a model is shown, and how its answer is read."""
+"""The text protocol: the texts that a model reads, and the parsing of its answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from hf_ruleextrap.evaluation.protocol import (
 )
 from hf_ruleextrap.languages import get_language, list_languages
 
-# A busy machine is no failure.
+# Examples have no deadline, because a machine may be busy.
 PATIENT = hypothesis.settings(deadline=None)
 
 GOLDEN = Path(__file__).with_name("prompts.txt").read_text(encoding="utf-8")
@@ -56,7 +56,7 @@ def shown(turns_or_text: str | tuple[Turn, ...]) -> str:
     return "\n".join(f"[{turn.role}]\n{turn.content}" for turn in turns_or_text)
 
 
-# What people can read: every language once, each rendering and each context.
+# The prompts in the golden file: each language of the paper, each form of a prompt, each context and each alphabet.
 CASES = {
     **{f"{name}-base": (ProtocolSettings(name, shots=6), 0) for name in list_languages(tag="paper")},
     "anbn-chat": (ProtocolSettings("anbn", shots=6, chat=True), 0),
@@ -129,7 +129,8 @@ def test_each_prompt_has_words_of_its_own() -> None:
     assert context_words(settings, "baaa") != context_words(settings.with_changes(seed=1), "baaa")
 
 
-# Only the empty word keeps R2 of tomita1 and breaks R1; what is nested deeper than 3 is too rare for dyck2d3.
+# Contexts that are not possible. Only the empty word keeps R2 of tomita1 and breaks R1, and words that are nested
+# deeper than 3 are too rare for dyck2d3.
 IMPOSSIBLE = {("tomita1", "r1-broken"), ("dyck2d3", "r2-broken")}
 
 
@@ -180,7 +181,7 @@ def test_turns_are_beginnings_and_rests_and_the_prompt_last() -> None:
         ("", True, Parsed("", "empty")),
         ("\n b", False, Parsed("", "empty")),
         ("", False, Parsed("", "unfinished")),
-        # Without a space the answer changes the prompt's last symbol.
+        # An answer without a space at its beginning would change the last symbol of the prompt.
         ("b b\n", True, Parsed("", "unparsable")),
         (" bb\n", True, Parsed("", "unparsable")),
         (" b b.\n", True, Parsed("", "unparsable")),
@@ -190,7 +191,7 @@ def test_turns_are_beginnings_and_rests_and_the_prompt_last() -> None:
         (" b" * 33, True, Parsed("b" * 32, "unfinished")),
         (" b" * 500_000, True, Parsed("b" * 32, "unfinished")),
         (" b\x00\n", True, Parsed("", "unparsable")),
-        # One space and one line break; nothing else separates.
+        # Only one space separates symbols, and only a line feed ends the answer.
         (" b  b\n", True, Parsed("", "unparsable")),
         ("  b b\n", True, Parsed("", "unparsable")),
         (" b b \n", True, Parsed("", "unparsable")),
@@ -203,10 +204,10 @@ def test_turns_are_beginnings_and_rests_and_the_prompt_last() -> None:
         (" b\x0bb", True, Parsed("", "unparsable")),
         (" b\u2028a", True, Parsed("", "unparsable")),
         (" b\x1cb", True, Parsed("", "unparsable")),
-        # A limit may stand before a symbol.
+        # The limit may fall between a space and the symbol after it.
         (" b b ", False, Parsed("bb", "unfinished")),
         (" ", False, Parsed("", "unfinished")),
-        # In a plain text nobody thinks.
+        # An answer to a plain text has no reasoning.
         (" <think> b </think> b\n", True, Parsed("", "unparsable")),
     ],
 )
@@ -235,7 +236,7 @@ def test_answers_to_a_plain_text(text: str, ended: bool, expected: Parsed) -> No
         ("b\tb", True, Parsed("", "unparsable")),
         ("b\u00a0b", True, Parsed("", "unparsable")),
         ("b\x0b", True, Parsed("", "unparsable")),
-        # What is thought is not the answer.
+        # The reasoning is not part of the answer.
         ("<think>\na b a\n</think>\n\nb b", True, Parsed("bb", "ok")),
         ("<think></think>b b", True, Parsed("bb", "ok")),
         ("so a and b\n</think>\nb b", True, Parsed("bb", "ok")),
@@ -279,7 +280,7 @@ def test_every_alphabet_has_different_texts_for_every_language() -> None:
 
 def test_a_symbol_of_two_tokens_is_named() -> None:
     def encode(text: str) -> list[int]:
-        # Digits cost a token for the space, too.
+        # A digit and the space before it are two tokens.
         return [0] * sum(2 if piece.isdigit() else 1 for piece in text.split())
 
     check_single_tokens(["a", "b"], encode)
@@ -289,7 +290,7 @@ def test_a_symbol_of_two_tokens_is_named() -> None:
 
 def test_symbols_that_merge_with_the_line_s_end_are_named() -> None:
     def encode(text: str) -> list[str]:
-        # Brackets take the line break along, as in several large models' tokenizers.
+        # Brackets merge with the line break after them, as in the tokenizers of several large models.
         return re.findall(r" ?[()]\n?|\n| ?\w", text)
 
     texts = ["(", ")", "a"]

@@ -1,4 +1,4 @@
-"""Rational learners stand beside chance and ceiling by their names."""
+"""Rational learners as references by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The divergence of a learner's completions from a model's is a sum over all of them."""
+"""The divergence of a learner's completions from a model's, as the sum over all completions and along drawn ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ANBN = get_language("anbn")
 def test_it_is_the_sum_over_all_completions(name: str) -> None:
     learner = learner_of("anbn", name, max_length=8)
     prompts = ANBN.label(["baa", "abb", "aab"])
-    # Of three equally likely continuations, a completion of n symbols takes n and the end.
+    # A completion of n symbols is n + 1 choices, each among three equally likely continuations.
     expected = []
     for prompt in prompts.texts:
         words = [prompt + "".join(more) for n in range(6) for more in product("ab", repeat=n)]

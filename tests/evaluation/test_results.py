@@ -1,4 +1,4 @@
-"""One schema for every evaluation: what it holds, how it is stored, and which flags its ways of asking have."""
+"""The one schema of every evaluation: its fields, its storage, and the flags of both protocols."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_file_holds_each_set_of_references_once(by_text: Evaluation, tiny_run:
     sets = list(document["references"].values())
     assert all(sets.count(each) == 1 for each in sets)
     assert len(sets) < len(by_text.conditions)
-    # Another alphabet shows the references nothing else; another context does.
+    # Conditions that differ in the alphabet have the same references; conditions with different contexts do not.
     names = {condition["name"]: condition["references"] for condition in document["conditions"]}
     assert names["alphabet words"] == names["main"] == "main"
     assert names["context r2-broken"] == "context r2-broken"
@@ -182,7 +182,7 @@ def test_discriminate_refuses_flags_without_effect(
     command = ["discriminate", "--model", str(tiny_run), "--language", "anbn", *flags]
     assert main([*command, "--protocol", "symbols"]) == 2
     assert f"{flags[0]} does not apply to a checkpoint that is asked symbol by symbol" in capsys.readouterr().err
-    # Without --protocol the flag asks as text, which this checkpoint cannot answer.
+    # Without --protocol, the flag selects the text protocol, which this checkpoint cannot follow.
     assert main(command) == 2
     assert "no spaces and line breaks" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""A model that is known exactly, behind a real server: equal scores through both backends."""
+"""A model in this process and behind a real server: both backends have equal scores."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 
 @contextmanager
 def transformers_serve(model: Path, *, patience: float = 90.0) -> Iterator[str]:
-    """The base URL of ``transformers serve``."""
+    """Start ``transformers serve``, and yield its base URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -79,12 +79,12 @@ def test_equal_scores_in_process_and_behind_a_server(text_model: Path, tmp_path:
             here, there = both_ways(text_model, url, settings, tmp_path / str(chat), controls=False)
             assert here.main.greedy == there.main.greedy
             assert here.main.samples == there.main.samples
-            # A model that always did the same would prove nothing.
+            # If all answers had the same status, equal scores would prove little.
             assert len(here.main.greedy.statuses) > 1 or chat
 
 
 def smollm2(folder: Path) -> Path:
-    """The real SmolLM2-135M-Instruct from the package that holds it, as a checkpoint; nothing is imported from it."""
+    """Write the real SmolLM2-135M-Instruct as a checkpoint, from the data of a package whose code is not imported."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
