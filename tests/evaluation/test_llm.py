@@ -155,7 +155,7 @@ def test_the_sentence_claims_no_more_than_the_intervals(
 
 
 def test_a_difference_is_paired() -> None:
-    # The same prompts are hard for both models. If one model's rates are shifted by a prompt, the interval is far wider.
+    # The same prompts are hard for both models. If one model's rates are shifted, the interval is far wider.
     hard = np.arange(40) % 2 == 0
     model, other = np.where(hard, 0.1, 1.0), np.where(hard, 0.0, 0.9)
     paired, crossed = Difference.of(model, other, "it"), Difference.of(model, np.roll(other, 1), "it")

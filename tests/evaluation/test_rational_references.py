@@ -1,13 +1,19 @@
-"""Rational learners as references by name."""
+"""Rational learners as references by name, and the divergence of their completions from a model's."""
 
 from __future__ import annotations
 
+from itertools import product
+from pathlib import Path
+
+import numpy as np
 import pytest
 
-from hf_ruleextrap import chance, get_language
+from hf_ruleextrap import chance, get_language, load_model
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.rational_references import RATIONAL, learner_of, learner_rates
-from hf_ruleextrap.formal import WordBatch, expected_report
+from hf_ruleextrap.evaluation.resemblance import Divergence, divergence_by_prompt, draw_nearest, nearest_learners
+from hf_ruleextrap.formal import Source, WordBatch, expected_report, uniform
+from hf_ruleextrap.formal.rational import LEARNERS
 
 
 @pytest.mark.parametrize("name", [name for name in RATIONAL if "," not in name])
@@ -65,3 +71,73 @@ def test_a_mistake_is_one_line(arguments: dict, message: str) -> None:
     with pytest.raises(RuleExtrapError) as caught:
         chance("anbn", **arguments)
     assert message in str(caught.value)
+
+
+ANBN = get_language("anbn")
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_it_is_the_sum_over_all_completions(name: str) -> None:
+    learner = learner_of("anbn", name, max_length=8)
+    prompts = ANBN.label(["baa", "abb", "aab"])
+    # A completion of n symbols is n + 1 choices, each among three equally likely continuations.
+    expected = []
+    for prompt in prompts.texts:
+        words = [prompt + "".join(more) for n in range(6) for more in product("ab", repeat=n)]
+        p = learner.word_probability(words)
+        p /= p.sum()
+        q = np.array([(len(word) - len(prompt) + 1) * np.log(1 / 3) for word in words])
+        expected.append(sum(a * (np.log(a) - b) for a, b in zip(p, q, strict=True) if a > 0))
+    np.testing.assert_allclose(divergence_by_prompt(uniform(ANBN), learner, prompts), expected, atol=1e-9)
+
+
+def test_a_model_that_ends_at_once_is_infinitely_far_from_all_that_go_on() -> None:
+    stop = Source("stop", ANBN.alphabet, 0, np.array([[0.0, 0.0, 1.0]]))
+    (only,) = nearest_learners(stop, [learner_of("anbn", max_length=8)], ANBN.label(["baa"]))
+    assert only.mean == np.inf
+    assert (only.low, only.high, only.n) == (None, None, 1)
+
+
+def test_a_checkpoint_has_a_nearest_learner(tiny_run: Path) -> None:
+    learners = [learner_of("anbn", name, max_length=10) for name in LEARNERS]
+    divergences = nearest_learners(load_model(tiny_run), learners, ANBN.prompts("ood", limit=20))
+    assert {one.learner for one in divergences} == set(LEARNERS)
+    assert 0 < divergences[0].mean <= divergences[1].mean <= divergences[2].mean < np.inf
+    assert all(one.low < one.mean < one.high for one in divergences)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_along_drawn_completions_it_is_the_same_but_for_chance(name: str) -> None:
+    learner = learner_of("anbn", name, max_length=8)
+    prompts = ANBN.label(["baa", "abb", "aab"])
+    exact = divergence_by_prompt(uniform(ANBN), learner, prompts)
+    np.testing.assert_allclose(divergence_by_prompt(uniform(ANBN), learner, prompts, draws=4000), exact, rtol=0.03)
+
+
+def test_too_many_completions_are_drawn() -> None:
+    learners = [learner_of("anbn", name, max_length=32) for name in LEARNERS]
+    prompts = ANBN.label(["baa", "aba"])
+    divergences = nearest_learners(uniform(ANBN), learners, prompts)
+    assert [divergence.exact for divergence in divergences] == [False] * 3
+    assert all(0 < divergence.mean < np.inf for divergence in divergences)
+    assert divergences == nearest_learners(uniform(ANBN), learners, prompts)
+    short = nearest_learners(uniform(ANBN), [learner_of("anbn", max_length=8)], prompts)
+    assert short[0].exact
+
+
+def test_a_model_without_memory_resembles_no_modular_learner() -> None:
+    learners = [learner_of("anbn", name, max_length=16) for name in LEARNERS]
+    prompts = ANBN.label(["baab"])
+    model = Source("like rational-uniform", ANBN.alphabet, 0, learners[0].next_symbol(prompts.words))
+    assert nearest_learners(model, learners, prompts)[-1].learner == "rational-modular"
+
+
+def test_the_figure_fills_the_nearest_learner() -> None:
+    from matplotlib.figure import Figure
+
+    divergences = [Divergence(name, mean, mean, mean, 5) for name, mean in zip(LEARNERS, (9.0, 5.0, 2.0), strict=True)]
+    axes = Figure().subplots()
+    draw_nearest([(f"{name}, lstm", divergences) for name in ("anbn", "anbn", "dyck")], axes)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["anbn, lstm", "dyck, lstm"]
+    filled = [line for line in axes.lines if line.get_markerfacecolor() != "none"]
+    assert [line.get_xdata()[0] for line in filled] == [2.0] * 3
