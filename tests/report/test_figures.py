@@ -13,6 +13,7 @@ import pytest
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 from report_study import AUTHORS_WAY, MASSES, claim_runs, mass_log
 from studies import at_length, results
 
@@ -111,10 +112,16 @@ def drawn_texts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[Figure, dict[i
             boxes.setdefault(figure, {})[id(text)] = (text.get_text(), text.get_window_extent(renderer))
         draw(text, renderer)
 
+    def save_nothing(_: Figure, path: Path, **__: Any) -> None:
+        if path.suffix == ".png":
+            Image.new("RGB", (1, 1)).save(path)
+        else:
+            path.write_text("<svg")
+
     # The files are not needed, and drawing them takes most of the time.
     with monkeypatch.context() as patch:
         patch.setattr(Text, "draw", recorded)
-        patch.setattr(Figure, "savefig", lambda _, path, **__: Path(path).write_text("<svg"))
+        patch.setattr(Figure, "savefig", save_nothing)
         yield boxes
 
 
