@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
+from typing import TypeGuard
 
 import numpy as np
 
@@ -284,8 +285,13 @@ def _of_common_languages(
 
 
 def _sortable(value: object) -> tuple[bool, float, str]:
-    is_number = isinstance(value, (int, float))
-    return not is_number, float(value) if isinstance(value, (int, float)) else 0.0, repr(value)
+    # Fields of a model, such as its width, are in the order of their numbers, after the preset.
+    numbers = [part for part in (value.values() if isinstance(value, dict) else [value]) if _is_number(part)]
+    return not _is_number(value), float(sum(numbers)), repr(value)
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, (int, float))
 
 
 def _shown(value: object) -> str:

@@ -25,7 +25,7 @@ from .network_complexity import (
 )
 from .rows import language_of
 from .statistics import Spread, power
-from .style import COLOURS, GREY, Picture, legend, logarithmic, looks, model_marks, panels, save, title_of
+from .style import COLOURS, GREY, Picture, is_narrow, legend, logarithmic, looks, model_marks, panels, save, title_of
 from .tables import (
     CORRELATION_HEADINGS,
     Cell,
@@ -247,11 +247,13 @@ def heat_map(lengths: CodeLengths, folder: Path) -> Picture:
     image = axes.imshow(shown, norm=LogNorm(), cmap="viridis", aspect="auto")
     axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
     axes.set_yticks(range(len(rows)), rows)
-    tags = axes.secondary_yaxis("right")
-    languages = [language_of(row) for row in rows]
-    tags.set_yticks(range(len(rows)), [", ".join(language.tags) if language else "" for language in languages])
-    tags.tick_params(length=0, labelsize=7, labelcolor=GREY)
-    tags.spines["right"].set_visible(False)
+    # A narrow figure has no room for the tags.
+    if not is_narrow():
+        tags = axes.secondary_yaxis("right")
+        languages = [language_of(row) for row in rows]
+        tags.set_yticks(range(len(rows)), [", ".join(language.tags) if language else "" for language in languages])
+        tags.tick_params(length=0, labelsize=7, labelcolor=GREY)
+        tags.spines["right"].set_visible(False)
     middle = math.sqrt(np.nanmin(shown) * np.nanmax(shown))
     for (row, column), value in np.ndenumerate(values):
         if math.isfinite(value):
@@ -261,7 +263,7 @@ def heat_map(lengths: CodeLengths, folder: Path) -> Picture:
     caption = (
         "Excess of the prequential code length over the code length of the language's own distribution: what an "
         "architecture pays to learn the language. The easiest language is at the top; the tags of each language stand "
-        "beside its line. A white field is a combination without a run."
+        "beside its line, where the figure is wide. A white field is a combination without a run."
     )
     return save(figure, Picture(folder, "code-lengths", title, caption))
 
@@ -307,7 +309,8 @@ def stability(stabilities: Sequence[Stability], folder: Path) -> Picture:
             colour = COLOURS[named.index(language)] if named else GREY
             style: dict[str, Any] = {"color": colour, "lw": 1.4 if named else 0.7, "ms": 3.5 if named else 2}
             panel.plot(range(len(bits)), bits, "-o", **style)
-        panel.set_xticks(range(len(each.excess)), list(each.excess))
+        ticks = [value.replace("_", "_\n").replace(" ", "\n") for value in each.excess]
+        panel.set_xticks(range(len(ticks)), ticks)
         panel.set(xlabel=each.setting, xlim=(-0.3, len(each.excess) - 0.7))
         panel.set_title(f"{title_of((each.architecture, ''))}\nsame order: {100 * each.same_order:.0f} %")
         values = [max(bits, LEAST_BITS) for known in each.excess.values() for bits in known.values()]

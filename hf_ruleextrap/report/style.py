@@ -170,6 +170,11 @@ def drawing(*, narrow: bool = False) -> Iterator[None]:
         _narrow.reset(token)
 
 
+def is_narrow() -> bool:
+    """Return whether the figure is drawn for the page of a phone."""
+    return _narrow.get()
+
+
 def save(figure: Figure, picture: Picture) -> Picture:
     """Write a figure in all formats; a narrow figure as SVG alone."""
     # The layout is computed once for all formats.
