@@ -232,12 +232,18 @@ def url() -> Iterator[str]:
         yield server.url
 
 
+@pytest.fixture(autouse=True)
+def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of temporary files. The path of a socket in it may have about 100 characters."""
+    folder = tmp_path_factory.mktemp("t")
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
 @pytest.fixture
 def commands(tiny_run: Path, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     """The commands by name; each writes into the folder ``out`` of the working directory."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     shutil.copytree(tiny_run, "runs/tiny")
     recipe = {"max_length": 8, "train_size": 16, "held_out_size": 4, "max_steps": 2, "eval_steps": 2}
     recipe |= {"max_new_symbols": 8, "prompt_length": 4, "model": {"hidden_size": 8}, "use_cpu": True}
@@ -291,7 +297,7 @@ def test_a_failed_write_is_one_line_and_a_repeat_completes_the_work(
 
 
 def test_answers_that_cannot_be_stored_are_taken_back_by_the_next_command(
-    commands: dict[str, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    commands: dict[str, list[str]], capsys: pytest.CaptureFixture[str], temporary: Path
 ) -> None:
     asked: list[int] = []
 
@@ -305,7 +311,7 @@ def test_answers_that_cannot_be_stored_are_taken_back_by_the_next_command(
         with READ_ONLY(Path("out/answers"), errno.ENOSPC):
             assert main(command) == 2
         assert "is kept in" in capsys.readouterr().err
-        kept = list((tmp_path / "temporary").glob("hf-ruleextrap-answers-*.jsonl"))
+        kept = list(temporary.glob("hf-ruleextrap-answers-*.jsonl"))
         assert len(kept) == 1
         lines = len(kept[0].read_text().splitlines())
         assert lines == len(asked) > 0
