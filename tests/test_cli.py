@@ -15,8 +15,6 @@ from hf_ruleextrap.cli import main
 from hf_ruleextrap.evaluation.table import print_table
 from hf_ruleextrap.formal import LEVELS
 from hf_ruleextrap.languages import list_languages
-from hf_ruleextrap.train.recipe import Recipe
-from hf_ruleextrap.train.recipe_files import OTHER_NAMES
 
 ROOT = Path(__file__).parents[1]
 
@@ -267,80 +265,6 @@ def test_explain_of_more_words_than_are_drawn_is_one_line(capsys: pytest.Capture
     assert capsys.readouterr().err.strip().endswith("the number of words seen is 9: give 0 to 8, the number of words")
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["sample", "annbn"], "unknown language 'annbn': did you mean 'anbn'"),
-        (["languages", "--level", "regulr"], "unknown level 'regulr': did you mean 'regular'"),
-        (["languages", "--tag", "papr"], "unknown tag 'papr': did you mean 'paper'"),
-        (["check", "nowhere.py:Mine"], "there is no file 'nowhere.py'"),
-        (["sample", "anbn", "--max-length", "1"], "give max_length >= 2"),
-        (["sample", "anbn", "-n", "-1"], "give 0 or more"),
-        (["sample", "anbn", "--seed", "-1"], "give 0 or more"),
-        (["prompts", "anbn", "--length", "0"], "no id prompt of anbn has 0 symbols"),
-        (["prompts", "dyck", "--length", "7"], "no id prompt of dyck has 7 symbols"),
-        (["evaluate", "--model", "nowhere/at-all", "--language", "anbn"], "no checkpoint can be loaded"),
-        (["chance", "anbn", "--completer", "unifrom"], "unknown completer 'unifrom': did you mean 'uniform'"),
-        (["explain", "anbn", "bca"], "'c' is not a symbol of the alphabet"),
-        (["explain", "anbn", "baa", "--learner", "rational-modlar"], "did you mean 'rational-modular'"),
-        (["explain", "anbn", "baa", "--epsilon", "1"], "give a probability between 0 and 1"),
-        (["explain", "anbn", "b" * 17], "has 17 symbols, and no word that the learner knows has more than 16"),
-        (["explain", "dyck", "([", "--max-length", "64"], "give max_length 35 or less"),
-        (["score", "nowhere.jsonl", "--language", "anbn"], "cannot read the file of completions 'nowhere.jsonl'"),
-        (["mass", "--model", "x", "--language", "anbn", "--max-length", "99"], "too many to follow"),
-        (["mass", "--model", "x", "--language", "anbn", "--out", "x.docx"], "cannot draw"),
-        (["train", "nowhere.yaml"], "cannot read the recipe 'nowhere.yaml'"),
-        (["train", "--max_steps", "soon"], "max_steps is 'soon'"),
-        (["train", "--architecture", "lstn"], "unknown architecture 'lstn'"),
-    ],
-)
-def test_a_mistake_is_one_line_and_exit_code_2(
-    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(words) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("error: ")
-    assert message in captured.err
-    assert len(captured.err.strip().splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("train --num_train_epochs 3", "unknown flag --num_train_epochs: max_epochs is the number of passes"),
-        ("train --per-device-train-batch-size=8", "unknown flag --per-device-train-batch-size: batch_size is"),
-        ("train --max_step 3", "unknown flag --max_step (did you mean --max_steps or --max_epochs?)"),
-        ("train --max-step 3", "unknown flag --max-step (did you mean --max_steps or --max_epochs?)"),
-        ("evaluate --modl x --language anbn", "unknown flag --modl (did you mean --model?)"),
-        ("sweep mini --outt store", "unknown flag --outt (did you mean --out?)"),
-        ("train quickstart fast", "unrecognized arguments: 'fast'"),
-        ("plot", "the following arguments are required: run"),
-    ],
-)
-def test_an_unknown_flag_gets_the_nearest_known_ones(
-    words: str, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(words.split())
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: {message}")
-    assert line.endswith(f"; see hf-ruleextrap {words.split()[0]} --help")
-
-
-def test_a_recipe_with_a_name_of_the_trainer_gets_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "mine.yaml").write_text("seed: 1\nlr_scheduler_type: linear\n", encoding="utf-8")
-    assert main(["train", str(tmp_path / "mine.yaml")]) == 2
-    assert "mine.yaml:2: unknown key 'lr_scheduler_type': the name is lr_scheduler" in capsys.readouterr().err
-
-
-def test_every_other_name_leads_to_a_key_or_a_flag_of_ours() -> None:
-    for name, advice in OTHER_NAMES.items():
-        assert name not in Recipe.model_fields
-        words = set(re.findall(r"[\w-]+", advice))
-        assert words & {*Recipe.model_fields, "--overwrite"} or "leave" in words, name
-
-
 def test_train_without_arguments_lists_the_recipes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -348,48 +272,6 @@ def test_train_without_arguments_lists_the_recipes(
     listed = output(capsys, "train")
     assert output(capsys, "recipes") in listed
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("name", ["runs/quickstrt", "./gpt2", "../there", "/no/folder", "~nobody/x", "gpt2/", "a/b/c"])
-def test_a_mistyped_path_is_refused_without_the_hub(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def asked(*_: object, **__: object) -> None:
-        raise AssertionError("the Hub is asked")
-
-    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", asked)
-    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", asked)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs" / "quickstart").mkdir(parents=True)
-    assert main(["evaluate", "--model", name, "--language", "anbn"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: no checkpoint can be loaded from '{name}': there is no such folder; ")
-    assert ("did you mean 'runs/quickstart'?" in line) == name.startswith("runs")
-
-
-@pytest.mark.parametrize("line", ["not json", "[]", '{"prompt": "a"}'])
-def test_a_bad_line_of_completions_is_named(line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    path = tmp_path / "made.jsonl"
-    path.write_text('{"prompt": "a", "completion": "b"}\n' + line, encoding="utf-8")
-    assert main(["score", str(path), "--language", "anbn"]) == 2
-    error = capsys.readouterr().err
-    assert "made.jsonl, line 2, " in error
-    assert 'write {"prompt": "…"' in error
-
-
-@pytest.mark.parametrize("words", [["nonsense"], ["train", "--max_step", "3"], ["compare"], ["sample"]])
-def test_so_is_a_command_line_that_cannot_be_parsed(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(words)
-    assert caught.value.code == 2
-    captured = capsys.readouterr()
-    assert captured.err.startswith("error: ")
-    assert len(captured.err.strip().splitlines()) == 1
-
-
-def test_a_checkpoint_of_another_language_is_refused(capsys: pytest.CaptureFixture[str], tiny_run: Path) -> None:
-    assert main(["evaluate", "--model", str(tiny_run), "--language", "anbncn"]) == 2
-    assert "does not fit anbncn: it lacks 'c'" in capsys.readouterr().err
 
 
 @pytest.mark.slow

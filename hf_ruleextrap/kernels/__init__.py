@@ -180,14 +180,14 @@ def _convolution_width(name: str, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 
 def _replace_mlstm(use: bool) -> None:
-    from hf_ruleextrap.models import xlstm
+    from hf_ruleextrap.models import xlstm_cells
 
-    chunks = _original.setdefault(_CHUNKS, xlstm.mlstm_chunks)
+    chunks = _original.setdefault(_CHUNKS, xlstm_cells.mlstm_chunks)
     if use and _has_mlstm_kernel():
         from .mlstm import over
 
         chunks = over(chunks)
-    setattr(xlstm, _CHUNKS, chunks)
+    setattr(xlstm_cells, _CHUNKS, chunks)
 
 
 def _has_mlstm_kernel() -> bool:

@@ -31,7 +31,7 @@ def mlstm_by_kernel(
     *,
     chunk: int,
 ) -> tuple[Tensor, States]:
-    """Compute `hf_ruleextrap.models.xlstm.mlstm_chunks` by a kernel of ``mlstm_kernels``.
+    """Compute `hf_ruleextrap.models.xlstm_cells.mlstm_chunks` by a kernel of ``mlstm_kernels``.
 
     The kernel accepts only whole chunks, so the last chunk is filled with tokens that write nothing and forget nothing.
     The kernel divides the queries by sqrt(d), while this package has already divided the keys. Therefore the queries
@@ -72,7 +72,7 @@ def mlstm_by_kernel(
 
 
 def over(plain: Chunks) -> Chunks:
-    """Return a replacement of ``plain``, which is `hf_ruleextrap.models.xlstm.mlstm_chunks`.
+    """Return a replacement of ``plain``, which is `hf_ruleextrap.models.xlstm_cells.mlstm_chunks`.
 
     The replacement calls the Triton kernel for float32 tensors on CUDA whose sizes the kernel supports, and ``plain``
     otherwise.

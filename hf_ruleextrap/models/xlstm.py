@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid, silu
+from torch.nn.functional import silu
 from transformers import GenerationMixin
 from transformers import initialization as init
 
@@ -25,14 +25,13 @@ from .xlstm_cells import (
     BlockLinear,
     CausalConv,
     FeedForward,
+    MatrixCell,
     Norm,
     ScalarCell,
     exact_dtype,
     next_scalar,
     small_init,
 )
-
-_EPS = 1e-6
 
 
 class RuleXLSTMConfig(RuleConfig):
@@ -118,137 +117,6 @@ def package_name(name: str) -> str:
     name = name.replace("model.embed_tokens.", "token_embedding.")
     name = re.sub(r"^model\.", "xlstm_block_stack.", name)
     return re.sub(r"slstm_cell\.(recurrent_kernel|bias)$", r"slstm_cell._\1_", name)
-
-
-class MatrixCell(nn.Module):
-    """The mLSTM's cell: a matrix memory with exponential gates."""
-
-    def __init__(self, width: int, heads: int, chunk: int) -> None:
-        super().__init__()
-        self.heads, self.chunk = heads, chunk
-        self.igate = nn.Linear(3 * width, heads)
-        self.fgate = nn.Linear(3 * width, heads)
-        self.outnorm = Norm(width, heads)
-
-    def reset_parameters(self) -> None:
-        """Start with gates that do not depend on the input; the forget gates' biases go from 3 to 6 over the heads."""
-        init.zeros_(self.fgate.weight)
-        init.copy_(self.fgate.bias, torch.linspace(3.0, 6.0, self.heads))
-        init.zeros_(self.igate.weight)
-        init.normal_(self.igate.bias, mean=0.0, std=0.1)
-
-    def start(self, inputs: Tensor) -> States:
-        """Return the state before the first token of ``inputs`` (B, T, width).
-
-        Returns:
-            The memory (B, heads, d, d), the normalizer (B, heads, d), and the logarithm of the scale of both
-            (B, heads).
-        """
-        batch, _, width = inputs.shape
-        size = width // self.heads
-        scale = torch.full((batch, self.heads), NOTHING, dtype=exact_dtype(inputs), device=inputs.device)
-        return inputs.new_zeros(batch, self.heads, size, size), inputs.new_zeros(batch, self.heads, size), scale
-
-    def forward(
-        self, queries: Tensor, keys: Tensor, values: Tensor, state: States, lengths: Tensor | None
-    ) -> tuple[Tensor, States]:
-        """Read and write a sequence.
-
-        Args:
-            queries: (B, T, width).
-            keys: (B, T, width).
-            values: (B, T, width).
-            state: The state before the first token; see `start`.
-            lengths: (B,) int64, the number of tokens in each row; None for T.
-
-        Returns:
-            The outputs (B, T, width), and the state after the last token of each row.
-        """
-        batch, columns, width = queries.shape
-        together = torch.cat([queries, keys, values], dim=-1)
-        enter, keep = (
-            gate.to(exact_dtype(gate)).transpose(1, 2) for gate in (self.igate(together), self.fgate(together))
-        )
-        if lengths is not None:
-            # A pad writes nothing and forgets nothing.
-            inside = torch.arange(columns, device=queries.device) < lengths[:, None, None]
-            enter, keep = (
-                enter.where(inside, enter.new_tensor(NOTHING)),
-                keep.where(inside, -keep.new_tensor(NOTHING)),
-            )
-        q, k, v = (part.view(batch, columns, self.heads, -1).transpose(1, 2) for part in (queries, keys, values))
-        k = k / math.sqrt(width // self.heads)
-        output, state = mlstm_chunks(q, k, v, enter, keep, state, chunk=self.chunk)
-        return self.outnorm(output.transpose(1, 2).reshape(batch, columns, width)), state
-
-
-def mlstm_chunks(
-    q: Tensor, k: Tensor, v: Tensor, enter: Tensor, keep: Tensor, state: States, *, chunk: int
-) -> tuple[Tensor, States]:
-    """Read and write a whole sequence of the mLSTM, chunk by chunk.
-
-    Args:
-        q: (B, heads, T, d), the queries.
-        k: (B, heads, T, d), the keys.
-        v: (B, heads, T, d), the values.
-        enter: (B, heads, T), the logarithms of the input gates.
-        keep: (B, heads, T), the inputs of the forget gates' sigmoid.
-        state: The state before the first token; see `MatrixCell.start`.
-        chunk: The number of tokens in a chunk, which are computed in parallel.
-
-    Returns:
-        The outputs (B, heads, T, d), and the state after the last token.
-    """
-    log_keep = logsigmoid(keep)
-    outputs = []
-    for first in range(0, q.shape[2], chunk):
-        part = slice(first, first + chunk)
-        output, state = _read_and_write(
-            q[:, :, part], k[:, :, part], v[:, :, part], enter[:, :, part], log_keep[:, :, part], state
-        )
-        outputs.append(output)
-    return torch.cat(outputs, dim=2), state
-
-
-def _read_and_write(
-    q: Tensor, k: Tensor, v: Tensor, log_in: Tensor, log_keep: Tensor, state: States
-) -> tuple[Tensor, States]:
-    """Read and write one chunk of C tokens of the mLSTM (arXiv 2405.04517, appendix A.3).
-
-    The largest exponent of each sum, its scale, is subtracted before the exponentials are computed. The scales cancel
-    in the quotient, so no gradient goes through them.
-
-    Args:
-        q: (B, heads, C, d), the queries.
-        k: (B, heads, C, d), the keys.
-        v: (B, heads, C, d), the values.
-        log_in: (B, heads, C), the logarithms of the input gates.
-        log_keep: (B, heads, C), the logarithms of the forget gates.
-        state: The state before the chunk; see `MatrixCell.start`.
-
-    Returns:
-        The outputs (B, heads, C, d), and the state after the chunk.
-    """
-    memory, normalizer, scale = state
-    kept = log_keep.cumsum(dim=-1)
-    # weights[t, s] is the logarithm of the weight at token t of the value that token s wrote.
-    weights = kept[..., :, None] - kept[..., None, :] + log_in[..., None, :]
-    ones = torch.ones(weights.shape[-2:], dtype=torch.bool, device=weights.device)
-    weights = weights.masked_fill(ones.triu(1), -math.inf)
-    earlier = kept + scale[..., None]
-    with torch.no_grad():
-        most = torch.maximum(weights.amax(dim=-1), earlier)
-    from_state = (earlier - most).exp().to(q.dtype)
-    mixed = (q @ k.transpose(-1, -2)) * (weights - most[..., None]).exp().to(q.dtype)
-    total = mixed.sum(dim=-1) + from_state * (q @ normalizer[..., None])[..., 0]
-    numerator = mixed @ v + from_state[..., None] * (q @ memory)
-    output = numerator / (torch.maximum(total.abs(), (-most).exp().to(q.dtype)) + _EPS)[..., None]
-
-    end, end_scale = weights[..., -1, :], most[..., -1]
-    written = (end - end_scale[..., None]).exp().to(q.dtype)[..., None] * k
-    left = from_state[..., -1, None]
-    new_memory = left[..., None] * memory + written.transpose(-1, -2) @ v
-    return output, (new_memory, left * normalizer + written.sum(dim=-2), end_scale)
 
 
 class MatrixLayer(nn.Module):

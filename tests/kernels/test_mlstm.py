@@ -17,7 +17,7 @@ from hf_ruleextrap import build_model
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.kernels import kernels_found, use_kernels
 from hf_ruleextrap.kernels.mlstm import mlstm_by_kernel, over
-from hf_ruleextrap.models import xlstm
+from hf_ruleextrap.models import xlstm_cells
 
 kernels = pytest.importorskip("mlstm_kernels.torch")
 NATIVE = "chunkwise--native_autograd"
@@ -55,7 +55,7 @@ def assert_same(ours: list[Tensor], theirs: list[Tensor], tolerance: float) -> N
 def test_a_kernel_of_the_package_gives_what_ours_gives(columns: int, seen: bool) -> None:
     tensors = inputs(columns, seen=seen)
     by_kernel = partial(mlstm_by_kernel, kernels.get_mlstm_kernel(NATIVE))
-    assert_same(outcome(by_kernel, tensors), outcome(xlstm.mlstm_chunks, tensors), 1e-5)
+    assert_same(outcome(by_kernel, tensors), outcome(xlstm_cells.mlstm_chunks, tensors), 1e-5)
 
 
 def test_padded_rows_are_skipped_by_the_kernel_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +69,7 @@ def test_padded_rows_are_skipped_by_the_kernel_too(monkeypatch: pytest.MonkeyPat
         calls.append(1)
         return mlstm_by_kernel(kernels.get_mlstm_kernel(NATIVE), *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(xlstm, "mlstm_chunks", counted)
+    monkeypatch.setattr(xlstm_cells, "mlstm_chunks", counted)
     logits = model(**batch).logits
     assert calls
     torch.testing.assert_close(logits[batch["attention_mask"] == 1], plain[batch["attention_mask"] == 1])
@@ -79,17 +79,17 @@ def test_padded_rows_are_skipped_by_the_kernel_too(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("columns", [2, 37, 64, 258])
 def test_the_triton_kernel_gives_what_ours_gives(columns: int) -> None:
     tensors = inputs(columns, device="cuda", seen=False, d=32)
-    plain = xlstm.mlstm_chunks
+    plain = xlstm_cells.mlstm_chunks
     # The kernel multiplies in TF32, which is exact to about three digits.
     assert_same(outcome(over(plain), tensors), outcome(plain, tensors), 5e-3)
 
 
 def test_without_a_gpu_it_is_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     use_kernels(False)
-    plain = xlstm.mlstm_chunks
+    plain = xlstm_cells.mlstm_chunks
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     use_kernels(True)
-    assert xlstm.mlstm_chunks is plain
+    assert xlstm_cells.mlstm_chunks is plain
     assert kernels_found()["xlstm"] == "torch"
 
 
