@@ -161,6 +161,25 @@ def add_language(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_own_languages(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """Add ``--language FILE.py:CLASS``, which may be repeated; see `load_own_languages`."""
+    parser.add_argument(
+        "--language",
+        metavar="FILE.py:CLASS",
+        action="append",
+        default=[],
+        help=f"allow this file to run, {purpose} (may be repeated)",
+    )
+
+
+def load_own_languages(arguments: argparse.Namespace) -> None:
+    """Run the files that ``--language`` allows, so that their languages are known by name."""
+    from hf_ruleextrap.languages import get_language
+
+    for name in arguments.language:
+        get_language(name)
+
+
 def add_wait(parser: argparse._ActionsContainer) -> None:
     """Add ``--wait``."""
     parser.add_argument("--wait", action="store_true", help="wait while another process works in the same folder")

@@ -17,7 +17,7 @@ from hf_ruleextrap.inputs import read_text
 from .common import Commands, add_json, add_paper, add_prompt_set, print_json, print_lines
 
 if TYPE_CHECKING:
-    from hf_ruleextrap.formal import Explanation, Language, RationalLearner
+    from hf_ruleextrap.formal import Explanation, Language, RationalLearner, Report
 
 
 def add(commands: Commands) -> None:
@@ -228,18 +228,22 @@ def _chance(arguments: argparse.Namespace) -> None:
     from hf_ruleextrap.languages import get_language
 
     language = get_language(arguments.language, paper=arguments.paper)
-    limit = arguments.max_new_symbols
     report = chance(
         language,
         kind=arguments.kind,
         length=arguments.length,
         completer=arguments.completer,
-        max_new_symbols=limit,
+        max_new_symbols=arguments.max_new_symbols,
     )
+    _print_report(report, f"{arguments.completer} on {counted(report.n, 'prompt')} of {language.name}", arguments)
+
+
+def _print_report(report: Report, title: str, arguments: argparse.Namespace) -> None:
+    """Print a report as JSON if ``--json`` asks for that, or else as a table below a title."""
     if arguments.json:
         print_json(report.to_dict())
         return
-    print(f"{arguments.completer} on {counted(report.n, 'prompt')} of {language.name}")
+    print(title)
     print(report)
 
 
@@ -361,8 +365,4 @@ def _score(arguments: argparse.Namespace) -> None:
     text = sys.stdin.read() if name == "-" else read_text(name, "file of completions")
     rows = parse_completions(text, name, is_csv=name.lower().endswith(".csv"))
     report = score(language, *([row[key] for row in rows] for key in ("prompt", "completion", "finished")))
-    if arguments.json:
-        print_json(report.to_dict())
-        return
-    print(f"{counted(report.n, 'completion')} of prompts of {language.name}")
-    print(report)
+    _print_report(report, f"{counted(report.n, 'completion')} of prompts of {language.name}", arguments)

@@ -32,6 +32,14 @@ def add(commands: Commands) -> None:
     _add_complexity(commands)
 
 
+def _check_out(arguments: argparse.Namespace) -> None:
+    """Refuse a file of ``--out`` that no figure can be written to, before the computation starts."""
+    if arguments.out is not None:
+        from hf_ruleextrap.evaluation.figures import check_format
+
+        check_format(arguments.out)
+
+
 def _add_mass(commands: Commands) -> None:
     parser = commands.add_parser("mass", help="compute the exact probability of all short words under a checkpoint")
     add_checkpoint(parser)
@@ -52,10 +60,7 @@ def _mass(arguments: argparse.Namespace) -> None:
     from hf_ruleextrap.evaluation.mass import check_size, exact_mass
 
     check_size(language, 1, arguments.max_length)
-    if arguments.out is not None:
-        from hf_ruleextrap.evaluation.figures import check_format
-
-        check_format(arguments.out)
+    _check_out(arguments)
     model = LocalModel.from_pretrained(arguments.model, language, trust_remote_code=arguments.trust_remote_code)
     mass = exact_mass(model.model, language, max_length=arguments.max_length)
     if arguments.json:
@@ -105,10 +110,7 @@ def _reach(arguments: argparse.Namespace) -> None:
     from hf_ruleextrap.languages import get_language
 
     language = get_language(arguments.language)
-    if arguments.out is not None:
-        from hf_ruleextrap.evaluation.figures import check_format
-
-        check_format(arguments.out)
+    _check_out(arguments)
     import_models()
     from hf_ruleextrap.completers import LocalModel
     from hf_ruleextrap.evaluation.lengths import draw_reach, measure_reach, table_lines
@@ -171,10 +173,7 @@ def _compare(arguments: argparse.Namespace) -> None:
             f"{first} was trained on {language.name} and {second} on {other.name}: give --language, the language of "
             "the prompts"
         )
-    if arguments.out is not None:
-        from hf_ruleextrap.evaluation.figures import check_format
-
-        check_format(arguments.out)
+    _check_out(arguments)
     import_models()
     from hf_ruleextrap.completers import LocalModel
     from hf_ruleextrap.evaluation.comparison import compare, draw, paired_table, prompt_lines

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING
 from hf_ruleextrap.errors import RuleExtrapError, check_integer, counted
 from hf_ruleextrap.files import hold, is_leftover, writing
 
-from .common import Commands, add_wait, print_not_run, quiet, quiet_hub
+from .common import (
+    Commands,
+    add_own_languages,
+    add_wait,
+    load_own_languages,
+    print_not_run,
+    quiet,
+    quiet_hub,
+)
 
 if TYPE_CHECKING:
     from hf_ruleextrap.hub.push import Kind
@@ -64,20 +72,12 @@ def add(commands: Commands) -> None:
     parser.add_argument("--max-length", type=int, default=256, help="largest number of symbols in a word (default 256)")
     parser.add_argument("--train-size", type=int, default=15_000, help="number of training words (default 15,000)")
     parser.add_argument("--seed", type=int, default=0, help="random seed for drawing words (default 0)")
-    parser.add_argument(
-        "--language",
-        metavar="FILE.py:CLASS",
-        action="append",
-        default=[],
-        help="allow this file to run, so that a checkpoint's card can describe its language (may be repeated)",
-    )
+    add_own_languages(parser, "so that a checkpoint's card can describe its language")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the repositories, and upload them with ``--push-to-hub``."""
-    from hf_ruleextrap.languages import get_language
-
     if not re.fullmatch(_OWNER, arguments.org):
         allowed = "letters, digits, and single . _ or - between them, such as ruleextrap"
         raise RuleExtrapError(f"{arguments.org!r} cannot own repositories: choose a name of {allowed}")
@@ -87,8 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
         quiet_hub()
         # Missing permission is reported before anything is written.
         publisher(arguments.org)
-    for name in arguments.language:
-        get_language(name)
+    load_own_languages(arguments)
     if arguments.what in ("checkpoint", "demo", "all"):
         quiet()
     jobs = list(_jobs(arguments))

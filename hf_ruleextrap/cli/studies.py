@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 from hf_ruleextrap.errors import RuleExtrapError, check_integer, counted
 from hf_ruleextrap.inputs import packaged_files
 
-from .common import Commands, add_json, add_wait, import_models, print_json, print_lines, print_not_run, quiet
+from .common import (
+    Commands,
+    add_json,
+    add_own_languages,
+    add_wait,
+    import_models,
+    load_own_languages,
+    print_json,
+    print_lines,
+    print_not_run,
+    quiet,
+)
 
 if TYPE_CHECKING:
     from hf_ruleextrap.sweep.workers import Backend
@@ -80,13 +91,7 @@ def _add_sweep(commands: Commands) -> None:
     parser.add_argument(
         "--gpus-per-run", type=float, help="number of GPUs for each run, such as 0.1, with --address (default 0)"
     )
-    parser.add_argument(
-        "--language",
-        metavar="FILE.py:CLASS",
-        action="append",
-        default=[],
-        help="allow this file to run, so that the grid can name its language (may be repeated)",
-    )
+    add_own_languages(parser, "so that the grid can name its language")
     add_wait(parser)
     parser.add_argument("--dry-run", action="store_true", help="list the cells, and run nothing")
     parser.set_defaults(run=_sweep)
@@ -100,11 +105,9 @@ def _sweep(arguments: argparse.Namespace) -> None:
     workers = backend(arguments)
     if isinstance(workers, Local) and not arguments.dry_run:
         prepare_workers()
-    from hf_ruleextrap.languages import get_language
     from hf_ruleextrap.sweep.grid import read_grid
 
-    for name in arguments.language:
-        get_language(name)
+    load_own_languages(arguments)
     cells = read_grid(arguments.grid, arguments.out)
     if arguments.dry_run:
         print_lines(cell.key for cell in cells)
@@ -152,13 +155,7 @@ def _add_report(commands: Commands) -> None:
         required=True,
         help="the folder for report.md, report.csv, report.tex, index.html, figures/, runs.csv and runs.parquet",
     )
-    parser.add_argument(
-        "--language",
-        metavar="FILE.py:CLASS",
-        action="append",
-        default=[],
-        help="allow this file to run, so that the report can state the rules of its language (may be repeated)",
-    )
+    add_own_languages(parser, "so that the report can state the rules of its language")
     parser.add_argument(
         "--resemblance",
         action="store_true",
@@ -171,11 +168,9 @@ def _add_report(commands: Commands) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     """Write the report."""
     quiet()
-    from hf_ruleextrap.languages import get_language
     from hf_ruleextrap.report import read_study, write_report
 
-    for name in arguments.language:
-        get_language(name)
+    load_own_languages(arguments)
     study = read_study(arguments.stores, resemblance=arguments.resemblance)
     files = write_report(study, arguments.out, wait=arguments.wait)
     names = {run.recipe.language for run in study.runs} | {row.language for row in study.rows}
@@ -197,13 +192,7 @@ def _add_demo(commands: Commands) -> None:
         metavar="RUN",
         help="run folders, folders of runs, or the folder of `publish demo` (default: the finished runs in runs)",
     )
-    parser.add_argument(
-        "--language",
-        metavar="FILE.py:CLASS",
-        action="append",
-        default=[],
-        help="allow this file to run, and show its language (may be repeated)",
-    )
+    add_own_languages(parser, "and show its language")
     parser.add_argument("--port", type=int, help="the port of the server (default: the first free one from 7860)")
     parser.add_argument("--open", action="store_true", help="open the page in the default browser")
     parser.set_defaults(run=_demo)
@@ -219,10 +208,8 @@ def _demo(arguments: argparse.Namespace) -> None:
         check_integer("port", arguments.port, least=1)
     quiet()
     from hf_ruleextrap.demo.app import launch
-    from hf_ruleextrap.languages import get_language
 
-    for name in arguments.language:
-        get_language(name)
+    load_own_languages(arguments)
     runs = arguments.runs or (["runs"] if any(Path("runs").glob("*/results.json")) else [])
     launch(
         runs,

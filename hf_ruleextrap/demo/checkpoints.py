@@ -15,6 +15,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import copy_file, safe_name, write_text
 from hf_ruleextrap.inputs import parse_json, read_text
 from hf_ruleextrap.sweep.grid import standard_order
+from hf_ruleextrap.train.folder import RunFolder
 from hf_ruleextrap.train.results import FILE as RESULTS
 from hf_ruleextrap.train.results import Results
 
@@ -117,9 +118,11 @@ def standard_checkpoints(folders: Iterable[str | Path]) -> list[Checkpoint]:
 def _read_runs(folder: Path) -> dict[Path, Results]:
     """Return the results of the finished runs in a folder."""
     results = {}
-    for path in sorted(folder.glob(f"*/{RESULTS}")):
+    for run in RunFolder.all_in(folder):
+        if not run.holds_results:
+            continue
         try:
-            results[path.parent] = Results.read(path.parent)
+            results[run.path] = Results.read(run.path)
         except RuleExtrapError as error:
             _LOGGER.warning("left out: %s", error)
     return results

@@ -27,7 +27,7 @@ from .combinations import (
 )
 from .record import Run
 from .rows import Model, Row, language_of, level_of
-from .statistics import LEVEL, Correlation, holm, rank_correlation, scaled_ranks
+from .statistics import Correlation, holm, is_significant, rank_correlation, scaled_ranks
 
 FEWEST_LANGUAGES = 3
 """The smallest number of languages for a correlation over languages."""
@@ -61,7 +61,7 @@ class Relation:
 
         The claim is contradicted by a significant correlation, and supported by an interval within ± 0.5.
         """
-        if self.corrected is not None and self.corrected <= LEVEL:
+        if is_significant(self.corrected):
             return "contradicted"
         low, high = self.correlation.low, self.correlation.high
         return "supported" if low is not None and high is not None and low > -0.5 and high < 0.5 else "open"

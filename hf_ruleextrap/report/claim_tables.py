@@ -14,7 +14,7 @@ from .analysis import LANGUAGE_CAUSES, Analysis
 from .combinations import APART, FEWEST_RUNS, HEADLINE, Combination, EqualLoss
 from .rows import reference
 from .statistics import Spread
-from .tables import CORRELATION_HEADINGS, Cell, Line, Table, cell, correlation_cells, interval, number
+from .tables import CORRELATION_HEADINGS, Cell, Line, Table, cell, correlation_cells, interval, number, unclear
 
 KINDS = {
     "seed": "seeds of one recipe",
@@ -92,7 +92,7 @@ def _reason(each: Combination) -> str:
     """Return the verdict on a combination, with the reason where it is not clear."""
     if each.direction == "too few runs":
         return f"too few runs (n = {len(each.ways)})"
-    return _unclear(each.spread) if each.direction == "unclear" else each.direction
+    return unclear(each.spread) if each.direction == "unclear" else each.direction
 
 
 def _pairs(analysis: Analysis) -> Table:
@@ -186,12 +186,7 @@ def _course(change: Spread) -> str:
         return "rises" if change.low > 0 else "falls"
     if change.low > -APART and change.high < APART:
         return "stays"
-    return _unclear(change)
-
-
-def _unclear(spread: Spread) -> str:
-    """Return the reason why a mean is not clear."""
-    return f"unclear (n = {spread.n}, the interval is {number((spread.high or 0.0) - (spread.low or 0.0))} wide)"
+    return unclear(change)
 
 
 def _resemblance(analysis: Analysis) -> list[Table]:

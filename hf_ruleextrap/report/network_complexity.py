@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import mean
 from typing import TypeGuard
@@ -21,7 +22,7 @@ from .analysis import LANGUAGE_CAUSES, cause_of
 from .combinations import HEADLINE, Combination
 from .record import Run
 from .rows import architectures, language_of
-from .statistics import LEVEL, Correlation, Spread, holm, rank_correlation
+from .statistics import Correlation, Spread, holm, is_significant, rank_correlation
 
 TAGS = ("star-free", "C-RASP")
 """The tags of languages that are correlated with the excess, as 0 and 1, beside level and measures."""
@@ -69,7 +70,7 @@ class Association:
     @property
     def is_clear(self) -> bool:
         """Whether the correlation is significant after the correction."""
-        return self.corrected is not None and self.corrected <= LEVEL
+        return is_significant(self.corrected)
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,10 @@ class CodeLengths:
     stabilities: Sequence[Stability]
     others: int
 
-    @property
+    @cached_property
     def excess(self) -> dict[tuple[str, str], float]:
         """The mean excess over seeds by (language, architecture)."""
-        return {cell: spread.mean for cell, spread in self.spreads.items() if spread.mean is not None}
+        return _means(self.spreads)
 
 
 def code_lengths(runs: Sequence[Run], combinations: Sequence[Combination] = ()) -> CodeLengths | None:
@@ -147,7 +148,7 @@ def code_lengths(runs: Sequence[Run], combinations: Sequence[Combination] = ()) 
     names = architectures(run.recipe.architecture for run in streams)
     main = [run for name in names for run in _main_settings([r for r in streams if r.recipe.architecture == name])]
     spreads = {cell: Spread.over(values, rate=False) for cell, values in _by_cell(main).items()}
-    excess = {cell: spread.mean for cell, spread in spreads.items() if spread.mean is not None}
+    excess = _means(spreads)
     rates = {
         (each.language, each.model[0]): mean(values)
         for each in combinations
@@ -189,6 +190,10 @@ def _by_cell(runs: Sequence[Run]) -> dict[tuple[str, str], list[float]]:
     for run in runs:
         by_cell.setdefault((run.recipe.language, run.recipe.architecture), []).append(excess_bits(run))
     return by_cell
+
+
+def _means(spreads: Cells) -> dict[tuple[str, str], float]:
+    return {cell: spread.mean for cell, spread in spreads.items() if spread.mean is not None}
 
 
 def _main_settings(runs: Sequence[Run]) -> list[Run]:

@@ -109,6 +109,11 @@ def interval_tail(rate: float, low: float, high: float, value: float) -> float:
     return math.erfc(_Z95 * distance / side / math.sqrt(2)) if side > 0 else 0.0
 
 
+def is_significant(p: float | None) -> bool:
+    """Return whether a p-value is known and at most `LEVEL`."""
+    return p is not None and p <= LEVEL
+
+
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Correct p-values for the number of comparisons (S. Holm, Scandinavian Journal of Statistics 6, 1979).
 

@@ -36,6 +36,7 @@ from .tables import (
     correlation_text,
     interval,
     number,
+    unclear,
 )
 
 FEWEST_LANGUAGES = 5
@@ -157,7 +158,7 @@ def _table(lengths: CodeLengths) -> Table:
     for name in lengths.languages:
         language = language_of(name)
         cells = [_bits(lengths.spreads.get((name, architecture))) for architecture in lengths.architectures]
-        texts = [name, language.level if language else "unknown", ", ".join(language.tags) if language else ""]
+        texts = [name, language.level if language else "unknown", _tags(name)]
         lines.append(Line("", [*map(Cell, texts), *cells]))
     n = [spread.n for spread in lengths.spreads.values()]
     seeds = counted(n[0], "seed") if len(set(n)) == 1 else f"{min(n)} to {max(n)} seeds"
@@ -172,6 +173,11 @@ def _table(lengths: CodeLengths) -> Table:
     return Table("code-lengths", "Excess code length", caption, headings, lines, text_columns=3)
 
 
+def _tags(name: str) -> str:
+    language = language_of(name)
+    return ", ".join(language.tags) if language else ""
+
+
 def _bits(spread: Spread | None) -> Cell:
     if spread is None or spread.mean is None:
         return Cell("-")
@@ -184,7 +190,7 @@ def _association_table(lengths: CodeLengths) -> Table:
     for association in lengths.associations:
         names = [Cell(association.architecture), Cell(association.name)]
         cells = correlation_cells(association.correlation, association.corrected)
-        verdict = Cell("clear" if association.is_clear else _not_clear(association))
+        verdict = Cell(_verdict(association))
         lines.append(Line("ours" if association.cause == LANGUAGE_CAUSES[0] else "", [*names, *cells, verdict]))
     caption = (
         "Spearman's rank correlation over n languages of the excess of an architecture with a property of the "
@@ -195,14 +201,11 @@ def _association_table(lengths: CodeLengths) -> Table:
     return Table("code-length-correlations", "What goes with the excess", caption, headings, lines, text_columns=2)
 
 
-def _not_clear(association: Association) -> str:
-    """Return the reason why a correlation is not clear."""
-    correlation = association.correlation
-    if correlation.value is None:
-        return f"undefined (n = {correlation.n})"
-    if correlation.low is None or correlation.high is None:
-        return f"unclear (n = {correlation.n})"
-    return f"unclear (n = {correlation.n}, the interval is {number(correlation.high - correlation.low)} wide)"
+def _verdict(association: Association) -> str:
+    """Return whether a correlation is clear, with the reason where it is not."""
+    if association.correlation.value is None:
+        return correlation_text(association.correlation)
+    return "clear" if association.is_clear else unclear(association.correlation)
 
 
 def _stability_table(stabilities: Sequence[Stability]) -> Table:
@@ -250,8 +253,7 @@ def heat_map(lengths: CodeLengths, folder: Path) -> Picture:
     # A narrow figure has no room for the tags.
     if not is_narrow():
         tags = axes.secondary_yaxis("right")
-        languages = [language_of(row) for row in rows]
-        tags.set_yticks(range(len(rows)), [", ".join(language.tags) if language else "" for language in languages])
+        tags.set_yticks(range(len(rows)), map(_tags, rows))
         tags.tick_params(length=0, labelsize=7, labelcolor=GREY)
         tags.spines["right"].set_visible(False)
     middle = math.sqrt(np.nanmin(shown) * np.nanmax(shown))

@@ -134,6 +134,13 @@ def correlation_text(correlation: Correlation) -> str:
     return f"{number(correlation.value)} {ends} (n = {correlation.n})"
 
 
+def unclear(estimate: Spread | Correlation) -> str:
+    """Return the verdict "unclear" with its reason: the number of values, and the width of the 95 % interval."""
+    if estimate.low is None or estimate.high is None:
+        return f"unclear (n = {estimate.n})"
+    return f"unclear (n = {estimate.n}, the interval is {number(estimate.high - estimate.low)} wide)"
+
+
 CORRELATION_HEADINGS = ("n", "correlation", "95 % interval", "p", "corrected p")
 """The headings of `correlation_cells`."""
 
