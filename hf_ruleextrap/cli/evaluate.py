@@ -88,7 +88,7 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--shots", type=int, help="context words before each prompt (default 32)")
     group.add_argument("--samples", type=int, help="completions drawn for each prompt besides the greedy (default 8)")
     group.add_argument("--max-reasoning-tokens", type=int, help="tokens for a chat model's reasoning (default 0)")
-    group.add_argument("--limit", type=int, help="at most so many prompts, chosen at random")
+    group.add_argument("--limit", type=int, help="largest number of prompts, which are chosen at random")
     group.add_argument("--kind", choices=("id", "ood"), help="of the prompts (default ood)")
     group.add_argument("--seed", type=int, default=0, help="of prompts, contexts and draws (default 0)")
     group.add_argument("--controls", action="store_true", help="also with each parameter of the protocol changed")

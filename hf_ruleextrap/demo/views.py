@@ -351,7 +351,7 @@ def ask_server(name: str, address: str, model: str, *, prompts: int = 16, chat: 
         raise RuleExtrapError("the name of the model is missing: give the name under which the server knows the model")
     if prompts > MOST_ASKED:
         raise RuleExtrapError(f"prompts is {prompts}: ask at most {MOST_ASKED}, or use `hf-ruleextrap evaluate`")
-    # The page sends requests to no other machine, whoever opens the page.
+    # No visitor can make the page send requests to another machine.
     if urlsplit(checked_url(address.strip())).hostname not in _THIS_MACHINE:
         raise RuleExtrapError(
             "the server is not on this machine: give an address such as http://127.0.0.1:8000/v1, or use "
