@@ -13,8 +13,9 @@ import pytest
 import yaml
 from tiny import TINY
 from transformers import TrainerControl, TrainerState
+from transformers.utils import logging
 
-from hf_ruleextrap import build_model
+from hf_ruleextrap import build_model, run_recipe
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.train import console, trackers
 from hf_ruleextrap.train.recipe import Recipe
@@ -95,6 +96,15 @@ def test_a_line_of_an_evaluation_is_progress_enough(
 def test_a_run_that_is_resumed_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     Clock(monkeypatch, first_step=120)
     assert capsys.readouterr().err.splitlines()[-1] == "resuming from step 120"
+
+
+def test_tied_weights_are_not_reported_as_missing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    logging.set_verbosity_warning()
+    logging.enable_propagation()
+    # At its end the run loads its checkpoint, which holds the tied weights once.
+    run_recipe(Recipe(**TINY, architecture="mamba", output_dir=str(tmp_path / "run"), use_cpu=True))
+    logging.disable_propagation()
+    assert "missing" not in caplog.text
 
 
 Curve = dict[str, list[float]]
