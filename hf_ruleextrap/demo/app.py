@@ -96,7 +96,8 @@ def launch(
     # The first visitor does not wait for the models and their libraries.
     Thread(target=_load_all, args=(checkpoints,), daemon=True).start()
     try:
-        _, address, _ = demo.launch(server_port=port, css=pages.CSS, theme=theme(), footer_links=["api"], **settings)
+        looks: dict[str, Any] = {"css": pages.CSS, "js": pages.KEYS, "theme": theme(), "footer_links": ["api"]}
+        _, address, _ = demo.launch(server_port=port, **looks, **settings)
     except OSError as error:
         raise RuleExtrapError(f"the server cannot start: {error}".splitlines()[0]) from None
     return str(address)

@@ -68,6 +68,21 @@ CSS = """
   font-size: .8rem; border: 1px solid var(--re-line); background: var(--re-fill); color: var(--body-text-color); }
 """
 
+# Gradio's tabs answer Tab and Enter alone.
+KEYS = """() => document.addEventListener("keydown", event => {
+  const tab = event.target.closest("[role=tab]");
+  if (!tab) return;
+  const tabs = [...tab.closest("[role=tablist]").querySelectorAll("[role=tab]")];
+  const place = tabs.indexOf(tab), last = tabs.length - 1;
+  const next = {ArrowLeft: place - 1, ArrowRight: place + 1, Home: 0, End: last}[event.key];
+  if (next === undefined) return;
+  event.preventDefault();
+  const other = tabs[next < 0 ? last : next > last ? 0 : next];
+  other.click();
+  other.focus();
+})"""
+"""A script that opens the other views with the arrow keys, Home and End while a tab has the focus."""
+
 # Okabe and Ito's colours, which people with colour blindness can tell apart; the end is grey.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#882255")
 _END_COLOUR = "#9a9a9a"

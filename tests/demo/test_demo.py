@@ -27,6 +27,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.report.record import Run
 
 CHROMIUM = Path("/usr/bin/chromium")
+DEFAULT_SERVER = "http://127.0.0.1:8000/v1"
 
 # Clicks a button, and returns the milliseconds until the page shows the answer to the longer prompt.
 CLICK = """button => new Promise(resolve => {
@@ -211,7 +212,15 @@ def test_the_api_gives_the_numbers_of_score(address: str) -> None:
         client.predict("anbn", "bx", api_name="/rules")
 
 
-@pytest.mark.timeout(120)
+def row_of_answer(page: Any, view: str) -> str:
+    """Wait for the table of a view and return its first line of numbers; fail with the text of an alert instead."""
+    line, alert = page.locator(f".re-{view} tr").nth(1), page.get_by_role("alert").locator("visible=true")
+    line.or_(alert).first.wait_for()
+    assert alert.all_inner_texts() == []
+    return str(line.inner_text())
+
+
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_every_view_works_in_a_browser(
     address: str, space: Path, width: int, scheme: Any, capsys: pytest.CaptureFixture[str]
@@ -223,7 +232,8 @@ def test_every_view_works_in_a_browser(
     with sync_api.sync_playwright() as playwright, serving() as server:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=switches)
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(30_000)
+        sync_api.expect.set_options(timeout=30_000)
         foreign: list[str] = []
         page.on("request", lambda request: foreign.append(request.url) if "://" in request.url else None)
         page.goto(address)
@@ -236,8 +246,16 @@ def test_every_view_works_in_a_browser(
         page.get_by_label("Prompt").first.fill("bx")
         page.get_by_role("alert").filter(has_text="not a symbol").wait_for()
 
-        # The keyboard alone reaches the next view, and the focus is visible.
+        # The arrow keys open the other views, from the last view also the first.
         page.get_by_role("tab", name="Rules", exact=True).focus()
+        moves = {"ArrowRight": "Models", "End": "Any model", "ArrowLeft": "Study", "Home": "Rules"}
+        for key, name in [*moves.items(), ("ArrowLeft", "Any model"), ("ArrowRight", "Rules")]:
+            page.keyboard.press(key)
+            tab = page.get_by_role("tab", name=name, exact=True)
+            sync_api.expect(tab).to_have_attribute("aria-selected", "true")
+            sync_api.expect(tab).to_be_focused()
+
+        # The keyboard alone reaches the next view, and the focus is visible.
         page.keyboard.press("Tab")
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
         page.keyboard.press("Enter")
@@ -258,21 +276,24 @@ def test_every_view_works_in_a_browser(
 
         page.get_by_role("tab", name="Any model", exact=True).click()
         page.get_by_role("button", name="Score", exact=True).click()
-        cells = page.locator(".re-report tr").nth(1)
-        cells.wait_for()
+        shown = row_of_answer(page, "report")
         rate = score("anbn", ["baa", "aab", "abb"], ["b", "", ""]).headline
-        assert f"{rate.hits} of {rate.n}" in cells.inner_text()
-        assert f"{rate.rate:.3f}" in cells.inner_text()
+        assert f"{rate.hits} of {rate.n}" in shown
+        assert f"{rate.rate:.3f}" in shown
 
         page.get_by_role("button", name="Ask a model behind a server").click()
-        page.get_by_label("Address of the server").fill(server.url)
-        page.get_by_label("Name of the model").fill("model")
-        page.get_by_label("Prompts", exact=True).fill("4")
+        # A field has its default value when it is ready. What is typed before is lost.
+        fields = {"Address of the server": (DEFAULT_SERVER, server.url), "Name of the model": ("", "model")}
+        fields |= {"Prompts": ("16", "4")}
+        for label, (default, text) in fields.items():
+            sync_api.expect(page.get_by_label(label, exact=True)).to_have_value(default)
+            page.get_by_label(label, exact=True).fill(text)
+        for label, (_, text) in fields.items():
+            sync_api.expect(page.get_by_label(label, exact=True)).to_have_value(text)
         page.get_by_role("button", name="Ask the server", exact=True).click()
-        cells = page.locator(".re-evaluation tr").nth(1)
-        cells.wait_for()
+        shown = row_of_answer(page, "evaluation")
         report = views.ask_server("anbn", server.url, "model", prompts=4).main.greedy.report
-        assert f"{report.headline.hits} of {report.headline.n}" in cells.inner_text()
+        assert f"{report.headline.hits} of {report.headline.n}" in shown
 
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert [url for url in foreign if not url.startswith((address, "data:", "blob:"))] == []
