@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tqdm.auto import tqdm
 from transformers import IntervalStrategy, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_ruleextrap.architectures import build_model
+from hf_ruleextrap.train.console import Progress
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.run import fitted_fields
 from hf_ruleextrap.train.task import Task
@@ -51,14 +53,15 @@ class ShapeCost:
 
 
 def estimate(cells: Iterable[Cell]) -> list[ShapeCost]:
-    """Measure one cell of each shape, and return the cost of all cells.
+    """Measure one cell of each shape, with a progress bar on a terminal, and return the cost of all cells.
 
     A run that stops when it has learned takes less than the estimate, which assumes that it uses all its steps.
     """
     shapes: dict[str, list[Recipe]] = {}
     for cell in cells:
         shapes.setdefault(cell.recipe.model_dump_json(exclude=_FREE), []).append(cell.recipe)
-    return [_cost(recipes) for recipes in shapes.values()]
+    # disable=None shows the bar on a terminal only.
+    return [_cost(recipes) for recipes in tqdm(shapes.values(), "measuring", unit="shape", disable=None)]
 
 
 def _cost(recipes: list[Recipe]) -> ShapeCost:
@@ -105,6 +108,8 @@ def _measure(recipe: Recipe) -> tuple[float, float, float]:
         arguments.load_best_model_at_end = False
         clock = _Clock()
         trainer = RuleTrainer(model, replace(task, recipe=measured), arguments)
+        # The heading of a run names a folder that is gone after the measurement.
+        trainer.remove_callback(Progress)
         trainer.add_callback(clock)
         trainer.train()
         started = time.process_time()

@@ -140,7 +140,10 @@ def test_an_estimate_measures_each_shape_once(tmp_path: Path, capsys: pytest.Cap
         "  train_size: [16], batch_size: [8], held_out_size: [8], max_steps: [30000], patience: [2]}"
     )
     assert main(["estimate", str(tmp_path / "grid.yaml"), "--json"]) == 0
-    estimate = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    # The measuring runs do not introduce themselves.
+    assert printed.err == ""
+    estimate = json.loads(printed.out)
     assert estimate["runs"] == 8
     assert {shape["architecture"]: shape["runs"] for shape in estimate["shapes"]} == {"lstm": 4, "linear": 4}
     for shape in estimate["shapes"]:
