@@ -114,14 +114,19 @@ def key_of(recipe: Recipe) -> str:
     return safe_name(f"{recipe.language_name}-{recipe.architecture}-seed{recipe.seed}-{digest[:8]}")
 
 
+def key_without_seed(recipe: Recipe) -> str:
+    """Return a name that all recipes share that differ only in the seed."""
+    return key_of(recipe.model_copy(update={"seed": 0}))
+
+
 def standard_order(recipes: Iterable[Recipe]) -> Callable[[Recipe], tuple[bool, int]]:
     """Return a key that sorts the runs of one language and architecture so that the standard recipe comes first.
 
     A recipe that trains on words alone comes before a recipe that trains on OOD prompts, whose rate is no
     extrapolation. Among these, a recipe comes first if more of the runs share all its keys except the seed.
     """
-    shared = Counter(key_of(recipe.model_copy(update={"seed": 0})) for recipe in recipes)
-    return lambda recipe: (recipe.objective != "likelihood", -shared[key_of(recipe.model_copy(update={"seed": 0}))])
+    shared = Counter(map(key_without_seed, recipes))
+    return lambda recipe: (recipe.objective != "likelihood", -shared[key_without_seed(recipe)])
 
 
 def _overrides(chosen: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ all; ``locks/``, which prevent two processes from running the same cell, even in
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
@@ -24,7 +25,7 @@ from hf_ruleextrap.train.folder import RunFolder
 from hf_ruleextrap.train.results import SCHEMA_VERSION
 
 from .display import Display, duration
-from .grid import Cell
+from .grid import Cell, key_without_seed
 from .job import STORE_FILE, Ended, Job
 from .workers import Backend, Local, WorkerDied, Workers, first_line
 
@@ -33,6 +34,8 @@ _TRIES = 3
 # The number of consecutive workers that may die before their cell begins. No cell causes such deaths, but a sweep
 # cannot continue if all workers die.
 _STILLBORN = 20
+# The number of cells for each worker that count as the end of a sweep.
+_TAIL = 4
 # The time between two looks at the cells that another sweep runs.
 _LOOK_SECONDS = 2
 
@@ -168,6 +171,7 @@ class _Attempts:
 def _run_all(cells: list[Cell], attempts: _Attempts, display: Display) -> Iterator[tuple[Job, Ended, float]]:
     """Run the cells; yield each job as it ends, with its result and its start time."""
     queue, elsewhere, reported = deque(cells), list[Cell](), list[Cell]()
+    seconds: dict[str, float] = {}
     while queue or attempts.running or elsewhere:
         if not queue and not attempts.running:
             if elsewhere != reported:
@@ -177,7 +181,7 @@ def _run_all(cells: list[Cell], attempts: _Attempts, display: Display) -> Iterat
             reported, elsewhere = elsewhere, []
         # No more jobs start than there are workers, so that every job that the display shows really runs.
         while queue and len(attempts.running) < attempts.workers.room():
-            attempts.start(queue.popleft())
+            attempts.start(_take(queue, attempts.workers.room(), seconds))
         for future in wait(attempts.running, return_when=FIRST_COMPLETED).done:
             cell, job, since = attempts.running.pop(future)
             error = future.exception()
@@ -185,6 +189,7 @@ def _run_all(cells: list[Cell], attempts: _Attempts, display: Display) -> Iterat
                 attempts.tries[cell.key] -= 1
                 elsewhere.append(cell)
             elif error is None:
+                seconds[key_without_seed(cell.recipe)] = time.monotonic() - since
                 yield job, future.result(), since
             elif attempts.may_start_again(cell, job, error):
                 display.say(f"{cell.key}: its worker died{_at(job)} ({first_line(error)}); the cell starts again")
@@ -192,6 +197,19 @@ def _run_all(cells: list[Cell], attempts: _Attempts, display: Display) -> Iterat
             else:
                 deaths = "died before it began" if attempts.stillborn else f"died {_TRIES} times"
                 yield job, Ended("failed", f"its worker {deaths}: {first_line(error)}"), since
+
+
+def _take(queue: deque[Cell], workers: int, seconds: dict[str, float]) -> Cell:
+    """Remove a cell from the queue: the first one, or near the end of the sweep the one that takes longest.
+
+    A long cell that starts last would leave the other workers without a cell. The time of a cell is that of the last
+    cell with the same recipe except for the seed; a recipe that has not run yet counts as the longest.
+    """
+    cell = queue[0]
+    if len(queue) <= _TAIL * workers:
+        cell = max(queue, key=lambda cell: seconds.get(key_without_seed(cell.recipe), math.inf))
+    queue.remove(cell)
+    return cell
 
 
 def _at(job: Job) -> str:

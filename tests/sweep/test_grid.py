@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +19,9 @@ from hf_ruleextrap import get_language
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.sweep.grid import key_of, read_grid
+from hf_ruleextrap.sweep.job import Ended, Job
+from hf_ruleextrap.sweep.sweep import run_sweep
+from hf_ruleextrap.sweep.workers import Workers
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.task import splits_of
 
@@ -150,3 +158,22 @@ def test_an_estimate_measures_each_shape_once(tmp_path: Path, capsys: pytest.Cap
         assert 0 < 4 * 30000 * shape["step_seconds"] < shape["seconds"]
     assert estimate["core_hours"] == pytest.approx(sum(shape["seconds"] for shape in estimate["shapes"]) / 3600)
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_longest_cells_start_before_the_last_ones(tmp_path: Path) -> None:
+    started: list[str] = []
+
+    @contextmanager
+    def open_two(most: int) -> Iterator[Workers]:  # noqa: ARG001  # two workers, whatever the number of cells
+        def start(job: Job) -> Future[Ended]:
+            future: Future[Ended] = Future()
+            started.append(job.key)
+            threading.Timer(0.3 if "transformer" in job.key else 0.01, future.set_result, [Ended("done")]).start()
+            return future
+
+        yield Workers(lambda: 2, start)
+
+    axes = {"seed": [0, 1, 2, 3], "architecture": ["lstm", "transformer"]}
+    cells = read_grid(grid(tmp_path, axes), tmp_path / "store")
+    run_sweep(cells, tmp_path / "store", SimpleNamespace(open=open_two))
+    assert ["lstm" in key for key in started] == [True, False, False, False, False, True, True, True]
