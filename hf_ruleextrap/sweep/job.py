@@ -78,8 +78,9 @@ class Ended:
 
 def run_job(job: Job) -> Ended:
     """Run one cell in this process, unless another process runs the cell."""
-    # numba reads the variable at import. Idle threads of numba use processor time, so there must be no more than these.
-    os.environ.setdefault("NUMBA_NUM_THREADS", str(job.threads))
+    # numba reads its variable at import. Idle threads of numba use processor time, so there must be no more than these.
+    for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(variable, str(job.threads))
 
     import torch
     import yaml

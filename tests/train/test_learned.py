@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from tiny import TINY
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_ruleextrap.evaluation.likelihood import Likelihood
@@ -167,3 +169,18 @@ def test_one_setting_decides_the_threads_of_torch_and_numba() -> None:
         variables = {**environment, "OMP_NUM_THREADS": setting}
         printed = subprocess.run(command, env=variables, capture_output=True, text=True)
         assert printed.stdout.strip() == threads, printed.stderr
+
+
+@pytest.mark.parametrize(("setting", "threads"), [(None, 1), ("2", 2)])
+def test_a_small_model_trains_with_one_thread_unless_the_environment_says_otherwise(
+    setting: str | None, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    if setting:
+        monkeypatch.setenv("OMP_NUM_THREADS", setting)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    results = run_recipe(Recipe(**TINY, output_dir=str(tmp_path / "run"), use_cpu=True))
+    assert results.timing.threads == threads
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
