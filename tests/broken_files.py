@@ -1,4 +1,4 @@
-"""Files and folders that are broken, each in a way of its own, for the table of mistakes."""
+"""Files and folders that are broken in different ways, for the table of mistakes."""
 
 from __future__ import annotations
 

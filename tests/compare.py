@@ -10,31 +10,31 @@ _ABSENT = "absent"
 
 
 def outcome(folder: Path) -> Any:
-    """A run's results, without where, when and at which commit it ran."""
+    """Return the results of a run without its folder, times and commit."""
     results = json.loads((folder / "results.json").read_text())
-    # The commit is read from a working tree that somebody may be editing while the tests run.
+    # The working tree may change to another commit while the tests run.
     for key in ("timing", "git_commit"):
         del results[key]
     del results["recipe"]["output_dir"]
     return results
 
 
-def differences(ours: Any, theirs: Any, path: str = "") -> list[str]:
-    """Each place where two values of JSON differ, as ``path: x != y``; numbers must be equal to the last bit.
+def differences(first: Any, second: Any, path: str = "") -> list[str]:
+    """Return a line ``path: x != y`` for each difference of two values of JSON. Numbers must be equal to the last bit.
 
     >>> differences({"a": [1, {"b": 2}], "c": None}, {"a": [1, {"b": 3}, 4], "d": None})
     ['a.1.b: 2 != 3', 'a.2: absent != 4', 'c: None != absent', 'd: absent != None']
     """
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        keys: Any = sorted(ours.keys() | theirs.keys())
-        pairs = [(key, ours.get(key, _ABSENT), theirs.get(key, _ABSENT)) for key in keys]
-    elif isinstance(ours, list) and isinstance(theirs, list):
-        longest = max(len(ours), len(theirs))
-        left, right = (values + [_ABSENT] * (longest - len(values)) for values in (ours, theirs))
+    if isinstance(first, dict) and isinstance(second, dict):
+        keys: Any = sorted(first.keys() | second.keys())
+        pairs = [(key, first.get(key, _ABSENT), second.get(key, _ABSENT)) for key in keys]
+    elif isinstance(first, list) and isinstance(second, list):
+        longest = max(len(first), len(second))
+        left, right = (values + [_ABSENT] * (longest - len(values)) for values in (first, second))
         pairs = list(zip(range(longest), left, right, strict=True))
     else:
-        # Of the same type, so that 0 is not False; and nan is nan.
-        return [] if repr(ours) == repr(theirs) else [f"{path}: {_show(ours)} != {_show(theirs)}"]
+        # The representations of equal values have the same type, and nan equals nan.
+        return [] if repr(first) == repr(second) else [f"{path}: {_show(first)} != {_show(second)}"]
     return [line for key, x, y in pairs for line in differences(x, y, f"{path}.{key}" if path else str(key))]
 
 

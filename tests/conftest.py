@@ -1,4 +1,4 @@
-"""Settings that must stand before any Hugging Face library is imported, and a run that several tests look at."""
+"""Settings that must precede the import of any Hugging Face library, and fixtures that several tests use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run of twenty steps."""
+    """Return the folder of a finished run of twenty steps."""
     from tiny import TINY
 
     from hf_ruleextrap.train.recipe import Recipe
@@ -31,7 +31,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small language model of text."""
+    """Return the folder of a small language model of text."""
     from textmodel import write_text_model
 
     return write_text_model(tmp_path_factory.mktemp("text") / "model")

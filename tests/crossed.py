@@ -1,4 +1,4 @@
-"""Studies in which loss and rate are unrelated, or related by a known amount: how often is the interval right?
+"""How often an interval is right in studies whose losses and rates are unrelated, or related by a known amount.
 
 ``python tests/crossed.py`` prints the table in docs/report.md.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from hf_ruleextrap.report.statistics import Correlation, rank_correlation
 
 DESIGNS = {"20 x 4 x 1": (20, 4, 1), "6 x 5 x 3": (6, 5, 3)}
-"""Languages, architectures, seeds."""
+"""The numbers of languages, architectures and seeds of each design."""
 
 NULLS = {
     "seeds alone": (0, 0, 0),
@@ -23,7 +23,7 @@ NULLS = {
     "both": (1, 1, 0),
     "both, and each combination": (1, 1, 1),
 }
-"""Standard deviation of the effects of architectures, languages and their combinations; that of the seeds is 1."""
+"""The standard deviations of the effects of architectures, languages and combinations; that of the seeds is 1."""
 
 
 def correlations(
@@ -35,15 +35,15 @@ def correlations(
     related: float = 0.0,
     permutations: int = 500,
 ) -> Iterator[Correlation]:
-    """The correlation in each of many simulated studies.
+    """Yield the correlation in each of several simulated studies.
 
     Args:
-        design: languages, architectures, seeds.
-        effects: as in `NULLS`.
-        simulations: how many.
-        within: ranks are taken within languages.
-        related: the correlation between each effect on x and the same effect on y; for the seeds, too.
-        permutations: for each study.
+        design: The numbers of languages, architectures and seeds.
+        effects: The standard deviations of the effects, as in `NULLS`.
+        simulations: The number of studies.
+        within: Whether ranks are computed within languages.
+        related: The correlation between each effect on x and the same effect on y, also for seeds.
+        permutations: The number of permutations for each study.
     """
     languages, architectures, seeds = design
     language = np.repeat(np.arange(languages), architectures * seeds).tolist()
@@ -69,8 +69,8 @@ def correlations(
         )
 
 
-def excludes_zero(found: Correlation) -> bool:
-    return found.low is not None and found.high is not None and not found.low <= 0 <= found.high
+def excludes_zero(correlation: Correlation) -> bool:
+    return correlation.low is not None and correlation.high is not None and not correlation.low <= 0 <= correlation.high
 
 
 def main(simulations: int) -> None:

@@ -1,4 +1,4 @@
-"""A server on this machine that speaks OpenAI's protocol, and fails as a script says."""
+"""A server on this machine that speaks OpenAI's protocol. A script decides on each response."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ Script = Callable[["Handler", dict[str, Any], int], None]
 
 
 def answer_to(body: dict[str, Any]) -> str:
-    """What the model behind the server says: as many b as the last line of the prompt has a, or one more if drawn."""
+    """Return the answer of the model behind the server: a b for each a in the last line of the prompt.
+
+    An answer that is drawn may have one more b.
+    """
     chat = "messages" in body
     line = body["messages"][-1]["content"] if chat else body["prompt"].split("\n")[-1]
     text = " b" * (line.count("a") + (body["seed"] % 2 if body["temperature"] else 0))
@@ -26,11 +29,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.server.lock:
-            self.server.asked.append(json.dumps(body, sort_keys=True))
-            number = len(self.server.asked)
+            self.server.requests.append(json.dumps(body, sort_keys=True))
+            number = len(self.server.requests)
         self.server.script(self, body, number)
 
-    def say(self, content: bytes | str, status: int = 200, *, length: int | None = None, **headers: str) -> None:
+    def respond(self, content: bytes | str, status: int = 200, *, length: int | None = None, **headers: str) -> None:
         content = content.encode() if isinstance(content, str) else content
         self.send_response(status)
         self.send_header("Content-Length", str(len(content) if length is None else length))
@@ -39,14 +42,14 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def choose(self, body: dict[str, Any], text: str | None = None, reason: str = "stop") -> None:
+    def answer(self, body: dict[str, Any], text: str | None = None, reason: str = "stop") -> None:
         text = answer_to(body) if text is None else text
         with self.server.lock:
-            self.server.answered.append(json.dumps(body, sort_keys=True))
-        said = {"message": {"role": "assistant", "content": text}} if "messages" in body else {"text": text}
-        self.say(json.dumps({"choices": [{**said, "index": 0, "finish_reason": reason}]}))
+            self.server.answered_requests.append(json.dumps(body, sort_keys=True))
+        choice = {"message": {"role": "assistant", "content": text}} if "messages" in body else {"text": text}
+        self.respond(json.dumps({"choices": [{**choice, "index": 0, "finish_reason": reason}]}))
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class calls it so
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name in the base class
         pass
 
 
@@ -57,21 +60,21 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.script = script
         self.lock = threading.Lock()
-        self.asked: list[str] = []
-        self.answered: list[str] = []
+        self.requests: list[str] = []
+        self.answered_requests: list[str] = []
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/v1"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        # A client that gave up, or was killed.
+        # The client has closed the connection, or was killed.
         pass
 
 
 def well(handler: Handler, body: dict[str, Any], number: int) -> None:
     del number
-    handler.choose(body)
+    handler.answer(body)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A small study, its store, and what its report.csv says."""
+"""A small study, its store, and the lines of its report.csv."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hf_ruleextrap.train.results import Results
 
 T95 = {2: 12.7062, 3: 4.3027, 4: 3.1824, 5: 2.7764}
 
-"""Student's t as tables have it, by the number of runs."""
+"""Quantiles of Student's t from a table, by the number of runs."""
 
 AUTHORS_WAY = {
     "id_rule_1_accuracy": 0.8,
@@ -33,7 +33,7 @@ MASSES = {"both": 0.2, "only_r1": 0.01, "only_r2": 0.1, "neither": 0.3}
 
 
 def mass_log(factor: float) -> list[dict[str, float]]:
-    """Three evaluations, and lines that are none."""
+    """Return the log of three evaluations and three training steps."""
     lines: list[dict[str, float]] = []
     for step in (10, 20, 30):
         cells = {f"eval_mass_{name}": mass * factor * step / 30 for name, mass in MASSES.items()}
@@ -43,7 +43,7 @@ def mass_log(factor: float) -> list[dict[str, float]]:
 
 
 def study_runs() -> list[Results]:
-    """Three languages; one run whose loss diverged; an authors' recipe, one of whose runs never finished."""
+    """Return the runs of three languages. One run diverged; no completion of one run of an authors' recipe finished."""
     lengths = [at_length(n, hits, kind=kind) for n, hits in ((4, 15), (8, 5)) for kind in ("ood", "id")]
     return [
         results("anbn", "lstm", 0, outside=(8, 9, 18, 20), loss=0.30, mass_length=4, by_length=lengths),
@@ -82,7 +82,7 @@ def claim_runs() -> list[Results]:
 
 
 def write_study(folder: Path) -> Path:
-    """The store of `study_runs`, with a run that was cut off and one that failed."""
+    """Write the store of `study_runs` with an interrupted and a failed run, and return its folder."""
     runs = study_runs()
     logs = [mass_log(factor) if run.recipe.mass_length else [] for factor, run in enumerate(runs, start=1)]
     write_store(folder, runs, logs)
@@ -93,16 +93,16 @@ def write_study(folder: Path) -> Path:
     return folder
 
 
-def numbers(report: Path, **wanted: str) -> dict[str, dict[str, str]]:
-    """The lines of report.csv of one row, by column."""
+def numbers(report: Path, **keys: str) -> dict[str, dict[str, str]]:
+    """Return the lines of one row of report.csv by their column."""
     with (report / "report.csv").open(encoding="utf-8") as file:
-        found = [line for line in csv.DictReader(file) if all(line[key] == value for key, value in wanted.items())]
-    assert len({(line["model"], line["variant"], line["source"]) for line in found}) == 1
-    return {line["column"]: line for line in found}
+        lines = [line for line in csv.DictReader(file) if all(line[key] == value for key, value in keys.items())]
+    assert len({(line["model"], line["variant"], line["source"]) for line in lines}) == 1
+    return {line["column"]: line for line in lines}
 
 
 def check(line: dict[str, str], values: Sequence[float], *, rate: bool = True) -> None:
-    """A line of report.csv is the mean, std, n and t interval of these."""
+    """Check that a line of report.csv has the mean, the std, n and the t interval of these values."""
     mean = statistics.mean(values)
     assert float(line["mean"]) == pytest.approx(mean)
     assert line["n"] == str(len(values))
@@ -128,7 +128,7 @@ def pearson(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 class Balance(html.parser.HTMLParser):
-    """Every tag that is opened is closed, in order."""
+    """A parser that checks that every open tag is closed in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,14 +143,14 @@ class Balance(html.parser.HTMLParser):
 
 
 def compile_latex(text: str, folder: Path) -> None:
-    """Where there is a LaTeX."""
+    """Compile a text with LaTeX. The test is skipped on a machine without pdflatex."""
     engine = shutil.which("pdflatex")
     if engine is None:
         pytest.skip("no pdflatex here")
     head = "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs,graphicx}\\begin{document}"
     (folder / "t.tex").write_text(f"{head}\n{text}\n\\end{{document}}\n", encoding="utf-8")
     command = [engine, "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
-    done = subprocess.run(
+    process = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=60, check=False
     )
-    assert done.returncode == 0, done.stdout[-2000:]
+    assert process.returncode == 0, process.stdout[-2000:]

@@ -1,6 +1,6 @@
-"""Each rule of each built-in language as two predicates of one line: does it hold, and can a suffix make it hold?
+"""Each rule of each built-in language as two predicates of one line: whether the rule holds, and whether it is viable.
 
-They read the sentences of docs/languages.md, work on plain strings, and share nothing with the package.
+The predicates follow the sentences of docs/languages.md, work on plain strings, and share no code with the package.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def balanced(opening: str, closing: str) -> tuple[Predicate, Predicate]:
 
 
 def most_open(word: str) -> int:
-    """The most brackets that are open at once, where one that closes nothing changes nothing."""
+    """Return the largest number of brackets that are open at once. An unmatched closing bracket changes nothing."""
     heights = depths(word, "([", ")]")
     return max(height - lowest for height, lowest in zip(heights, accumulate(heights, min), strict=True))
 
@@ -67,7 +67,7 @@ NESTED: tuple[Predicate, Predicate] = (lambda w: not unmatched(w), lambda w: not
 
 
 def product(word: str, images: dict[str, str]) -> str:
-    """Where each point comes to lie after the permutations of a word, as the string of its images."""
+    """Return the product of the permutations of a word, as the string of the images of the points."""
     points = "".join(sorted(images["a"]))
     for symbol in word:
         points = "".join(images[symbol][int(point)] for point in points)
@@ -79,7 +79,7 @@ def identity(images: dict[str, str]) -> tuple[Predicate, Predicate]:
 
 
 def reads_right(word: str) -> bool:
-    """Whether each bit behind an r is the bit behind the last w that has one."""
+    """Return whether the bit after each r is the bit after the last w before it."""
 
     def written(end: int) -> str:
         zero, one = word.rfind("w0", 0, end), word.rfind("w1", 0, end)
@@ -101,7 +101,7 @@ def three_blocks(word: str) -> tuple[int, int, int]:
 ANBN = [as_many("a", "b"), matches("a*b*")]
 BRACKETS = [balanced("[", "]"), balanced("(", ")")]
 
-# (holds, viable) for each rule, R1 first.
+# Two predicates (holds, viable) for each rule, R1 first.
 DEFINITIONS: dict[str, list[tuple[Predicate, Predicate]]] = {
     "a5": [identity({"a": "12034", "b": "12340"}), starts_with("a")],
     "aastar": [(lambda w: len(w) % 2 == 0, always), never("b")],
@@ -153,7 +153,7 @@ DEFINITIONS: dict[str, list[tuple[Predicate, Predicate]]] = {
         ends_with("1"),
         (
             no_odd_zeros_after_odd_ones,
-            # A run of 0 at the end can still become even.
+            # A run of 0 at the end may still become even.
             lambda w: no_odd_zeros_after_odd_ones(w) or no_odd_zeros_after_odd_ones(w + "0"),
         ),
     ],
@@ -164,5 +164,5 @@ DEFINITIONS: dict[str, list[tuple[Predicate, Predicate]]] = {
     "z5": [(lambda w: (w.count("a") - w.count("b")) % 5 == 0, always), starts_with("a")],
 }
 
-# Rules that read a completion alone in their own way, by language and place; with `paper` they do not.
+# Rules that have another meaning for a completion alone, by language and index. With `paper`, they do not.
 ON_COMPLETIONS: dict[tuple[str, int], Predicate] = {("bban", 1): full("b*a*")}

@@ -20,7 +20,7 @@ from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import LengthRates, PaperColumns, Results, Timing, Training
 
 PROMPTS = 20
-# Hits among the prompts by reference: headline, R1, R2 on the completion, finished.
+# The hits of each reference among the prompts: headline, R1, R2 on the completion, finished.
 REFERENCES = {
     "uniform": (3, 4, 10, 19),
     "always-stop": (5, 6, 20, 20),
@@ -34,7 +34,7 @@ def rate(hits: int, n: int = PROMPTS) -> Rate:
 
 
 def report(language: str, counts: Sequence[int]) -> Report:
-    """Of 20 completions: how many keep every open rule, R1, R2 on the completion; and how many finished."""
+    """Return a report of 20 completions with the numbers that keep every open rule, R1 and R2, and that finished."""
     headline, r1, r2, finished = counts
     splits = [Split(rate(hits), rate(min(hits, finished), finished)) for hits in (r1, r2)]
     rules = {
@@ -87,7 +87,7 @@ def results(
     ``learned`` None, the results are of a version that did not record whether a run has learned.
     """
     keys = {"language": language, "architecture": architecture, "seed": seed, "paper": paper is not None, **recipe}
-    found = evaluation(language, inside, outside)
+    measured = evaluation(language, inside, outside)
     errors = (None, None) if floor is None else (excess, excess_error)
     plain, padded = Likelihood(loss, 0.9, 100, floor, *errors), Likelihood(loss / 2, 0.9, 200, floor and floor / 2)
     learning = {} if learned is None else {"learned": learned, "learned_at": learned_at if learned else None}
@@ -110,8 +110,8 @@ def results(
         test_without_padding=plain,
         test_with_padding=padded,
         divergence=None,
-        best=found,
-        last=found,
+        best=measured,
+        last=measured,
         by_length=list(by_length),
         paper=PaperColumns(best_check={name: value + 0.1 for name, value in columns.items()}, minimum_loss=columns),
         versions={"torch": "2"},
@@ -125,7 +125,7 @@ def at_length(length: int, hits: int, *, kind: Any = "ood") -> LengthRates:
 
 
 def write_store(folder: Path, runs: Sequence[Results], logs: Sequence[Sequence[Mapping[str, Any]]] = ()) -> Path:
-    """A store with these runs, in folders by number."""
+    """Write a store with a numbered folder for each run, and return its folder."""
     for i, run in enumerate(runs):
         place = folder / f"{i:02}"
         place.mkdir(parents=True)

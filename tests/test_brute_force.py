@@ -1,6 +1,6 @@
-"""Rules, the paper's languages, prompts, scores and chance against definitions of one line, for every short word.
+"""Rules, the languages of the paper, prompts, scores and chance agree with definitions of one line on short words.
 
-What holds of every language is in `languages/test_contract.py`.
+The tests of all languages are in `tests/languages/test_contract.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NAMES = list_languages(tag="paper")
 
 
 def closes(word: str, kinds: str) -> bool:
-    """Whether the brackets of these kinds are balanced: take pairs away until none is left."""
+    """Return whether the brackets of these kinds are balanced: delete pairs until no pair is left."""
     rest = "".join(symbol for symbol in word if symbol in kinds)
     while (shorter := rest.replace("()", "").replace("[]", "")) != rest:
         rest = shorter
@@ -53,7 +53,7 @@ def language(request: pytest.FixtureRequest) -> Language:
     return get_language(request.param)
 
 
-def test_rules_and_membership(language: Language) -> None:
+def test_rules_and_membership_agree_with_their_definitions(language: Language) -> None:
     rng = np.random.default_rng(0)
     longer = ["".join(rng.choice(language.alphabet, size=n)) for n in rng.integers(11, 40, size=2000)]
     words = strings(language, short(language)) + longer
@@ -89,7 +89,7 @@ def test_the_lengths_of_samples_are_uniform(language: Language) -> None:
 def test_the_paper_s_dyck_words_are_prime() -> None:
     words = get_language("dyck", paper=True).sample(3000, max_length=64, rng=np.random.default_rng(0))
     assert all(not closes(word[:n], "()[]") for word in words for n in range(1, len(word)))
-    # (1/2)(1/3) closes at once, twice as often where two is the largest length: about a third.
+    # About a third of the words have two symbols.
     assert abs(float((words.lengths == 2).mean()) - 1 / 3) < 0.05
     default = get_language("dyck").sample(3000, max_length=64, rng=np.random.default_rng(0))
     assert any(closes(word[:n], "()[]") for word in default for n in range(1, len(word)))
@@ -109,7 +109,7 @@ COUNTS = {
 
 
 @pytest.mark.parametrize(("name", "paper"), COUNTS)
-def test_prompt_sets(name: str, paper: bool) -> None:
+def test_prompt_sets_have_the_known_sizes_and_forms(name: str, paper: bool) -> None:
     language = get_language(name, paper=paper)
     prompts = language.prompts()
     inside, outside = prompts.of_kind("id"), prompts.of_kind("ood")
@@ -128,7 +128,7 @@ def test_prompt_sets(name: str, paper: bool) -> None:
 
 def test_a_long_prompt_is_labelled_to_its_end() -> None:
     anbn = get_language("anbn")
-    # The order is broken, the count never is; what follows the break must not hide that.
+    # The first b a breaks the order, and no later symbol repairs it. The count stays viable.
     assert anbn.label(["ba" * 20])[0].open == ("as_equal_bs",)
     dyck = get_language("dyck")
     assert dyck.label([")[" + "[" * 10 + "]" * 20])[0].open == ()
@@ -136,10 +136,10 @@ def test_a_long_prompt_is_labelled_to_its_end() -> None:
 
 
 def test_a_limit_chooses_a_repeatable_subset(language: Language) -> None:
-    few = [language.prompts("ood", limit=3, rng=np.random.default_rng(seed)).texts for seed in (1, 1)]
-    assert few[0] == few[1]
-    assert len(few[0]) == 3
-    assert set(few[0]) <= set(language.prompts("ood").texts)
+    subsets = [language.prompts("ood", limit=3, rng=np.random.default_rng(seed)).texts for seed in (1, 1)]
+    assert subsets[0] == subsets[1]
+    assert len(subsets[0]) == 3
+    assert set(subsets[0]) <= set(language.prompts("ood").texts)
 
 
 def test_indices_are_read_like_strings(language: Language) -> None:
@@ -201,22 +201,22 @@ TEXT = st.text(alphabet="abcd()[]", max_size=40)
 
 
 @pytest.mark.parametrize("name", COMBINATORS)
-# Without a deadline, because a busy machine can hold one example up.
+# Examples have no deadline, because a machine may be busy.
 @settings(deadline=None)
 @given(words=st.lists(TEXT, min_size=1, max_size=8))
-def test_a_combinator_is_its_sentence(name: str, words: list[str]) -> None:
+def test_a_combinator_agrees_with_its_definition(name: str, words: list[str]) -> None:
     rule, predicate = COMBINATORS[name]
     holds = rule.holds(words)
-    # A batch, with its padding, is its rows.
+    # The padding of a batch changes no row.
     assert holds.tolist() == [bool(rule.holds([word])[0]) for word in words] == [predicate(word) for word in words]
     viable = rule.viable(words)
     assert (viable | ~holds).all()
     for word, alive in zip(words, viable, strict=True):
-        # Once broken, always broken.
+        # Every prefix of a viable prefix is viable.
         assert not alive or rule.viable([word[:n] for n in range(len(word))]).all()
 
 
-def test_deep_nesting_needs_more_than_one_number() -> None:
+def test_deep_nesting_is_read_exactly() -> None:
     rule = formal.nested("()", "[]", "{}")
     deep = "([{" * 100
     close = "}])" * 100
@@ -233,7 +233,7 @@ def test_any_text_can_be_a_completion(texts: list[str]) -> None:
     assert not verdicts.word[~verdicts.parsed].any()
 
 
-def test_a_very_long_completion_widens_no_other() -> None:
+def test_a_very_long_completion_does_not_affect_the_others() -> None:
     language = get_language("dyck")
     completions = ["[" * 50_000 + "]" * 50_000, *["]"] * 1000]
     verdicts = formal.score(language, ["", *[")["] * 1000], completions)
@@ -253,7 +253,7 @@ def test_a_long_word_is_read_like_a_short_one(end: str) -> None:
     assert rule.accepts(states[0]) == closes("([" + end, "()[]")
 
 
-def test_rates_count_what_they_say() -> None:
+def test_rates_have_the_counts_of_their_definitions() -> None:
     language = get_language("anbn")
     report = formal.aggregate(
         formal.score(
@@ -263,7 +263,7 @@ def test_rates_count_what_they_say() -> None:
     first, second = report.rules["as_equal_bs"], report.rules["as_before_bs"]
     assert (first.word.all.hits, first.word.all.n) == (2, 5)
     assert (first.word.finished.hits, first.word.finished.n) == (2, 4)
-    # The completions alone: "", b, x (unparsable), "" (unfinished), b.
+    # R2 holds for the finished completions "", b and b.
     assert (second.completion.all.hits, second.completion.finished.n) == (3, 4)
     assert (report.headline.hits, report.headline.n) == (1, 4)
     assert (report.finished.hits, report.empty.hits, report.unparsable.hits) == (4, 2, 1)
@@ -273,7 +273,7 @@ def test_rates_count_what_they_say() -> None:
     assert nothing.rules["as_equal_bs"].word.all.rate == 0
 
 
-def test_a_completion_without_b_in_bban() -> None:
+def test_a_completion_without_b_keeps_r2_of_bban_except_in_the_paper() -> None:
     for paper, expected in ((False, True), (True, False)):
         verdicts = formal.score(get_language("bban", paper=paper), ["abb"], ["aa"])
         assert verdicts.completion[0, 1] == expected
@@ -282,7 +282,7 @@ def test_a_completion_without_b_in_bban() -> None:
 
 def test_several_samples_of_a_prompt_widen_the_interval() -> None:
     language = get_language("anbn")
-    # Each prompt's samples are all alike, so there are 20 observations, not 200.
+    # The samples of a prompt are equal, so there are 20 observations, not 200.
     prompts = ["ba", "bab"] * 10
     completions = [text for prompt in prompts for text in [""] * 10]
     alike = formal.aggregate(formal.score(language, prompts, completions, samples=10)).rules["as_equal_bs"].word.all
@@ -295,7 +295,7 @@ def test_several_samples_of_a_prompt_widen_the_interval() -> None:
 def by_enumeration(
     language: Language, prompts: formal.PromptSet, source: formal.Source, limit: int
 ) -> dict[str, float]:
-    """Every completion up to the limit, with its probability."""
+    """Return each rate as a sum over all completions up to the limit, weighted by their probabilities."""
     totals: dict[str, float] = {}
     ood = max(1, int(prompts.ood.sum()))
     for text in strings(language, limit):
@@ -307,10 +307,10 @@ def by_enumeration(
             state = source.step(state, np.full(len(prompts), ord(symbol), np.uint8))
         weight *= source.table[state[0], -1]
         verdicts = formal.score(language, prompts, words)
-        found = {rule.name: verdicts.word[:, i] for i, rule in enumerate(language.rules)}
-        found |= {f"{rule.name} alone": verdicts.completion[:, i] for i, rule in enumerate(language.rules)}
-        found |= {"grammatical": verdicts.grammatical, "finished": np.ones(len(prompts), bool)}
-        for name, hits in found.items():
+        holds = {rule.name: verdicts.word[:, i] for i, rule in enumerate(language.rules)}
+        holds |= {f"{rule.name} alone": verdicts.completion[:, i] for i, rule in enumerate(language.rules)}
+        holds |= {"grammatical": verdicts.grammatical, "finished": np.ones(len(prompts), bool)}
+        for name, hits in holds.items():
             totals[name] = totals.get(name, 0.0) + float((weight * hits).mean())
         headline = float((weight * (verdicts.open_hold & prompts.ood)).sum()) / ood
         totals["headline"] = totals.get("headline", 0.0) + headline
@@ -327,14 +327,14 @@ def test_chance_is_the_sum_over_all_completions(name: str, order: int) -> None:
     limit = 4 if len(language.alphabet) == 4 else 5
     expected = by_enumeration(language, prompts, source, limit)
     report = formal.chance(language, prompts, source, max_new_symbols=limit)
-    found = {"headline": report.headline, "grammatical": report.grammatical, "finished": report.finished}
+    rates = {"headline": report.headline, "grammatical": report.grammatical, "finished": report.finished}
     for rule_name, rule in report.rules.items():
-        found |= {rule_name: rule.word.all, f"{rule_name} alone": rule.completion.all}
-    for what, rate in found.items():
+        rates |= {rule_name: rule.word.all, f"{rule_name} alone": rule.completion.all}
+    for name_of_rate, rate in rates.items():
         assert rate.rate is not None
-        # What is sampled (a stack) is within five standard errors, the rest is exact.
-        error = 1e-12 if rate.exact else 5 * np.sqrt(expected[what] / rate.n) + 1e-3
-        assert rate.rate == pytest.approx(expected[what], abs=error), what
+        # A rate of a language with a stack is sampled, and lies within five standard errors. All other rates are exact.
+        error = 1e-12 if rate.exact else 5 * np.sqrt(expected[name_of_rate] / rate.n) + 1e-3
+        assert rate.rate == pytest.approx(expected[name_of_rate], abs=error), name_of_rate
         assert rate.exact or name in ("dyck", "markedcopy")
 
 
@@ -357,17 +357,17 @@ def test_chance_agrees_with_200_000_samples(name: str) -> None:
     exact = formal.chance(language, prompts, source, max_new_symbols=64)
     samples = 200_000 // len(prompts)
     rows = np.arange(len(prompts)).repeat(samples)
-    made = source.complete(prompts.words.take(rows), max_new_symbols=64, rng=np.random.default_rng(3))
-    drawn = formal.aggregate(formal.score(language, prompts.take(rows), *made), groups=False)
+    completions = source.complete(prompts.words.take(rows), max_new_symbols=64, rng=np.random.default_rng(3))
+    drawn = formal.aggregate(formal.score(language, prompts.take(rows), *completions), groups=False)
     pairs = [(exact.headline, drawn.headline), (exact.finished, drawn.finished)]
     for rule_name, rule in exact.rules.items():
         pairs += [(rule.word.all, drawn.rules[rule_name].word.all)]
         pairs += [(rule.completion.all, drawn.rules[rule_name].completion.all)]
-    for known, seen in pairs:
+    for known, sampled in pairs:
         assert known.rate is not None
-        assert seen.rate is not None
-        variance = known.rate * (1 - known.rate) * (1 / seen.n + (0 if known.exact else 1 / known.n))
-        assert abs(known.rate - seen.rate) <= 3.5 * np.sqrt(variance) + 1e-12
+        assert sampled.rate is not None
+        variance = known.rate * (1 - known.rate) * (1 / sampled.n + (0 if known.exact else 1 / known.n))
+        assert abs(known.rate - sampled.rate) <= 3.5 * np.sqrt(variance) + 1e-12
 
 
 @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ def test_chance_agrees_with_200_000_samples(name: str) -> None:
         (lambda: formal.score(get_language("anbn"), ["x"], ["b"]), "row 0: 'x' is not a symbol"),
     ],
 )
-def test_a_mistake_is_one_line(mistake: Callable[[], object], message: str) -> None:
+def test_invalid_arguments_are_refused_in_one_line(mistake: Callable[[], object], message: str) -> None:
     with pytest.raises(RuleExtrapError, match=message) as caught:
         mistake()
     assert "\n" not in str(caught.value)

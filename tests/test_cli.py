@@ -24,7 +24,7 @@ def output(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return capsys.readouterr().out
 
 
-def test_languages(capsys: pytest.CaptureFixture[str]) -> None:
+def test_languages_lists_all_languages(capsys: pytest.CaptureFixture[str]) -> None:
     rows = json.loads(output(capsys, "languages", "--json"))
     assert sorted(row["name"] for row in rows) == list_languages()
     assert [LEVELS.index(row["level"]) for row in rows] == sorted(LEVELS.index(row["level"]) for row in rows)
@@ -32,17 +32,19 @@ def test_languages(capsys: pytest.CaptureFixture[str]) -> None:
     assert [rule["summary"] for rule in anbn["rules"]] == ["as many a as b", "every a before every b"]
     text = " ".join(output(capsys, "languages").split())
     assert all(rule["summary"] in text for row in rows for rule in row["rules"])
-    some = json.loads(output(capsys, "languages", "--level", "regular", "--tag", "star-free", "--json"))
-    assert 0 < len(some) < len(rows)
-    assert all(row["level"] == "regular" and "star-free" in row["tags"] for row in some)
+    star_free = json.loads(output(capsys, "languages", "--level", "regular", "--tag", "star-free", "--json"))
+    assert 0 < len(star_free) < len(rows)
+    assert all(row["level"] == "regular" and "star-free" in row["tags"] for row in star_free)
 
 
-def test_check(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_check_prints_findings_and_fails_for_a_faulty_language(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     text = output(capsys, "check", "anbn")
     assert text.strip().splitlines()[-1] == "anbn: all 8 checks hold"
-    found = json.loads(output(capsys, "check", "dyck", "--paper", "--json"))
-    assert found["holds"]
-    assert all(finding["holds"] for finding in found["findings"])
+    document = json.loads(output(capsys, "check", "dyck", "--paper", "--json"))
+    assert document["holds"]
+    assert all(finding["holds"] for finding in document["findings"])
     (tmp_path / "mine.py").write_text(
         "from hf_ruleextrap.languages.anbn import AnBn\nfrom hf_ruleextrap.formal import Language\n\n\n"
         'class Mine(AnBn):\n    name = "mine"\n    alive = Language.alive\n',
@@ -57,7 +59,7 @@ def test_check(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert not json.loads(capsys.readouterr().out)["holds"]
 
 
-def test_architectures(capsys: pytest.CaptureFixture[str]) -> None:
+def test_architectures_lists_the_presets(capsys: pytest.CaptureFixture[str]) -> None:
     rows = {row["name"]: row for row in json.loads(output(capsys, "architectures", "--json"))}
     assert set(rows) == {"linear", "lstm", "mamba", "transformer", "xlstm"}
     assert rows["transformer"]["parameters"]["paper"] == 154_063
@@ -66,13 +68,13 @@ def test_architectures(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(row["summary"] in text and row["computed_by"] in text for row in rows.values())
 
 
-def test_sample(capsys: pytest.CaptureFixture[str]) -> None:
+def test_sample_prints_words(capsys: pytest.CaptureFixture[str]) -> None:
     words = json.loads(output(capsys, "sample", "dyck", "-n", "4", "--max-length", "10", "--json"))
     assert len(words) == 4
     assert output(capsys, "sample", "dyck", "-n", "4", "--max-length", "10").split() == words
 
 
-def test_prompts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_prompts_prints_prompts_with_their_rules(capsys: pytest.CaptureFixture[str]) -> None:
     rows = json.loads(output(capsys, "prompts", "anbn", "--kind", "ood", "--length", "8", "--json"))
     assert len(rows) == 251
     row = next(row for row in rows if row["text"] == "baaaaaaa")
@@ -80,7 +82,7 @@ def test_prompts(capsys: pytest.CaptureFixture[str]) -> None:
     assert "baaaaaaa  ood  broken: R2" in output(capsys, "prompts", "anbn")
 
 
-def test_chance(capsys: pytest.CaptureFixture[str]) -> None:
+def test_chance_prints_rates(capsys: pytest.CaptureFixture[str]) -> None:
     report = json.loads(output(capsys, "chance", "ban", "--kind", "ood", "--json"))
     assert report["rules"]["even_as"]["word"]["all"]["rate"] == pytest.approx(0.5)
     text = output(capsys, "chance", "ban")
@@ -97,7 +99,7 @@ def test_a_printed_report_is_the_table() -> None:
     assert rows[0].endswith("2  every open rule holds (headline)")
 
 
-def test_score(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_score_reads_a_file_of_completions(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "made.jsonl"
     path.write_text(
         '{"prompt": "baa", "completion": "b"}\n{"prompt": "ba", "completion": "bb", "finished": false}\n\n',
@@ -108,7 +110,9 @@ def test_score(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert re.search(r"0\.50 +\[.*\] +2 +R1: as many a as b", output(capsys, "score", str(path), "--language", "anbn"))
 
 
-def test_mass(capsys: pytest.CaptureFixture[str], tiny_run: Path, tmp_path: Path) -> None:
+def test_mass_prints_cells_and_draws_a_figure(
+    capsys: pytest.CaptureFixture[str], tiny_run: Path, tmp_path: Path
+) -> None:
     words = ("mass", "--model", str(tiny_run), "--language", "anbn", "--max-length", "4")
     mass = json.loads(output(capsys, *words, "--json"))
     assert 0 < sum(mass[cell] for cell in ("both", "only_r1", "only_r2", "neither", "longer")) <= 1
@@ -116,10 +120,10 @@ def test_mass(capsys: pytest.CaptureFixture[str], tiny_run: Path, tmp_path: Path
     assert (tmp_path / "mass.png").stat().st_size > 5_000
 
 
-def test_evaluate(capsys: pytest.CaptureFixture[str], tiny_run: Path) -> None:
+def test_evaluate_prints_the_results_of_the_run(capsys: pytest.CaptureFixture[str], tiny_run: Path) -> None:
     printed = json.loads(output(capsys, "evaluate", "--model", str(tiny_run), "--language", "anbn", "--json"))
     results = json.loads((tiny_run / "results.json").read_text())
-    # The command says of a checkpoint what its run says of it, and adds the rational learners of its training words.
+    # The command repeats the results of the run, and adds the rational learners of its training words.
     for condition in printed["conditions"]:
         assert bool(condition["rational"]) == (condition["kind"] == "ood")
         condition["rational"] = []
@@ -130,13 +134,13 @@ def test_evaluate(capsys: pytest.CaptureFixture[str], tiny_run: Path) -> None:
     assert "│" in text
 
 
-def test_train_prints_the_table_and_what_to_type_next(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_train_prints_the_table_and_the_next_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     flags = [word for key, value in TINY.items() for word in (f"--{key}", str(value))]
     folder = tmp_path / "run"
     text = output(capsys, "train", *flags, "--output_dir", str(folder))
     assert re.search(r"every open rule +\d\.\d\d  \[", text)
-    following, plot = text.strip().splitlines()[-2:]
-    assert following == f"next: hf-ruleextrap evaluate --model {folder} --language anbn"
+    next_command, plot = text.strip().splitlines()[-2:]
+    assert next_command == f"next: hf-ruleextrap evaluate --model {folder} --language anbn"
     assert plot == f"plot of the loss and the rates: {folder / 'plot.png'}"
     assert (folder / "plot.png").stat().st_size > 5_000
     printed = output(capsys, "train", *flags, "--output_dir", str(folder), "--overwrite", "--json")
@@ -162,7 +166,7 @@ def test_no_bar_or_notice_of_a_library_reaches_the_user(
 ) -> None:
     from transformers.utils import logging
 
-    # The commands run in one process here, and an earlier one has silenced the libraries.
+    # An earlier command in this process may have silenced the libraries.
     logging.enable_progress_bar()
     logging.set_verbosity_warning()
     assert main([word.format(run=tiny_run, out=tmp_path) for word in words]) == 0
@@ -202,7 +206,7 @@ class TripleTheNumberOfA(Regular):
     ],
     ids=lambda words: words.split()[0],
 )
-def test_what_a_command_prints_fits_80_columns(
+def test_the_output_of_a_command_fits_80_columns(
     words: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -210,7 +214,7 @@ def test_what_a_command_prints_fits_80_columns(
     Path("made.jsonl").write_text('{"prompt": "bb", "completion": "aaa"}\n', encoding="utf-8")
     places = {"own": "my_own_languages.py:TripleTheNumberOfA", "completions": "made.jsonl", "run": tiny_run, "out": "."}
     text = output(capsys, *words.format(**places).split())
-    # A path is never broken.
+    # A path is never wrapped.
     too_long = [line for line in text.splitlines() if len(line) > 80 and str(tiny_run) not in line]
     assert text
     assert too_long == []
@@ -230,12 +234,12 @@ def test_a_table_of_own_languages_and_five_models_fits_80_columns(capsys: pytest
     assert text.count("12.06") == 5
 
 
-def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_prints_the_kept_rules_for_each_learner(capsys: pytest.CaptureFixture[str]) -> None:
     text = output(capsys, "explain", "anbn", "baa")
     assert "baa (OOD): R1 alone 0.83, neither 0.17" in text
     assert text.index("rational-uniform") < text.index("rational-simple") < text.index("rational-modular")
-    made = json.loads(output(capsys, "explain", "anbn", "aab", "baa", "--learner", "rational", "--json"))
-    (learner,) = made["learners"].values()
+    document = json.loads(output(capsys, "explain", "anbn", "aab", "baa", "--learner", "rational", "--json"))
+    (learner,) = document["learners"].values()
     inside, outside = learner["prompts"]
     assert inside["kept"][0]["label"] == "R1 and R2"
     assert inside["completion"] == "b"
@@ -246,13 +250,13 @@ def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
-def test_explain_after_the_first_words_seen(capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_shows_rates_after_the_first_training_words(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["explain", "anbn", "baa", "aab", "--learner", "rational", "--max-length", "8", "--words", "32"]
-    made = json.loads(output(capsys, *words, "--seen", "0", "4", "32", "--json"))
-    (curve,) = made["rates_by_words"].values()
-    (learner,) = made["learners"].values()
-    assert made["seen"] == [0, 4, 32]
-    # One row for each number of words, one column for each prompt; the last row is the learner that has seen all words.
+    document = json.loads(output(capsys, *words, "--seen", "0", "4", "32", "--json"))
+    (curve,) = document["rates_by_words"].values()
+    (learner,) = document["learners"].values()
+    assert document["seen"] == [0, 4, 32]
+    # Each row has the rates after one number of words, and each column those of one prompt.
     assert curve[-1] == pytest.approx([prompt["open_rules_hold"] for prompt in learner["prompts"]])
     assert curve[0][0] < curve[1][0] < curve[2][0]
     text = output(capsys, *words, "--seen", "4")
@@ -260,7 +264,7 @@ def test_explain_after_the_first_words_seen(capsys: pytest.CaptureFixture[str]) 
     assert f"{curve[1][0]:8.3f}  {curve[1][1]:8.3f}" in text.splitlines()[-1]
 
 
-def test_explain_of_more_words_than_are_drawn_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_of_more_words_than_are_drawn_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "anbn", "baa", "--words", "8", "--max-length", "8", "--seen", "9"]) == 2
     assert capsys.readouterr().err.strip().endswith("the number of words seen is 9: give 0 to 8, the number of words")
 
@@ -278,7 +282,7 @@ def test_train_without_arguments_lists_the_recipes(
 def test_the_quickstart_does_what_the_readme_says(tmp_path: Path) -> None:
     folder = tmp_path / "quickstart"
     launch = [sys.executable, "-m", "accelerate.commands.launch", "training/train.py"]
-    done = subprocess.run(
+    process = subprocess.run(
         [*launch, "training/recipes/quickstart.yaml", "--output_dir", str(folder)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -292,5 +296,5 @@ def test_the_quickstart_does_what_the_readme_says(tmp_path: Path) -> None:
     assert inside["rules"]["as_equal_bs"]["word"]["all"]["rate"] == 1.0
     assert outside["finished"]["rate"] >= 0.95
     assert outside["headline"]["low"] > results["references"]["ood"]["uniform"]["headline"]["rate"]
-    assert re.search(r"every open rule +\d\.\d\d  \[", done.stdout)
-    assert "Traceback" not in done.stderr
+    assert re.search(r"every open rule +\d\.\d\d  \[", process.stdout)
+    assert "Traceback" not in process.stderr

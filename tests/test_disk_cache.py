@@ -1,4 +1,4 @@
-"""A value on disk is computed once, for one key and one state of the code, and a damaged file does no harm."""
+"""A value on disk is computed once for each key, and a damaged file is computed again."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def test_a_damaged_file_is_computed_again(calls: list[int], damage: str) -> None
     assert value_of(calls, {}) == [0.1, 2.0]
 
 
-def test_a_folder_that_cannot_be_written_costs_only_time(calls: list[int]) -> None:
+def test_values_are_computed_without_a_writable_folder(calls: list[int]) -> None:
     cache_folder().write_text("a file in place of the folder")
     assert [value_of(calls, {}), value_of(calls, {})] == [[0.1, 1.0], [0.1, 2.0]]
 
 
-def test_the_key_tells_languages_and_words_apart() -> None:
+def test_keys_distinguish_languages_and_words() -> None:
     keys = [language_key(get_language(name)) for name in ("anbn", "anbm", "dyck")]
     keys.append(language_key(get_language("dyck", paper=True)))
     assert len({str(key) for key in keys}) == 4
@@ -54,7 +54,7 @@ def test_the_key_tells_languages_and_words_apart() -> None:
 
 
 def test_the_references_of_an_evaluation_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another limit, other training words and another prompt length are other references."""
+    """The references depend on the length limit, the training words and the prompt length."""
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     language, words = get_language("ban"), WordBatch.from_strings(["baa", "bb"])
     settings = {"prompt_length": 3, "max_new_symbols": 4, "train_words": words}

@@ -1,4 +1,4 @@
-"""Imports go one way; this reads them."""
+"""The imports of the package follow the order of its layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import hf_ruleextrap
 
 PACKAGE = Path(hf_ruleextrap.__file__).parent
 
-# Each part may import itself and those in the lists of the parts before it.
+# Each part may import itself and the parts in earlier rows.
 LAYERS = [
     {"errors", "versions"},
     {"costs", "files", "inputs"},
@@ -37,18 +37,18 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def imported(module: Path) -> set[str]:
-    """Full names of what a file imports."""
-    here = ["hf_ruleextrap", *module.relative_to(PACKAGE).with_suffix("").parts]
-    package = here[:-1]
-    found = set()
+    """Return the full names of all imports of a file."""
+    parts = ["hf_ruleextrap", *module.relative_to(PACKAGE).with_suffix("").parts]
+    package = parts[:-1]
+    names = set()
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             name = ".".join([*base, *([node.module] if node.module else [])])
-            found |= {f"{name}.{alias.name}" for alias in node.names}
-    return found
+            names |= {f"{name}.{alias.name}" for alias in node.names}
+    return names
 
 
 def part_of(name: str) -> str:
@@ -60,31 +60,31 @@ def ours(names: set[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_one_way(module: Path) -> None:
+def test_imports_follow_the_order_of_the_layers(module: Path) -> None:
     parts = module.relative_to(PACKAGE).with_suffix("").parts
     if parts == ("__init__",):
-        # Its names are loaded when they are used.
+        # The package loads its public names at their first use.
         return
-    mine = parts[0]
-    allowed = {part for part, level in LEVEL.items() if level < LEVEL[mine]} | {mine, "__version__"}
+    own_part = parts[0]
+    allowed = {part for part, level in LEVEL.items() if level < LEVEL[own_part]} | {own_part, "__version__"}
     assert ours(imported(module)) <= allowed
 
 
-def test_the_reader_of_imports_reads_them() -> None:
-    found = imported(PACKAGE / "evaluation" / "evaluate.py")
-    assert "hf_ruleextrap.languages.get_language" in found
+def test_imports_are_recognized() -> None:
+    names = imported(PACKAGE / "evaluation" / "evaluate.py")
+    assert "hf_ruleextrap.languages.get_language" in names
     assert "hf_ruleextrap.evaluation.table.show" in imported(PACKAGE / "cli" / "evaluate.py")
 
 
-# `__init__.py` does not travel with the checkpoints.
-TRAVELLERS = [path for path in sorted((PACKAGE / "models").glob("*.py")) if path.name != "__init__.py"]
+# Checkpoints contain these files, but not `__init__.py`.
+CHECKPOINT_FILES = [path for path in sorted((PACKAGE / "models").glob("*.py")) if path.name != "__init__.py"]
 
 
-@pytest.mark.parametrize("module", TRAVELLERS, ids=lambda path: path.name)
-def test_models_import_nothing_of_ours_but_their_siblings(module: Path) -> None:
+@pytest.mark.parametrize("module", CHECKPOINT_FILES, ids=lambda path: path.name)
+def test_models_import_only_their_siblings_from_this_package(module: Path) -> None:
     siblings = {f"hf_ruleextrap.models.{path.stem}" for path in (PACKAGE / "models").glob("*.py")}
-    mine = {name.rpartition(".")[0] for name in imported(module) if name.startswith("hf_ruleextrap")}
-    assert mine <= siblings
+    own_modules = {name.rpartition(".")[0] for name in imported(module) if name.startswith("hf_ruleextrap")}
+    assert own_modules <= siblings
 
 
 @pytest.mark.parametrize(
@@ -102,5 +102,5 @@ def test_models_import_nothing_of_ours_but_their_siblings(module: Path) -> None:
 )
 def test_light_imports_load_nothing_heavy(statement: str, absent: tuple[str, ...]) -> None:
     check = f"{statement}; import sys; print([m for m in {absent!r} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60, check=True)
+    assert process.stdout.strip() == "[]"

@@ -1,6 +1,6 @@
-"""A mistake on the command line is one line and exit code 2, and the line names what to do.
+"""A mistake on the command line gives exit code 2 and one line that names the next step.
 
-The invocations of ``mistakes.jsonl`` take at most ten seconds of CPU time each.
+Each command of ``mistakes.jsonl`` takes at most ten seconds of CPU time.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ def at_most(seconds: int) -> Iterator[None]:
     def expire(*_: object) -> None:
         raise AssertionError(f"still running after {seconds} s")
 
-    # Of this process's own time: a busy machine makes no command slow.
-    before = signal.signal(signal.SIGPROF, expire)
+    # The timer counts the CPU time of this process, which a busy machine does not change.
+    previous_handler = signal.signal(signal.SIGPROF, expire)
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
+        signal.signal(signal.SIGPROF, previous_handler)
 
 
-def test_the_table_is_long_and_each_line_says_what_is_wrong() -> None:
+def test_the_table_of_mistakes_is_long_and_states_each_mistake() -> None:
     assert len(MISTAKES) >= 500
     assert all(row.keys() == {"command", "wrong"} and row["wrong"] for row in MISTAKES)
     assert len({json.dumps(row["command"]) for row in MISTAKES}) == len(MISTAKES)
 
 
 @pytest.mark.parametrize("row", MISTAKES, ids=lambda row: f"{' '.join(row['command'])[:60]!r}"[1:-1])
-def test_a_mistake_is_one_line(
+def test_each_mistake_of_the_table_is_refused_in_one_line(
     row: dict, broken: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -102,7 +102,7 @@ def test_a_mistake_is_one_line(
         (["train", "--architecture", "lstn"], "unknown architecture 'lstn'"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(
+def test_a_mistake_is_refused_in_one_line_with_exit_code_2(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 2
@@ -126,7 +126,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
         ("plot", "the following arguments are required: run"),
     ],
 )
-def test_an_unknown_flag_gets_the_nearest_known_ones(
+def test_an_unknown_flag_is_refused_with_the_nearest_flags(
     words: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
@@ -136,13 +136,15 @@ def test_an_unknown_flag_gets_the_nearest_known_ones(
     assert line.endswith(f"; see hf-ruleextrap {words.split()[0]} --help")
 
 
-def test_a_recipe_with_a_name_of_the_trainer_gets_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recipe_key_of_the_trainer_is_refused_with_our_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "mine.yaml").write_text("seed: 1\nlr_scheduler_type: linear\n", encoding="utf-8")
     assert main(["train", str(tmp_path / "mine.yaml")]) == 2
     assert "mine.yaml:2: unknown key 'lr_scheduler_type': the name is lr_scheduler" in capsys.readouterr().err
 
 
-def test_every_other_name_leads_to_a_key_or_a_flag_of_ours() -> None:
+def test_every_foreign_name_leads_to_a_key_or_a_flag_of_this_package() -> None:
     for name, advice in OTHER_NAMES.items():
         assert name not in Recipe.model_fields
         words = set(re.findall(r"[\w-]+", advice))
@@ -150,14 +152,14 @@ def test_every_other_name_leads_to_a_key_or_a_flag_of_ours() -> None:
 
 
 @pytest.mark.parametrize("name", ["runs/quickstrt", "./gpt2", "../there", "/no/folder", "~nobody/x", "gpt2/", "a/b/c"])
-def test_a_mistyped_path_is_refused_without_the_hub(
+def test_a_mistyped_path_is_refused_without_a_request_to_the_hub(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def asked(*_: object, **__: object) -> None:
-        raise AssertionError("the Hub is asked")
+    def request(*_: object, **__: object) -> None:
+        raise AssertionError("a request goes to the Hub")
 
-    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", asked)
-    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", asked)
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", request)
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", request)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "quickstart").mkdir(parents=True)
     assert main(["evaluate", "--model", name, "--language", "anbn"]) == 2
@@ -167,7 +169,7 @@ def test_a_mistyped_path_is_refused_without_the_hub(
 
 
 @pytest.mark.parametrize("line", ["not json", "[]", '{"prompt": "a"}'])
-def test_a_bad_line_of_completions_is_named(line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_an_invalid_line_of_completions_is_named(line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "made.jsonl"
     path.write_text('{"prompt": "a", "completion": "b"}\n' + line, encoding="utf-8")
     assert main(["score", str(path), "--language", "anbn"]) == 2

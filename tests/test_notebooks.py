@@ -26,10 +26,10 @@ def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         if cell.cell_type == "code"
         for output in cell.outputs
     ]
-    # A command of the shell that fails ends in a line, and not in an error of the notebook.
+    # A shell command that fails prints a line, and raises no error in the notebook.
     assert not [text for text in texts if "error:" in text or "Traceback" in text]
     assert any("headline" in text for text in texts)
 
 
-def test_there_are_three() -> None:
+def test_three_notebooks_exist() -> None:
     assert [path.stem for path in NOTEBOOKS] == ["evaluate_any_llm", "own_language", "train_and_see"]

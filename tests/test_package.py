@@ -1,4 +1,4 @@
-"""What pyproject.toml and the scripts beside the package promise about an installation."""
+"""The statements of pyproject.toml and of the scripts beside the package about an installation."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_each_dependency_is_pinned_without_a_condition() -> None:
     assert {re.split("[>=]", dependency)[0].lower() for dependency in PROJECT["dependencies"]} <= names
 
 
-def test_the_job_script_states_what_uv_has_to_install() -> None:
-    """The comment is read as PEP 723 says."""
+def test_the_job_script_states_its_dependencies_for_uv() -> None:
+    """PEP 723 defines the comment."""
     text = (ROOT / "training/train_job.py").read_text(encoding="utf-8")
     block = re.search(r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$", text)
     assert block is not None

@@ -1,4 +1,4 @@
-"""What the README and the pages of docs/ tell a reader to type."""
+"""The commands and code blocks of the README and of the pages in docs/."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {
     page.name: page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 }
-# A block of code in docs/rational.md, and the block of text or the table that follows.
+# Each block of code in docs/rational.md with the block of text or the table that follows.
 RATIONAL = (ROOT / "docs" / "rational.md").read_text(encoding="utf-8")
 PRINTED = re.findall(r"```python\n((?:(?!```).)*?)```\n\n(?:```text\n(.*?)```|(\|.*?\n)\n)", RATIONAL, flags=re.DOTALL)
 BLOCKS = {
@@ -31,14 +31,14 @@ def test_the_python_blocks_of_a_page_run_in_order(
 ) -> None:
     shutil.copytree(tiny_run, tmp_path / "runs" / "quickstart")
     monkeypatch.chdir(tmp_path)
-    # A reader who types a page from its top has the names of the blocks above.
+    # A block may use the names of the blocks before it.
     names: dict[str, object] = {}
     for number, block in enumerate(BLOCKS[page]):
         exec(compile(block, f"{page}, block {number}", "exec"), names)
         assert capsys.readouterr().out, f"{page}, block {number}, prints nothing"
 
 
-def test_there_are_blocks() -> None:
+def test_the_readme_has_python_blocks() -> None:
     assert len(BLOCKS["README.md"]) >= 2
 
 
@@ -51,7 +51,7 @@ def test_the_commands_name_files_and_flags_that_exist() -> None:
         assert flag in Recipe.model_fields, flag
 
 
-def test_the_table_of_languages_is_theirs() -> None:
+def test_the_table_of_languages_states_their_levels_and_rules() -> None:
     rows = {cells[0].strip(" `"): cells for line in README.splitlines() if len(cells := line.split("|")[1:-1]) == 5}
     for name in list_languages(tag="paper"):
         language = get_language(name)
@@ -66,7 +66,7 @@ def test_all_results_of_the_page_on_rational_learners_are_found() -> None:
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_what_the_page_on_rational_learners_shows_is_what_its_code_prints(
+def test_the_page_on_rational_learners_shows_the_output_of_its_code(
     number: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, text, table = PRINTED[number]

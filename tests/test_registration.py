@@ -19,7 +19,7 @@ def in_a_fresh_process(code: str, *arguments: str) -> subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
 
 
-# Each way in is the first that its process takes: the child of a fork knows what was imported, and no more.
+# Each way runs in a forked process, in which no other way has run before.
 WAYS = """
 import os
 import sys
@@ -62,13 +62,13 @@ BEFORE = "import hf_ruleextrap.models"
 AFTER = "from transformers import AutoConfig\nimport hf_ruleextrap.models"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="each way in needs a process that has taken no other")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="each way needs a process of its own")
 @pytest.mark.parametrize("imports", [BEFORE, AFTER], ids=["before-transformers", "after-transformers"])
 def test_every_auto_class_and_the_pipeline_know_our_models(imports: str, tiny_run: Path) -> None:
-    done = in_a_fresh_process(WAYS.format(imports=imports), str(tiny_run))
-    assert done.returncode == 0, done.stderr
+    process = in_a_fresh_process(WAYS.format(imports=imports), str(tiny_run))
+    assert process.returncode == 0, process.stderr
     ways = ["AutoConfig", "for_model", "AutoTokenizer", "AutoModel", "AutoModelForCausalLM", "pipeline"]
-    assert done.stdout.splitlines() == [f"{way} 0" for way in ways], done.stderr
+    assert process.stdout.splitlines() == [f"{way} 0" for way in ways], process.stderr
 
 
 def test_importing_the_package_changes_nothing_and_load_model_registers_and_loads(tiny_run: Path) -> None:
@@ -87,18 +87,18 @@ except ValueError:
     print(type(hf_ruleextrap.load_model(sys.argv[1])).__module__)
     print(AutoConfig.for_model("ruleextrap_lstm").model_type)
 """
-    done = in_a_fresh_process(code, str(tiny_run))
-    assert done.stdout.split() == ["hf_ruleextrap.models.lstm", "ruleextrap_lstm"], done.stderr
+    process = in_a_fresh_process(code, str(tiny_run))
+    assert process.stdout.split() == ["hf_ruleextrap.models.lstm", "ruleextrap_lstm"], process.stderr
 
 
-def test_load_model_never_runs_the_code_that_a_checkpoint_of_ours_brings(tmp_path: Path) -> None:
+def test_load_model_never_runs_the_code_in_a_checkpoint(tmp_path: Path) -> None:
     build_model("lstm", language="anbn", seed=0).save_pretrained(tmp_path)
     for module in tmp_path.glob("*.py"):
         module.write_text("raise SystemExit('the code of the checkpoint has run')")
     assert type(hf_ruleextrap.load_model(tmp_path, trust_remote_code=True)).__module__ == "hf_ruleextrap.models.lstm"
 
 
-def test_load_model_reads_no_pickle_and_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
+def test_load_model_reads_no_pickle_and_refuses_in_one_line(tmp_path: Path) -> None:
     model = build_model("lstm", language="anbn", seed=0)
     model.save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").unlink()
@@ -117,7 +117,7 @@ def test_the_line_that_publish_prints_works_in_a_fresh_process(
     assert main(["publish", "checkpoint", str(tiny_run), "--to", str(tmp_path)]) == 0
     line = capsys.readouterr().out.splitlines()[-1].removeprefix(f"from {tmp_path}: ")
     code = f"from transformers import AutoModelForCausalLM\nprint(type({line}).__name__)"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False
     )
-    assert done.stdout.strip() == "RuleLSTMForCausalLM", done.stderr
+    assert process.stdout.strip() == "RuleLSTMForCausalLM", process.stderr

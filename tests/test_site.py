@@ -64,7 +64,7 @@ def test_the_pages_can_be_searched_and_load_nothing_from_elsewhere(site: Path) -
         assert not [address for pair in loaded for address in pair if address.startswith(("http", "//"))], page
 
 
-def test_a_fault_of_the_pages_is_one_line(tmp_path: Path) -> None:
+def test_an_error_in_the_pages_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(RuleExtrapError, match="run this command in a clone"):
         write_site(tmp_path / "site", source=tmp_path)
     (tmp_path / "conf.py").write_text("extensions = ['myst_parser']\n")

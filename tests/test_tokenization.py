@@ -14,7 +14,7 @@ from hf_ruleextrap.tokenization import build_tokenizer, decode_completions, enco
 
 
 @pytest.mark.parametrize("name", list_languages())
-def test_one_symbol_one_token_there_and_back(name: str, tmp_path: Path) -> None:
+def test_each_symbol_is_one_token_and_words_survive_a_round_trip(name: str, tmp_path: Path) -> None:
     language = get_language(name)
     build_tokenizer(language).save_pretrained(tmp_path)
     assert not list(tmp_path.glob("*.py"))
@@ -31,9 +31,9 @@ def test_encode_agrees_with_the_tokenizer() -> None:
     language = get_language("dyck")
     words = language.sample(50, max_length=20, rng=np.random.default_rng(1))
     tokenizer = build_tokenizer(language)
-    mine = encode(words, language)
+    ids = encode(words, language)
     for row, word in enumerate(words):
-        assert mine[row, : len(word)].tolist() == tokenizer(word)["input_ids"][1:]
+        assert ids[row, : len(word)].tolist() == tokenizer(word)["input_ids"][1:]
 
 
 def test_an_unknown_symbol_is_named_with_the_alphabet() -> None:

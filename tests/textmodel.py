@@ -1,4 +1,4 @@
-"""A small language model of text: it knows spaces, line breaks and letters, and has read some lines of a^n b^n."""
+"""A small language model of text, which has been trained for a few steps on lines of a^n b^n."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings, rendered
 
-# The letters up to f, since `transformers serve` spells "abcdef" to see how a tokenizer joins its tokens.
+# The letters end at f, because `transformers serve` encodes "abcdef" to see how a tokenizer joins its tokens.
 WORDS = ("a", "b", "c", "d", "e", "f", "dog", "red")
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message.content + '\n' }}{% endfor %}{% if not add_generation_prompt %}{% endif %}"
@@ -18,20 +18,20 @@ CHAT_TEMPLATE = (
 
 
 def text_tokenizer() -> PreTrainedTokenizerFast:
-    """Each word is a token with the space before it, and one without; a line break is one."""
+    """Return a tokenizer with two tokens for each word, with a space before the word and without, and a line break."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
     tokens = ["<pad>", "<eos>", "<unk>", "\n", *WORDS, *(f" {word}" for word in WORDS)]
-    made = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n| ?(?:dog|red|[a-f])| ?\S+"), "isolated")
-    made.decoder = decoders.Fuse()
+    tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n| ?(?:dog|red|[a-f])| ?\S+"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
-        tokenizer_object=made, eos_token="<eos>", pad_token="<pad>", unk_token="<unk>", chat_template=CHAT_TEMPLATE
+        tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<pad>", unk_token="<unk>", chat_template=CHAT_TEMPLATE
     )
 
 
 def write_text_model(folder: Path, *, steps: int = 40, seed: int = 0) -> Path:
-    """Train for a few seconds, and save."""
+    """Train the model for some seconds, write the model and its tokenizer, and return the folder."""
     tokenizer = text_tokenizer()
     torch.manual_seed(seed)
     config = LlamaConfig(

@@ -54,7 +54,7 @@ class InProcess(ABC):
         self.identity: dict[str, Any] = {"backend": self.backend_name, "model": name, **identity, **weights}
         model_ends = _ids(end_ids, name)
         self.texts.check_ends(sorted(model_ends))
-        self._ends = model_ends | _ids(tokenizer.eos_token_id, name)
+        self.end_ids = model_ends | _ids(tokenizer.eos_token_id, name)
         self._stops: dict[str, set[int]] = {}
 
     @abstractmethod
@@ -102,7 +102,7 @@ class InProcess(ABC):
 
         for rows in _batches([alike(row) for row in range(len(requests))], self.batch_size):
             stop = requests[rows[0]].stop
-            stops = self._ends | (self._holding(stop) if stop else set())
+            stops = self.end_ids | (self._holding(stop) if stop else set())
             prompts, batch = [tokens[row] for row in rows], [requests[row] for row in rows]
             for row, new in zip(rows, self.new_tokens(prompts, batch, sorted(stops)), strict=True):
                 yield row, self._answer(tokens[row], new, stops, chat=requests[row].chat)
@@ -136,7 +136,7 @@ class InProcess(ABC):
         place = next((i for i, token in enumerate(new) if token in stops), None)
         kept = new if place is None else new[: place + 1]
         # The end is no text. Any other special token is text that is no symbol.
-        if place is not None and new[place] in self._ends:
+        if place is not None and new[place] in self.end_ids:
             kept = new[:place]
         opening = opened_thought(self.texts.text(before)) if chat else ""
         return Answer(opening + self.texts.added(before, kept), ended=place is not None)

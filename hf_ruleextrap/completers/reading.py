@@ -12,35 +12,29 @@ from typing import Any, NamedTuple
 
 from .base import Answer
 
-_ENDED = """
-    stop stop_sequence stop_token stop_string stopped eos eos_token eosfound stopstringfound end end_turn end_of_turn
-    complete completed finished
-"""
-_CUT = """
-    length max_tokens max_length max_new_tokens max_output_tokens maxpredictedtokensreached contextlengthreached limit
-    model_length token_limit model_context_window_exceeded error_limit
-"""
-_FILTERED = """
-    content_filter content_filtered safety recitation blocklist prohibited_content spii image_safety language refusal
-    error_toxic guardrail_intervened sensitive
-"""
-_TOOL = "tool_calls tool_call tool_use function_call malformed_function_call unexpected_tool_call"
-_BROKEN_OFF = """
-    error abort aborted cancel cancelled canceled user_cancel failed failure timeout time_limit not_finished incomplete
-    insufficient_system_resource insufficient_system_resources network_error load unload pause_turn
-"""
-
-REASONS: Mapping[str, str] = {
-    reason: meaning
-    for meaning, reasons in {
-        "ended": _ENDED,
-        "cut": _CUT,
-        "content-filter": _FILTERED,
-        "tool-call": _TOOL,
-        "broken-off": _BROKEN_OFF,
-    }.items()
-    for reason in reasons.split()
+MEANINGS: Mapping[str, str] = {
+    "ended": """
+        stop stop_sequence stop_token stop_string stopped eos eos_token eosfound stopstringfound end end_turn
+        end_of_turn complete completed finished
+    """,
+    "cut": """
+        length max_tokens max_length max_new_tokens max_output_tokens maxpredictedtokensreached
+        contextlengthreached limit model_length token_limit model_context_window_exceeded error_limit
+    """,
+    "content-filter": """
+        content_filter content_filtered safety recitation blocklist prohibited_content spii image_safety
+        language refusal error_toxic guardrail_intervened sensitive
+    """,
+    "tool-call": "tool_calls tool_call tool_use function_call malformed_function_call unexpected_tool_call",
+    "broken-off": """
+        error abort aborted cancel cancelled canceled user_cancel failed failure timeout time_limit not_finished
+        incomplete insufficient_system_resource insufficient_system_resources network_error load unload
+        pause_turn
+    """,
 }
+"""The known values of ``finish_reason`` in lower case, separated by spaces, for each meaning."""
+
+REASONS: Mapping[str, str] = {reason: meaning for meaning, reasons in MEANINGS.items() for reason in reasons.split()}
 """The meaning of each known value of ``finish_reason``, in lower case.
 
 ``ended`` and ``cut`` are answers; the other meanings are faults. Sources: the documentation of OpenAI, vLLM, SGLang,

@@ -13,7 +13,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 
 _PROBE = "a a\na"
 _BORDER = "\n"
-_MOST_SECONDS = 5.0
+MOST_TEMPLATE_SECONDS = 5.0
 """The longest time for one conversation in a chat template, which takes about a millisecond."""
 _MOST_CHARACTERS = 100_000
 """The largest number of characters that a chat template may add to a conversation."""
@@ -115,7 +115,7 @@ class TextTokens:
         """
         try:
             # The text is encoded separately, because the type of the tokens differs between versions of transformers.
-            with _time_limit(_MOST_SECONDS):
+            with _time_limit(MOST_TEMPLATE_SECONDS):
                 text = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
         # A template is a program of a stranger, and may raise any exception.
         except Exception as error:

@@ -16,7 +16,8 @@ from hf_ruleextrap.tokenization import BOS_ID, EOS_ID, PAD_ID, encode
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_ROWS = 256
+# The number of words in one forward pass.
+ROWS_AT_ONCE = 256
 _MOST_WORDS = 1 << 14
 
 
@@ -140,9 +141,9 @@ def _batches(
 
     was_training = model.training
     model.eval()
-    for first in range(0, len(rows), _ROWS):
+    for first in range(0, len(rows), ROWS_AT_ONCE):
         with torch.inference_mode():
-            ids = torch.from_numpy(rows[first : first + _ROWS]).to(model.device)
+            ids = torch.from_numpy(rows[first : first + ROWS_AT_ONCE]).to(model.device)
             targets = ids[:, 1:]
             if not count_padding:
                 targets = targets.masked_fill(targets == PAD_ID, -100)

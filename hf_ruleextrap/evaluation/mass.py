@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-_ROWS = 4096
+# The number of prefixes in one forward pass.
+ROWS_AT_ONCE = 4096
 _MOST_WORDS = 1 << 22
 
 
@@ -319,8 +320,8 @@ def _walk(
         yield _Layer(depth, row, words, log_prefix, log_next, state, after)
         if depth == max_new_symbols:
             continue
-        for begin in range(0, len(row), max(1, _ROWS // k)):
-            part = np.arange(begin, min(begin + max(1, _ROWS // k), len(row)))
+        for begin in range(0, len(row), max(1, ROWS_AT_ONCE // k)):
+            part = np.arange(begin, min(begin + max(1, ROWS_AT_ONCE // k), len(row)))
             parent, symbol = part.repeat(k), np.tile(np.arange(k), len(part))
             carried_on, log_after = steps.following(carried, parent, symbol)
             grown = words.take(parent).followed_by(WordBatch(codes[symbol][:, None], np.ones(len(symbol), np.int64)))

@@ -18,7 +18,7 @@ from .machine import Machine
 from .words import BoolArray, ByteArray, IntArray, WordBatch, flat_codes, symbol_codes
 
 _LONGEST_EXPLORED = 512
-_MOST_TABLE_STATES = 1 << 15
+MOST_TABLE_STATES = 1 << 15
 _ACCEPTS, _ALIVE, _UNKNOWN = 1, 2, 4
 
 
@@ -87,7 +87,7 @@ class Tables:
         cells = 0
         for machine in machines:
             graph = explore(
-                machine, alphabet, min(max_length, _LONGEST_EXPLORED), most_states=_MOST_TABLE_STATES, shorten=True
+                machine, alphabet, min(max_length, _LONGEST_EXPLORED), most_states=MOST_TABLE_STATES, shorten=True
             )
             start.append(cells)
             following.append(cells + self._width * _next_states(graph))

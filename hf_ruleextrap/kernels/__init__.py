@@ -20,7 +20,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 _SWITCH = "HF_RULEEXTRAP_KERNELS"
 _SCAN = "mamba_selective_scan"
 # The functions that transformers takes from a CUDA package on every device, if the package is installed.
-_FROM = {
+CUDA_FUNCTIONS = {
     _SCAN: "mamba_ssm",
     "mamba_inner_fn": "mamba_ssm",
     "mamba_selective_state_update": "mamba_ssm",
@@ -31,7 +31,8 @@ _WIDEST_CONVOLUTION = 4
 """The widest convolution that causal-conv1d computes; the paper's Mamba has 8."""
 
 _CHUNKS = "mlstm_chunks"
-_original: dict[str, Any] = {}
+# The functions that kernels replace, as they were when they were first replaced.
+ORIGINALS: dict[str, Any] = {}
 
 # The packages that the environment can require, and how to install each.
 _PACKAGES = {"numba": "numba", "mamba_ssm": "hf-ruleextrap[mamba]", "mlstm_kernels": "hf-ruleextrap[xlstm]"}
@@ -63,7 +64,7 @@ def use_kernels(use: bool | None = None) -> bool:
     if use is None:
         use = _setting()
     if use:
-        _log_once(tuple(package for package in _PACKAGES if find_spec(package) is None))
+        log_missing_packages(tuple(package for package in _PACKAGES if find_spec(package) is None))
     _replace_mlstm(use and os.environ.get(_SWITCH) == "mlstm_kernels")
     return _replace_scan(use)
 
@@ -111,7 +112,8 @@ def _cuda() -> bool:
 
 
 @cache
-def _log_once(missing: tuple[str, ...]) -> None:
+def log_missing_packages(missing: tuple[str, ...]) -> None:
+    """Log the packages that are not installed, once for each combination of packages."""
     if missing:
         named = ", ".join(f"{package} (pip install '{_PACKAGES[package]}')" for package in missing)
         _logger.info("not installed, so computed in other ways with equal results: %s", named)
@@ -121,8 +123,8 @@ def _replace_scan(use: bool) -> bool:
     from transformers.models.mamba import modeling_mamba as mamba
 
     use = _scans(use)
-    for name in _FROM:
-        original = _original.setdefault(name, getattr(mamba, name))
+    for name in CUDA_FUNCTIONS:
+        original = ORIGINALS.setdefault(name, getattr(mamba, name))
         # transformers wraps its torch code in a function that calls an installed package on every device.
         setattr(mamba, name, _by_device(name) if use else inspect.unwrap(original))
     return use
@@ -135,7 +137,7 @@ def _scans(use: bool) -> bool:
 
 def _by_device(name: str) -> Callable[..., Any]:
     """Return a function of transformers' Mamba that uses an installed package on CUDA, and torch or numba elsewhere."""
-    original = _original[name]
+    original = ORIGINALS[name]
     plain = inspect.unwrap(original)
     if name == _SCAN:
         from .chunked_scan import over
@@ -182,7 +184,7 @@ def _convolution_width(name: str, args: tuple[Any, ...], kwargs: dict[str, Any])
 def _replace_mlstm(use: bool) -> None:
     from hf_ruleextrap.models import xlstm_cells
 
-    chunks = _original.setdefault(_CHUNKS, xlstm_cells.mlstm_chunks)
+    chunks = ORIGINALS.setdefault(_CHUNKS, xlstm_cells.mlstm_chunks)
     if use and _has_mlstm_kernel():
         from .mlstm import over
 

@@ -44,7 +44,7 @@ def list_languages(*, level: str | None = None, tag: str | None = None) -> list[
     >>> list_languages(level="deterministic context-free", tag="copying")
     ['markedreversal']
     """
-    names = sorted({*built_in_languages(), *_installed()})
+    names = sorted({*built_in_languages(), *installed_languages()})
     if level is None and tag is None:
         return names
     if level is not None and level not in LEVELS:
@@ -107,7 +107,9 @@ def recorded_language(name: str, *, paper: bool = False) -> Language | None:
     try:
         if not is_file(name):
             return get_language(name, paper=paper)
-        loaded = _LOADED.get(_place(name)) or next((own for place, own in _LOADED.items() if _alike(place, name)), None)
+        loaded = LOADED_CLASSES.get(_place(name)) or next(
+            (own for place, own in LOADED_CLASSES.items() if _alike(place, name)), None
+        )
         return None if loaded is None else loaded(paper=paper)
     except RuleExtrapError:
         return None
@@ -142,7 +144,7 @@ def check_consent(name: str, where: str | Path) -> None:
     Raises:
         RuleExtrapError: the name is ``FILE.py:CLASS``, and `get_language` has not been asked for it.
     """
-    if is_file(name) and _place(name) not in _LOADED:
+    if is_file(name) and _place(name) not in LOADED_CLASSES:
         raise RuleExtrapError(
             f"{where} names the language {name!r}, a class in a file, whose code would run: "
             f"give --language {name} to allow that"
@@ -155,7 +157,7 @@ def is_file(name: str) -> bool:
 
 
 # The classes that this process has loaded from files, by file and class name.
-_LOADED: dict[tuple[str, str], type[Language]] = {}
+LOADED_CLASSES: dict[tuple[str, str], type[Language]] = {}
 
 
 def _place(reference: str) -> tuple[str, str]:
@@ -172,13 +174,13 @@ def _alike(place: tuple[str, str], reference: str) -> bool:
 
 def _class_of(name: str) -> type[Language]:
     if is_file(name):
-        _LOADED[_place(name)] = loaded = _from_file(name)
+        LOADED_CLASSES[_place(name)] = loaded = _from_file(name)
         return loaded
     if name in built_in_languages():
         (language_class,) = _languages_in(importlib.import_module(f"{__name__}.{name}"))
         return language_class
-    if name in _installed():
-        point = _installed()[name]
+    if name in installed_languages():
+        point = installed_languages()[name]
         try:
             return _checked(name, point.load())
         except (ImportError, AttributeError) as error:
@@ -188,7 +190,7 @@ def _class_of(name: str) -> type[Language]:
 
 
 @cache
-def _installed() -> dict[str, EntryPoint]:
+def installed_languages() -> dict[str, EntryPoint]:
     """Return the languages that other packages register; the name of a built-in language cannot be replaced."""
     return {point.name: point for point in entry_points(group=GROUP) if point.name not in built_in_languages()}
 

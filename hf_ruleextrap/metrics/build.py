@@ -60,7 +60,7 @@ def flat_source() -> str:
     parts = []
     for module in _in_order([f"{_NAME}.formal.scoring", *modules]):
         tree = ast.parse(_file(module).read_text(encoding="utf-8"))
-        for name in _defined(tree):
+        for name in defined_names(tree):
             if owners.setdefault(name, module) != module:
                 raise RuleExtrapError(f"{owners[name]} and {module} both define {name}: rename one of the two")
         parts.append(_body(module, tree, imports))
@@ -122,7 +122,7 @@ def _in_order(modules: list[str]) -> list[str]:
     return order
 
 
-def _defined(tree: ast.Module) -> list[str]:
+def defined_names(tree: ast.Module) -> list[str]:
     """Return the names that a module defines at its top level."""
     names = []
     for node in tree.body:

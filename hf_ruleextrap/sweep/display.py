@@ -32,7 +32,7 @@ class Display:
         self.running = running
         self.started, self.first = time.monotonic(), skipped
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self.live = Live(console=self.console, get_renderable=self._screen, refresh_per_second=2, transient=True)
+        self.live = Live(console=self.console, get_renderable=self.screen, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Display:
         if self.console.is_terminal:
@@ -60,7 +60,8 @@ class Display:
         parts.append(f"{len(self.running())} running")
         return ", ".join(parts + ([] if left is None else [f"about {duration(left)} left"]))
 
-    def _screen(self) -> Text:
+    def screen(self) -> Text:
+        """Return the text of the terminal: the summary, and the running cells with their workers and times."""
         running = self.running()
         rows = [
             f"  {job.key}  {job.where() or 'waits for its worker'}  {duration(time.monotonic() - since)}"

@@ -230,14 +230,14 @@ class OnRay:
             try:
                 # The sweep retries cells itself. Ray's default never reuses a worker that has used a GPU.
                 remote = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)(run_job)
-                if not self._room(ray.nodes()):
+                if not self.room(ray.nodes()):
                     resources = f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
                     raise RuleExtrapError(
                         f"no machine of the cluster has {resources} for a run: "
                         "give a smaller --cpus-per-run or --gpus-per-run"
                     )
                 yield Workers(
-                    lambda: max(1, self._room(ray.nodes())),
+                    lambda: max(1, self.room(ray.nodes())),
                     lambda job: remote.remote(job).future(),
                     threads=max(1, int(self.cpus)),
                 )
@@ -245,7 +245,7 @@ class OnRay:
                 # This also ends the workers.
                 ray.shutdown()
 
-    def _room(self, nodes: list[dict[str, Any]]) -> int:
+    def room(self, nodes: list[dict[str, Any]]) -> int:
         """Return how many runs fit into an otherwise idle cluster; each run fits on one machine."""
         shares = {name: share for name, share in (("CPU", self.cpus), ("GPU", self.gpus)) if share}
         # Ray counts in units of 0.0001, so that ten times 0.1 is exactly one.

@@ -12,7 +12,7 @@ from hf_ruleextrap.formal.words import IntArray
 from hf_ruleextrap.tokenization import PAD_ID
 
 # The smallest number of cells (tokens and pads) for which a separate pass pays off.
-_GROUP_CELLS = 4096
+GROUP_CELLS = 4096
 # The largest number of groups of one batch.
 _MAX_GROUPS = 8
 # A placeholder row, which gives every process the same number of rows.
@@ -130,7 +130,7 @@ def by_length(batch: dict[str, torch.Tensor], width: int) -> list[dict[str, torc
     [[[2]], [[3, 4, 2]]]
     """
     labels = batch["labels"]
-    groups = min(_MAX_GROUPS, len(labels), len(labels) * width // _GROUP_CELLS)
+    groups = min(_MAX_GROUPS, len(labels), len(labels) * width // GROUP_CELLS)
     if groups <= 1:
         return [batch]
     lengths = (labels != -100).sum(dim=1)

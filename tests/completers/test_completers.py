@@ -52,7 +52,7 @@ COMPLETERS = ["lstm", "transformer", "uniform", "always-stop", "bigram", "oracle
 
 @pytest.mark.parametrize("name", COMPLETERS)
 @pytest.mark.parametrize("language", [get_language(name) for name in SOME], ids=SOME)
-def test_the_contract(name: str, language: Language) -> None:
+def test_completions_are_repeatable_and_independent_of_other_prompts(name: str, language: Language) -> None:
     completer = completer_of(name, language)
     lengths = (4, 6)
     prompts = language.label([p.text for n in lengths for p in language.prompts(length=n, limit=6)])
@@ -71,12 +71,12 @@ def test_the_contract(name: str, language: Language) -> None:
 
 
 @pytest.mark.parametrize("name", COMPLETERS)
-def test_a_limit_of_zero_leaves_room_for_the_end_alone(name: str) -> None:
+def test_a_limit_of_zero_symbols_gives_empty_completions(name: str) -> None:
     completions = completer_of(name, ANBN).complete(ANBN.prompts(length=4), max_new_symbols=0)
     assert set(completions.words) == {""}
 
 
-def test_sampling_leaves_the_global_random_state_and_the_mode_alone() -> None:
+def test_sampling_changes_neither_the_global_random_state_nor_the_training_mode() -> None:
     completer = completer_of("lstm", ANBN)
     assert isinstance(completer, LocalModel)
     completer.model.train()
@@ -94,7 +94,7 @@ def test_a_greedy_bigram_follows_its_likeliest_symbols() -> None:
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_the_oracle_keeps_all_that_can_be_kept(name: str) -> None:
+def test_the_oracle_keeps_every_open_rule_that_can_be_kept(name: str) -> None:
     language = get_language(name)
     for kind in ("id", "ood"):
         prompts = language.prompts(kind)  # type: ignore[arg-type]
@@ -116,7 +116,7 @@ def test_the_oracle_s_completions_are_the_shortest() -> None:
     assert not short.finished[0]
 
 
-def test_every_reference_stands_in_an_evaluation() -> None:
+def test_an_evaluation_holds_every_reference() -> None:
     words = WordBatch.from_strings(list(ANBN.words(16)))
     evaluation = Evaluator(ANBN, prompt_length=4, max_new_symbols=8, train_words=words)(Oracle(ANBN))
     for condition in evaluation.conditions:
@@ -125,7 +125,7 @@ def test_every_reference_stands_in_an_evaluation() -> None:
         assert condition.greedy.report.as_exact() == condition.references["oracle"]
 
 
-def test_a_sample_keeps_what_the_rates_count() -> None:
+def test_an_unfinished_completion_keeps_no_rule_in_a_sample() -> None:
     """A completion that did not end keeps no rule in a sample, as in every rate over all prompts."""
     prompts = ANBN.label(["baa", "baa", "ab"])
     completions = Completions(WordBatch.from_strings(["b", "b", ""]), np.array([True, False, True]))
@@ -134,7 +134,7 @@ def test_a_sample_keeps_what_the_rates_count() -> None:
 
 
 @pytest.mark.parametrize("positions", ["none", "paper"])
-def test_id_and_ood_prompts_together_are_completed_as_apart(positions: str) -> None:
+def test_id_and_ood_prompts_have_equal_completions_together_and_apart(positions: str) -> None:
     """With the authors' positions, the place of a row in its batch matters, and the kinds stay apart."""
     completer = LocalModel(build_model("transformer", language=ANBN, seed=3, positions=positions), ANBN)
     prompts = ANBN.prompts(length=6)
@@ -171,7 +171,7 @@ class Stops:
 '''
 
 
-def test_an_unknown_name_gets_the_nearest() -> None:
+def test_an_unknown_backend_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(RuleExtrapError, match=r"unknown backend 'openia': did you mean 'openai'.*file.py:Class"):
         text_completer("openia", BackendConfig("m"))
 
@@ -184,12 +184,12 @@ def test_an_unknown_name_gets_the_nearest() -> None:
         ("no_such_package.at_all:Class", "cannot import 'no_such_package.at_all'"),
     ],
 )
-def test_a_class_that_is_not_there_is_one_line(name: str, message: str) -> None:
+def test_a_missing_backend_class_is_refused_in_one_line(name: str, message: str) -> None:
     with pytest.raises(RuleExtrapError, match=message):
         text_completer(name, BackendConfig("m"))
 
 
-def test_a_class_of_one_s_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_backend_can_be_a_class_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from hf_ruleextrap.cli import main
 
     own = tmp_path / "my.py"
@@ -212,7 +212,7 @@ def completers(text_model: Path, url: str, record: Path) -> dict[str, TextComple
     }
 
 
-def test_the_contract_of_every_backend(text_model: Path, tmp_path: Path) -> None:
+def test_every_backend_answers_every_request_and_repeats_its_answers(text_model: Path, tmp_path: Path) -> None:
     settings = ProtocolSettings("anbn", shots=2, limit=5)
     requests = requests_of(settings, settings.prompts()) + requests_of(settings, settings.prompts(), samples=2)
     record = tmp_path / "answers.jsonl"
@@ -221,7 +221,7 @@ def test_the_contract_of_every_backend(text_model: Path, tmp_path: Path) -> None
     )
     with serving() as server:
         by_name = completers(text_model, server.url, record)
-        # vLLM is tested with a stand-in, in a file of its own.
+        # Other tests cover vLLM, with a stand-in.
         assert {*by_name, "vllm"} == set(BACKENDS)
         for completer in by_name.values():
             answers = dict(completer.answers(requests))
@@ -237,14 +237,14 @@ def test_the_contract_of_every_backend(text_model: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "line", ["{", "[]", '{"text": " b"}', '{"prompt": "a"}', '{"prompt": "a", "text": " b", "ended": "false"}']
 )
-def test_a_record_that_cannot_be_read_names_its_line(line: str, tmp_path: Path) -> None:
+def test_an_unreadable_record_is_refused_with_its_line_number(line: str, tmp_path: Path) -> None:
     record = tmp_path / "answers.jsonl"
     record.write_text('{"prompt": "a", "text": " b"}\n\n' + line + "\n")
     with pytest.raises(RuleExtrapError, match=r"answers\.jsonl, line 3\b.*(give|write) "):
         text_completer("replay", BackendConfig(str(record)))
 
 
-def test_what_a_record_lacks_has_its_own_status(tmp_path: Path) -> None:
+def test_a_request_missing_from_the_record_has_its_own_status(tmp_path: Path) -> None:
     record = tmp_path / "answers.jsonl"
     record.write_text('{"prompt": "a", "text": " b"}\n')
     requests = [Request(prompt, 9, 0.0, 0, 0, "\n") for prompt in ("a", "b")]

@@ -110,7 +110,7 @@ def settings_of(token: int) -> dict[str, list[Any]]:
     }
 
 
-def test_every_field_that_there_is_has_a_value() -> None:
+def test_every_field_of_the_generation_config_is_tested() -> None:
     fields = {name for name in vars(GenerationConfig()) if not name.startswith("_")} - {"transformers_version"}
     # Values for fields of other versions of transformers are harmless, but each field of this version needs a value.
     assert fields <= set(settings_of(0))
@@ -148,7 +148,7 @@ def symbol_answers(folder: Path) -> list[tuple[list[str], list[bool]]]:
 
 
 @pytest.mark.parametrize("name", settings_of(0))
-def test_no_setting_of_a_checkpoint_bends_its_answers(
+def test_generation_settings_of_a_checkpoint_do_not_change_its_completions(
     name: str, text_model: Path, symbol_model: Path, tmp_path: Path
 ) -> None:
     for answers, source, token in ((text_answers, text_model, TEXT_A), (symbol_answers, symbol_model, SYMBOL_A)):
@@ -159,7 +159,7 @@ def test_no_setting_of_a_checkpoint_bends_its_answers(
                 assert answers(folder) == plain, value
 
 
-def test_an_end_that_is_text_is_refused_and_a_special_one_is_not(text_model: Path, tmp_path: Path) -> None:
+def test_an_end_token_that_is_ordinary_text_is_refused(text_model: Path, tmp_path: Path) -> None:
     with pytest.raises(RuleExtrapError, match="end an answer at ' a', which is text"):
         text_answers(with_settings(text_model, tmp_path / "text", eos_token_id=[1, TEXT_A]))
     for wrong in ("end", [1, None], -1):
@@ -169,7 +169,7 @@ def test_an_end_that_is_text_is_refused_and_a_special_one_is_not(text_model: Pat
     assert text_answers(special) == text_answers(text_model)
 
 
-def test_settings_in_the_model_s_own_config_bend_nothing(symbol_model: Path, tmp_path: Path) -> None:
+def test_generation_settings_in_the_model_config_do_not_change_completions(symbol_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(symbol_model, folder)
     config = json.loads((folder / "config.json").read_text())
@@ -178,16 +178,16 @@ def test_settings_in_the_model_s_own_config_bend_nothing(symbol_model: Path, tmp
     assert symbol_answers(folder) == symbol_answers(symbol_model)
 
 
-def test_a_checkpoint_s_own_function_is_not_called(symbol_model: Path) -> None:
+def test_a_generate_function_of_the_checkpoint_is_not_called(symbol_model: Path) -> None:
     model = LocalModel.from_pretrained(symbol_model, ANBN)
     prompts = ANBN.prompts(length=3)
     plain = list(model.complete(prompts, max_new_symbols=6).words)
     # This is how transformers puts a checkpoint's custom_generate in place.
-    model.model.generate = lambda *_, **__: pytest.fail("it was called")  # type: ignore[assignment,method-assign]
+    model.model.generate = lambda *_, **__: pytest.fail("the function of the checkpoint was called")  # type: ignore[assignment,method-assign]
     assert list(model.complete(prompts, max_new_symbols=6).words) == plain
 
 
-def test_a_class_that_generates_otherwise_is_refused(symbol_model: Path) -> None:
+def test_a_class_with_its_own_generate_method_is_refused(symbol_model: Path) -> None:
     model = LocalModel.from_pretrained(symbol_model, ANBN).model
 
     class Other(type(model)):  # type: ignore[misc]  # a class that is known at run time
@@ -199,14 +199,14 @@ def test_a_class_that_generates_otherwise_is_refused(symbol_model: Path) -> None
         generate(model, torch.tensor([[1, 3]]), max_new_tokens=2, eos_ids=[2], pad_id=0)
 
 
-def test_the_settings_of_a_model_are_as_before(symbol_model: Path) -> None:
+def test_generation_restores_the_generation_config_of_the_model(symbol_model: Path) -> None:
     model: PreTrainedModel = LocalModel.from_pretrained(symbol_model, ANBN).model
     before = model.generation_config
     generate(model, torch.tensor([[1, 3]]), max_new_tokens=2, eos_ids=[2], pad_id=0)
     assert model.generation_config is before
 
 
-def test_a_run_s_checkpoint_says_that_it_is_greedy(tiny_run: Path, tmp_path: Path) -> None:
+def test_the_checkpoint_of_a_run_states_greedy_generation(tiny_run: Path, tmp_path: Path) -> None:
     from hf_ruleextrap.hub.checkpoint import write_checkpoint
 
     written = json.loads((tiny_run / "generation_config.json").read_text())
@@ -222,7 +222,7 @@ def test_a_run_s_checkpoint_says_that_it_is_greedy(tiny_run: Path, tmp_path: Pat
     assert published["max_new_tokens"] == written["max_new_tokens"]
 
 
-# The largest number of tokens.
+# The largest number of tokens that a model reads.
 
 OOD = ANBN.prompts("ood", length=4, limit=3)
 LIMIT = 12
@@ -273,7 +273,7 @@ def read(model: PreTrainedModel, tokens: int) -> None:
 
 
 @pytest.mark.parametrize("model_type", LIMITED)
-def test_the_limit_of_a_model_of_transformers_is_what_it_reads(model_type: str) -> None:
+def test_a_transformers_model_reads_exactly_up_to_its_position_limit(model_type: str) -> None:
     model = of_transformers(model_type, LIMITED[model_type])
     assert most_tokens(model) == LIMIT
     read(model, LIMIT)
@@ -282,14 +282,16 @@ def test_the_limit_of_a_model_of_transformers_is_what_it_reads(model_type: str) 
 
 
 @pytest.mark.parametrize("model_type", UNLIMITED)
-def test_a_model_without_a_table_of_positions_has_no_limit(model_type: str) -> None:
+def test_a_model_without_a_table_of_positions_has_no_position_limit(model_type: str) -> None:
     model = of_transformers(model_type, UNLIMITED[model_type])
     assert most_tokens(model) is None
     read(model, 3 * LIMIT)
 
 
 @pytest.mark.parametrize(("architecture", "fields", "limit"), OURS)
-def test_our_configurations_state_the_limit(architecture: str, fields: dict[str, Any], limit: int | None) -> None:
+def test_our_configurations_state_the_position_limit(
+    architecture: str, fields: dict[str, Any], limit: int | None
+) -> None:
     model = build_model(architecture, language=ANBN, seed=0, **fields)
     assert most_tokens(model) == model.config.most_tokens == LocalModel(model, ANBN).most_tokens == limit
     read(model, LIMIT)
@@ -317,7 +319,7 @@ MEASURES: dict[str, Callable[[LocalModel, int], object]] = {
 
 
 @pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
-def test_each_measure_reads_up_to_the_limit_and_no_further(
+def test_each_measure_uses_all_positions_and_refuses_more(
     limited: LocalModel, measure: Callable[[LocalModel, int], object]
 ) -> None:
     measure(limited, LIMIT - 1)
@@ -325,7 +327,7 @@ def test_each_measure_reads_up_to_the_limit_and_no_further(
         measure(limited, LIMIT)
 
 
-def test_reach_asks_at_the_lengths_that_a_model_can_read(limited: LocalModel) -> None:
+def test_reach_is_measured_at_the_lengths_that_the_positions_allow(limited: LocalModel) -> None:
     reach = measure_reach(limited, ANBN, train_length=4, lengths=[4, 10, 11, 40], n=2)
     of_ood = {at.length: at for at in reach.rates if at.kind == "ood"}
     assert [of_ood[length].max_new_symbols for length in (4, 10)] == [7, 1]

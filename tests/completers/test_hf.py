@@ -25,7 +25,7 @@ def completer_of(model: Path, **settings: int) -> HfCompleter:
     return completer
 
 
-def test_answers_do_not_depend_on_the_batch(text_model: Path) -> None:
+def test_answers_do_not_depend_on_the_batch_size(text_model: Path) -> None:
     prompts = SETTINGS.prompts()
     requests = requests_of(SETTINGS, prompts) + requests_of(SETTINGS, prompts, samples=3)
     together, alone = (dict(completer_of(text_model, batch_size=size).answers(requests)) for size in (64, 1))
@@ -63,12 +63,12 @@ def test_draws_follow_the_model_s_own_distribution(text_model: Path) -> None:
         assert drawn.count(token) / n == pytest.approx(p, abs=5 * (p * (1 - p) / n) ** 0.5 + 1e-3)
 
 
-def test_a_checkpoint_s_own_settings_bend_nothing(text_model: Path) -> None:
-    plain, bent = completer_of(text_model), completer_of(text_model)
-    settings = bent.model.generation_config
+def test_generation_settings_do_not_change_answers(text_model: Path) -> None:
+    plain, changed = completer_of(text_model), completer_of(text_model)
+    settings = changed.model.generation_config
     settings.repetition_penalty, settings.do_sample, settings.temperature, settings.top_k = 5.0, True, 0.1, 1
     requests = requests_of(SETTINGS, SETTINGS.prompts(), samples=2)
-    assert dict(plain.answers(requests)) == dict(bent.answers(requests))
+    assert dict(plain.answers(requests)) == dict(changed.answers(requests))
 
 
 def test_log_probabilities_are_those_of_the_logits(text_model: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_conversation_goes_through_the_chat_template(text_model: Path) -> None
     assert list(completer.answers([Request(turns, 5, 0.0, 0, 0, None)])) == list(completer.answers([plain]))
 
 
-def test_a_model_that_was_trained_on_has_other_answers(text_model: Path, tmp_path: Path) -> None:
+def test_a_rewritten_weights_file_changes_the_identity(text_model: Path, tmp_path: Path) -> None:
     copied = tmp_path / "model"
     shutil.copytree(text_model, copied)
     before = completer_of(copied).identity
@@ -103,7 +103,7 @@ def test_a_model_that_was_trained_on_has_other_answers(text_model: Path, tmp_pat
     assert completer_of(copied).identity != before
 
 
-def test_a_symbol_of_several_tokens_is_one_line(text_model: Path, tmp_path: Path) -> None:
+def test_a_symbol_of_several_tokens_is_refused_in_one_line(text_model: Path, tmp_path: Path) -> None:
     def characters(text: str) -> list[int]:
         return [ord(letter) for letter in text if letter != " "]
 
@@ -116,20 +116,20 @@ def test_a_symbol_of_several_tokens_is_one_line(text_model: Path, tmp_path: Path
         TextRun(completer_of(text_model), "m", words, controls=False, out=tmp_path, encode=characters)
 
 
-def test_a_model_without_a_chat_template_has_no_conversations(text_model: Path, tmp_path: Path) -> None:
+def test_chat_is_refused_for_a_model_without_a_chat_template(text_model: Path, tmp_path: Path) -> None:
     shutil.copytree(text_model, tmp_path / "model")
     (tmp_path / "model" / "chat_template.jinja").unlink()
     with pytest.raises(RuleExtrapError, match="leave out --chat"):
         TextRun(completer_of(tmp_path / "model"), "m", SETTINGS.with_changes(chat=True), controls=False, out=tmp_path)
 
 
-def test_no_checkpoint_is_one_line() -> None:
+def test_a_missing_checkpoint_is_refused_in_one_line() -> None:
     with pytest.raises(RuleExtrapError, match="no checkpoint can be loaded from 'nowhere/at-all'"):
         text_completer("hf", BackendConfig("nowhere/at-all"))
 
 
 @pytest.mark.parametrize("opened", [False, True])
-def test_a_model_in_this_process_that_reasons_is_read_as_behind_a_server(
+def test_reasoning_of_a_model_in_this_process_is_parsed_as_that_of_a_server(
     opened: bool, text_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The test decides what the model writes. The chat template opens the reasoning, or the model does."""

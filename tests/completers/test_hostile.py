@@ -62,12 +62,12 @@ def forever(*words: bytes) -> Callable[[socket.socket], None]:
 
 
 def deaf(connection: socket.socket) -> None:
-    """Accept the connection and read nothing."""
+    """Keep the connection open and read nothing."""
     del connection
     time.sleep(10)
 
 
-def ask(port: int, request: Request = REQUEST, **settings: float) -> tuple[Answer, float]:
+def answer_and_seconds(port: int, request: Request = REQUEST, **settings: float) -> tuple[Answer, float]:
     backend = BackendConfig("m", base_url=f"http://127.0.0.1:{port}/v1", retries=0, timeout=PATIENCE)
     for name, value in settings.items():
         object.__setattr__(backend, name, value)
@@ -92,24 +92,24 @@ STALLS: dict[str, Callable[[socket.socket], None]] = {
 
 
 @pytest.mark.parametrize("name", STALLS)
-def test_the_limit_holds_for_the_whole_request(name: str) -> None:
+def test_the_time_limit_covers_the_whole_request(name: str) -> None:
     # The request is too large for the buffers of a connection from which nobody reads.
     request = REQUEST if name != "no reading" else Request("a " * 5_000_000, 9, 0.0, 0, 0, "\n")
     with raw_server(STALLS[name]) as port:
-        answer, seconds = ask(port, request)
+        answer, seconds = answer_and_seconds(port, request)
     assert answer.fault == "timeout"
     assert seconds < PATIENCE + 1.5
 
 
-def test_a_server_that_floods_is_cut_off() -> None:
-    def floods(connection: socket.socket) -> None:
+def test_a_response_that_is_too_large_is_cut_off() -> None:
+    def send_without_end(connection: socket.socket) -> None:
         connection.recv(1 << 16)
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         while True:
             connection.sendall(b" " * (1 << 20))
 
-    with raw_server(floods) as port:
-        answer, _ = ask(port, timeout=20.0)
+    with raw_server(send_without_end) as port:
+        answer, _ = answer_and_seconds(port, timeout=20.0)
     assert answer.fault == "too-large"
 
 
@@ -118,31 +118,31 @@ def busy_at_first(retry_after: str) -> Callable[[Handler, dict[str, object], int
 
     def behave(handler: Handler, body: dict[str, object], number: int) -> None:
         if number == 1:
-            handler.say("busy", 429, Retry_After=retry_after)
+            handler.respond("busy", 429, Retry_After=retry_after)
         else:
-            handler.choose(body)
+            handler.answer(body)
 
     return behave
 
 
 @pytest.mark.parametrize("after", ["100000", "1e999", "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_a_server_is_not_waited_for_longer_than_the_user_says(after: str) -> None:
+def test_retry_after_is_limited_by_max_wait(after: str) -> None:
     with serving(busy_at_first(after)) as server:
-        answer, seconds = ask(server.server_port, retries=1, max_wait=0.2, timeout=5.0)
+        answer, seconds = answer_and_seconds(server.server_port, retries=1, max_wait=0.2, timeout=5.0)
     assert not answer.fault
     assert 0.2 <= seconds < 2
 
 
 @pytest.mark.parametrize("after", ["nan", "-5", "soon", "", "Fri, 99 Foo 2020", "0"])
-def test_a_header_that_names_no_wait_is_passed_over(after: str) -> None:
+def test_an_invalid_retry_after_header_is_ignored(after: str) -> None:
     with serving(busy_at_first(after)) as server:
-        answer, seconds = ask(server.server_port, retries=1, back_off=0.01, timeout=5.0)
+        answer, seconds = answer_and_seconds(server.server_port, retries=1, back_off=0.01, timeout=5.0)
     assert not answer.fault
     assert seconds < 2
 
 
 @pytest.mark.parametrize(("name", "value"), [("timeout", float("nan")), ("timeout", float("inf")), ("max_wait", -1.0)])
-def test_a_wait_that_cannot_be_is_one_line(name: str, value: float) -> None:
+def test_an_invalid_waiting_time_is_refused_in_one_line(name: str, value: float) -> None:
     with pytest.raises(RuleExtrapError, match=rf"{name} is .*: give .* or more"):
         BackendConfig("m", **{name: value})  # type: ignore[arg-type]
 
@@ -151,19 +151,19 @@ def test_a_wait_that_cannot_be_is_one_line(name: str, value: float) -> None:
 
 
 @pytest.mark.parametrize("key", ["b", "a", "aa", "table"])
-def test_the_key_touches_no_answer(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_is_not_removed_from_answers(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
     for text in (" b b", " a aa table", " [key] b"):
-        with serving(lambda handler, body, _, text=text: handler.choose(body, text)) as server:  # type: ignore[misc]  # a default binds the text
-            answer, _ = ask(server.server_port, timeout=5.0)
+        with serving(lambda handler, body, _, text=text: handler.answer(body, text)) as server:  # type: ignore[misc]  # a default binds the text
+            answer, _ = answer_and_seconds(server.server_port, timeout=5.0)
         assert answer == Answer(text, ended=True)
 
 
-def test_the_key_and_a_proxy_s_password_are_in_no_diagnostic(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_diagnostics_do_not_contain_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "short/key")
     message = "wrong: short/key short%2Fkey"
-    with serving(lambda handler, _, __: handler.say(message, 400)) as server:
-        answer, _ = ask(server.server_port, timeout=5.0)
+    with serving(lambda handler, _, __: handler.respond(message, 400)) as server:
+        answer, _ = answer_and_seconds(server.server_port, timeout=5.0)
     assert answer.detail == "wrong: [key] [key]"
 
 
@@ -199,7 +199,7 @@ def through(monkeypatch: pytest.MonkeyPatch, address: str, base_url: str = "http
     return answer
 
 
-def test_a_proxy_gets_the_user_and_password_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_receives_the_credentials_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     credentials = base64.b64encode(b"user:p@ss").decode()
     with proxy(credentials) as port:
         assert through(monkeypatch, f"http://user:p%40ss@127.0.0.1:{port}") == Answer(" b", ended=True)
@@ -212,20 +212,20 @@ def test_a_proxy_gets_the_user_and_password_that_the_environment_names(monkeypat
         assert not through(monkeypatch, f"http://127.0.0.1:{port}").fault
 
 
-def test_a_proxy_that_repeats_the_password_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_password_of_a_proxy_is_removed_from_diagnostics(monkeypatch: pytest.MonkeyPatch) -> None:
     credentials = base64.b64encode(b"user:p@ss").decode()
 
-    def gossips(connection: socket.socket) -> None:
+    def repeat_the_credentials(connection: socket.socket) -> None:
         connection.recv(1 << 16)
         words = f"who are you? {credentials} p@ss p%40ss"
         connection.sendall(f"HTTP/1.1 403 No\r\nContent-Length: {len(words)}\r\n\r\n{words}".encode())
 
-    with raw_server(gossips) as port:
+    with raw_server(repeat_the_credentials) as port:
         answer = through(monkeypatch, f"http://user:p%40ss@127.0.0.1:{port}")
     assert answer.detail == "who are you? [key] [key] [key]"
 
 
-def test_a_proxy_that_cannot_be_is_one_line_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_proxy_is_refused_in_one_line_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuleExtrapError, match="the proxy or the certificates") as wrong:
         through(monkeypatch, "gopher://user:s3cret@127.0.0.1:9")
     assert "s3cret" not in str(wrong.value)

@@ -1,4 +1,4 @@
-"""The log-probabilities of a server, which repeats a prompt with the log-probability of each token."""
+"""The log-probabilities of a server that repeats a prompt with the log-probability of each token."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def behind_a_server(model: Path, front: str = "") -> Script:
         tokens, values = [*([front] if front else []), *tokens, new], [*([None] if front else []), *values, value]
         logprobs = {"tokens": tokens, "token_logprobs": values, "top_logprobs": None, "text_offset": [0] * len(tokens)}
         choice = {"text": body["prompt"] + new, "logprobs": logprobs, "finish_reason": "length", "index": 0}
-        handler.say(json.dumps({"choices": [choice]}))
+        handler.respond(json.dumps({"choices": [choice]}))
 
     return script
 
@@ -50,7 +50,7 @@ def test_discrimination_is_equal_in_process_and_behind_a_server(text_model: Path
     here = discriminate_text(text_completer("hf", BackendConfig(str(text_model))), "m", ANBN, limit=8)
     with serving(behind_a_server(text_model, front)) as server:
         there = discriminate_text(text_completer("openai", BackendConfig("m", base_url=server.url)), "m", ANBN, limit=8)
-        assert len(server.asked) == 2 * sum(len(rule.pairs) for rule in here.rules)
+        assert len(server.requests) == 2 * sum(len(rule.pairs) for rule in here.rules)
     for one, other in zip(here.rules, there.rules, strict=True):
         assert (one.accuracy, one.verdict, one.references) == (other.accuracy, other.verdict, other.references)
         logs = np.array([[(pair.log_word, pair.log_broken) for pair in rule.pairs] for rule in (one, other)])
@@ -58,7 +58,7 @@ def test_discrimination_is_equal_in_process_and_behind_a_server(text_model: Path
     assert any(rule.accuracy and 0 < rule.accuracy.rate < 1 for rule in here.rules)
 
 
-def test_the_command_asks_a_server(text_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_discriminate_command_accepts_a_server(text_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = ["--language", "anbn", "--limit", "4", "--shots", "4", "--json"]
     with serving(behind_a_server(text_model)) as server:
         flags = ["--base-url", server.url, "--tokenizer", str(text_model), "--concurrency", "2"]
@@ -71,32 +71,32 @@ def test_the_command_asks_a_server(text_model: Path, capsys: pytest.CaptureFixtu
     assert "--tokenizer does not apply to the backend hf" in capsys.readouterr().err
 
 
-def test_a_parameter_is_refused_once_for_all_pairs(text_model: Path) -> None:
+def test_a_refused_parameter_is_left_out_for_all_pairs(text_model: Path) -> None:
     answers = behind_a_server(text_model)
 
     def script(handler: Handler, body: dict[str, Any], number: int) -> None:
         if "seed" in body:
-            handler.say(json.dumps({"error": {"message": "Unknown parameter: 'seed'.", "param": "seed"}}), 400)
+            handler.respond(json.dumps({"error": {"message": "Unknown parameter: 'seed'.", "param": "seed"}}), 400)
         else:
             answers(handler, body, number)
 
     with serving(script) as server:
         logs = text_completer("openai", BackendConfig("m", base_url=server.url)).log_probabilities(PAIRS)
-        assert len(server.asked) == len(PAIRS) + 1
+        assert len(server.requests) == len(PAIRS) + 1
     here = text_completer("hf", BackendConfig(str(text_model))).log_probabilities(PAIRS)
     assert list(logs) == pytest.approx(list(here), abs=1e-4)
 
 
-def said(choice: Any, status: int = 200) -> Script:
-    return lambda handler, _, __: handler.say(json.dumps({"choices": [choice]}), status)
+def responding(choice: Any, status: int = 200) -> Script:
+    return lambda handler, _, __: handler.respond(json.dumps({"choices": [choice]}), status)
 
 
 def with_logprobs(tokens: Any, values: Any) -> Script:
-    return said({"text": "", "finish_reason": "length", "logprobs": {"tokens": tokens, "token_logprobs": values}})
+    return responding({"text": "", "finish_reason": "length", "logprobs": {"tokens": tokens, "token_logprobs": values}})
 
 
 def error(message: str, status: int) -> Script:
-    return lambda handler, _, __: handler.say(json.dumps({"error": {"message": message, "code": status}}), status)
+    return lambda handler, _, __: handler.respond(json.dumps({"error": {"message": message, "code": status}}), status)
 
 
 TOKENS = ["a", " a", " b", " b", "\n", "a", " b", "\n"]
@@ -104,8 +104,8 @@ TOKENS = ["a", " a", " b", " b", "\n", "a", " b", "\n"]
 WITHOUT = {
     "llama.cpp": (error("Only no echo is supported", 400), "http-400: .*Only no echo is supported"),
     "OpenAI's chat models": (error("This is a chat model and not supported in v1/completions", 404), "http-404"),
-    "echo is ignored": (said({"text": " b", "finish_reason": "length"}), "no token_logprobs"),
-    "logprobs are null": (said({"text": " b", "finish_reason": "length", "logprobs": None}), "no token_logprobs"),
+    "echo is ignored": (responding({"text": " b", "finish_reason": "length"}), "no token_logprobs"),
+    "logprobs are null": (responding({"text": " b", "finish_reason": "length", "logprobs": None}), "no token_logprobs"),
     "only the new token": (with_logprobs([" b"], [-0.1]), "do not spell the prompt"),
     "no values": (with_logprobs(TOKENS, [None] * 8), "the log-probabilities in the response are \\[None"),
     "probabilities": (with_logprobs(TOKENS, [None, *[0.5] * 7]), "the log-probabilities in the response are \\[0.5"),
@@ -113,13 +113,13 @@ WITHOUT = {
     "no number": (with_logprobs(TOKENS, [None, *[float("nan")] * 7]), "in the response are \\[nan"),
     "a token too few": (with_logprobs(TOKENS, [None, *[-1.0] * 6]), "no token_logprobs"),
     "merged": (with_logprobs(["a a b b", "\na", " b\n"], [None, -1.0, -1.0]), "a token holds the end of"),
-    "no choice": (lambda handler, _, __: handler.say('{"choices": []}'), "no token_logprobs"),
-    "an error": (lambda handler, _, __: handler.say('{"error": "no logprobs"}'), "server-error: no logprobs"),
+    "no choice": (lambda handler, _, __: handler.respond('{"choices": []}'), "no token_logprobs"),
+    "an error": (lambda handler, _, __: handler.respond('{"error": "no logprobs"}'), "server-error: no logprobs"),
 }
 
 
 @pytest.mark.parametrize("name", WITHOUT)
-def test_a_server_without_log_probabilities_is_one_line(name: str) -> None:
+def test_a_server_without_log_probabilities_is_refused_in_one_line(name: str) -> None:
     script, message = WITHOUT[name]
     with serving(script) as server:
         config = BackendConfig("m", base_url=server.url, retries=0, concurrency=1)
@@ -127,12 +127,12 @@ def test_a_server_without_log_probabilities_is_one_line(name: str) -> None:
         with pytest.raises(RuleExtrapError, match=message) as refusal:
             completer.log_probabilities(PAIRS[:1] * 20)
         # No further request is sent.
-        assert len(server.asked) <= 2
+        assert len(server.requests) <= 2
     assert "\n" not in str(refusal.value)
     assert str(refusal.value).startswith(f"{server.url} gives no log-probabilities of a prompt (")
 
 
-def test_a_key_in_what_the_server_says_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_in_a_response_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-a-secret-that-nobody-may-see")
     with serving(error("wrong key sk-a-secret-that-nobody-may-see", 401)) as server:
         completer = text_completer("openai", BackendConfig("m", base_url=server.url))

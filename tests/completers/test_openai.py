@@ -36,7 +36,7 @@ def evaluated(
 
 
 def once(fault: Script) -> Script:
-    """Return a server that fails at the first request alone."""
+    """Return a script that fails at the first request and answers all others."""
 
     def script(handler: Handler, body: dict[str, Any], number: int) -> None:
         (fault if number == 1 else well)(handler, body, number)
@@ -45,11 +45,11 @@ def once(fault: Script) -> Script:
 
 
 def status(code: int, **headers: str) -> Script:
-    return lambda handler, _, __: handler.say("no", code, **headers)
+    return lambda handler, _, __: handler.respond("no", code, **headers)
 
 
-def said(text: str, reason: str = "stop") -> Script:
-    return lambda handler, body, _: handler.choose(body, text, reason)
+def answering(text: str, reason: str = "stop") -> Script:
+    return lambda handler, body, _: handler.answer(body, text, reason)
 
 
 def hangs(handler: Handler, body: dict[str, Any], number: int) -> None:
@@ -82,16 +82,16 @@ FAULTS: dict[str, tuple[Script, dict[str, int], int]] = {
     "hung once": (once(hangs), {"ok": 3}, 4),
     "hung always": (hangs, {"timeout": 3}, 6),
     "drips": (drips, {"timeout": 3}, 6),
-    "truncated JSON": (lambda h, _, __: h.say('{"choices": [{"text": " b'), {"bad-json": 3}, 6),
-    "cut connection": (lambda h, _, __: h.say('{"choices": [', length=500), {"bad-json": 3}, 6),
-    "not JSON at all": (lambda h, _, __: h.say(b"\xff\x00<html>"), {"bad-json": 3}, 6),
-    "no choices": (lambda h, _, __: h.say('{"choices": []}'), {"no-choice": 3}, 6),
-    "a choice without text": (lambda h, _, __: h.say('{"choices": [{"text": null}]}'), {"no-choice": 3}, 6),
-    "a refusal in prose": (said(" I'm sorry, but I can't help with that."), {"unparsable": 3}, 3),
-    "1 MB of prose": (said(" lorem" * 170_000), {"unparsable": 3}, 3),
-    "1 MB of symbols": (said(" b" * 500_000), {"unfinished": 3}, 3),
-    "at the limit": (said(" b b", "length"), {"unfinished": 3}, 3),
-    "content filter": (said("", "content_filter"), {"content-filter": 3}, 3),
+    "truncated JSON": (lambda h, _, __: h.respond('{"choices": [{"text": " b'), {"bad-json": 3}, 6),
+    "cut connection": (lambda h, _, __: h.respond('{"choices": [', length=500), {"bad-json": 3}, 6),
+    "not JSON at all": (lambda h, _, __: h.respond(b"\xff\x00<html>"), {"bad-json": 3}, 6),
+    "no choices": (lambda h, _, __: h.respond('{"choices": []}'), {"no-choice": 3}, 6),
+    "a choice without text": (lambda h, _, __: h.respond('{"choices": [{"text": null}]}'), {"no-choice": 3}, 6),
+    "a refusal in prose": (answering(" I'm sorry, but I can't help with that."), {"unparsable": 3}, 3),
+    "1 MB of prose": (answering(" lorem" * 170_000), {"unparsable": 3}, 3),
+    "1 MB of symbols": (answering(" b" * 500_000), {"unfinished": 3}, 3),
+    "at the limit": (answering(" b b", "length"), {"unfinished": 3}, 3),
+    "content filter": (answering("", "content_filter"), {"content-filter": 3}, 3),
     "elsewhere": (status(307, Location="http://127.0.0.1:9/v1/completions"), {"http-307": 3}, 3),
 }
 
@@ -105,7 +105,7 @@ def test_each_fault_is_retried_within_bounds_or_has_its_status(name: str, tmp_pa
     with serving(script) as server:
         evaluation = evaluated(server.url, tmp_path, timeout=0.3 if name in SLOW else 5.0)
     assert evaluation.main.greedy.statuses == statuses
-    assert len(server.asked) == requests
+    assert len(server.requests) == requests
     # Each fault counts as a failure of the headline, and the table shows the number of faults.
     assert evaluation.main.greedy.report.headline.n == 3
     from hf_ruleextrap.evaluation.table import statuses_table
@@ -113,7 +113,7 @@ def test_each_fault_is_retried_within_bounds_or_has_its_status(name: str, tmp_pa
     assert {row[0]: int(row[1]) for row in statuses_table(evaluation)[1]} == statuses
 
 
-def test_a_server_that_is_down(tmp_path: Path) -> None:
+def test_requests_to_an_unreachable_server_stop_early(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -122,7 +122,7 @@ def test_a_server_that_is_down(tmp_path: Path) -> None:
     assert "refused" in evaluation.faults["no-connection"]
 
 
-def test_retry_after_is_waited_for(tmp_path: Path) -> None:
+def test_the_client_waits_as_long_as_retry_after_says(tmp_path: Path) -> None:
     with serving(once(status(429, Retry_After="0.4"))) as server:
         start = time.monotonic()
         evaluated(server.url, tmp_path)
@@ -140,7 +140,7 @@ def test_every_parameter_is_sent_and_the_endpoints_are_right(tmp_path: Path) -> 
         evaluated(server.url, tmp_path / "plain", limit=1, samples=1)
         evaluated(server.url, tmp_path / "chat", limit=1, chat=True)
     assert paths == ["/v1/completions"] * 2 + ["/v1/chat/completions"]
-    greedy, drawn, chat = map(json.loads, server.asked)
+    greedy, drawn, chat = map(json.loads, server.requests)
     assert {key: greedy[key] for key in ("temperature", "top_p", "n", "max_tokens", "stop", "stream")} == {
         "temperature": 0.0,
         "top_p": 1.0,
@@ -156,54 +156,54 @@ def test_every_parameter_is_sent_and_the_endpoints_are_right(tmp_path: Path) -> 
 
 
 def test_requests_overlap_within_the_limit(tmp_path: Path) -> None:
-    going, most, lock = [0], [0], threading.Lock()
+    open_requests, most_open_requests, lock = [0], [0], threading.Lock()
 
     def script(handler: Handler, body: dict[str, Any], number: int) -> None:
         with lock:
-            going[0] += 1
-            most[0] = max(most[0], going[0])
+            open_requests[0] += 1
+            most_open_requests[0] = max(most_open_requests[0], open_requests[0])
         time.sleep(0.05)
         with lock:
-            going[0] -= 1
+            open_requests[0] -= 1
         well(handler, body, number)
 
     with serving(script) as server:
         evaluated(server.url, tmp_path, limit=12, concurrency=3)
-    assert most[0] == 3
+    assert most_open_requests[0] == 3
 
 
-def test_who_stops_listening_sends_no_more() -> None:
+def test_closing_the_iterator_stops_the_requests() -> None:
     requests = [Request(f"a {i}", 9, 0.0, 0, 0, "\n") for i in range(50)]
     with serving() as server:
         answers = text_completer("openai", BackendConfig("m", base_url=server.url, concurrency=2)).answers(requests)
         next(answers)
         answers.close()  # type: ignore[attr-defined]  # it is a generator
-        assert len(server.asked) < 50
+        assert len(server.requests) < 50
 
 
 @pytest.mark.timeout(60)
-def test_no_request_is_sent_before_the_last_answer_of_its_connection_was_taken() -> None:
+def test_no_request_is_sent_before_the_last_answer_of_its_connection_was_consumed() -> None:
     requests = [Request("a", 9, 0.0, sample, sample, None) for sample in range(6)]
-    sent = []
+    numbers_of_requests = []
     with serving() as server:
         for _ in text_completer("openai", BackendConfig("m", base_url=server.url, concurrency=1)).answers(requests):
             # A caller may take time to store an answer, and may be killed meanwhile.
             time.sleep(0.1)
-            sent.append(len(server.asked))
-    assert sent == [1, 2, 3, 4, 5, 6]
+            numbers_of_requests.append(len(server.requests))
+    assert numbers_of_requests == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_second_run_sends_nothing(tmp_path: Path) -> None:
+def test_a_second_run_sends_no_stored_request_again(tmp_path: Path) -> None:
     with serving() as server:
         first = evaluated(server.url, tmp_path, samples=2)
-        assert len(server.asked) == 9
+        assert len(server.requests) == 9
         second = evaluated(server.url, tmp_path, samples=2)
-        assert len(server.asked) == 9
+        assert len(server.requests) == 9
         assert second == first
         # A fault is not stored, so its request is sent again.
         server.script = status(400)
         evaluated(server.url, tmp_path, limit=4, samples=2)
-        requests_after_the_fault = len(server.asked)
+        requests_after_the_fault = len(server.requests)
         server.script = well
         third = evaluated(server.url, tmp_path, limit=4, samples=2)
     assert requests_after_the_fault > 9
@@ -229,7 +229,7 @@ def command(server: Server, out: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.timeout(120)
-def test_killed_half_way_it_goes_on_and_sends_nothing_twice(tmp_path: Path) -> None:
+def test_a_killed_evaluation_resumes_and_sends_no_request_twice(tmp_path: Path) -> None:
     held, release = threading.Semaphore(0), threading.Event()
 
     def stalls(handler: Handler, body: dict[str, Any], number: int) -> None:
@@ -247,10 +247,10 @@ def test_killed_half_way_it_goes_on_and_sends_nothing_twice(tmp_path: Path) -> N
         process.send_signal(signal.SIGKILL)
         process.wait(30)
         release.set()
-        assert len(server.answered) == 7
+        assert len(server.answered_requests) == 7
         subprocess.run(command(server, tmp_path / "killed"), check=True, capture_output=True, timeout=60)
-        assert Counter(server.answered) == dict.fromkeys(server.answered, 1)
-        assert len(server.answered) == 18
+        assert Counter(server.answered_requests) == dict.fromkeys(server.answered_requests, 1)
+        assert len(server.answered_requests) == 18
     with serving() as server:
         subprocess.run(command(server, tmp_path / "whole"), check=True, capture_output=True, timeout=60)
     killed, whole = (Evaluation.read(tmp_path / name) for name in ("killed", "whole"))
@@ -260,32 +260,32 @@ def test_killed_half_way_it_goes_on_and_sends_nothing_twice(tmp_path: Path) -> N
 
 
 @pytest.mark.timeout(120)
-def test_the_key_is_nowhere(tmp_path: Path) -> None:
-    def gossips(handler: Handler, body: dict[str, Any], number: int) -> None:
+def test_the_key_appears_in_no_output_and_no_file(tmp_path: Path) -> None:
+    def repeat_the_key(handler: Handler, body: dict[str, Any], number: int) -> None:
         secret = handler.headers["Authorization"]
         assert secret == f"Bearer {KEY}"
         if number % 3 == 0:
-            handler.choose(body, f" b {secret}")
+            handler.answer(body, f" b {secret}")
         elif number % 3 == 1:
-            handler.say(f"wrong key {'x' * 180}{secret}", 400)
+            handler.respond(f"wrong key {'x' * 180}{secret}", 400)
         else:
-            handler.say('{"choices": ' + secret)
+            handler.respond('{"choices": ' + secret)
 
     environment = {**os.environ, "MY_KEY": KEY}
-    with serving(gossips) as server:
-        words = command(server, tmp_path / "out", "--key-env", "MY_KEY")
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, env=environment)
-    assert done.returncode == 2
-    assert "answers are missing" in done.stderr
-    assert "http-400" in done.stdout
-    texts = [done.stdout, done.stderr, *(path.read_text() for path in tmp_path.rglob("*") if path.is_file())]
+    with serving(repeat_the_key) as server:
+        arguments = command(server, tmp_path / "out", "--key-env", "MY_KEY")
+        process = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert process.returncode == 2
+    assert "answers are missing" in process.stderr
+    assert "http-400" in process.stdout
+    texts = [process.stdout, process.stderr, *(path.read_text() for path in tmp_path.rglob("*") if path.is_file())]
     assert len(texts) > 4
     assert any("[key]" in text for text in texts)
     # A cut of a text must not leave a part of the key either.
     assert not [text for text in texts if KEY[:12] in text]
 
 
-def test_nothing_that_holds_the_key_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_representation_of_a_completer_hides_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     completer = text_completer("openai", BackendConfig("m"))
     assert KEY not in repr(completer) + json.dumps(completer.identity) + repr(BackendConfig("m"))
@@ -304,14 +304,16 @@ def test_nothing_that_holds_the_key_shows_it(monkeypatch: pytest.MonkeyPatch) ->
         ({"base_url": "127.0.0.1:8000"}, "the base URL is not a URL"),
     ],
 )
-def test_what_cannot_be_is_one_line_without_the_key(settings: dict[str, str], message: str) -> None:
+def test_invalid_backend_settings_are_refused_in_one_line_without_the_key(
+    settings: dict[str, str], message: str
+) -> None:
     with pytest.raises(RuleExtrapError, match=message) as wrong:
         text_completer("openai", BackendConfig("m", **settings))  # type: ignore[arg-type]
     assert KEY not in str(wrong.value)
 
 
-def test_what_a_server_says_is_shown_without_control_characters(tmp_path: Path) -> None:
-    with serving(lambda handler, _, __: handler.say("bad \x1b[31mred\nnews\u202e", 400)) as server:
+def test_messages_of_a_server_are_shown_without_control_characters(tmp_path: Path) -> None:
+    with serving(lambda handler, _, __: handler.respond("bad \x1b[31mred\nnews\u202e", 400)) as server:
         evaluation = evaluated(server.url, tmp_path, limit=1)
     assert evaluation.faults == {"http-400": "bad  [31mred news"}
 
@@ -322,4 +324,4 @@ def test_a_conversation_is_answered() -> None:
     with serving() as server:
         ((place, answer),) = text_completer("openai", BackendConfig("m", base_url=server.url)).answers([request])
     assert (place, answer) == (0, Answer("b", True))
-    assert answer_to(json.loads(server.asked[0])) == "b"
+    assert answer_to(json.loads(server.requests[0])) == "b"

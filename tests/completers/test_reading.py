@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llm_server import Handler, serving
 
-from hf_ruleextrap.completers import Answer, BackendConfig, reading, text_completer
+from hf_ruleextrap.completers import Answer, BackendConfig, text_completer
 from hf_ruleextrap.completers.http import Failure
-from hf_ruleextrap.completers.reading import REASONS, read_response
+from hf_ruleextrap.completers.reading import MEANINGS, REASONS, read_response
 from hf_ruleextrap.evaluation import Evaluation
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
 from hf_ruleextrap.evaluation.text import TextRun
@@ -40,13 +40,13 @@ def read(response: Any) -> Answer:
 
 
 @pytest.mark.parametrize("reason", ["stop", "STOP", "eos_token", "stop_sequence", "end_turn", "eosFound", "COMPLETE"])
-def test_reasons_that_are_known_to_be_an_end(reason: str) -> None:
+def test_known_end_reasons_finish_an_answer(reason: str) -> None:
     assert read(text_response(" b", reason)) == Answer(" b", ended=True)
     assert read(chat_response("b", reason)) == Answer("b", ended=True)
 
 
 @pytest.mark.parametrize("reason", ["length", "max_tokens", "MAX_TOKENS", "model_length", "maxPredictedTokensReached"])
-def test_reasons_that_are_known_to_be_a_limit(reason: str) -> None:
+def test_known_limit_reasons_leave_an_answer_unfinished(reason: str) -> None:
     assert read(text_response(" b", reason)) == Answer(" b", ended=False)
 
 
@@ -80,9 +80,8 @@ def test_every_other_reason_is_a_fault_under_its_own_name(reason: Any, fault: st
         assert answer.detail
 
 
-def test_no_reason_means_two_things() -> None:
-    lists = (reading._ENDED, reading._CUT, reading._FILTERED, reading._TOOL, reading._BROKEN_OFF)
-    assert len(REASONS) == sum(len(reasons.split()) for reasons in lists)
+def test_each_reason_has_one_meaning() -> None:
+    assert len(REASONS) == sum(len(reasons.split()) for reasons in MEANINGS.values())
     assert set(REASONS.values()) == {"ended", "cut", "content-filter", "tool-call", "broken-off"}
     assert all(reason == reason.lower() for reason in REASONS)
 
@@ -104,7 +103,7 @@ THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
         ({**chat_response("", "length", reasoning="a b"), "usage": {"reasoning_tokens": 80}}, 80),
     ],
 )
-def test_a_limit_that_thinking_used_up_is_an_unfinished_answer(response: Any, reasoning_tokens: int) -> None:
+def test_reasoning_up_to_the_token_limit_is_an_unfinished_answer(response: Any, reasoning_tokens: int) -> None:
     assert read(response) == Answer("", ended=False, thought=True, reasoning_tokens=reasoning_tokens)
 
 
@@ -116,17 +115,17 @@ def test_a_limit_that_thinking_used_up_is_an_unfinished_answer(response: Any, re
         ({**chat_response(""), "usage": {"completion_tokens_details": {"reasoning_tokens": 0}}}, 0),
     ],
 )
-def test_an_empty_answer_that_ended_is_an_answer(response: Any, reasoning_tokens: int) -> None:
+def test_an_empty_finished_answer_is_an_answer(response: Any, reasoning_tokens: int) -> None:
     assert read(response) == Answer("", ended=True, reasoning_tokens=reasoning_tokens)
 
 
-def test_a_cut_answer_that_had_begun_is_only_unfinished() -> None:
+def test_a_truncated_answer_is_unfinished() -> None:
     cut = read(chat_response("b b", "length", reasoning_content="so"))
     assert cut == Answer("b b", ended=False, reasoning_tokens=1)
     assert read(chat_response("", "length")) == Answer("", ended=False)
 
 
-def test_reasoning_without_an_answer_is_no_answer() -> None:
+def test_reasoning_without_an_answer_is_a_fault() -> None:
     assert read(chat_response(None, reasoning_content="b b")).fault == "only-reasoning"
     assert read(chat_response([THOUGHT])).fault == "only-reasoning"
 
@@ -147,7 +146,7 @@ def test_content_in_parts_is_the_text_of_its_text_parts(parts: list[Any], text: 
 
 
 @pytest.mark.parametrize("part", [{"type": "image_url"}, {"type": "text", "text": None}, {}, 7, None, ["b"]])
-def test_a_part_that_is_not_text_is_no_answer(part: Any) -> None:
+def test_a_content_part_that_is_not_text_is_a_fault(part: Any) -> None:
     assert read(chat_response([{"type": "text", "text": "b"}, part])).fault == "no-choice"
 
 
@@ -172,26 +171,26 @@ ERROR = {"message": "Provider overloaded", "code": 503}
         chat_response("b", error=ERROR),
     ],
 )
-def test_an_error_is_told_in_the_server_s_own_words(response: Any) -> None:
+def test_an_error_keeps_the_message_of_the_server(response: Any) -> None:
     answer = read(response)
     assert answer.fault == "server-error"
     assert "Provider overloaded" in answer.detail
 
 
 @pytest.mark.parametrize("nothing", [None, "", {}, {"message": None, "code": None}, False])
-def test_a_field_that_reports_no_error_is_no_error(nothing: Any) -> None:
+def test_an_empty_error_field_is_ignored(nothing: Any) -> None:
     assert read({**text_response(" b"), "error": nothing}) == Answer(" b", ended=True)
 
 
 @pytest.mark.parametrize("response", [[], 7, None, "text", {}, {"detail": "gone"}])
-def test_what_is_no_response_shows_what_came(response: Any) -> None:
+def test_an_invalid_response_is_a_fault_that_quotes_the_response(response: Any) -> None:
     answer = read(response)
     assert answer.fault == "bad-json"
     assert answer.detail == json.dumps(response)
 
 
 @pytest.mark.parametrize("choices", [None, [], [None], {}, "text"])
-def test_a_response_without_a_choice_shows_what_came(choices: Any) -> None:
+def test_a_response_without_a_choice_is_a_fault_that_quotes_the_response(choices: Any) -> None:
     answer = read({"choices": choices, "note": "queue full"})
     assert answer.fault == "no-choice"
     assert "queue full" in answer.detail
@@ -225,7 +224,7 @@ def test_any_response_is_an_answer_or_a_failure(response: Any, chat: bool) -> No
 def test_a_response_that_is_nested_deeply_is_a_fault(field: str, tmp_path: Path) -> None:
     nested = "[" * 900 + "]" * 900
     body = '{"choices": [{"text": " b", "finish_reason": "stop", "%s": %s}]}' % (field, nested)  # noqa: UP031
-    with serving(lambda handler, _, __: handler.say(body)) as server:
+    with serving(lambda handler, _, __: handler.respond(body)) as server:
         statuses = evaluated(server.url, tmp_path).main.greedy.statuses
     assert sum(statuses.values()) == 3
     assert not {"ok", "empty"} & set(statuses)
@@ -241,33 +240,31 @@ def evaluated(url: str, out: Path, *, chat: bool = False) -> Evaluation:
 
 
 @pytest.mark.parametrize(("reason", "fault", "sent"), [("error", "broken-off", 6), ("weird", "reason-weird", 3)])
-def test_what_did_not_end_is_no_success_and_is_asked_for_again(
-    reason: str, fault: str, sent: int, tmp_path: Path
-) -> None:
-    with serving(lambda handler, body, _: handler.choose(body, "", reason)) as server:
+def test_a_broken_off_answer_fails_and_is_requested_again(reason: str, fault: str, sent: int, tmp_path: Path) -> None:
+    with serving(lambda handler, body, _: handler.answer(body, "", reason)) as server:
         broken = evaluated(server.url, tmp_path)
-        assert len(server.asked) == sent
+        assert len(server.requests) == sent
         assert broken.main.greedy.statuses == {fault: 3}
         assert broken.main.greedy.report.headline.hits == 0
         assert broken.main.unanswered == 3
-        server.script = lambda handler, body, _: handler.choose(body)
+        server.script = lambda handler, body, _: handler.answer(body)
         assert evaluated(server.url, tmp_path).main.greedy.statuses == {"ok": 3}
 
 
-def test_an_answer_behind_long_thoughts_is_read(tmp_path: Path) -> None:
-    with serving(lambda handler, body, _: handler.choose(body, f"<think>{'hm ' * 20_000}</think>\nb b")) as server:
+def test_an_answer_after_long_reasoning_is_parsed(tmp_path: Path) -> None:
+    with serving(lambda handler, body, _: handler.answer(body, f"<think>{'hm ' * 20_000}</think>\nb b")) as server:
         assert evaluated(server.url, tmp_path, chat=True).main.greedy.statuses == {"ok": 3}
 
 
-def test_thinking_is_counted_apart_sent_once_and_kept(tmp_path: Path) -> None:
+def test_reasoning_without_an_answer_is_stored_and_not_requested_again(tmp_path: Path) -> None:
     def thinks(handler: Handler, body: dict[str, Any], number: int) -> None:
         del body, number
-        handler.say(json.dumps(chat_response(None, "length", reasoning="so")))
+        handler.respond(json.dumps(chat_response(None, "length", reasoning="so")))
 
     with serving(thinks) as server:
         evaluation = evaluated(server.url, tmp_path, chat=True)
         assert evaluated(server.url, tmp_path, chat=True) == evaluation
-        assert len(server.asked) == 3
+        assert len(server.requests) == 3
     assert evaluation.main.greedy.statuses == {"unfinished: reasoning": 3}
     assert evaluation.main.unanswered == 0
     record = str(tmp_path / "answers.jsonl")

@@ -1,4 +1,4 @@
-"""Servers that behave as those of today: the parameters that they refuse, and the forms of their answers."""
+"""The parameters that common servers refuse, and the formats of their responses."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def behind_openrouter(name: str, value: Any) -> tuple[str, int] | None:
 
 
 def in_prose(*names: str) -> Callable[[str, Any], tuple[str, int] | None]:
-    """Return a server whose message names a parameter in a sentence."""
+    """Return the errors of a server that names the refused parameter in a sentence."""
     forms = {
         "seed": "property 'seed' is unsupported",
         "n": "UnsupportedParamsError: the model does not support parameters: {'n': 1}",
@@ -108,7 +108,7 @@ def test_a_refused_parameter_is_left_out_once_for_the_run(name: str, tmp_path: P
         time.sleep(0.01)
         for parameter, value in body.items():
             if refusal := refuses(parameter, value):
-                handler.say(*refusal)
+                handler.respond(*refusal)
                 return
         well(handler, {"temperature": 0, "seed": 0, **body}, number)
 
@@ -116,11 +116,11 @@ def test_a_refused_parameter_is_left_out_once_for_the_run(name: str, tmp_path: P
         evaluation = evaluated(server.url, tmp_path, chat=chat, samples=1)
         # Both names of the limit are refused once.
         refusals = len(refused) + (name == "no limit at all")
-        assert len(server.asked) == 10 + refusals
-        last = json.loads(server.asked[-1])
+        assert len(server.requests) == 10 + refusals
+        last = json.loads(server.requests[-1])
         # The second run reads its answers from the disk, and has the same results.
         assert evaluated(server.url, tmp_path, chat=chat, samples=1) == evaluation
-        assert len(server.asked) == 10 + refusals
+        assert len(server.requests) == 10 + refusals
     outcomes = [evaluation.main.greedy, evaluation.main.drawn]
     assert [outcome.refused for outcome in outcomes if outcome] == [refused, refused]
     assert sum(outcomes[0].statuses[status] for status in ("ok", "empty") if status in outcomes[0].statuses) == 5  # type: ignore[union-attr]
@@ -150,7 +150,7 @@ def test_a_refused_parameter_is_left_out_once_for_the_run(name: str, tmp_path: P
         ('[{"type": "extra_forbidden", "loc": ["body", "n"], "input": {"seed": 0, "temperature": 0.0}}]', "n"),
     ],
 )
-def test_the_parameter_that_is_refused_is_found_among_those_that_are_mentioned(message: str, name: str) -> None:
+def test_the_refused_parameter_is_identified_in_the_error_message(message: str, name: str) -> None:
     assert refused_parameter(json.dumps({"error": {"message": message}}), SENT) == name
     assert refused_parameter(json.dumps({"error": {"raw": json.dumps({"error": message})}}), SENT) == name
 
@@ -168,11 +168,11 @@ def test_the_parameter_that_is_refused_is_found_among_those_that_are_mentioned(m
         "",
     ],
 )
-def test_what_refuses_no_parameter(message: str, tmp_path: Path) -> None:
+def test_other_error_messages_refuse_no_parameter(message: str, tmp_path: Path) -> None:
     assert refused_parameter(json.dumps({"error": {"message": message}}), SENT) is None
-    with serving(lambda handler, _, __: handler.say(*error(message))) as server:
+    with serving(lambda handler, _, __: handler.respond(*error(message))) as server:
         evaluation = evaluated(server.url, tmp_path)
-        assert len(server.asked) == 5
+        assert len(server.requests) == 5
     assert evaluation.main.greedy.statuses == {"http-400": 5}
 
 
@@ -183,19 +183,19 @@ def test_a_parameter_that_makes_no_difference_is_not_refused() -> None:
         if number > 7:
             well(handler, body, number)
         else:
-            handler.say(*error(f"invalid request: {body}"))
+            handler.respond(*error(f"invalid request: {body}"))
 
     with serving(script) as server:
         requests = [Request("a", 9, 0.0, 0, 0, "\n")] * 2
         config = BackendConfig("m", base_url=server.url, retries=0, concurrency=1)
         answers = [answer for _, answer in text_completer("openai", config).answers(requests)]
-        first, second = map(json.loads, (server.asked[0], server.asked[-1]))
+        first, second = map(json.loads, (server.requests[0], server.requests[-1]))
     assert answers[0].fault == "http-400"
     assert (answers[1].fault, answers[1].refused) == ("", {})
     assert first == second
 
 
-# The forms of answers.
+# The formats of responses.
 
 
 def chat_answer(reason: str = "stop", usage: dict[str, Any] | None = None, **message: Any) -> dict[str, Any]:
@@ -245,9 +245,9 @@ ANSWERS: dict[str, tuple[dict[str, Any], str, int]] = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_each_form_of_an_answer_has_its_status_and_its_reasoning_is_counted(name: str, tmp_path: Path) -> None:
+def test_each_response_format_has_its_status_and_its_number_of_reasoning_tokens(name: str, tmp_path: Path) -> None:
     response, status, reasoning_tokens = ANSWERS[name]
-    with serving(lambda handler, _, __: handler.say(json.dumps(response))) as server:
+    with serving(lambda handler, _, __: handler.respond(json.dumps(response))) as server:
         evaluation = evaluated(server.url, tmp_path, chat=True, limit=2)
     greedy = evaluation.main.greedy
     assert greedy.statuses == {status: 2}
@@ -259,12 +259,12 @@ def test_each_form_of_an_answer_has_its_status_and_its_reasoning_is_counted(name
     assert again.main.greedy == greedy
 
 
-def test_reasoning_has_a_limit_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_max_reasoning_tokens_extends_the_token_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def script(handler: Handler, body: dict[str, Any], number: int) -> None:
         del number
         enough = body["max_tokens"] >= 300
         content = {"content": "b", "reasoning_content": "x " * 250} if enough else {"content": None}
-        handler.say(json.dumps(chat_answer("stop" if enough else "length", **content)))
+        handler.respond(json.dumps(chat_answer("stop" if enough else "length", **content)))
 
     with serving(script) as server:
         for tokens, status in ((0, "unfinished: reasoning"), (250, "ok")):

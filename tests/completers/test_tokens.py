@@ -78,12 +78,12 @@ def answered(folder: Path) -> tuple[dict[int, Answer], list[float]]:
     return dict(completer.answers(REQUESTS)), completer.log_probabilities(PAIRS).tolist()
 
 
-def test_tokens_behind_a_text_change_nothing(text_model: Path, tmp_path: Path) -> None:
+def test_special_tokens_after_a_text_change_no_answer(text_model: Path, tmp_path: Path) -> None:
     behind = model_with(changed(post_processor=around("", "<eos>")), text_model, tmp_path / "behind")
     assert answered(behind) == answered(text_model)
 
 
-def test_tokens_in_front_of_a_text_are_kept_and_those_behind_are_not() -> None:
+def test_special_tokens_are_kept_before_a_text_and_removed_after_a_text() -> None:
     tokens = TextTokens(changed(post_processor=around("<pad>", "<eos>")), "m")
     assert tokens.front == [0]
     assert tokens.of("a b")[0] == 0
@@ -93,7 +93,7 @@ def test_tokens_in_front_of_a_text_are_kept_and_those_behind_are_not() -> None:
 
 
 @pytest.mark.parametrize("tokenizer", [byte_level(add_prefix_space=False), byte_level(add_prefix_space=True)])
-def test_a_space_that_is_put_before_a_text_is_taken_away(tokenizer: Any) -> None:
+def test_a_space_that_the_tokenizer_adds_before_a_text_is_removed(tokenizer: Any) -> None:
     tokens = TextTokens(tokenizer, "m")
     for text in (TEXT, "b", "b a\n", "\na"):
         assert tokens.text(tokens.plain(text)) == text
@@ -135,7 +135,7 @@ class Stubborn(PreTrainedTokenizerFast):
         return [0, *super().encode(text, add_special_tokens=False), 1]
 
 
-def test_a_tokenizer_that_cannot_be_kept_from_adding_tokens_adds_one_beginning() -> None:
+def test_a_tokenizer_that_always_adds_special_tokens_adds_one_beginning() -> None:
     names = {"eos_token": "<eos>", "pad_token": "<pad>"}
     tokens = TextTokens(Stubborn(tokenizer_object=text_tokenizer().backend_tokenizer, **names), "m")
     assert tokens.plain(TEXT) == text_tokenizer().encode(TEXT)
@@ -150,13 +150,13 @@ class AddsText(PreTrainedTokenizerFast):
         return [*super().encode(text, add_special_tokens=False), *([4] if add_special_tokens else [])]
 
 
-def test_a_token_that_is_not_special_behind_a_text_is_refused() -> None:
+def test_an_ordinary_token_added_after_a_text_is_refused() -> None:
     names = {"eos_token": "<eos>", "pad_token": "<pad>"}
     with pytest.raises(RuleExtrapError, match="adds its special tokens"):
         TextTokens(AddsText(tokenizer_object=text_tokenizer().backend_tokenizer, **names), "m")
 
 
-def test_a_border_inside_a_token_is_refused() -> None:
+def test_a_token_across_the_border_of_two_texts_is_refused() -> None:
     pieces = ["<pad>", "<eos>", "<unk>", "\n", "a", " a", "\na", "b", " b"]
     tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\na| ?[ab]|\n"), "isolated")
@@ -167,7 +167,7 @@ def test_a_border_inside_a_token_is_refused() -> None:
         tokens.pair("a b\n", "a b")
 
 
-def test_a_symbol_that_another_one_changes_is_refused() -> None:
+def test_a_symbol_whose_token_depends_on_the_next_symbol_is_refused() -> None:
     def merges(text: str) -> list[str]:
         return {"a": ["a"], "b": ["b"], "a b": ["A", " b"]}.get(text, [text[0], text[1:]])
 
@@ -175,7 +175,7 @@ def test_a_symbol_that_another_one_changes_is_refused() -> None:
         check_single_tokens(["a", "b"], merges)  # type: ignore[arg-type]  # only compared
 
 
-def test_a_special_token_in_an_answer_is_no_blank() -> None:
+def test_a_special_token_in_an_answer_is_decoded_as_text() -> None:
     tokens = TextTokens(changed(), "m")
     before, b = tokens.of(TEXT), tokens.tokenizer.convert_tokens_to_ids(" b")
     assert tokens.added(before, [b, 2, b]) == " b<unk> b"
@@ -211,7 +211,7 @@ def test_a_conversation_begins_with_one_bos(kind: type[PreTrainedTokenizerFast])
         ("{{ 'a' }}", "changes the turn 'a a'"),
     ],
 )
-def test_a_template_that_fails_or_loses_a_turn_is_one_line(template: str, message: str) -> None:
+def test_a_chat_template_that_fails_or_changes_a_turn_is_refused_in_one_line(template: str, message: str) -> None:
     tokens = TextTokens(changed(), "m")
     tokens.tokenizer.chat_template = template
     with pytest.raises(RuleExtrapError, match=message) as refused:
@@ -222,7 +222,9 @@ def test_a_template_that_fails_or_loses_a_turn_is_one_line(template: str, messag
 # A whole run.
 
 
-def test_a_condition_that_the_tokenizer_changes_is_left_out_and_says_so(text_model: Path, tmp_path: Path) -> None:
+def test_a_condition_whose_text_the_tokenizer_changes_is_skipped_with_a_reason(
+    text_model: Path, tmp_path: Path
+) -> None:
     completer = text_completer("hf", BackendConfig(str(text_model)))
     settings = ProtocolSettings("anbn", shots=2, limit=1, samples=0)
     run = TextRun(completer, "m", settings, controls=True, out=tmp_path)

@@ -116,7 +116,9 @@ def test_draws_depend_on_their_seed_alone(text_model: Path) -> None:
 
 
 @pytest.mark.usefixtures("vllm")
-def test_the_commands(text_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_and_discriminate_accept_the_backend_vllm(
+    text_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     few = ["--model", str(text_model), "--language", "anbn", "--limit", "4", "--shots", "4"]
     for backend in ("vllm", "hf"):
         words = ["evaluate", *few, "--samples", "0", "--backend", backend, "--out", str(tmp_path / backend)]
@@ -129,7 +131,7 @@ def test_the_commands(text_model: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.usefixtures("vllm")
-def test_what_vllm_cannot_do_is_one_line(text_model: Path) -> None:
+def test_requests_that_vllm_cannot_serve_are_refused_in_one_line(text_model: Path) -> None:
     with pytest.raises(RuleExtrapError, match="no checkpoint can be loaded from 'none'") as refusal:
         text_completer("vllm", BackendConfig("none"))
     assert "\n" not in str(refusal.value)
@@ -147,7 +149,9 @@ def test_without_vllm_the_extra_is_named(text_model: Path, monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("vllm")
 @pytest.mark.parametrize("has_config", [True, False])
-def test_the_ends_of_a_checkpoint_are_those_of_transformers(text_model: Path, tmp_path: Path, has_config: bool) -> None:
+def test_the_end_tokens_of_a_checkpoint_are_those_of_transformers(
+    text_model: Path, tmp_path: Path, has_config: bool
+) -> None:
     import shutil
 
     model = tmp_path / "model"
@@ -156,5 +160,5 @@ def test_the_ends_of_a_checkpoint_are_those_of_transformers(text_model: Path, tm
     if has_config:
         GenerationConfig(eos_token_id=[0, 1]).save_pretrained(model)
     hf, vllm = (text_completer(name, BackendConfig(str(model))) for name in ("hf", "vllm"))
-    assert vllm._ends == hf._ends  # type: ignore[attr-defined]
-    assert np.array_equal(sorted(vllm._ends), [0, 1] if has_config else [1])  # type: ignore[attr-defined]
+    assert vllm.end_ids == hf.end_ids  # type: ignore[attr-defined]
+    assert np.array_equal(sorted(vllm.end_ids), [0, 1] if has_config else [1])  # type: ignore[attr-defined]

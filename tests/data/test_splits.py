@@ -14,7 +14,7 @@ MANY = [name for name in list_languages() if name not in FEW]
 
 
 class Unknown(Regular):
-    """Its sampler does not know its probabilities."""
+    """A language whose log_probability is unknown."""
 
     name, summary, alphabet = "unknown", "a first, an even number of b", ("a", "b")
     rules = (starts_with("a"), even_count("b"))
@@ -32,7 +32,7 @@ def splits_of(name: str | Language, *, seed: int = 0, disjoint: bool = True, max
 
 
 @pytest.mark.parametrize("name", list_languages())
-def test_no_held_out_word_is_trained_on_and_all_are_in_the_language(name: str) -> None:
+def test_no_held_out_word_is_trained_on_and_all_words_belong_to_the_language(name: str) -> None:
     splits = splits_of(name)
     language = get_language(name)
     assert all(language.contains(words).all() for words in (splits.train, splits.validation, splits.test))
@@ -41,7 +41,7 @@ def test_no_held_out_word_is_trained_on_and_all_are_in_the_language(name: str) -
 
 
 @pytest.mark.parametrize("name", [*MANY, Unknown()], ids=str)
-def test_training_misses_a_tenth_of_the_language_s_draws_at_most(name: str | Language) -> None:
+def test_held_out_words_are_at_most_a_tenth_of_the_draws(name: str | Language) -> None:
     language = get_language(name)
     for max_length in (12, 32):
         splits = splits_of(name, max_length=max_length)
@@ -61,7 +61,7 @@ def words_of(held_out: np.ndarray, words: list[str]) -> WordBatch:
 
 
 @pytest.mark.parametrize("name", ["ban", "dyck", "csdyck", "majority", "s3"])
-def test_where_words_are_many_most_test_words_are_held_out(name: str) -> None:
+def test_most_test_words_of_a_language_with_many_words_are_held_out(name: str) -> None:
     splits = splits_of(name)
     assert np.isin(fingerprints(splits.test), splits.held_out).mean() > 0.5
     assert not {*splits.train} & {word for word in splits.test if len(word) > 24}
@@ -69,15 +69,15 @@ def test_where_words_are_many_most_test_words_are_held_out(name: str) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", list_languages())
-def test_a_word_that_an_id_prompt_asks_for_is_never_held_out(name: str, seed: int) -> None:
+def test_the_shortest_words_that_complete_an_id_prompt_are_never_held_out(name: str, seed: int) -> None:
     language = get_language(name)
     for max_length in (16, 24):
         splits = splits_of(name, seed=seed, max_length=max_length)
         words = list(language.words(10 if len(language.alphabet) > 2 else 12))
         for prompt in language.prompts("id", limit=20):
             completed = [word for word in words if word.startswith(prompt.text)]
-            asked_for = [word for word in completed if len(word) == len(completed[0])]
-            assert not np.isin(fingerprints(WordBatch.from_strings(asked_for)), splits.held_out).any()
+            shortest = [word for word in completed if len(word) == len(completed[0])]
+            assert not np.isin(fingerprints(WordBatch.from_strings(shortest)), splits.held_out).any()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -90,7 +90,7 @@ def test_every_word_that_the_prompts_of_the_paper_need_is_trained_on(name: str, 
     assert {word for word in language.words(32) if len(word) <= 24} <= trained
 
 
-def test_prompts_of_other_lengths_are_asked_for_too() -> None:
+def test_words_that_complete_prompts_of_other_lengths_are_not_held_out_either() -> None:
     language = get_language("ban")
     splits = build_splits(language, max_length=16, train_size=50, held_out_size=500, seed=0, prompt_lengths=[8, 12])
     held_out = words_of(splits.held_out, [*splits.validation, *splits.test])
@@ -101,7 +101,7 @@ def test_prompts_of_other_lengths_are_asked_for_too() -> None:
 
 
 @pytest.mark.parametrize("name", MANY)
-def test_the_seed_decides_the_bytes(name: str) -> None:
+def test_equal_seeds_give_equal_splits(name: str) -> None:
     first, again, other = splits_of(name), splits_of(name), splits_of(name, seed=1)
     assert first.train.codes.tobytes() == again.train.codes.tobytes()
     assert list(first.validation) == list(again.validation)
@@ -110,25 +110,25 @@ def test_the_seed_decides_the_bytes(name: str) -> None:
 
 @pytest.mark.parametrize("name", FEW)
 @pytest.mark.parametrize("disjoint", [True, False])
-def test_few_words_stand_whole_in_each_split(name: str, disjoint: bool) -> None:
+def test_a_language_with_few_words_has_every_word_in_each_split(name: str, disjoint: bool) -> None:
     splits = splits_of(name, disjoint=disjoint)
     for words in (splits.train, splits.validation, splits.test):
         assert list(words) == list(get_language(name).words(32))
     assert len(splits.held_out) == 0
 
 
-def test_the_sizes_are_those_asked_for() -> None:
+def test_splits_have_the_requested_sizes() -> None:
     splits = splits_of("dyck")
     assert [len(words) for words in (splits.train, splits.validation, splits.test)] == [300, 60, 60]
 
 
-def test_as_in_the_paper_the_splits_overlap() -> None:
+def test_splits_overlap_if_disjoint_is_false() -> None:
     drawn = splits_of("bban", disjoint=False)
     assert set(drawn.train) & set(drawn.validation)
     assert len(drawn.held_out) == 0
 
 
-def test_as_datasets() -> None:
+def test_splits_convert_to_a_dataset_dict() -> None:
     data = splits_of("anbn").to_dataset_dict()
     assert set(data) == {"train", "validation", "test"}
     row = data["train"][0]

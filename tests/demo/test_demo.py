@@ -54,7 +54,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def copy_of(run: Path, folder: Path, *, learned: bool = True, **keys: Any) -> Path:
-    """A copy of a run with other results and other recipe keys."""
+    """Return a copy of a run with another outcome and other recipe keys."""
     shutil.copytree(run, folder)
     results = json.loads((folder / "results.json").read_text())
     results["training"]["learned"] = learned
@@ -65,7 +65,7 @@ def copy_of(run: Path, folder: Path, *, learned: bool = True, **keys: Any) -> Pa
 
 @pytest.fixture(scope="module")
 def space(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the Space, moved to another place."""
+    """Return the folder of the Space, moved to another place."""
     folder = tmp_path_factory.mktemp("space")
     copy_of(run, folder / "runs" / "learned")
     assert main(["publish", "demo", "--to", str(folder), "--runs", str(folder / "runs")]) == 0
@@ -82,7 +82,7 @@ def address(space: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", ["anbn", "dyck", "parity", "s3"])
-def test_the_states_are_those_of_the_rules(name: str) -> None:
+def test_the_trace_of_a_prompt_shows_the_states_of_its_rules(name: str) -> None:
     language = get_language(name)
     text = language.prompts("ood", length=6).texts[-1]
     *traces, together = views.trace_rules(language, text)
@@ -107,7 +107,7 @@ def test_probabilities_are_those_of_the_model_and_verdicts_those_of_score(run: P
         assert max(step, key=lambda name: step[name]) == symbol
 
 
-def test_wrong_input_is_one_line() -> None:
+def test_invalid_input_is_refused_in_one_line() -> None:
     with pytest.raises(RuleExtrapError, match="character 2 is 'x'"):
         views.trace_rules(get_language("anbn"), "axb")
     with pytest.raises(RuleExtrapError, match="at most 40"):
@@ -122,7 +122,7 @@ def first_study() -> list[Run]:
     return study.read_runs(next(iter(study.find_studies().values())))
 
 
-def test_the_study_is_that_of_its_file() -> None:
+def test_the_study_view_shows_the_numbers_of_its_file() -> None:
     runs = first_study()
     pair = runs[0].recipe.language, runs[0].recipe.architecture
     view = study.view_study(runs, *pair)
@@ -135,7 +135,7 @@ def test_the_study_is_that_of_its_file() -> None:
     assert study.view_study(runs).masses == []
 
 
-def test_runs_that_trained_on_ood_prompts_are_no_part_of_the_mean() -> None:
+def test_runs_that_trained_on_ood_prompts_are_left_out_of_the_mean() -> None:
     of_lstm = [run for run in first_study() if run.recipe.language == "anbn" and run.recipe.architecture == "lstm"]
     recipes = [run.recipe.model_dump_json(exclude={"seed", "output_dir", "objective"}) for run in of_lstm]
     usual = Counter(recipes).most_common(1)[0][0]
@@ -179,7 +179,7 @@ def test_one_checkpoint_loads_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None
     assert loading == [0, 1]
 
 
-def test_a_checkpoint_that_has_not_learned_says_so(run: Path) -> None:
+def test_the_name_of_a_checkpoint_states_that_it_has_not_learned(run: Path) -> None:
     (checkpoint,) = find_checkpoints([run.parent])
     assert not checkpoint.learned
     assert checkpoint.name == "lstm, seed 0, has not learned the language"

@@ -38,9 +38,9 @@ def test_the_callback_adds_the_rates_of_the_model_to_the_metrics(tmp_path: Path)
     assert sum("eval_ood_headline" in line for line in trainer.state.log_history) == 3
 
 
-def test_a_wrapped_module_completes_as_its_logits_say() -> None:
+def test_a_wrapped_module_completes_by_its_logits() -> None:
     class Alternates(nn.Module):
-        """After a comes b, and after b the end."""
+        """A network that predicts b after a, and the end after b."""
 
         def forward(self, ids: torch.Tensor) -> torch.Tensor:
             return 50.0 * nn.functional.one_hot(torch.where(ids == 3, 4, torch.where(ids == 4, 2, 3)), 5)

@@ -19,7 +19,7 @@ ORACLE, STOP = Oracle(LANGUAGE), FromSource(always_stop(LANGUAGE))
 
 
 @pytest.mark.parametrize(("first", "second"), [(ORACLE, STOP), (STOP, ORACLE), (STOP, STOP)])
-def test_the_rates_are_those_of_two_evaluations(first: Completer, second: Completer) -> None:
+def test_a_comparison_has_the_rates_of_two_evaluations(first: Completer, second: Completer) -> None:
     comparison = compare(first, second, LANGUAGE, prompt_length=5, max_new_symbols=12)
     evaluator = Evaluator(LANGUAGE, prompt_length=5, max_new_symbols=12)
     reports = [{c.kind: c.greedy.report for c in evaluator(model).conditions} for model in (first, second)]
@@ -41,7 +41,7 @@ def test_the_rates_are_those_of_two_evaluations(first: Completer, second: Comple
     assert sum(prompt.first_succeeds for prompt in comparison.prompts) == sum(rate.only_first for rate in main_rates)
 
 
-def test_a_prompt_on_which_they_differ_shows_both_completions() -> None:
+def test_a_prompt_on_which_two_models_differ_shows_both_completions() -> None:
     comparison = compare(ORACLE, STOP, LANGUAGE, prompt_length=3, max_new_symbols=6)
     by_prompt = {each.prompt: each for each in comparison.prompts}
     assert by_prompt["bba"].completions[1] == ""
@@ -50,7 +50,7 @@ def test_a_prompt_on_which_they_differ_shows_both_completions() -> None:
     assert completed.count("a") == completed.count("b")
 
 
-def test_the_command_prints_the_table_and_draws(
+def test_the_compare_command_prints_a_table_and_draws_a_figure(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["compare", str(tiny_run), str(tiny_run / "last"), "--prompt-length=4"]
@@ -65,7 +65,9 @@ def test_the_command_prints_the_table_and_draws(
     assert {rate["kind"] for rate in document["rates"]} == {"id", "ood"}
 
 
-def test_mistakes_are_one_line(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_of_compare_are_refused_in_one_line(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for words, message in (
         ([str(tmp_path), str(tiny_run)], "give --language"),
         ([str(tiny_run), str(tmp_path / "none"), "--language=anbn"], "no checkpoint can be loaded"),

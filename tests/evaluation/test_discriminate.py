@@ -35,10 +35,10 @@ ANBN = ProtocolSettings("anbn", shots=4)
 class OfText:
     """A text completer whose log-probabilities are a function of the two texts."""
 
-    def __init__(self, say: object, *, able: bool = True) -> None:
+    def __init__(self, log_probability: object, *, able: bool = True) -> None:
         self.abilities = Abilities(plain=True, chat=False, sampling=False, log_probabilities=able)
         self.identity: dict[str, str] = {}
-        self.say, self.asked = say, []
+        self.log_probability, self.pairs = log_probability, []
 
     def answers(self, requests: object) -> object:
         raise NotImplementedError
@@ -47,8 +47,8 @@ class OfText:
         del text
 
     def log_probabilities(self, pairs: Sequence[tuple[str, str]]) -> FloatArray:
-        self.asked += pairs
-        return np.array([self.say(*pair) for pair in pairs])
+        self.pairs += pairs
+        return np.array([self.log_probability(*pair) for pair in pairs])
 
 
 def fewer_as(before: str, after: str) -> float:
@@ -73,7 +73,7 @@ def product_of_tables(source: formal.Source, word: str) -> float:
 
 @pytest.mark.parametrize("name", list_languages(tag="paper"))
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_an_n_gram_source_gets_the_accuracy_of_its_own_table(name: str, n: int) -> None:
+def test_the_accuracy_of_an_n_gram_source_follows_from_its_table(name: str, n: int) -> None:
     language = get_language(name)
     source = formal.ngram(language, language.sample(200, max_length=10, rng=np.random.default_rng(3)), n)
     for rule in discriminate(language, by_source(source), {}, max_length=10, limit=20):
@@ -84,14 +84,14 @@ def test_an_n_gram_source_gets_the_accuracy_of_its_own_table(name: str, n: int) 
         for pair in rule.pairs:
             word, broken = product_of_tables(source, pair.word), product_of_tables(source, pair.broken)
             assert (np.exp(pair.log_word), np.exp(pair.log_broken)) == pytest.approx((word, broken))
-            same = word == pytest.approx(broken, rel=1e-9, abs=0)
-            wins, ties = wins + (word > broken and not same), ties + same
+            is_tie = word == pytest.approx(broken, rel=1e-9, abs=0)
+            wins, ties = wins + (word > broken and not is_tie), ties + is_tie
         assert (rule.accuracy.wins, rule.accuracy.ties) == (wins, ties)
         assert rule.accuracy.rate == (rule.accuracy.wins + rule.accuracy.ties / 2) / len(rule.pairs)
         assert rule.accuracy.low <= rule.accuracy.rate <= rule.accuracy.high
 
 
-def test_who_does_not_tell_them_apart_is_at_chance_and_who_knows_the_language_is_right() -> None:
+def test_an_indifferent_model_is_at_chance_and_the_language_itself_is_always_right() -> None:
     language = get_language("anbn")
     for rule in discriminate(language, by_source(formal.uniform(language)), {}, max_length=12, limit=30):
         assert rule.accuracy is not None
@@ -115,7 +115,7 @@ def test_a_tie_counts_one_half() -> None:
     assert (accuracy.low, accuracy.high) == pytest.approx((0.15, 0.85), abs=0.005)
 
 
-def test_a_checkpoint_is_asked_for_its_exact_likelihood(tiny_run: Path) -> None:
+def test_a_checkpoint_is_scored_by_its_exact_likelihood(tiny_run: Path) -> None:
     language = get_language("anbn")
     model = LocalModel.from_pretrained(tiny_run, language)
     discrimination = discriminate_symbols(
@@ -126,26 +126,28 @@ def test_a_checkpoint_is_asked_for_its_exact_likelihood(tiny_run: Path) -> None:
         assert rule.accuracy is not None
         assert list(rule.references) == ["1-gram", "2-gram", "3-gram"]
         # Each word is read alone, without padding.
-        one = [
+        log_probabilities = [
             [float(word_log_probability(model.model, WordBatch.from_strings([text]), language)[0]) for text in both]
             for both in ((pair.word, pair.broken) for pair in rule.pairs)
         ]
-        assert [[p.log_word, p.log_broken] for p in rule.pairs] == [pytest.approx(each, abs=1e-4) for each in one]
-        assert rule.accuracy.wins == sum(word > broken for word, broken in one)
+        assert [[p.log_word, p.log_broken] for p in rule.pairs] == [
+            pytest.approx(each, abs=1e-4) for each in log_probabilities
+        ]
+        assert rule.accuracy.wins == sum(word > broken for word, broken in log_probabilities)
     json.dumps(discrimination.to_dict())
 
 
-def test_both_words_follow_the_same_lines_which_begin_with_neither() -> None:
+def test_both_words_of_a_pair_follow_the_same_context_which_contains_neither() -> None:
     completer = OfText(fewer_as)
     discrimination = discriminate_text(completer, "it", ANBN, limit=10)
-    assert completer.asked
-    for (before, after), (again, other) in zip(completer.asked[::2], completer.asked[1::2], strict=True):
-        assert before == again
+    assert completer.pairs
+    for (before, after), (other_before, other_after) in zip(completer.pairs[::2], completer.pairs[1::2], strict=True):
+        assert before == other_before
         lines = before.splitlines()
         assert len(lines) == 4
         assert before.endswith("\n")
         assert after.endswith("\n")
-        assert not any(f"{line}\n".startswith(text.rstrip("\n")) for line in lines for text in (after, other))
+        assert not any(f"{line}\n".startswith(text.rstrip("\n")) for line in lines for text in (after, other_after))
     for rule in discrimination.rules:
         for pair in rule.pairs:
             assert (pair.log_word < pair.log_broken) == (pair.word.count("a") > pair.broken.count("a"))
@@ -170,7 +172,7 @@ def test_the_n_grams_are_fitted_on_the_context_of_each_pair() -> None:
         assert rule.references["3-gram"].rate == pytest.approx(np.mean(success))
 
 
-def test_hf_says_what_its_log_probabilities_say(text_model: Path) -> None:
+def test_the_pairs_of_the_backend_hf_have_its_log_probabilities(text_model: Path) -> None:
     completer = text_completer("hf", BackendConfig(str(text_model)))
     discrimination = discriminate_text(completer, "text", ANBN, limit=6)
     pair = discrimination.rules[1].pairs[0]
@@ -179,7 +181,7 @@ def test_hf_says_what_its_log_probabilities_say(text_model: Path) -> None:
     assert [pair.log_word, pair.log_broken] == pytest.approx(list(completer.log_probabilities(texts)), abs=1e-4)
 
 
-def test_a_rule_that_cannot_be_broken_alone_is_null() -> None:
+def test_a_rule_that_cannot_be_broken_alone_has_no_accuracy() -> None:
     discrimination = discriminate_text(OfText(indifferent), "it", ProtocolSettings("dyck", shots=4), limit=4)
     first, _, third = discrimination.to_dict()["rules"]
     assert first["accuracy"] is None
@@ -191,7 +193,7 @@ def test_a_rule_that_cannot_be_broken_alone_is_null() -> None:
     assert remarks(discrimination)[0].startswith("R1: no pairs: no string of up to 8 symbols")
 
 
-def test_what_cannot_be_asked() -> None:
+def test_discrimination_is_refused_without_log_probabilities_or_plain_text() -> None:
     with pytest.raises(RuleExtrapError, match="no log-probabilities"):
         discriminate_text(OfText(None, able=False), "it", ANBN)
     for settings in (ANBN.with_changes(chat=True), ANBN.with_changes(shots=0), ANBN.with_changes(context="r2-broken")):
@@ -199,23 +201,25 @@ def test_what_cannot_be_asked() -> None:
             discriminate_text(OfText(None), "it", settings)
 
 
-def test_the_command(tiny_run: Path, text_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    few = ["--language", "anbn", "--limit", "4"]
-    assert main(["discriminate", "--model", str(tiny_run), *few]) == 0
+def test_the_discriminate_command_prints_a_table_and_json(
+    tiny_run: Path, text_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--language", "anbn", "--limit", "4"]
+    assert main(["discriminate", "--model", str(tiny_run), *flags]) == 0
     text = capsys.readouterr().out
     assert "symbol by symbol" in " ".join(text.split())
     row = next(line for line in text.splitlines() if line.startswith("R2: every a before"))
     # An n-gram of the run's training words has a number.
     assert re.fullmatch(r"R2: .* +\d\.\d\d +\[.*\] +0\.50 +\d\.\d\d .*", row), row
-    assert main(["discriminate", "--model", str(text_model), *few, "--shots", "4", "--json"]) == 0
+    assert main(["discriminate", "--model", str(text_model), *flags, "--shots", "4", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["protocol"], document["chance"], document["settings"]["shots"]) == ("v2", 0.5, 4)
     assert [rule["accuracy"]["n"] + rule["skipped"] for rule in document["rules"]] == [4, 4]
-    for flags, message in (
+    for wrong_flags, message in (
         (["--limit", "0"], "limit is 0: give 1 or more"),
         (["--max-length", "1"], "max_length 1 is too small"),
         (["--seed", "-1"], "--seed is -1"),
         (["--backend", "openai", "--batch-size", "2"], "--batch-size does not apply to the backend openai"),
     ):
-        assert main(["discriminate", "--model", str(tiny_run), "--language", "anbn", *flags]) == 2
+        assert main(["discriminate", "--model", str(tiny_run), "--language", "anbn", *wrong_flags]) == 2
         assert message in capsys.readouterr().err

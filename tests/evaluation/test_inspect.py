@@ -166,7 +166,7 @@ def test_inspect_lm_eval_and_our_own_runner_agree_on_200_recorded_answers(chat: 
         assert np.mean([score[name] for score in scores if name in score]) == pytest.approx(rate), name
 
 
-def test_id_prompts_have_the_rate_of_words_and_no_headline(tmp_path: Path) -> None:
+def test_id_prompts_have_the_rate_of_grammatical_words_and_no_headline(tmp_path: Path) -> None:
     settings = ProtocolSettings("dyck", kind="id", shots=2, limit=3, samples=0)
     path = tmp_path / "record.jsonl"
     answers = [" )", "", " ( ("]
@@ -195,14 +195,14 @@ def test_each_output_of_inspect_is_an_answer(output: ModelOutput, answer: Answer
     assert inspect_tasks.answer_of(output) == answer
 
 
-def test_a_rate_that_is_not_defined_is_no_zero() -> None:
+def test_an_undefined_rate_is_left_out() -> None:
     settings = ProtocolSettings("anbn", samples=0)
     rates = lm_eval.answer_rates(settings, settings.prompts().texts[0], Answer(" b", True))
     assert "grammatical" not in rates
     assert not any(math.isnan(rate) for rate in rates.values())
 
 
-def test_a_mistake_names_what_is_allowed() -> None:
+def test_invalid_task_parameters_are_refused_with_the_reason() -> None:
     for parameters, message in (
         ({"language": "abab"}, "unknown language 'abab'"),
         ({"language": "anbn", "alphabet": "runes"}, "unknown alphabet 'runes'"),

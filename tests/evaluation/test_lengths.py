@@ -30,7 +30,7 @@ from hf_ruleextrap.train.run import run_recipe
 
 
 class Limited(Oracle):
-    """Completes prompts up to a length as the oracle does, and stops at once on longer prompts."""
+    """A completer that follows the oracle on prompts up to a length, and stops at once on longer prompts."""
 
     def __init__(self, language: Language, longest: int, most_tokens: int | None = None) -> None:
         super().__init__(language)
@@ -48,7 +48,7 @@ class Limited(Oracle):
 
 @pytest.mark.parametrize("kind", ASKED)
 @pytest.mark.parametrize("name", ["ban", "anbn", "dyck", "random-regular-7", "random-context-free-2", "tomita3"])
-def test_long_prompts_are_what_they_are_called(name: str, kind: str) -> None:
+def test_long_prompts_have_the_requested_kind_and_length(name: str, kind: str) -> None:
     language = get_language(name)
     prompts = long_prompts(language, kind, 40, 12)  # type: ignore[arg-type]
     assert len(set(prompts.texts)) == len(prompts) <= 12
@@ -70,7 +70,7 @@ def test_long_prompts_are_what_they_are_called(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", list_languages())
-def test_every_language_has_long_prompts_or_says_why_not(name: str) -> None:
+def test_every_language_has_long_prompts_or_a_status_with_the_reason(name: str) -> None:
     reach = measure_reach(Limited(get_language(name), 0), get_language(name), train_length=12, lengths=[24], n=8)
     for at in reach.rates:
         assert (at.rate is None) == (at.status != "ok")
@@ -81,7 +81,7 @@ def test_every_language_has_long_prompts_or_says_why_not(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ban", "anbn", "random-context-free-2"])
-def test_the_oracle_reaches_the_end(name: str) -> None:
+def test_the_oracle_reaches_the_largest_length(name: str) -> None:
     language = get_language(name)
     reach = measure_reach(Oracle(language), language, train_length=10, n=10)
     for kind in ASKED:
@@ -91,10 +91,10 @@ def test_the_oracle_reaches_the_end(name: str) -> None:
         assert reach.of(kind) == 40
 
 
-def test_a_limited_completer_has_its_reach() -> None:
+def test_the_reach_of_a_limited_completer_is_its_limit() -> None:
     language = get_language("random-regular-4")
     reach = measure_reach(Limited(language, 20), language, train_length=10, n=30)
-    # The longest prompts that it completes have 20 symbols, as do the halves of words of 40 symbols. On longer prompts,
+    # The longest prompts of the completer have 20 symbols, as do the halves of words of 40 symbols. On longer prompts,
     # the empty completion is as good as chance, or wrong.
     assert reach.of("id") == reach.of("ood") == 20
     assert reach.of("word") == 40
@@ -129,7 +129,7 @@ def test_the_reach_ends_where_a_rate_first_falls(values: tuple[float | None, ...
     assert rates(*values).of("id") == reach
 
 
-def test_what_a_model_cannot_read_is_a_status() -> None:
+def test_prompts_beyond_the_positions_of_a_model_have_a_status() -> None:
     language = get_language("anbn")
     limited = Limited(language, 1000, most_tokens=17)
     reach = measure_reach(limited, language, train_length=8, lengths=[8, 12, 16, 32], n=5)
@@ -141,7 +141,7 @@ def test_what_a_model_cannot_read_is_a_status() -> None:
     assert max(limited.limits) <= 16
 
 
-def test_a_completer_that_refuses_is_a_status() -> None:
+def test_an_error_of_the_completer_becomes_a_status() -> None:
     class Refuses(Oracle):
         def complete(self, *_: object, **__: object) -> Completions:  # type: ignore[override]
             raise ValueError("no more than 3 tokens\nand so on")
@@ -152,7 +152,7 @@ def test_a_completer_that_refuses_is_a_status() -> None:
     assert reach.to_dict()["reach"] == {"id": None, "ood": None, "word": None}
 
 
-def test_it_is_printed_and_drawn() -> None:
+def test_the_reach_is_printed_and_drawn() -> None:
     language = get_language("ban")
     reach = measure_reach(Limited(language, 8, most_tokens=20), language, train_length=4, n=10)
     text = "\n".join(table_lines(reach))
@@ -169,14 +169,16 @@ def test_it_is_printed_and_drawn() -> None:
 
 
 @pytest.mark.parametrize("mistake", [{"train_length": 0}, {"n": 0}, {"lengths": [0, 4]}, {"lengths": []}])
-def test_a_mistake_is_one_line(mistake: dict[str, object]) -> None:
+def test_invalid_lengths_are_refused_in_one_line(mistake: dict[str, object]) -> None:
     language = get_language("ban")
     arguments = {"train_length": 4, "lengths": [4], "n": 2, **mistake}
     with pytest.raises(RuleExtrapError, match="give 1 or more"):
         measure_reach(Oracle(language), language, **arguments)  # type: ignore[arg-type]
 
 
-def test_the_command(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_reach_command_prints_json_and_draws_a_figure(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = ["reach", "--model", str(tiny_run), "--language", "anbn", "--prompts", "5"]
     assert main([*command, "--json", "--out", str(tmp_path / "reach.png")]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -189,7 +191,7 @@ def test_the_command(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "give 1 or more" in capsys.readouterr().err
 
 
-def test_fixed_positions_and_an_unknown_training_length_are_one_line(
+def test_the_reach_command_respects_fixed_positions_and_requires_a_training_length(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = {"architecture": "linear", "model": {"max_position_embeddings": 40}, "max_steps": 4, "eval_steps": 4}

@@ -25,12 +25,12 @@ def test_token_rows_are_bos_word_eos_and_padding() -> None:
     assert rows.tolist() == [[1, 3, 4, 2, 0, 0, 0], [1, 3, 3, 4, 4, 2, 0]]
 
 
-def test_the_mean_is_over_tokens_whatever_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_is_the_mean_over_tokens_for_every_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
     language = get_language("dyck")
     model = build_model("lstm", language=language, seed=0)
     rows = token_rows(language.sample(50, max_length=20, rng=np.random.default_rng(0)), language)
     whole = measure_likelihood(model, rows)
-    monkeypatch.setattr(module, "_ROWS", 7)
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 7)
     parts = measure_likelihood(model, rows)
     assert parts.tokens == whole.tokens
     assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
@@ -40,7 +40,7 @@ def test_the_mean_is_over_tokens_whatever_the_batches(monkeypatch: pytest.Monkey
     assert whole.loss == pytest.approx(model.eval()(input_ids=ids, labels=labels).loss.item(), rel=1e-5)
 
 
-def test_the_divergence_is_none_of_a_model_that_is_the_data() -> None:
+def test_the_divergence_of_the_exact_model_is_zero() -> None:
     class Exact(torch.nn.Module):
         """A model with the exact probabilities of a^n b^n, n <= 4, which looks up each prefix."""
 
@@ -135,10 +135,10 @@ def predictors(language: Language, words: WordBatch, splits: Splits, max_length:
     assert logs is not None
     own = np.exp(logs)
 
-    def of(split: WordBatch) -> FloatArray:
+    def restricted_to(split: WordBatch) -> FloatArray:
         return np.where(np.isin(fingerprints(words), fingerprints(split)), own, 0) / own.sum()
 
-    tested, trained = (part / part.sum() for part in (of(splits.test), of(splits.train)))
+    tested, trained = (part / part.sum() for part in (restricted_to(splits.test), restricted_to(splits.train)))
     uniform = np.full(len(words), 1 / len(words))
     # Each symbol and the end have equal probability, so most of the probability is on strings that are no words.
     symbols = np.exp(-np.log(len(language.alphabet) + 1) * (words.lengths + 1.0))
@@ -182,7 +182,7 @@ def test_no_predictor_s_expected_loss_is_below_the_floor(name: str) -> None:
 
 @pytest.mark.parametrize("loss_on_padding", [False, True])
 @pytest.mark.parametrize("language", ["anbn", "ban"])
-def test_a_run_s_floor_is_the_entropy_and_its_excess_is_on_the_same_words(
+def test_the_floor_of_a_run_is_the_entropy_and_its_excess_is_measured_on_the_test_words(
     language: str, loss_on_padding: bool, tmp_path: Path
 ) -> None:
     recipe = Recipe.of(

@@ -55,7 +55,7 @@ def test_each_control_changes_one_parameter() -> None:
     assert list(conditions_of(ProtocolSettings("anbn"), controls=False)) == ["main"]
 
 
-def test_a_run_with_all_controls(tmp_path: Path) -> None:
+def test_a_run_with_all_controls_is_stored_and_reported(tmp_path: Path) -> None:
     with serving() as server:
         run = run_of(server.url, tmp_path, ANBN.with_changes(limit=3), controls=True)
         estimate = run.estimate()
@@ -63,7 +63,7 @@ def test_a_run_with_all_controls(tmp_path: Path) -> None:
         evaluation = run(lambda: answers_seen.append(1))
         assert len(answers_seen) == estimate.requests
         # Conditions may share requests.
-        assert len(server.asked) <= estimate.requests
+        assert len(server.requests) <= estimate.requests
         assert run.estimate().stored == estimate.requests
     assert Evaluation.read(tmp_path) == evaluation
     headings, rows = controls_table(evaluation)
@@ -80,7 +80,7 @@ def test_a_run_with_all_controls(tmp_path: Path) -> None:
     assert tmp_path / "report" / "index.html" in files
 
 
-def test_a_control_that_cannot_be_is_left_out_and_says_so(tmp_path: Path) -> None:
+def test_an_impossible_control_is_skipped_with_a_reason(tmp_path: Path) -> None:
     # Every word of `ban` starts with b, as does the ID prompt of one symbol. The OOD prompt of one symbol is a.
     settings = ProtocolSettings("ban", prompt_lengths=(1,), shots=3, samples=0)
     with serving() as server:
@@ -94,7 +94,7 @@ def test_a_control_that_cannot_be_is_left_out_and_says_so(tmp_path: Path) -> Non
 # References.
 
 
-def test_n_grams_are_fitted_on_the_lines_that_the_prompt_is_shown() -> None:
+def test_n_grams_are_fitted_on_the_context_of_each_prompt() -> None:
     language, prompts = get_language("anbn"), ANBN.prompts()
     completions = FromContext(ANBN, 3).complete(prompts, max_new_symbols=9)
     for row, text in enumerate(prompts.texts):
@@ -120,7 +120,9 @@ RATES = st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=20)
 
 @PATIENT
 @given(RATES, st.data())
-def test_a_difference_lies_within_its_interval_and_turns_its_sign(model: list[float], data: st.DataObject) -> None:
+def test_a_difference_lies_within_its_interval_and_changes_sign_with_the_order(
+    model: list[float], data: st.DataObject
+) -> None:
     n = len(model)
     other = data.draw(st.lists(st.sampled_from([0.0, 1.0]), min_size=n, max_size=n))
     one, two = Clusters.of_rates(np.array(model), rows=2), Clusters.of_rates(np.array(other))
@@ -147,7 +149,7 @@ def test_a_difference_lies_within_its_interval_and_turns_its_sign(model: list[fl
         ([], {"uniform": []}, "nothing was asked"),
     ],
 )
-def test_the_sentence_claims_no_more_than_the_intervals(
+def test_the_verdict_claims_no_more_than_the_intervals(
     model: list[float], others: dict[str, list[float]], text: str
 ) -> None:
     verdict = judge(np.array(model), {name: np.array(rates) for name, rates in others.items()})
@@ -163,7 +165,7 @@ def test_a_difference_is_paired() -> None:
     assert 0 < paired.high - paired.low < (crossed.high - crossed.low) / 3
 
 
-def test_a_difference_has_a_width_where_both_agree_everywhere() -> None:
+def test_the_interval_of_a_difference_is_wide_where_both_models_always_agree() -> None:
     for value in (0.0, 1.0):
         difference = Difference.of(np.full(10, value), Clusters.of_rates(np.full(10, value)), "it")
         assert difference.low < -0.2
@@ -187,7 +189,7 @@ def test_chance_is_one_number_in_the_table_and_in_the_verdict(name: str, kind: f
     assert hits.rate - verdict.chance.mean == pytest.approx(shown, abs=1e-12)
 
 
-def test_success_is_asked_of_the_right_prompts() -> None:
+def test_success_means_open_rules_after_ood_prompts_and_words_after_id_prompts() -> None:
     language = get_language("anbn")
     verdicts_of = formal.score(language, ["aab", "baa", "baa"], ["b", "b", "a"])
     assert success(verdicts_of).hits.tolist() == [1.0, 1.0, 0.0]
@@ -199,7 +201,7 @@ def test_success_is_asked_of_the_right_prompts() -> None:
 # The cache.
 
 
-def test_a_key_depends_on_everything_that_an_answer_does() -> None:
+def test_a_cache_key_depends_on_everything_that_determines_an_answer() -> None:
     cache = AnswerCache(Path("unused"))
     completer = text_completer("openai", BackendConfig("m", base_url="http://host/v1"))
     other = text_completer("openai", BackendConfig("n", base_url="http://host/v1"))
@@ -217,28 +219,28 @@ def test_a_key_depends_on_everything_that_an_answer_does() -> None:
     assert cache.key(completer, base) == keys[0]
 
 
-def test_half_a_file_is_no_answer(tmp_path: Path) -> None:
+def test_a_truncated_cache_file_is_requested_again(tmp_path: Path) -> None:
     with serving() as server:
         run_of(server.url, tmp_path)()
         for path in (tmp_path / "answers").rglob("*.json"):
             path.write_text(path.read_text()[:-20])
-        before = len(server.asked)
+        first_requests = len(server.requests)
         run_of(server.url, tmp_path)()
-        assert len(server.asked) == 2 * before
+        assert len(server.requests) == 2 * first_requests
 
 
 # The tables.
 
 
-def test_every_number_stands_beside_its_interval_and_chance(tmp_path: Path) -> None:
+def test_the_table_shows_each_rate_with_its_interval_and_chance(tmp_path: Path) -> None:
     with serving() as server:
         evaluation = run_of(server.url, tmp_path)()
     headings, rows = rates_table(evaluation)
     assert headings[1:4] == ["over all prompts", "greedy", "95 % interval"]
     assert {"chance", "stop at once", "ceiling", "n"} <= set(headings)
     assert any("gram" in heading for heading in headings)
-    shown = {row[1]: row for row in rows}
-    assert {"R1: as many a as b", "R2: every a before every b", "completion empty"} <= set(shown)
+    rows_by_name = {row[1]: row for row in rows}
+    assert {"R1: as many a as b", "R2: every a before every b", "completion empty"} <= set(rows_by_name)
     assert all(row[-1] == "8" for row in rows)
     headings, drawn = rates_table(evaluation, "drawn")
     assert headings[2:4] == ["drawn", "95 % interval"]
@@ -246,7 +248,7 @@ def test_every_number_stands_beside_its_interval_and_chance(tmp_path: Path) -> N
     assert remarks(evaluation)[0].startswith("greedy: ")
 
 
-def test_a_report_gets_its_columns(tmp_path: Path) -> None:
+def test_stored_evaluations_are_read_with_their_rates(tmp_path: Path) -> None:
     with serving() as server:
         plain = run_of(server.url, tmp_path / "store" / "one")()
         controlled = run_of(
@@ -262,8 +264,8 @@ def test_a_report_gets_its_columns(tmp_path: Path) -> None:
         read_evaluations(tmp_path / "store")
 
 
-def test_a_server_that_does_not_sample_is_found_out(tmp_path: Path) -> None:
-    with serving(lambda handler, body, _: handler.choose({**body, "temperature": 0})) as server:
+def test_a_server_that_does_not_sample_is_noted(tmp_path: Path) -> None:
+    with serving(lambda handler, body, _: handler.answer({**body, "temperature": 0})) as server:
         evaluation = run_of(server.url, tmp_path)()
     assert any("does the server sample?" in note for note in evaluation.main.notes)
 
@@ -275,7 +277,9 @@ def evaluate(*words: str) -> int:
     return main(["evaluate", "--language", "anbn", "--limit", "4", "--shots", "2", "--samples", "1", *words])
 
 
-def test_the_command_prints_the_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_evaluate_command_prints_the_tables_of_the_text_protocol(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with serving() as server:
         words = ("--model", "m", "--base-url", server.url, "--out", str(tmp_path))
         assert evaluate(*words) == 0
@@ -297,7 +301,7 @@ def test_a_dry_run_prints_three_prompts_and_sends_nothing(
     with serving() as server:
         words = ["--model", "m", "--base-url", server.url, "--out", str(tmp_path / "out"), "--dry-run"]
         assert evaluate(*words, *(["--chat"] if chat else [])) == 0
-        assert not server.asked
+        assert not server.requests
     text = capsys.readouterr().out
     assert text.count("--- prompt ") == 3
     assert text.count("[assistant]") == (6 if chat else 0)
@@ -305,7 +309,7 @@ def test_a_dry_run_prints_three_prompts_and_sends_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_language_model_is_asked_as_text_and_one_of_ours_is_not(
+def test_the_default_protocol_is_text_for_language_models_and_symbols_for_our_checkpoints(
     text_model: Path,
     tiny_run: Path,
     tmp_path: Path,
@@ -335,14 +339,16 @@ def test_a_language_model_is_asked_as_text_and_one_of_ours_is_not(
         (["--concurrency", "0"], "concurrency is 0: give 1 or more"),
     ],
 )
-def test_a_mistake_is_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_flags_of_evaluate_are_refused_in_one_line(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert evaluate("--model", "m", "--base-url", "http://127.0.0.1:9/v1", *words) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert message in error
 
 
-def test_asking_a_server_loads_no_torch(tmp_path: Path) -> None:
+def test_evaluating_a_server_loads_no_torch(tmp_path: Path) -> None:
     with serving() as server:
         flags = f"'--base-url', {server.url!r}, '--out', {str(tmp_path)!r}, '--limit', '2', '--samples', '0'"
         code = (

@@ -30,7 +30,7 @@ FEW = {"shots": 4, "limit": 5}
 
 
 class Plain(yaml.SafeLoader):
-    """Reads ``!function`` as the name of the function."""
+    """A loader of YAML that reads ``!function`` as the name of the function."""
 
 
 Plain.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
@@ -40,7 +40,7 @@ def read(name: str) -> dict[str, Any]:
     return yaml.load((ours.TASKS / name).read_text(encoding="utf-8"), Loader=Plain)
 
 
-def test_the_template_is_the_protocol() -> None:
+def test_the_task_template_states_the_protocol() -> None:
     template = read("template.yaml")
     assert template["metadata"]["version"] == PROTOCOL_VERSION
     generation = template["generation_kwargs"]
@@ -51,7 +51,7 @@ def test_the_template_is_the_protocol() -> None:
         assert callable(getattr(ours, function))
 
 
-def test_every_metric_is_listed_and_a_mean() -> None:
+def test_the_template_lists_every_metric_as_a_mean() -> None:
     listed = read("template.yaml")["metric_list"]
     assert {metric["aggregation"] for metric in listed} == {"mean"}
     rates = set()
@@ -61,7 +61,7 @@ def test_every_metric_is_listed_and_a_mean() -> None:
     assert rates == {metric["metric"] for metric in listed}
 
 
-def test_there_is_a_task_for_each_language_of_the_paper_and_one_for_any() -> None:
+def test_each_language_of_the_paper_has_a_task_and_one_task_accepts_any_language() -> None:
     names = {path.stem for path in ours.TASKS.glob("ruleextrap_*.yaml")}
     assert names == {*(f"ruleextrap_{name}" for name in PAPER), "ruleextrap_language"}
     for name in PAPER:
@@ -73,7 +73,7 @@ def test_there_is_a_task_for_each_language_of_the_paper_and_one_for_any() -> Non
         }
 
 
-def test_the_limit_is_enough_for_every_language() -> None:
+def test_the_token_limit_suffices_for_every_language() -> None:
     assert max(ProtocolSettings(name).max_new_tokens for name in list_languages()) <= ours.MOST_NEW_TOKENS
 
 
@@ -118,12 +118,14 @@ def test_an_answer_is_scored_as_our_own_runner_does(pieces: list[str], kind: str
         ("anbn", {"max_word_length": 64}, "a completion of 128 symbols is too long here"),
     ],
 )
-def test_what_the_metadata_cannot_say(language: str | None, parameters: dict[str, Any], message: str) -> None:
+def test_invalid_metadata_is_refused_with_the_reason(
+    language: str | None, parameters: dict[str, Any], message: str
+) -> None:
     with pytest.raises(RuleExtrapError, match=re.escape(message)):
         ours.documents(language=language, ruleextrap=parameters)
 
 
-def test_the_command_prints_the_folder(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lm_eval_path_prints_the_folder_of_the_tasks(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lm-eval-path"]) == 0
     assert (Path(capsys.readouterr().out.strip()) / "template.yaml").is_file()
 

@@ -20,7 +20,7 @@ MODELS = {
 }
 
 
-def test_a_chain_by_pencil_and_paper() -> None:
+def test_the_masses_of_a_small_chain_are_those_computed_by_hand() -> None:
     # After every prefix, a has the probability 1/2, and b and the end have 1/4 each.
     language = get_language("anbn")
     chain = formal.Source("chain", ("a", "b"), 0, np.array([[0.5, 0.25, 0.25]]))
@@ -39,7 +39,7 @@ def test_a_chain_by_pencil_and_paper() -> None:
 
 
 @pytest.mark.parametrize("name", list_languages(tag="paper"))
-def test_the_words_are_all_words_and_the_masses_add_up(name: str) -> None:
+def test_the_masses_cover_all_words_and_add_up_to_one(name: str) -> None:
     language = get_language(name)
     length = 6 if len(language.alphabet) < 4 else 4
     k = len(language.alphabet)
@@ -50,7 +50,7 @@ def test_the_words_are_all_words_and_the_masses_add_up(name: str) -> None:
     assert mass.grammatical == pytest.approx(inside)
 
 
-def test_the_paper_s_510_words() -> None:
+def test_the_510_words_of_the_paper_fall_into_its_four_cells() -> None:
     language = get_language("anbn")
     mass = exact_mass(formal.uniform(language), language, max_length=8)
     holds = [rule.holds(mass.words) for rule in language.rules]
@@ -71,16 +71,16 @@ def test_a_model_s_masses_are_those_of_its_full_forward_pass(architecture: str) 
     np.testing.assert_allclose(mass.log_probability, each.sum(dim=1).numpy(), atol=1e-4)
 
 
-def test_a_large_layer_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masses_do_not_depend_on_the_number_of_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = build_model("lstm", language="anbn", seed=0)
     whole = exact_mass(model, "anbn", max_length=6)
-    monkeypatch.setattr("hf_ruleextrap.evaluation.mass._ROWS", 7)
+    monkeypatch.setattr("hf_ruleextrap.evaluation.mass.ROWS_AT_ONCE", 7)
     parts = exact_mass(model, "anbn", max_length=6)
     assert list(parts.words) == list(whole.words)
     np.testing.assert_allclose(parts.log_probability, whole.log_probability, atol=1e-5)
 
 
-def test_the_probability_of_the_open_rules_is_that_of_many_samples() -> None:
+def test_the_probability_of_the_open_rules_is_chance_for_the_uniform_source() -> None:
     language = get_language("ban")
     chain = formal.uniform(language)
     prompts = language.prompts("ood", length=3)
@@ -90,7 +90,7 @@ def test_the_probability_of_the_open_rules_is_that_of_many_samples() -> None:
 
 
 @pytest.mark.parametrize("length", [0, 40])
-def test_a_length_that_cannot_be_followed(length: int) -> None:
+def test_an_impossible_maximum_length_is_refused(length: int) -> None:
     with pytest.raises(RuleExtrapError, match="give"):
         exact_mass(formal.uniform(get_language("anbn")), "anbn", max_length=length)
 

@@ -20,7 +20,7 @@ def stream(name: str, n: int, *, seed: int = 0, max_length: int = 12) -> WordBat
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("name", ["anbn", "dyck", "anbncn"])
-def test_an_ngram_learner_pays_what_coding_one_token_after_the_other_pays(name: str, order: int) -> None:
+def test_the_n_gram_code_length_equals_that_of_sequential_coding(name: str, order: int) -> None:
     words, alphabet = stream(name, 50), get_language(name).alphabet
     counts: Counter[tuple[str, str]] = Counter()
     seen: Counter[str] = Counter()
@@ -47,7 +47,7 @@ def test_the_order_of_the_words_does_not_change_the_bits_of_the_data() -> None:
 
 
 @pytest.mark.parametrize("name", list_languages())
-def test_the_language_itself_pays_the_entropy(name: str) -> None:
+def test_the_code_length_of_the_language_itself_is_the_entropy(name: str) -> None:
     language = get_language(name)
     words = stream(name, 4000)
     nats = data_nats(words, language, 12)
@@ -69,7 +69,7 @@ def test_a_learner_that_is_the_language_has_no_excess_after_the_first_batch() ->
     assert result.reached["0.01"] == int((words.lengths[: 10 * (WINDOW + 1)] + 1).sum())
 
 
-def test_the_choice_among_settings_is_paid_for() -> None:
+def test_the_choice_among_settings_adds_to_the_code_length() -> None:
     words, language = stream("anbn", 40), get_language("anbn")
     one, eight = (code_length([5.0] * 4, words, language, batch_size=10, max_length=12, settings=n) for n in (1, 8))
     assert eight.excess_bits - one.excess_bits == pytest.approx(3)

@@ -78,7 +78,7 @@ def test_the_prompts_are_those_in_the_golden_file() -> None:
 
 @PATIENT
 @given(conditions(), st.data())
-def test_what_is_rendered_is_parsed_back(settings: ProtocolSettings, data: st.DataObject) -> None:
+def test_a_rendered_completion_is_parsed_back(settings: ProtocolSettings, data: st.DataObject) -> None:
     alphabet = settings.the_language.alphabet
     symbols = "".join(data.draw(st.lists(st.sampled_from(alphabet), max_size=settings.max_new_symbols)))
     text = " ".join(settings.texts[symbol] for symbol in symbols)
@@ -91,7 +91,7 @@ def test_what_is_rendered_is_parsed_back(settings: ProtocolSettings, data: st.Da
 
 @PATIENT
 @given(conditions())
-def test_no_context_holds_the_answer(settings: ProtocolSettings) -> None:
+def test_no_context_word_begins_with_the_prompt(settings: ProtocolSettings) -> None:
     for prompt in settings.prompts().texts:
         lines = context_words(settings, prompt)
         assert len(lines) == settings.shots
@@ -100,13 +100,13 @@ def test_no_context_holds_the_answer(settings: ProtocolSettings) -> None:
 
 @PATIENT
 @given(conditions())
-def test_the_context_keeps_and_breaks_the_rules_it_is_named_for(settings: ProtocolSettings) -> None:
+def test_context_words_keep_and_break_the_rules_in_the_name_of_the_context(settings: ProtocolSettings) -> None:
     prompt = settings.prompts().texts[0]
     lines = context_words(settings.with_changes(shots=12), prompt)
     first, second = settings.the_language.rules[:2]
-    kept = {"intact": (True, True), "r1-broken": (False, True), "r2-broken": (True, False)}
-    wanted = kept.get(settings.context, (False, False))
-    assert {*zip(first.holds(lines).tolist(), second.holds(lines).tolist(), strict=True)} == {wanted}
+    kept_rules = {"intact": (True, True), "r1-broken": (False, True), "r2-broken": (True, False)}
+    expected = kept_rules.get(settings.context, (False, False))
+    assert {*zip(first.holds(lines).tolist(), second.holds(lines).tolist(), strict=True)} == {expected}
     if settings.context == "intact":
         assert settings.the_language.contains(lines).all()
 
@@ -114,15 +114,15 @@ def test_the_context_keeps_and_breaks_the_rules_it_is_named_for(settings: Protoc
 @PATIENT
 @given(conditions())
 def test_a_context_depends_on_seed_language_and_prompt_alone(settings: ProtocolSettings) -> None:
-    one, other = (
+    plain, changed = (
         settings.with_changes(shots=5),
         settings.with_changes(shots=9, alphabet="words", samples=1, rules_stated=True),
     )
-    first, second = (context_words(of, settings.prompts().texts[0]) for of in (one, other))
+    first, second = (context_words(each, settings.prompts().texts[0]) for each in (plain, changed))
     assert second[:5] == first
 
 
-def test_each_prompt_has_words_of_its_own() -> None:
+def test_each_prompt_has_its_own_context_words() -> None:
     settings = ProtocolSettings("anbn")
     contexts = {tuple(context_words(settings, prompt)) for prompt in settings.prompts().texts}
     assert len(contexts) == 251
@@ -146,7 +146,7 @@ def test_every_language_has_every_context(name: str) -> None:
             assert len(context_words(settings, prompt)) == 4
 
 
-def test_a_context_that_cannot_be_is_one_line() -> None:
+def test_an_impossible_context_is_refused_in_one_line() -> None:
     with pytest.raises(RuleExtrapError, match="begin with the prompt 'a': give longer prompts"):
         context_words(ProtocolSettings("anbn"), "a")
 
@@ -160,7 +160,7 @@ def test_a_plain_text_ends_with_the_prompt_and_no_space() -> None:
     assert rendered(settings.with_changes(shots=0), "baa") == "b a a"
 
 
-def test_turns_are_beginnings_and_rests_and_the_prompt_last() -> None:
+def test_turns_are_prefixes_and_suffixes_of_words_and_end_with_the_prompt() -> None:
     settings = ProtocolSettings("ban", shots=9, chat=True)
     turns = rendered(settings, "aab")
     assert isinstance(turns, tuple)
@@ -211,7 +211,7 @@ def test_turns_are_beginnings_and_rests_and_the_prompt_last() -> None:
         (" <think> b </think> b\n", True, Parsed("", "unparsable")),
     ],
 )
-def test_answers_to_a_plain_text(text: str, ended: bool, expected: Parsed) -> None:
+def test_answers_to_a_plain_text_are_parsed(text: str, ended: bool, expected: Parsed) -> None:
     assert parse(ProtocolSettings("anbn"), text, ended=ended) == expected
 
 
@@ -250,27 +250,27 @@ def test_answers_to_a_plain_text(text: str, ended: bool, expected: Parsed) -> No
         ("<thinker>", False, Parsed("", "unparsable")),
     ],
 )
-def test_answers_in_a_conversation(text: str, ended: bool, expected: Parsed) -> None:
+def test_answers_in_a_conversation_are_parsed(text: str, ended: bool, expected: Parsed) -> None:
     assert parse(ProtocolSettings("anbn", chat=True), text, ended=ended) == expected
 
 
 @PATIENT
 @given(conditions(), st.text(), st.booleans())
-def test_any_text_at_all_is_read(settings: ProtocolSettings, text: str, ended: bool) -> None:
+def test_any_text_is_parsed(settings: ProtocolSettings, text: str, ended: bool) -> None:
     parsed = parse(settings, text, ended=ended)
     assert len(parsed.symbols) <= settings.max_new_symbols
     assert set(parsed.symbols) <= set(settings.the_language.alphabet)
     assert parsed.finished == (parsed.status in ("ok", "empty"))
 
 
-def test_a_symbol_that_the_limit_cuts_in_two_is_unfinished() -> None:
+def test_an_answer_cut_within_a_symbol_is_unfinished() -> None:
     settings = ProtocolSettings("anbn", alphabet="words")
     assert parse(settings, " dog re", ended=False) == Parsed("a", "unfinished")
     assert parse(settings, " dog re", ended=True).status == "unparsable"
     assert parse(settings, " dog cat", ended=False).status == "unparsable"
 
 
-def test_every_alphabet_has_different_texts_for_every_language() -> None:
+def test_every_alphabet_has_a_different_text_for_each_symbol() -> None:
     assert len(CONTROL_ALPHABETS) == 5
     for name in ALPHABETS:
         for language in list_languages(tag="paper"):
@@ -278,7 +278,7 @@ def test_every_alphabet_has_different_texts_for_every_language() -> None:
             assert len(set(texts.values())) == len(get_language(language).alphabet)
 
 
-def test_a_symbol_of_two_tokens_is_named() -> None:
+def test_a_symbol_of_two_tokens_is_refused_by_name() -> None:
     def encode(text: str) -> list[int]:
         # A digit and the space before it are two tokens.
         return [0] * sum(2 if piece.isdigit() else 1 for piece in text.split())
@@ -288,7 +288,7 @@ def test_a_symbol_of_two_tokens_is_named() -> None:
         check_single_tokens(["a", "1"], encode)
 
 
-def test_symbols_that_merge_with_the_line_s_end_are_named() -> None:
+def test_symbols_that_merge_with_a_line_break_are_named() -> None:
     def encode(text: str) -> list[str]:
         # Brackets merge with the line break after them, as in the tokenizers of several large models.
         return re.findall(r" ?[()]\n?|\n| ?\w", text)
@@ -310,19 +310,19 @@ def test_symbols_that_merge_with_the_line_s_end_are_named() -> None:
         ({"max_word_length": 1}, "max_length 1 is too small"),
     ],
 )
-def test_settings_that_cannot_be_are_one_line(wrong: dict[str, object], message: str) -> None:
+def test_invalid_settings_are_refused_in_one_line(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(RuleExtrapError, match=message):
         ProtocolSettings("anbn", **wrong)  # type: ignore[arg-type]
 
 
-def test_settings_survive_their_own_dictionary() -> None:
+def test_settings_survive_a_round_trip_through_a_dictionary() -> None:
     settings = ProtocolSettings("dyck", alphabet="words", limit=3, chat=True)
     assert ProtocolSettings(**settings.to_dict()) == settings
     assert settings.max_word_length == 16
     assert settings.prompt_lengths == (8,)
 
 
-def test_several_prompt_lengths_and_a_limit() -> None:
+def test_prompts_can_have_several_lengths_and_a_limit() -> None:
     prompts = ProtocolSettings("anbn", prompt_lengths=(3, 4), kind="id").prompts()
     assert sorted(set(prompts.words.lengths.tolist())) == [3, 4]
     limited = ProtocolSettings("anbn", limit=10)
@@ -331,7 +331,7 @@ def test_several_prompt_lengths_and_a_limit() -> None:
     assert np.all(limited.prompts().ood)
 
 
-def test_rules_are_said_in_the_language_s_own_symbols() -> None:
+def test_rules_are_stated_in_the_chosen_alphabet() -> None:
     assert rules_in_words(ProtocolSettings("anbn")) == (
         "The symbols are: a b\nRules of every word: as many a as b; every a before every b."
     )

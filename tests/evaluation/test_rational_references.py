@@ -29,14 +29,14 @@ def test_chance_by_the_name_of_a_learner_is_its_expected_report(name: str) -> No
     assert greedy.rules["as_equal_bs"].word.all.hits == holds.sum()
 
 
-def test_rational_alone_is_modular_and_far_above_chance() -> None:
+def test_the_name_rational_is_the_modular_learner_which_is_far_above_chance() -> None:
     modular = chance("anbn", completer="rational-modular")
     assert chance("anbn", completer="rational") == modular
     assert modular.headline.rate > 0.8
     assert chance("anbn").headline.rate < 0.2
 
 
-def test_a_learner_learns_from_the_words_that_it_is_given() -> None:
+def test_more_training_words_raise_the_rate_of_a_learner() -> None:
     words = list(get_language("anbn").words(16))
     once, often = (chance("anbn", completer="rational", train_words=seen) for seen in (words[-1:], words * 16))
     assert once.headline.rate < often.headline.rate
@@ -67,7 +67,7 @@ def test_the_limit_counts_longer_completions_as_failures() -> None:
         ({"completer": "rational", "train_words": []}, "a rational learner needs training words, and there are none"),
     ],
 )
-def test_a_mistake_is_one_line(arguments: dict, message: str) -> None:
+def test_invalid_learner_arguments_are_refused_in_one_line(arguments: dict, message: str) -> None:
     with pytest.raises(RuleExtrapError) as caught:
         chance("anbn", **arguments)
     assert message in str(caught.value)
@@ -77,13 +77,13 @@ ANBN = get_language("anbn")
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_it_is_the_sum_over_all_completions(name: str) -> None:
+def test_the_divergence_is_the_sum_over_all_completions(name: str) -> None:
     learner = learner_of("anbn", name, max_length=8)
     prompts = ANBN.label(["baa", "abb", "aab"])
     # A completion of n symbols is n + 1 choices, each among three equally likely continuations.
     expected = []
     for prompt in prompts.texts:
-        words = [prompt + "".join(more) for n in range(6) for more in product("ab", repeat=n)]
+        words = [prompt + "".join(symbols) for n in range(6) for symbols in product("ab", repeat=n)]
         p = learner.word_probability(words)
         p /= p.sum()
         q = np.array([(len(word) - len(prompt) + 1) * np.log(1 / 3) for word in words])
@@ -91,7 +91,7 @@ def test_it_is_the_sum_over_all_completions(name: str) -> None:
     np.testing.assert_allclose(divergence_by_prompt(uniform(ANBN), learner, prompts), expected, atol=1e-9)
 
 
-def test_a_model_that_ends_at_once_is_infinitely_far_from_all_that_go_on() -> None:
+def test_a_model_that_stops_at_once_has_an_infinite_divergence() -> None:
     stop = Source("stop", ANBN.alphabet, 0, np.array([[0.0, 0.0, 1.0]]))
     (only,) = nearest_learners(stop, [learner_of("anbn", max_length=8)], ANBN.label(["baa"]))
     assert only.mean == np.inf
@@ -107,14 +107,14 @@ def test_a_checkpoint_has_a_nearest_learner(tiny_run: Path) -> None:
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_along_drawn_completions_it_is_the_same_but_for_chance(name: str) -> None:
+def test_the_divergence_over_drawn_completions_is_close_to_the_exact_divergence(name: str) -> None:
     learner = learner_of("anbn", name, max_length=8)
     prompts = ANBN.label(["baa", "abb", "aab"])
     exact = divergence_by_prompt(uniform(ANBN), learner, prompts)
     np.testing.assert_allclose(divergence_by_prompt(uniform(ANBN), learner, prompts, draws=4000), exact, rtol=0.03)
 
 
-def test_too_many_completions_are_drawn() -> None:
+def test_the_divergence_is_estimated_if_there_are_too_many_completions() -> None:
     learners = [learner_of("anbn", name, max_length=32) for name in LEARNERS]
     prompts = ANBN.label(["baa", "aba"])
     divergences = nearest_learners(uniform(ANBN), learners, prompts)
@@ -132,7 +132,7 @@ def test_a_model_without_memory_resembles_no_modular_learner() -> None:
     assert nearest_learners(model, learners, prompts)[-1].learner == "rational-modular"
 
 
-def test_the_figure_fills_the_nearest_learner() -> None:
+def test_the_figure_fills_the_marker_of_the_nearest_learner() -> None:
     from matplotlib.figure import Figure
 
     divergences = [Divergence(name, mean, mean, mean, 5) for name, mean in zip(LEARNERS, (9.0, 5.0, 2.0), strict=True)]

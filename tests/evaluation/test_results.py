@@ -41,7 +41,7 @@ def by_text(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
         return TextRun(completer, "m", settings, controls=True, out=tmp_path_factory.mktemp("text"))()
 
 
-def test_both_ways_of_asking_fill_the_same_schema(by_symbols: Evaluation, by_text: Evaluation) -> None:
+def test_both_protocols_fill_the_same_schema(by_symbols: Evaluation, by_text: Evaluation) -> None:
     first, second = by_symbols.to_dict(), by_text.to_dict()
     assert list(first) == list(second)
     assert list(first["conditions"][0]) == list(second["conditions"][0])
@@ -54,7 +54,7 @@ def test_both_ways_of_asking_fill_the_same_schema(by_symbols: Evaluation, by_tex
         assert {"uniform", "always-stop", "3-gram", "oracle", "ceiling"} <= set(evaluation.main.references)
 
 
-def test_both_ways_of_asking_compare_with_the_same_references(by_symbols: Evaluation, by_text: Evaluation) -> None:
+def test_both_protocols_compare_with_the_same_references(by_symbols: Evaluation, by_text: Evaluation) -> None:
     for evaluation in (by_symbols, by_text):
         for condition in evaluation.conditions:
             outcome = condition.greedy
@@ -74,7 +74,7 @@ def test_both_ways_of_asking_compare_with_the_same_references(by_symbols: Evalua
     assert orders == [{"1-gram", "2-gram", "3-gram"}] * 2
 
 
-def test_one_table_shows_both(by_symbols: Evaluation, by_text: Evaluation) -> None:
+def test_one_table_shows_evaluations_of_both_protocols(by_symbols: Evaluation, by_text: Evaluation) -> None:
     for evaluation in (by_symbols, by_text):
         headings, rows = rates_table(evaluation)
         assert all(len(row) == len(headings) for row in rows)
@@ -93,7 +93,7 @@ def test_each_reference_has_one_heading() -> None:
     assert headings[:3] == ["chance", "stop at once", "1-gram"]
 
 
-def test_what_was_written_is_read_again(by_symbols: Evaluation, by_text: Evaluation, tmp_path: Path) -> None:
+def test_an_evaluation_is_read_as_it_was_written(by_symbols: Evaluation, by_text: Evaluation, tmp_path: Path) -> None:
     for evaluation in (by_symbols, by_text):
         evaluation.write(tmp_path)
         assert Evaluation.read(tmp_path) == evaluation
@@ -120,7 +120,7 @@ def test_a_file_holds_each_set_of_references_once(by_text: Evaluation, tiny_run:
     assert json.loads(results.model_dump_json()) == run
 
 
-def test_files_of_version_1_say_so_in_one_line(tmp_path: Path, by_symbols: Evaluation) -> None:
+def test_files_of_schema_version_1_are_refused_in_one_line(tmp_path: Path, by_symbols: Evaluation) -> None:
     folder = next(path.parent for path in sorted(OLD_STORE.glob("*/results.json")))
     with pytest.raises(RuleExtrapError, match=r"schema version 1, and here it is 2: train again; .*report") as error:
         Results.read(folder)
@@ -131,7 +131,7 @@ def test_files_of_version_1_say_so_in_one_line(tmp_path: Path, by_symbols: Evalu
         Evaluation.read(tmp_path)
 
 
-def test_a_set_of_references_that_is_missing_is_one_line(tmp_path: Path, by_symbols: Evaluation) -> None:
+def test_a_missing_set_of_references_is_refused_in_one_line(tmp_path: Path, by_symbols: Evaluation) -> None:
     path = by_symbols.write(tmp_path)
     path.write_text(json.dumps({**by_symbols.to_dict(), "references": {}}))
     with pytest.raises(RuleExtrapError, match=r"conditions\.0\.references") as error:
@@ -199,11 +199,11 @@ def test_the_tokenizer_is_loaded_once(
     loaded: list[str] = []
     load = transformers.AutoTokenizer.from_pretrained
 
-    def counted(name: str, *rest: Any, **settings: Any) -> Any:
+    def count_and_load(name: str, *rest: Any, **settings: Any) -> Any:
         loaded.append(name)
         return load(name, *rest, **settings)
 
-    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", counted)
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", count_and_load)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(text_model, "model")
     for model in (str(tiny_run), "model"):

@@ -80,7 +80,7 @@ def test_r2_on_the_completion_can_be_kept_after_every_prompt(name: str) -> None:
     assert list(report.rules.values())[1].completion.all.rate == 1.0
 
 
-def test_the_oracle_is_no_bound_of_a_single_row() -> None:
+def test_the_oracle_does_not_bound_the_rate_of_a_single_row() -> None:
     """The oracle keeps all rules that it can keep together, so another completer can have a higher rate in one row."""
     second = [
         list(chance("ban", completer=name, max_new_symbols=64).rules.values())[1] for name in ("oracle", "uniform")
@@ -112,7 +112,7 @@ def test_chance_after_each_prompt_has_the_mean_of_the_report(name: str) -> None:
         assert of_prompts.rate == pytest.approx(rate.rate, abs=1e-12)
 
 
-def test_chance_of_prompts_of_one_kind() -> None:
+def test_chance_of_one_kind_of_prompt_equals_its_part_of_the_joint_report() -> None:
     language = get_language("anbn")
     of_id, of_ood = (
         formal.chance(language, language.prompts(kind), formal.uniform(language), max_new_symbols=None)

@@ -228,7 +228,7 @@ def changed(**changes: object) -> type[Language]:
         ({"rules": (ordered("a", "b"), EvenCount("a", summary="even"))}, "give Python identifiers"),
     ],
 )
-def test_a_wrong_attribute_of_a_language_is_one_line(changes: dict[str, object], message: str) -> None:
+def test_a_wrong_attribute_of_a_language_is_refused_in_one_line(changes: dict[str, object], message: str) -> None:
     with pytest.raises(RuleExtrapError, match=re.escape(message)) as caught:
         changed(**changes)()
     assert "\n" not in str(caught.value)

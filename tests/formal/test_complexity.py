@@ -51,7 +51,7 @@ def classes_by_strings(language: Language, n: int) -> int:
 
 
 @pytest.mark.parametrize("name", [*list_languages(), "random-regular-2", "random-context-free-2"])
-def test_classes_are_those_of_the_definition(name: str) -> None:
+def test_nerode_classes_agree_with_their_definition(name: str) -> None:
     language = get_language(name)
     n = {2: 5, 3: 3, 4: 2}.get(len(language.alphabet), 2)
     assert nerode_classes(language, n) == classes_by_strings(language, n)
@@ -153,7 +153,7 @@ def test_a_language_that_does_not_know_its_dead_prefixes_has_one_sink() -> None:
         (language_of("ab", equal_counts("a", "b"), at_most("a", 2)), 12, 2),
     ],
 )
-def test_the_depth_is_what_words_need(language: Language, n: int, depth: int) -> None:
+def test_the_counter_depth_is_the_largest_depth_within_words(language: Language, n: int, depth: int) -> None:
     assert counter_depth(language, n) == depth
     counted = 0
     for word in language.words(n):
@@ -165,7 +165,7 @@ def test_the_depth_is_what_words_need(language: Language, n: int, depth: int) ->
     assert counted == depth
 
 
-def test_the_depth_of_a_copy_is_its_length() -> None:
+def test_the_counter_depth_of_a_copy_is_the_length_of_the_copied_word() -> None:
     assert counter_depth(get_language("markedcopy"), 7) == 3
     assert counter_depth(get_language("markedreversal"), 6) == 2
 
@@ -183,7 +183,7 @@ def test_the_entropy_of_the_default_sampler_is_exact() -> None:
 
 @pytest.mark.parametrize("name", ["ban", "bban", "anbncn", "dyck", "csdyck", "shuffle3", "markedcopy"])
 @pytest.mark.parametrize("paper", [False, True])
-def test_the_entropy_of_a_sampler_of_its_own_is_exact(name: str, paper: bool) -> None:
+def test_the_entropy_of_a_custom_sampler_is_exact(name: str, paper: bool) -> None:
     language = get_language(name, paper=paper)
     max_length = 6 if name == "shuffle3" else 8
     words = WordBatch.from_strings(list(language.words(max_length)))
@@ -248,7 +248,7 @@ def test_every_language_but_one_is_written_in_combinators_and_tables() -> None:
     assert [name for name, length in lengths.items() if length is None] == ["anbnan"]
 
 
-def test_combinators_give_equal_rules_as_before() -> None:
+def test_equal_calls_of_a_combinator_give_equal_rules() -> None:
     assert even_count("a") == even_count("a")
     assert even_count("a").expression == ("even_count", "a")
     assert even_count("a").of_language(("a", "b")).expression == ("even_count", "a")
@@ -271,7 +271,7 @@ def test_every_language_has_its_measures(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list_languages())
-def test_the_depth_grows_with_the_words_just_where_no_automaton_suffices(name: str) -> None:
+def test_the_counter_depth_grows_exactly_for_languages_that_are_not_regular(name: str) -> None:
     language = get_language(name)
     shallow, deep = (counter_depth(language, n) for n in (8, 12))
     assert shallow is not None

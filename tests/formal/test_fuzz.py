@@ -85,13 +85,13 @@ def expected(language: Language, prompts: Sequence[str], completions: Sequence[s
     symbols = set(language.alphabet)
     parsed = [set(text) <= symbols for text in completions]
     # The authors' code ignores characters outside the alphabet.
-    read = ["".join(s for s in text if s in symbols) if language.paper else text for text in completions]
+    texts = ["".join(s for s in text if s in symbols) if language.paper else text for text in completions]
     counted = [language.paper or known for known in parsed]
     word, alone, viable = [], [], []
     for place, (holds, can) in enumerate(DEFINITIONS[language.name]):
         of_completion = holds if language.paper else ON_COMPLETIONS.get((language.name, place), holds)
-        word.append([known and holds(p + c) for known, p, c in zip(counted, prompts, read, strict=True)])
-        alone.append([known and of_completion(c) for known, c in zip(counted, read, strict=True)])
+        word.append([known and holds(p + c) for known, p, c in zip(counted, prompts, texts, strict=True)])
+        alone.append([known and of_completion(c) for known, c in zip(counted, texts, strict=True)])
         viable.append([can(p) for p in prompts])
     columns = {"word": word, "completion": alone, "open": viable}
     return {name: list(zip(*rows, strict=True)) for name, rows in columns.items()} | {
@@ -125,14 +125,14 @@ def test_verdicts_are_those_of_the_definitions(name: str, paper: bool) -> None:
 
 @pytest.mark.timeout(0 if COMPLETIONS > 20_000 else 300)
 @pytest.mark.parametrize("name", built_in_languages())
-def test_the_metric_counts_what_the_definitions_say(name: str) -> None:
+def test_the_metric_agrees_with_the_definitions(name: str) -> None:
     language = get_language(name)
     metric = evaluate.load(RULE_EXTRAPOLATION, name, keep_in_memory=True)
     for seed in range(BATCHES):
         prompts, completions, finished = drawn(language, seed)
         result = metric.compute(predictions=completions, references=prompts, finished=finished)
         right = expected(language, prompts, completions)
-        success = [done and known for done, known in zip(finished, right["parsed"], strict=True)]
+        success = [is_finished and known for is_finished, known in zip(finished, right["parsed"], strict=True)]
         ood = (~language.viable(prompts)).tolist()
         headline = [
             held and all(holds or not can for holds, can in zip(word, can_hold, strict=True))
@@ -152,6 +152,6 @@ def test_the_metric_counts_what_the_definitions_say(name: str) -> None:
         assert result["grammatical"]["hits"] == sum(grammatical)
         for place, rates in enumerate(result["rules"].values()):
             for what in ("word", "completion"):
-                held = sum(done and row[place] for done, row in zip(success, right[what], strict=True))
+                held = sum(succeeds and row[place] for succeeds, row in zip(success, right[what], strict=True))
                 assert (rates[what]["all"]["hits"], rates[what]["all"]["n"]) == (held, ROWS)
                 assert (rates[what]["finished"]["hits"], rates[what]["finished"]["n"]) == (held, sum(finished))

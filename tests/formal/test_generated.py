@@ -121,7 +121,7 @@ def test_samples_prompts_and_the_oracle_agree_with_the_rules(language: Generated
 
 
 @pytest.mark.parametrize("language", SUITE, ids=NAMES)
-def test_random_completions_do_not_answer_the_prompts(language: GeneratedLanguage) -> None:
+def test_random_completions_rarely_keep_r1(language: GeneratedLanguage) -> None:
     proof = language.proof
     assert proof.chance <= 0.75
     assert proof.ceiling - proof.chance >= 0.2
@@ -141,7 +141,7 @@ def completion(rng: random.Random, language: Language) -> str:
 
 
 @pytest.mark.parametrize("name", NAMES[::9])
-def test_the_proof_s_chance_is_the_report_s(name: str) -> None:
+def test_the_proof_states_the_chance_of_the_report(name: str) -> None:
     language = get_language(name)
     assert isinstance(language, GeneratedLanguage)
     report = chance(language, language.prompts("ood"), uniform(language), max_new_symbols=64)
@@ -174,7 +174,7 @@ def test_a_signature_does_not_depend_on_the_letters() -> None:
     assert signature(language_of("ab", "a")) != signature(language_of("abc", "a"))
 
 
-def test_a_seed_is_a_language_in_every_process() -> None:
+def test_a_seed_gives_the_same_language_in_every_process() -> None:
     names = NAMES[::9]
     text = "from hf_ruleextrap import get_language as g; import sys\n"
     text += (
@@ -224,13 +224,13 @@ def test_a_generated_language_has_a_name_and_can_be_pickled() -> None:
         (lambda: get_language("random-regular-07"), "names no generated language"),
     ],
 )
-def test_a_mistake_is_one_line(mistake: Callable[[], object], message: str) -> None:
+def test_invalid_seeds_levels_and_names_are_refused_in_one_line(mistake: Callable[[], object], message: str) -> None:
     with pytest.raises(RuleExtrapError, match=message) as caught:
         mistake()
     assert "\n" not in str(caught.value)
 
 
-def test_one_counter_is_exact_far_out() -> None:
+def test_one_counter_viability_is_exact_for_long_prefixes() -> None:
     # a^n needs n b. With at most two b, only a^n with n <= 2 is viable.
     equal = OneCounter(equal_counts("a", "b"), at_most("b", 2), "ab")
     counter, bound = equal_counts("a", "b"), at_most("b", 2)
@@ -248,7 +248,7 @@ def test_one_counter_is_exact_far_out() -> None:
 @pytest.mark.parametrize(
     "finite", [ordered("b", "a"), at_most("a", 2), no_factor("bb"), no_factor("ab"), count_mod("a", 3, 2)], ids=str
 )
-def test_one_counter_agrees_with_long_words(counter: object, finite: object) -> None:
+def test_one_counter_viability_agrees_with_enumeration(counter: object, finite: object) -> None:
     rules = [counter, finite]
     machine = Conjunction(rules)  # type: ignore[arg-type]
     joint = OneCounter(*rules, "ab")  # type: ignore[arg-type]
@@ -260,7 +260,7 @@ def test_one_counter_agrees_with_long_words(counter: object, finite: object) -> 
     assert joint.alive(first, second).tolist() == expected.tolist()
 
 
-def test_finite_rules_that_exclude_each_other_are_one_line() -> None:
+def test_finite_rules_that_exclude_each_other_are_refused() -> None:
     with pytest.raises(RuleExtrapError, match="exclude each other"):
         Finite(Conjunction([starts_with("a"), starts_with("b")]), "ab")
 
@@ -277,5 +277,5 @@ def test_finite_rules_that_exclude_each_other_are_one_line() -> None:
     ],
     ids=str,
 )
-def test_which_rules_leave_counts_free(rule: object, free: bool) -> None:
+def test_only_rules_without_bounds_or_order_leave_counts_free(rule: object, free: bool) -> None:
     assert leaves_counts_free(equal_counts("a", "b", "c"), rule, "abc") == free  # type: ignore[arg-type]

@@ -47,7 +47,7 @@ def strings(alphabet: tuple[str, ...], longest: int) -> list[str]:
 
 
 @pytest.mark.parametrize("name", LANGUAGES)
-def test_counts_are_those_of_all_words(name: str) -> None:
+def test_word_counts_agree_with_enumeration(name: str) -> None:
     language = LANGUAGES[name]
     longest = SHORT.get(len(language.alphabet), 5)
     by_length = Counter(map(len, language.words(longest)))
@@ -103,7 +103,7 @@ def test_long_words_are_counted_without_overflow() -> None:
 
 
 @pytest.mark.parametrize("name", ["only-rules", "two-counters", "csdyck", "anbncn"])
-def test_words_of_64_symbols(name: str) -> None:
+def test_words_of_64_symbols_can_be_drawn(name: str) -> None:
     language = LANGUAGES[name]
     counts = language.word_counts(64)
     words = counts.draw(np.full(50, counts.lengths[-1]), np.random.default_rng(2))
@@ -111,7 +111,7 @@ def test_words_of_64_symbols(name: str) -> None:
     assert (words.lengths == counts.lengths[-1]).all()
 
 
-def test_too_many_states_is_one_line() -> None:
+def test_too_many_states_are_refused_in_one_line() -> None:
     with pytest.raises(RuleExtrapError, match="too many states to follow them exactly") as caught:
         get_language("dyck").word_counts(64)
     assert "\n" not in str(caught.value)
@@ -145,14 +145,14 @@ def test_the_shortest_word_is_not_the_empty_word() -> None:
         _ = Nothing().shortest
 
 
-def test_deep_stacks_are_told_apart() -> None:
+def test_deep_stacks_are_distinguished() -> None:
     # The brackets do not fit into one 64-bit digit of the stack.
     rule = get_language("dyck").rules[2]
     graph = explore(rule, ("(", ")"), 70)
     assert graph.depth.tolist() == list(range(71))
 
 
-def test_rows_are_told_apart_exactly() -> None:
+def test_distinct_rows_are_identified_exactly() -> None:
     rng = np.random.default_rng(0)
     registers = (
         rng.integers(0, 2**63, size=500, dtype=np.uint64)[rng.integers(0, 40, size=500)] * np.uint64(2),

@@ -79,7 +79,7 @@ def test_excluded_rows_do_not_count() -> None:
 @pytest.mark.parametrize("n", [12, 64])
 @pytest.mark.parametrize("p", [0.02, 0.1, 0.5, 0.9, 0.98])
 @pytest.mark.parametrize("samples", [1, SAMPLES])
-def test_a_difference_from_known_chance_covers(n: int, p: float, samples: int) -> None:
+def test_the_interval_of_a_difference_from_known_chance_covers(n: int, p: float, samples: int) -> None:
     """Chance is exact after each prompt, and the model is better after the prompts after which chance is better."""
     rng = np.random.default_rng(5)
     for chance in (0.1, 0.5):

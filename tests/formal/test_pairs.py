@@ -35,7 +35,7 @@ def nearest(name: str, word: str, rule: int) -> set[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_broken_words_are_all_of_the_nearest(name: str) -> None:
+def test_minimal_pairs_contain_exactly_the_nearest_broken_words(name: str) -> None:
     language = get_language(name)
     words = [word for word in language.words(6) if len(word) > 1][: 40 if len(language.alphabet) < 4 else 12]
     for i, of_rule in enumerate(minimal_pairs(language, words, rng=rng())):
@@ -47,7 +47,7 @@ def test_the_broken_words_are_all_of_the_nearest(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list_languages())
-def test_pairs_of_every_language(name: str) -> None:
+def test_every_language_has_valid_pairs_or_a_reason(name: str) -> None:
     language = get_language(name)
     words = list(dict.fromkeys(language.sample(40, max_length=max(12, language.shortest + 4), rng=rng())))[:6]
     for i, of_rule in enumerate(minimal_pairs(language, words, rng=rng(), limit=20)):
@@ -71,7 +71,7 @@ def test_pairs_of_every_language(name: str) -> None:
         assert order[: len(different)] == different
 
 
-def test_rules_that_cannot_be_broken_alone_say_why() -> None:
+def test_a_rule_that_cannot_be_broken_alone_has_a_reason() -> None:
     first, second, third = minimal_pairs(get_language("dyck"), ["()", "[]()"], rng=rng())
     assert first.pairs == second.pairs == ()
     assert first.reason.endswith("what breaks it breaks properly_nested, too")
@@ -89,7 +89,7 @@ def test_the_broken_word_may_have_another_length() -> None:
     assert not any(pair.same_length for pair in even.pairs)
 
 
-def test_the_order_is_the_generator_s() -> None:
+def test_the_random_generator_decides_the_order() -> None:
     anbn = get_language("anbn")
     once, again = (minimal_pairs(anbn, ["aaabbb"], rng=np.random.default_rng(seed)) for seed in (1, 1))
     assert once == again

@@ -137,7 +137,7 @@ each = pytest.mark.parametrize(("name", "exceptions"), list(product(DATA, EXCEPT
 
 
 @each
-def test_the_posterior_is_that_of_enumeration(name: str, exceptions: str) -> None:
+def test_the_posterior_agrees_with_enumeration(name: str, exceptions: str) -> None:
     enumeration, learner = both(name, exceptions)
     space = learner.posterior.space
     exact = {frozenset(space.rules.index(enumeration.rules[i]) for i in h): p for h, p in enumeration.posterior.items()}
@@ -148,7 +148,7 @@ def test_the_posterior_is_that_of_enumeration(name: str, exceptions: str) -> Non
 
 
 @each
-def test_the_completions_are_those_of_enumeration(name: str, exceptions: str) -> None:
+def test_the_completions_agree_with_enumeration(name: str, exceptions: str) -> None:
     enumeration, learner = both(name, exceptions)
     language = enumeration.language
     np.testing.assert_allclose(learner.word_probability(WORDS), enumeration.predictive, rtol=1e-9, atol=0)
@@ -190,7 +190,7 @@ def one_hypothesis(name: str, settings: RationalSettings, kind: str, max_length:
 
 
 @pytest.mark.parametrize("name", ["dyck", "markedcopy", "dyck2d3"])
-def test_states_that_no_short_word_needs_change_no_count(name: str) -> None:
+def test_counts_of_short_words_agree_with_enumeration(name: str) -> None:
     language = get_language(name)
     programs = HypothesisSpace(language, 6).programs
     for kept in (frozenset({0}), frozenset({1}), frozenset({0, 1})):
@@ -222,7 +222,7 @@ def test_work_of_hours_is_refused_before_it_begins() -> None:
 
 
 @pytest.mark.parametrize("kind", EXCEPTIONS)
-def test_after_an_id_prompt_one_hypothesis_is_that_hypothesis(kind: str) -> None:
+def test_after_an_id_prompt_a_single_hypothesis_decides_the_next_symbol(kind: str) -> None:
     learner = one_hypothesis("anbn", RationalSettings(budget=1, exception_budget=1, epsilon=1e-9), kind)
     assert learner.posterior.probabilities[frozenset({0, 1})] == pytest.approx(1, abs=1e-9)
     table = learner.next_symbol(["aab", "aa"])
@@ -232,7 +232,7 @@ def test_after_an_id_prompt_one_hypothesis_is_that_hypothesis(kind: str) -> None
 
 
 @pytest.mark.parametrize("name", ["anbn", "anbncn", "ban", "bban", "csdyck", "shuffle3", "separated"])
-def test_without_drops_every_open_rule_that_can_be_kept_together_is_kept(name: str) -> None:
+def test_without_dropped_rules_a_learner_keeps_every_open_rule_that_can_be_kept(name: str) -> None:
     learner = one_hypothesis(name, RationalSettings(budget=1, delta=1e-12), "modular")
     prompts = learner.language.prompts("ood")
     # If all rules are open after an OOD prompt, no completion keeps them all.
@@ -254,7 +254,7 @@ def _can_be_kept(learner: RationalLearner, prompt: str, names: tuple[str, ...]) 
 
 
 @pytest.mark.parametrize("kind", EXCEPTIONS)
-def test_with_nothing_but_exceptions_a_learner_is_its_exceptions(kind: str) -> None:
+def test_a_learner_that_expects_only_exceptions_follows_them(kind: str) -> None:
     settings = RationalSettings(budget=1, exception_budget=9, epsilon=1 - 1e-12, delta=0.3)
     learner = one_hypothesis("anbn", settings, kind, LENGTH)
     # The expected mixture, by hand: the remainders of the two rules, weighted by the posterior of both hypotheses.
@@ -308,7 +308,7 @@ def test_drawn_completions_follow_the_learner() -> None:
 
 
 @pytest.mark.parametrize("name", ["anbn", "anbncn", "dyck", "flipflop", "shuffle3"])
-def test_the_lengths_are_those_of_a_prefix_code(name: str) -> None:
+def test_description_lengths_satisfy_the_kraft_inequality(name: str) -> None:
     # Kraft's sum over the conjunctions of no rules, of one rule, and of two rules.
     language = get_language(name)
     lengths = [description_bits([rule]) for rule in candidate_rules(language, 99)]
@@ -333,7 +333,7 @@ def test_the_lengths_are_those_of_a_prefix_code(name: str) -> None:
         ({"max_length": 2000}, "give 830 or less"),
     ],
 )
-def test_a_mistake_is_one_line(arguments: dict, message: str) -> None:
+def test_invalid_learner_arguments_are_refused_in_one_line(arguments: dict, message: str) -> None:
     call = {"language": "anbn", "words": ["ab"], **arguments}
     with pytest.raises(RuleExtrapError, match=r".") as caught:
         rational_learner(
@@ -347,11 +347,11 @@ def test_a_mistake_is_one_line(arguments: dict, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_prompt_longer_than_any_word_is_one_line() -> None:
+def test_a_prompt_longer_than_any_word_is_refused_in_one_line() -> None:
     learner = rational_learner(get_language("anbn"), ["ab", "aabb"])
     with pytest.raises(RuleExtrapError, match="the prompt baaaa has 5 symbols, and no word"):
         learner.headline(learner.language.label(["a", "baaaa"]))
 
 
-def test_the_names_of_the_learners() -> None:
+def test_the_learners_have_fixed_names() -> None:
     assert list(LEARNERS) == ["rational-uniform", "rational-simple", "rational-modular"]

@@ -23,7 +23,7 @@ def learner_of(name: str) -> RationalLearner:
 # R2 of bban has one meaning for a whole word and another for a completion alone.
 @pytest.mark.parametrize("name", ["anbn", "bban"])
 @pytest.mark.parametrize("limit", [None, 0, 2])
-def test_the_rates_are_sums_over_all_words(name: str, limit: int | None) -> None:
+def test_expected_rates_are_sums_over_all_words(name: str, limit: int | None) -> None:
     learner = learner_of(name)
     language, prompts = learner.language, get_language(name).prompts(length=4)
     report = expected_report(learner, prompts, max_new_symbols=limit)
@@ -62,7 +62,7 @@ def test_without_ood_prompts_there_is_no_headline() -> None:
     assert report.grammatical.n == report.n == 3
 
 
-def test_a_negative_limit_is_one_line() -> None:
+def test_a_negative_limit_is_refused_in_one_line() -> None:
     learner = learner_of("anbn")
     with pytest.raises(RuleExtrapError, match="max_new_symbols is -1: give 0 or more"):
         expected_report(learner, learner.language.prompts(length=4), max_new_symbols=-1)

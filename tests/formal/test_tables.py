@@ -13,8 +13,8 @@ FOREIGN = "x"
 
 
 @pytest.fixture
-def many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make tables read even a few words."""
+def tables_for_few_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the tables read any number of words."""
     monkeypatch.setattr(words, "FEWEST_SYMBOLS", 0)
 
 
@@ -37,9 +37,9 @@ AS_IN_THE_PAPER = [type(language)(paper=True) for language in LANGUAGES if langu
 def test_tables_agree_with_the_rules(language: Language) -> None:
     batch = random_words(language, 100_000, 24, np.random.default_rng(1))
     machines = [*language.rules, language, *(rule.for_completion for rule in language.rules)]
-    read = Tables(machines, language.alphabet, 24)
-    states, foreign = read.read(FlatWords.of(batch))
-    verdict = read.verdict(states)
+    machine_tables = Tables(machines, language.alphabet, 24)
+    states, foreign = machine_tables.read(FlatWords.of(batch))
+    verdict = machine_tables.verdict(states)
     assert not foreign.any()
     for i, machine in enumerate(machines):
         state = machine.read(batch, to_the_end=True)
@@ -52,12 +52,12 @@ def test_tables_agree_with_the_rules(language: Language) -> None:
 @pytest.mark.parametrize("name", ["anbn", "dyck", "bban"])
 @pytest.mark.parametrize("paper", [False, True])
 @pytest.mark.parametrize("most_states", [4, 1 << 15])
-@pytest.mark.usefixtures("many")
-def test_scores_and_labels_do_not_depend_on_the_way_of_reading(
+@pytest.mark.usefixtures("tables_for_few_words")
+def test_scores_and_labels_do_not_depend_on_the_tables(
     name: str, paper: bool, most_states: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If tables have only four states, most words leave the tables, and the rules read these words."""
-    monkeypatch.setattr(tables, "_MOST_TABLE_STATES", most_states)
+    monkeypatch.setattr(tables, "MOST_TABLE_STATES", most_states)
     language, plain = get_language(name, paper=paper), get_language(name, paper=paper)
     rng = np.random.default_rng(2)
     prompts, batch = random_words(language, 600, 8, rng), random_words(language, 600, 20, rng)

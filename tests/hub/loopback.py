@@ -1,4 +1,4 @@
-"""A Hub on 127.0.0.1 for the tests: repositories in memory, tokens, LFS, commits, ranges; only what is used."""
+"""A Hub on 127.0.0.1 with repositories in memory. The server implements only the requests of the tests."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 WRITER, READER, FINE = "hf_writer", "hf_reader", "hf_fine_grained"
-"""Tokens of the tester, who may publish as OWNERS."""
+"""The tokens of the user tester, who may publish as each of OWNERS."""
 
 ROLES = {WRITER: "write", READER: "read", FINE: "fineGrained"}
 OWNERS = ("tester", "ruleextrap")
 BREAKS, PASSES, ANSWER_LOST = 0, 200, -1
-"""What may befall a request that writes, beside a refusal: see `Hub`."""
+"""The outcomes of a request that writes, other than the status of a refusal; see `Hub`."""
 
 KINDS = {"models": "", "datasets": "datasets/", "spaces": "spaces/"}
 
@@ -46,10 +46,12 @@ class Repository:
 class Hub:
     """The server.
 
-    ``failures`` are the statuses with which the next requests that write, to a path that ``failing`` finds, are
-    refused; or BREAKS for a connection that breaks halfway through the request, ANSWER_LOST for one that breaks once it
-    is done, PASSES for none. ``rivals`` is how many of the next commits come just after someone else's; ``rejects`` is
-    what is wrong with cards.
+    Attributes:
+        failures: The outcomes of the next requests that write to a path in which the regular expression ``failing`` is
+            found: the status of a refusal, BREAKS for a connection that breaks halfway through the request, ANSWER_LOST
+            for a connection that breaks after the request, or PASSES for a request that succeeds.
+        rivals: The number of the next commits before which another user commits.
+        rejects: The error in every card; an empty string for valid cards.
     """
 
     def __init__(self) -> None:
@@ -66,9 +68,9 @@ class Hub:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def files(self, kind: str, name: str, revision: str = "main") -> dict[str, bytes]:
-        found = self.repositories[kind, name].at(revision)
-        assert found is not None
-        return found[1]
+        version = self.repositories[kind, name].at(revision)
+        assert version is not None
+        return version[1]
 
     def close(self) -> None:
         self.server.shutdown()
@@ -165,52 +167,52 @@ class Handler(BaseHTTPRequestHandler):
         orgs = [{"name": name} for name in OWNERS[1:]]
         return self.json({"type": "user", "name": OWNERS[0], "orgs": orgs, "auth": access})
 
-    def create(self, wanted: dict[str, Any]) -> None:
-        kind = wanted.get("type", "model") + "s"
-        name = f"{wanted.get('organization') or OWNERS[0]}/{wanted['name']}"
+    def create(self, request: dict[str, Any]) -> None:
+        kind = request.get("type", "model") + "s"
+        name = f"{request.get('organization') or OWNERS[0]}/{request['name']}"
         if not self.may_write(name):
             return self.refuse(403 if self.token in ROLES else 401, "", "You need a token with write access")
         url = f"{self.hub.url}/{KINDS[kind]}{name}"
         if (kind, name) in self.hub.repositories:
             return self.json({"error": "exists", "url": url}, 409)
-        private = wanted.get("visibility") == "private" or bool(wanted.get("private"))
+        private = request.get("visibility") == "private" or bool(request.get("private"))
         self.hub.repositories[kind, name] = Repository(private)
         return self.json({"url": url, "name": name, "id": name})
 
-    def collection(self, slug: str | None, wanted: dict[str, Any]) -> None:
+    def collection(self, slug: str | None, request: dict[str, Any]) -> None:
         collections = self.hub.collections
         if slug is None:
-            slug = f"{wanted['namespace']}/{re.sub('[^a-z]+', '-', wanted['title'].lower())}-1"
+            slug = f"{request['namespace']}/{re.sub('[^a-z]+', '-', request['title'].lower())}-1"
             if not self.may_write(slug):
                 return self.refuse(403, "", "Forbidden: you need write access")
             if slug in collections:
                 return self.json({"slug": slug, "error": "exists"}, 409)
             collections[slug] = {
                 "slug": slug,
-                "title": wanted["title"],
-                "owner": {"name": wanted["namespace"]},
+                "title": request["title"],
+                "owner": {"name": request["namespace"]},
                 "items": [],
                 "lastUpdated": "2026-01-01T00:00:00.000Z",
                 "position": 0,
-                "private": wanted["private"],
+                "private": request["private"],
                 "theme": "blue",
                 "upvotes": 0,
             }
-        elif "item" in wanted:
+        elif "item" in request:
             items = collections[slug]["items"]
-            if wanted["item"]["id"] in [item["id"] for item in items]:
+            if request["item"]["id"] in [item["id"] for item in items]:
                 return self.json({"error": "exists"}, 409)
-            items.append({"_id": str(len(items)), "position": len(items), **wanted["item"]})
+            items.append({"_id": str(len(items)), "position": len(items), **request["item"]})
         return self.json(collections[slug])
 
-    def lfs(self, wanted: dict[str, Any]) -> None:
+    def lfs(self, request: dict[str, Any]) -> None:
         def entry(item: dict[str, Any]) -> dict[str, Any]:
             upload = {"actions": {"upload": {"href": f"{self.hub.url}/upload/{item['oid']}"}}}
             return {**item, **({} if item["oid"] in self.hub.blobs else upload)}
 
-        self.json({"transfer": "basic", "objects": [entry(item) for item in wanted["objects"]]})
+        self.json({"transfer": "basic", "objects": [entry(item) for item in request["objects"]]})
 
-    def found(self, kind: str, name: str) -> Repository | None:
+    def visible_repository(self, kind: str, name: str) -> Repository | None:
         repository = self.hub.repositories.get((kind, name))
         if repository is None or (repository.private and self.token not in ROLES):
             self.refuse(404 if self.token else 401, "RepoNotFound", f"Repository Not Found: {name}")
@@ -218,16 +220,16 @@ class Handler(BaseHTTPRequestHandler):
         return repository
 
     def api(self, kind: str, name: str, rest: str, query: dict[str, list[str]], body: bytes) -> None:
-        repository = self.found(kind, name)
+        repository = self.visible_repository(kind, name)
         if repository is None:
             return None
         action, _, tail = rest.partition("/")
         if self.command == "POST" and action != "paths-info" and not self.may_write(name):
             return self.refuse(403, "", "Forbidden: you need write access")
         if action == "branch":
-            taken = tail in repository.branches
+            exists = tail in repository.branches
             repository.branches.setdefault(tail, repository.branches["main"])
-            return self.json({}, 409 if taken else 200)
+            return self.json({}, 409 if exists else 200)
         if action == "refs":
             branches = [
                 {"name": branch, "ref": f"refs/heads/{branch}", "targetCommit": sha}
@@ -235,10 +237,10 @@ class Handler(BaseHTTPRequestHandler):
             ]
             return self.json({"branches": branches, "tags": [], "converts": []})
         revision, _, folder = tail.partition("/")
-        there = repository.at(revision or "main")
-        if there is None:
+        version = repository.at(revision or "main")
+        if version is None:
             return self.refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-        sha, files = there
+        sha, files = version
         if action == "preupload":
             return self.preupload(json.loads(body)["files"], files)
         if action == "commit":
@@ -247,8 +249,8 @@ class Handler(BaseHTTPRequestHandler):
             recursive = query.get("recursive", ["false"])[0].lower() == "true"
             return self.tree(files, folder, recursive=recursive)
         if action == "paths-info":
-            asked = parse_qs(body.decode()).get("paths") or json.loads(body or b"{}").get("paths", [])
-            return self.json([self.entry(path, files[path]) for path in asked if path in files])
+            paths = parse_qs(body.decode()).get("paths") or json.loads(body or b"{}").get("paths", [])
+            return self.json([self.entry(path, files[path]) for path in paths if path in files])
         siblings = [{"rfilename": path, "size": len(data)} for path, data in sorted(files.items())]
         dates = dict.fromkeys(("lastModified", "createdAt"), "2026-01-01T00:00:00.000Z")
         return self.json(
@@ -267,11 +269,11 @@ class Handler(BaseHTTPRequestHandler):
         return path.endswith((".parquet", ".safetensors"))
 
     def entry(self, path: str, data: bytes) -> dict[str, Any]:
-        found = {"type": "file", "path": path, "size": len(data), "oid": git_sha(data)}
+        description = {"type": "file", "path": path, "size": len(data), "oid": git_sha(data)}
         return (
-            {**found, "lfs": {"oid": sha256(data), "size": len(data), "pointerSize": 130}}
+            {**description, "lfs": {"oid": sha256(data), "size": len(data), "pointerSize": 130}}
             if self.is_lfs(path)
-            else found
+            else description
         )
 
     def tree(self, files: dict[str, bytes], folder: str, *, recursive: bool) -> None:
@@ -290,11 +292,11 @@ class Handler(BaseHTTPRequestHandler):
         ]
         return self.json([*folders, *listed])
 
-    def preupload(self, wanted: list[dict[str, Any]], files: dict[str, bytes]) -> None:
+    def preupload(self, requested_files: list[dict[str, Any]], files: dict[str, bytes]) -> None:
         answers = []
-        for item in wanted:
-            path, held = item["path"], files.get(item["path"])
-            oid = None if held is None else sha256(held) if self.is_lfs(path) else git_sha(held)
+        for item in requested_files:
+            path, content = item["path"], files.get(item["path"])
+            oid = None if content is None else sha256(content) if self.is_lfs(path) else git_sha(content)
             mode = "lfs" if self.is_lfs(path) else "regular"
             answers.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
         self.json({"files": answers})
@@ -323,13 +325,13 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     def resolve(self, kind: str, name: str, revision: str, path: str) -> None:
-        repository = self.found(kind, name)
+        repository = self.visible_repository(kind, name)
         if repository is None:
             return None
-        there = repository.at(revision)
-        if there is None:
+        version = repository.at(revision)
+        if version is None:
             return self.refuse(404, "RevisionNotFound", revision)
-        sha, files = there
+        sha, files = version
         if path not in files:
             return self.send(404, X_Error_Code="EntryNotFound", X_Repo_Commit=sha)
         data = files[path]

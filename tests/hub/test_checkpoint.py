@@ -1,4 +1,4 @@
-"""A published checkpoint: what its folder holds, and what its card says."""
+"""A published checkpoint: the files of its folder, and its card."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def checkpoint(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return tmp_path / "ruleextrap" / "anbn-lstm"
 
 
-def test_a_checkpoint_holds_what_a_stranger_needs_and_nothing_else(checkpoint: Path, tiny_run: Path) -> None:
+def test_a_published_checkpoint_holds_the_files_for_loading_and_nothing_else(checkpoint: Path, tiny_run: Path) -> None:
     names = {path.name for path in checkpoint.iterdir()}
     assert {"README.md", "config.json", "lstm.py", "model.safetensors", "results.json", "tokenizer.json"} <= names
     assert not names & {"last", "log.jsonl", "training_args.bin", "optimizer.pt"}
     assert not [path for path in checkpoint.rglob("*") if path.suffix in (".bin", ".pt", ".pth", ".pkl")]
     for path in filter(Path.is_file, checkpoint.rglob("*")):
-        for place in (str(tiny_run), str(Path.home()), str(checkpoint.parent)):
-            assert place.encode() not in path.read_bytes(), path
+        for private_path in (str(tiny_run), str(Path.home()), str(checkpoint.parent)):
+            assert private_path.encode() not in path.read_bytes(), path
     model = AutoModelForCausalLM.from_pretrained("ruleextrap/anbn-lstm")
-    again = AutoModelForCausalLM.from_pretrained(tiny_run)
-    assert all(ours.equal(theirs) for ours, theirs in zip(model.parameters(), again.parameters(), strict=True))
+    original = AutoModelForCausalLM.from_pretrained(tiny_run)
+    assert all(published.equal(own) for published, own in zip(model.parameters(), original.parameters(), strict=True))
 
 
-def test_a_checkpoint_s_card_is_its_results(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_card_of_a_checkpoint_states_its_results(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (checkpoint / "README.md").read_text(encoding="utf-8")
     results = json.loads((checkpoint / "results.json").read_text(encoding="utf-8"))
     index = {
-        (found.dataset_split, found.metric_name): found.metric_value for found in ModelCard(text).data.eval_results
+        (result.dataset_split, result.metric_name): result.metric_value for result in ModelCard(text).data.eval_results
     }
     for condition in results["best"]["conditions"]:
         kind, report = condition["kind"], condition["greedy"]["report"]
@@ -60,7 +60,7 @@ def test_a_checkpoint_s_card_is_its_results(checkpoint: Path, capsys: pytest.Cap
     assert capsys.readouterr().out.strip()
 
 
-def test_a_checkpoint_s_table_has_chance_and_the_whole_interval(checkpoint: Path) -> None:
+def test_the_table_of_a_card_has_chance_and_the_interval(checkpoint: Path) -> None:
     text = (checkpoint / "README.md").read_text(encoding="utf-8")
     results = json.loads((checkpoint / "results.json").read_text(encoding="utf-8"))
     lines = [line for line in text.splitlines() if line.startswith("| ")]
@@ -70,18 +70,18 @@ def test_a_checkpoint_s_table_has_chance_and_the_whole_interval(checkpoint: Path
     for condition in results["best"]["conditions"]:
         kind, of_model = condition["kind"], condition["greedy"]["report"]
         of_chance = results["references"][condition["references"]]["uniform"]
-        asked: list[tuple[str, ...]] = [("headline",)] if kind == "ood" else [("grammatical",)]
-        asked += [("rules", name, "word", "all") for name in of_model["rules"]]
-        for path in [*asked, ("finished",)]:
-            ours, theirs = (functools.reduce(operator.getitem, path, report) for report in (of_model, of_chance))
+        rate_paths: list[tuple[str, ...]] = [("headline",)] if kind == "ood" else [("grammatical",)]
+        rate_paths += [("rules", name, "word", "all") for name in of_model["rules"]]
+        for path in [*rate_paths, ("finished",)]:
+            rate, chance_rate = (functools.reduce(operator.getitem, path, report) for report in (of_model, of_chance))
             row = next(rows)
-            assert row[2:4] == [f"{ours['rate']:.2f}", f"[{ours['low']:.2f}, {ours['high']:.2f}]"]
-            assert row[chance].lstrip("~") == f"{theirs['rate']:.2f}"
-            assert row[-1] == str(ours["n"])
+            assert row[2:4] == [f"{rate['rate']:.2f}", f"[{rate['low']:.2f}, {rate['high']:.2f}]"]
+            assert row[chance].lstrip("~") == f"{chance_rate['rate']:.2f}"
+            assert row[-1] == str(rate["n"])
     assert next(rows, None) is None
 
 
-def test_a_checkpoint_s_recipe_gives_it_again(
+def test_the_recipe_of_a_published_checkpoint_reproduces_its_weights(
     checkpoint: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = (checkpoint / "README.md").read_text(encoding="utf-8")
@@ -90,13 +90,13 @@ def test_a_checkpoint_s_recipe_gives_it_again(
     program, *words = shlex.split(block)
     assert program == "hf-ruleextrap"
     assert main(words) == 0
-    again = (checkpoint / "again" / "model.safetensors").read_bytes()
-    assert again == (tiny_run / "model.safetensors").read_bytes()
+    weights = (checkpoint / "again" / "model.safetensors").read_bytes()
+    assert weights == (tiny_run / "model.safetensors").read_bytes()
 
 
 @pytest.fixture
 def altered(tiny_run: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Makes a run folder whose recipe says something else."""
+    """Return a function that copies a run folder and changes keys of its recipe."""
 
     def alter(**keys: object) -> Path:
         folder = tmp_path / "altered"
@@ -109,18 +109,18 @@ def altered(tiny_run: Path, tmp_path: Path) -> Callable[..., Path]:
     return alter
 
 
-def test_a_checkpoint_s_card_says_how_it_was_trained(altered: Callable[..., Path], tmp_path: Path) -> None:
-    def said(**keys: object) -> str:
+def test_the_card_of_a_checkpoint_describes_its_training(altered: Callable[..., Path], tmp_path: Path) -> None:
+    def card_text(**keys: object) -> str:
         folder = altered(**keys)
         write_checkpoint(folder, tmp_path / "card")
         shutil.rmtree(folder)
         text = (tmp_path / "card" / "README.md").read_text(encoding="utf-8")
         return " ".join(text.split("## How it was trained")[1].split("```")[0].split())
 
-    plain = said()
+    plain = card_text()
     assert "20 steps of 128 words; objective `likelihood`; optimizer `adamw` with learning rate 0.002" in plain
     assert "schedule `cosine` per step, weight decay 0.01; precision `fp32`." in plain
-    other = said(
+    other = card_text(
         optimizer="muon",
         objective="oracle",
         lr_scheduler="linear",
@@ -139,7 +139,9 @@ def test_a_checkpoint_s_card_says_how_it_was_trained(altered: Callable[..., Path
     assert "AdamW" not in other
 
 
-def test_a_published_recipe_publishes_nothing_for_others(altered: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_published_recipe_has_no_settings_of_publishing_and_tracking(
+    altered: Callable[..., Path], tmp_path: Path
+) -> None:
     folder = altered(push_to_hub=True, hub_organization="mine", report_to="wandb", output_dir="/at/home")
     write_checkpoint(folder, tmp_path / "card")
     recipe = Recipe.from_file(tmp_path / "card" / "recipe.yaml")

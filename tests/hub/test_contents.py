@@ -1,4 +1,4 @@
-"""The contents of data sets: what a folder holds is what is loaded, and the suite of generated problems."""
+"""The contents of datasets: a folder loads with the rows of its files; the suite of generated languages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALL: dict[str, Any] = {"max_length": 16, "train_size": 60, "held_out_size": 10
 
 
 class Mine(Regular):
-    """Words that start with b, every b before every a."""
+    """The language of the words that start with b and have every b before every a."""
 
     name, summary, alphabet = "mine", "starts with b, every b before every a", ("a", "b")
     rules = (starts_with("b"), ordered("b", "a"))
@@ -32,7 +32,7 @@ class Mine(Regular):
 
 
 class MineLater(Mine):
-    """The same with longer prompts."""
+    """The same language with longer prompts."""
 
     prompt_length = 5
 
@@ -61,7 +61,7 @@ def suite_of(monkeypatch: pytest.MonkeyPatch, seed: int) -> Callable[[Path], obj
         ("suite", "default", "test"),
     ],
 )
-def test_other_content_under_the_same_name_is_what_is_loaded(
+def test_rewritten_content_under_the_same_name_is_loaded(
     name: str, config: str, split: str, in_place: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = {
@@ -83,7 +83,7 @@ def test_other_content_under_the_same_name_is_what_is_loaded(
     assert loaded[0] != loaded[1]
 
 
-def test_the_card_states_sizes_that_datasets_finds_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_card_states_the_sizes_that_datasets_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "ruleextrap" / "dyck"
     write_dataset("dyck", folder, **SMALL)
     stated = {info["config_name"]: info for info in DatasetCard.load(folder / "README.md").data.dataset_info}
@@ -101,12 +101,12 @@ def test_the_card_states_sizes_that_datasets_finds_too(tmp_path: Path, monkeypat
 def test_one_changed_row_changes_the_digest(tmp_path: Path) -> None:
     write_dataset("dyck", tmp_path, **SMALL)
     path = tmp_path / "default" / "train-00000-of-00001.parquet"
-    read = partial(ConfigContents.read, "default", {"train": [path]})
-    before = read()
+    read_contents = partial(ConfigContents.read, "default", {"train": [path]})
+    original = read_contents()
     table = read_table(path)
     write_table(table.take([1, 0, *range(2, len(table))]), path)
-    assert read().splits == before.splits
-    assert read().digest != before.digest
+    assert read_contents().splits == original.splits
+    assert read_contents().digest != original.digest
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_each_row_is_a_problem(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_row_of_the_suite_is_a_generated_language(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(parent)
     rows = load_dataset("ruleextrap/random-conjunctions", split="test")
     assert len(rows) == len(set(rows["name"])) == 100
@@ -133,7 +133,7 @@ def test_each_row_is_a_problem(parent: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert {len(text) for text in row["id_prompts"] + row["ood_prompts"]} == {row["prompt_length"]}
 
 
-def test_the_card_is_valid_and_its_code_runs(
+def test_the_card_of_the_suite_is_valid_and_its_code_runs(
     parent: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(parent)
@@ -150,15 +150,15 @@ def test_the_card_is_valid_and_its_code_runs(
     assert "random-regular-0" in capsys.readouterr().out
 
 
-def test_it_is_written_alike_each_time(parent: Path, tmp_path: Path) -> None:
+def test_the_suite_is_written_with_the_same_bytes_each_time(parent: Path, tmp_path: Path) -> None:
     for path in write_suite(tmp_path):
         written = parent / "ruleextrap" / "random-conjunctions" / path.relative_to(tmp_path)
         assert path.read_bytes() == written.read_bytes()
 
 
 def test_a_generated_language_is_published_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = ["--max-length", "24", "--train-size", "100"]
-    assert main(["publish", "dataset", "random-context-free-0", "--to", str(tmp_path), *few]) == 0
+    sizes = ["--max-length", "24", "--train-size", "100"]
+    assert main(["publish", "dataset", "random-context-free-0", "--to", str(tmp_path), *sizes]) == 0
     monkeypatch.chdir(tmp_path)
     language = get_language("random-context-free-0")
     train = load_dataset("ruleextrap/random-context-free-0", split="train")

@@ -1,4 +1,7 @@
-"""The five doors, each in a fresh process with nothing cached, from a folder and from the Hub; the metric's Space."""
+"""The five ways to use the project, each in a new process without caches, from a folder and from the Hub.
+
+The Space of the metric is tested as well.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,12 @@ TRAIN = Path(__file__).parents[2] / "training" / "train.py"
 def place(
     request: pytest.FixtureRequest, tiny_run: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Hub, Path]]:
-    """Where the repositories are, and the folder in which a user starts."""
+    """Return the kind of place that holds the repositories, a Hub, and the folder in which a user starts."""
     hub, parent = Hub(), tmp_path_factory.mktemp(request.param)
     for words in (("dataset", "anbn", *SMALL), ("checkpoint", str(tiny_run)), ("metric",)):
         if request.param == "hub":
-            done = User(hub, parent / words[0], WRITER).publish(*words)
-            assert done.returncode == 0, done.stderr
+            process = User(hub, parent / words[0], WRITER).publish(*words)
+            assert process.returncode == 0, process.stderr
         else:
             assert main(["publish", *words, "--to", str(parent)]) == 0
     yield request.param, hub, parent
@@ -44,34 +47,34 @@ def place(
 @pytest.fixture
 def user(place: tuple[str, Hub, Path], tmp_path: Path) -> User:
     where, hub, parent = place
-    found = User(hub, tmp_path / "user", "" if where == "folder" else WRITER)
+    new_user = User(hub, tmp_path / "user", "" if where == "folder" else WRITER)
     if where == "folder":
-        found.environment |= {"HF_HUB_OFFLINE": "1"}
-        (found.folder / "ruleextrap").symlink_to(parent / "ruleextrap")
-    return found
+        new_user.environment |= {"HF_HUB_OFFLINE": "1"}
+        (new_user.folder / "ruleextrap").symlink_to(parent / "ruleextrap")
+    return new_user
 
 
-def said(user: User, *words: str) -> str:
-    done = user.run(*words)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+def output_of(user: User, *words: str) -> str:
+    process = user.run(*words)
+    assert process.returncode == 0, process.stderr
+    return process.stdout.strip()
 
 
-def test_load_dataset(user: User) -> None:
+def test_load_dataset_loads_every_configuration(user: User) -> None:
     code = """
 from datasets import load_dataset
 for config in (None, "paper", "prompts"):
     print({name: len(rows) for name, rows in load_dataset("ruleextrap/anbn", config).items()})
 print(next(iter(load_dataset("ruleextrap/anbn", "prompts", split="ood", streaming=True)))["prompt"])
 """
-    default, paper, prompts, first = said(user, "-c", code).splitlines()
+    default, paper, prompts, first = output_of(user, "-c", code).splitlines()
     assert default == "{'train': 8, 'validation': 8, 'test': 8}"
     assert paper == "{'train': 8, 'validation': 8, 'test': 8}"
     assert prompts == "{'id': 5, 'ood': 251}"
     assert first == "aaaaaaba"
 
 
-def test_from_pretrained(user: User) -> None:
+def test_from_pretrained_loads_a_model_and_its_tokenizer(user: User) -> None:
     code = """
 from transformers import AutoModelForCausalLM, AutoTokenizer
 model = AutoModelForCausalLM.from_pretrained("ruleextrap/anbn-lstm", trust_remote_code=True)
@@ -79,32 +82,32 @@ tokenizer = AutoTokenizer.from_pretrained("ruleextrap/anbn-lstm", trust_remote_c
 tokens = tokenizer("aab", return_tensors="pt")
 print(type(model).__name__, tuple(model(**tokens).logits.shape))
 """
-    assert said(user, "-c", code) == "RuleLSTMForCausalLM (1, 4, 5)"
+    assert output_of(user, "-c", code) == "RuleLSTMForCausalLM (1, 4, 5)"
 
 
-def test_evaluate_load(user: User) -> None:
+def test_evaluate_load_computes_the_metric(user: User) -> None:
     code = """
 import evaluate
 metric = evaluate.load("ruleextrap/rule_extrapolation", "anbn")
 print(metric.compute(predictions=["b"], references=["baa"])["headline"]["rate"])
 """
-    assert said(user, "-c", code) == "1.0"
+    assert output_of(user, "-c", code) == "1.0"
 
 
-def test_train(user: User, place: tuple[str, Hub, Path]) -> None:
+def test_a_launched_training_writes_and_publishes_its_run(user: User, place: tuple[str, Hub, Path]) -> None:
     flags = [f"--{key}={value}" for key, value in {**TINY, "max_steps": 2, "eval_steps": 2}.items()]
     online = place[0] == "hub"
     launch = ["-m", "accelerate.commands.launch", "--num_processes=1", str(TRAIN), *flags, "--output_dir=made"]
-    last = said(user, *launch, *(["--push-to-hub"] if online else [])).splitlines()[-1]
+    last = output_of(user, *launch, *(["--push-to-hub"] if online else [])).splitlines()[-1]
     assert (user.folder / "made" / "model.safetensors").exists()
     if online:
         assert "/tester/anbn-lstm: created and updated in commit" in last
         assert {"README.md", "results.json"} <= set(place[1].files("models", "tester/anbn-lstm"))
 
 
-def test_evaluate_a_checkpoint(user: User, tiny_run: Path) -> None:
+def test_evaluate_repeats_the_results_of_the_run(user: User, tiny_run: Path) -> None:
     words = ("--model", "ruleextrap/anbn-lstm", "--language", "anbn", "--max-new-symbols", "16", "--json")
-    report = json.loads(said(user, "-m", "hf_ruleextrap", "evaluate", *words))["conditions"][1]["greedy"]
+    report = json.loads(output_of(user, "-m", "hf_ruleextrap", "evaluate", *words))["conditions"][1]["greedy"]
     assert report == json.loads((tiny_run / "results.json").read_text())["best"]["conditions"][1]["greedy"]
 
 
@@ -125,7 +128,7 @@ def test_the_card_names_the_page_and_the_version_of_gradio(space: Path) -> None:
     assert metadata["sdk_version"] == GRADIO
     assert f"gradio=={GRADIO}" in CONSTRAINTS.read_text().split()
     imports = re.findall(r"^(?:import|from) (\w+)", (space / "app.py").read_text(encoding="utf-8"), re.MULTILINE)
-    # Gradio comes with the Space.
+    # A Space has Gradio without a requirement.
     assert {"evaluate", "datasets", "numpy"} == set((space / "requirements.txt").read_text().split())
     assert set(imports) <= {"__future__", "pathlib", "typing", "evaluate", "gradio", "rules"}
 
@@ -143,7 +146,7 @@ def test_the_page_starts_and_computes_the_metric(space: Path, tmp_path: Path) ->
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_ANALYTICS_ENABLED": "False",
         "HF_HOME": str(tmp_path),
-        # Without the package: the Space is on its own.
+        # The Space must work without this package.
         "PYTHONPATH": "",
     }
     with subprocess.Popen([sys.executable, "app.py"], cwd=space, env=environment, stdout=subprocess.DEVNULL) as page:

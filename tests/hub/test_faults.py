@@ -1,4 +1,4 @@
-"""What may go wrong while a folder goes up: one clear line, nothing half-published, and a repeat completes it."""
+"""Faults during an upload: the error is one line, nothing is half-published, and a repeat completes the upload."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAME = "ruleextrap/words"
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """The Hub of this very process, where nobody waits."""
+    """Start a Hub for the client in this process, which does not wait between attempts."""
     hub = Hub()
     for name, value in {"ENDPOINT": hub.url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
         monkeypatch.setattr(constants, name, value)
@@ -46,15 +46,15 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "message"),
     [(BREAKS, "the Hub cannot be reached"), (503, "the Hub answers 503"), (403, r"the Hub refuses \(403\)")],
 )
 @pytest.mark.parametrize("where", ["/upload/", "/commit/"])
-def test_what_never_comes_through_is_one_line_and_a_repeat_completes_it(
-    hub: Hub, folder: Path, fault: int, said: str, where: str
+def test_a_failed_upload_is_one_line_and_a_repeat_completes_it(
+    hub: Hub, folder: Path, fault: int, message: str, where: str
 ) -> None:
     hub.failing, hub.failures = where, [fault] * ALWAYS
-    with pytest.raises(RuleExtrapError, match=said) as raised:
+    with pytest.raises(RuleExtrapError, match=message) as raised:
         push_folder(folder, NAME, "dataset")
     assert "\n" not in str(raised.value)
     assert hub.files("datasets", NAME) == {}
@@ -65,7 +65,7 @@ def test_what_never_comes_through_is_one_line_and_a_repeat_completes_it(
 
 @pytest.mark.parametrize("where", ["/upload/", "/commit/"])
 @pytest.mark.parametrize("fault", [BREAKS, ANSWER_LOST, 503])
-def test_what_passes_is_not_noticed(hub: Hub, folder: Path, fault: int, where: str) -> None:
+def test_a_temporary_fault_does_not_stop_an_upload(hub: Hub, folder: Path, fault: int, where: str) -> None:
     (folder / "test.parquet").write_bytes(b"another")
     # The second of two uploads, or the first of two commits.
     hub.failing, hub.failures = where, [PASSES, fault] if where == "/upload/" else [fault]
@@ -74,7 +74,7 @@ def test_what_passes_is_not_noticed(hub: Hub, folder: Path, fault: int, where: s
     assert hub.files("datasets", NAME) == files(folder)
 
 
-def test_what_is_no_longer_in_the_folder_goes_in_the_same_commit(hub: Hub, folder: Path) -> None:
+def test_files_removed_from_the_folder_are_deleted_in_the_same_commit(hub: Hub, folder: Path) -> None:
     (folder / "train-2.parquet").write_bytes(b"another shard")
     push_folder(folder, NAME, "dataset")
     repository = hub.repositories["datasets", NAME]
@@ -101,7 +101,7 @@ def test_an_upload_that_ends_in_an_error_of_another_library_is_one_line(
     assert hub.files("datasets", NAME) == {}
 
 
-def test_offline_nobody_waits(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_publishing_fails_without_waiting(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"waits {seconds} s"))
     with pytest.raises(RuleExtrapError, match="HF_HUB_OFFLINE is set"):
@@ -110,7 +110,7 @@ def test_offline_nobody_waits(hub: Hub, folder: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("token", "organization", "said"),
+    ("token", "organization", "message"),
     [
         ("", None, "nobody is logged in"),
         ("hf_wrong", None, r"the Hub refuses \(401\): log in"),
@@ -118,19 +118,19 @@ def test_offline_nobody_waits(hub: Hub, folder: Path, monkeypatch: pytest.Monkey
         (WRITER, "google", "tester may not publish as 'google': choose one of tester, ruleextrap"),
     ],
 )
-def test_who_may_not_publish_is_told_before_the_work(
+def test_a_missing_permission_is_reported_before_the_work_begins(
     hub: Hub,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     token: str,
     organization: str | None,
-    said: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_TOKEN", token)
     monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "none"))
-    with pytest.raises(RuleExtrapError, match=said):
+    with pytest.raises(RuleExtrapError, match=message):
         publisher(organization)
     owner = [] if organization is None else [f"--hub_organization={organization}"]
     assert main(["train", "--max_steps=1", "--push_to_hub", *owner]) == 2
@@ -141,7 +141,7 @@ def test_who_may_not_publish_is_told_before_the_work(
     assert not hub.repositories
 
 
-def test_what_a_fine_grained_token_may_do_the_hub_says(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_decides_about_a_fine_grained_token(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", FINE)
     assert publisher("google") == "google"
     with pytest.raises(RuleExtrapError, match=r"the Hub refuses \(403\)"):
@@ -150,14 +150,14 @@ def test_what_a_fine_grained_token_may_do_the_hub_says(hub: Hub, folder: Path, m
     assert "created" in push_folder(folder, NAME, "dataset")
 
 
-def test_a_repository_of_another_stays_as_it_is(hub: Hub, folder: Path) -> None:
+def test_a_repository_of_another_owner_is_not_changed(hub: Hub, folder: Path) -> None:
     hub.repositories["datasets", "google/words"] = Repository()
     with pytest.raises(RuleExtrapError, match=r"the Hub refuses \(403\)"):
         push_folder(folder, "google/words", "dataset")
     assert hub.files("datasets", "google/words") == {}
 
 
-def test_a_training_that_could_not_publish_goes_on_with_publishing(
+def test_a_repeated_training_publishes_a_finished_run_without_training(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -167,9 +167,9 @@ def test_a_training_that_could_not_publish_goes_on_with_publishing(
     assert main([*command, "--push_to_hub"]) == 2
     printed = capfd.readouterr()
     (line,) = printed.err.strip().splitlines()[-1:]
-    again = "hf-ruleextrap publish checkpoint made --org ruleextrap --push-to-hub"
+    repetition = "hf-ruleextrap publish checkpoint made --org ruleextrap --push-to-hub"
     assert line.startswith("error: the Hub refuses (403)")
-    assert line.endswith(f"the run is finished, and the same command, or `{again}`, publishes it without training")
+    assert line.endswith(f"the run is finished, and the same command, or `{repetition}`, publishes it without training")
     assert hub.files("models", "ruleextrap/anbn-lstm") == {}
     assert WRITER not in printed.out + printed.err
     for path in filter(Path.is_file, tmp_path.rglob("*")):
@@ -179,15 +179,13 @@ def test_a_training_that_could_not_publish_goes_on_with_publishing(
     monkeypatch.setattr("hf_ruleextrap.train.trainer.RuleTrainer.train", lambda *_, **__: pytest.fail("trains again"))
     assert main([*command, "--push_to_hub"]) == 0
     assert "updated in commit" in capfd.readouterr().out
-    held = hub.files("models", "ruleextrap/anbn-lstm")
-    assert held["model.safetensors"] == (tmp_path / "made" / "model.safetensors").read_bytes()
-    assert main(again.split()[1:]) == 0
+    published = hub.files("models", "ruleextrap/anbn-lstm")
+    assert published["model.safetensors"] == (tmp_path / "made" / "model.safetensors").read_bytes()
+    assert main(repetition.split()[1:]) == 0
     assert "nothing has changed" in capfd.readouterr().out
 
 
-def test_a_run_that_is_not_this_one_is_not_published_for_it(
-    hub: Hub, tiny_run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_of_another_recipe_is_not_published(hub: Hub, tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["train", str(tiny_run / "recipe.yaml"), "--push_to_hub"]
     assert main([*command, "--learning_rate=0.1"]) == 2
     assert "already holds a finished run" in capsys.readouterr().err
@@ -197,11 +195,11 @@ def test_a_run_that_is_not_this_one_is_not_published_for_it(
     assert card["training"] == json.loads((tiny_run / "results.json").read_text())["training"]
 
 
-def test_one_line_stands_on_stderr_whatever_goes_up(
+def test_publishing_prints_at_most_one_line_on_stderr(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    # As for someone who has set nothing.
+    # The settings of a user who has set nothing.
     bars = importlib.import_module("huggingface_hub.utils.tqdm")
     monkeypatch.setattr(bars, "HF_HUB_DISABLE_PROGRESS_BARS", None)
     monkeypatch.setattr(bars, "progress_bar_states", {})

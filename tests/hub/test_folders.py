@@ -1,4 +1,4 @@
-"""Repositories as folders, opened by the line of code that would open them on the Hub."""
+"""Repositories as folders, which load with the same line of code as on the Hub."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PAPER = "https://arxiv.org/abs/2409.13728"
 
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with all repositories, small."""
+    """Return a folder with all repositories in a small size."""
     folder = tmp_path_factory.mktemp("repositories")
     for name in [*list_languages(tag="paper"), "flipflop"]:
         words = ["--max-length", "32", "--train-size", "200"]
@@ -43,7 +43,7 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", list_languages(tag="paper"))
-def test_every_configuration_loads_and_is_what_it_says(
+def test_every_configuration_loads_with_the_expected_rows(
     name: str, parent: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(parent)
@@ -68,9 +68,9 @@ def test_every_configuration_loads_and_is_what_it_says(
 
 
 def test_the_same_seed_gives_the_same_bytes(parent: Path, tmp_path: Path) -> None:
-    again = write_dataset("dyck", tmp_path / "dyck", max_length=32, train_size=200, held_out_size=20)
-    assert len(again) == 10
-    for path in again:
+    paths = write_dataset("dyck", tmp_path / "dyck", max_length=32, train_size=200, held_out_size=20)
+    assert len(paths) == 10
+    for path in paths:
         assert path.read_bytes() == (parent / "ruleextrap" / "dyck" / path.relative_to(tmp_path / "dyck")).read_bytes()
     write_dataset("dyck", tmp_path / "other", max_length=32, train_size=200, held_out_size=20, seed=1)
     train = "default/train-00000-of-00001.parquet"
@@ -88,13 +88,13 @@ def test_the_same_seed_gives_the_same_bytes(parent: Path, tmp_path: Path) -> Non
         ("csdyck", "([)]", {"depth": 2}),
     ],
 )
-def test_a_word_s_own_numbers(name: str, word: str, values: dict[str, int]) -> None:
+def test_the_columns_of_a_word_hold_its_parameters(name: str, word: str, values: dict[str, int]) -> None:
     columns = word_columns(get_language(name), WordBatch.from_strings([word]))
     assert {key: int(column[0]) for key, column in columns.items() if key not in ("text", "length")} == values
 
 
 @pytest.mark.parametrize("name", list_languages(tag="paper"))
-def test_the_card_is_valid_and_its_numbers_and_code_are_true(
+def test_the_card_is_valid_and_its_numbers_and_code_are_correct(
     name: str, parent: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(parent)
@@ -114,7 +114,7 @@ def test_the_card_is_valid_and_its_numbers_and_code_are_true(
 
 
 @pytest.mark.parametrize("name", [*list_languages(tag="paper"), "flipflop"])
-def test_the_card_says_what_the_configuration_paper_is_for_this_language(name: str, parent: Path) -> None:
+def test_the_card_explains_the_configuration_paper(name: str, parent: Path) -> None:
     text = " ".join((parent / "ruleextrap" / name / "README.md").read_text(encoding="utf-8").split())
     notes = {
         **dict.fromkeys(("anbn", "anbncn"), "each holds every word, so that 100 % of its validation words"),
@@ -155,28 +155,30 @@ def test_the_metric_loads_from_its_folder_and_its_card_runs(
 
 
 @pytest.mark.parametrize("words", [["checkpoint", "{run}"], ["dataset", "anbn"], ["dataset", "random"], ["metric"]])
-def test_each_variable_that_is_missing_is_an_error(
+def test_a_missing_template_variable_is_an_error(
     words: list[str], tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: dict[str, object] = {}
+    variables: dict[str, object] = {}
 
-    def keep(template: str, **values: object) -> str:
-        given.update(values, template=template)
+    def record_variables(template: str, **values: object) -> str:
+        variables.update(values, template=template)
         return render(template, **values)
 
-    monkeypatch.setattr(f"hf_ruleextrap.hub.{words[0]}.render", keep)
+    monkeypatch.setattr(f"hf_ruleextrap.hub.{words[0]}.render", record_variables)
     words = [word.format(run=tiny_run) for word in words]
     assert main(["publish", *words, "--max-length=16", "--to", str(tmp_path)]) == 0
-    template = str(given.pop("template"))
-    assert len(given) > 3
-    for name in given:
-        # A number that is missing cannot be formatted.
+    template = str(variables.pop("template"))
+    assert len(variables) > 3
+    for name in variables:
+        # A missing number cannot be formatted.
         with pytest.raises((jinja2.UndefinedError, TypeError), match=r"undefined|Undefined"):
-            render(template, **{other: value for other, value in given.items() if other != name})
+            render(template, **{other: value for other, value in variables.items() if other != name})
 
 
-def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for words, said in (
+def test_invalid_arguments_of_publish_are_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, message in (
         (["dataset"], "publish dataset needs a language: a5"),
         (["dataset", "annbn"], "did you mean 'anbn'"),
         (["dataset", "anbn", "--max-length", "1"], "max_length 1 is too small"),
@@ -185,10 +187,10 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (["metric", "--org", ""], "'' cannot own repositories: choose a name of "),
     ):
         assert main(["publish", *words, "--to", str(tmp_path)]) == 2
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
-def test_all_writes_every_dataset_the_metric_and_the_runs(
+def test_publish_all_writes_every_dataset_the_metric_and_the_runs(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -205,7 +207,7 @@ def test_all_writes_every_dataset_the_metric_and_the_runs(
     }
 
 
-def test_all_makes_a_collection_of_what_it_uploads(
+def test_publish_all_collects_the_uploaded_repositories(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     collected: list[tuple[str, str]] = []
@@ -230,7 +232,7 @@ def test_all_makes_a_collection_of_what_it_uploads(
 
 @pytest.fixture
 def runs(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Six run folders: three seeds, one of them twice, one not finished, one broken. One of the runs has learned."""
+    """Return six run folders: three seeds, a duplicate of one, an unfinished run, a broken run. One run has learned."""
     folder = tmp_path / "runs"
     for name, seed in {"a": 2, "b": 1, "c": 5, "d": 2, "unfinished": 7, "broken": 9}.items():
         shutil.copytree(tiny_run, folder / name)
@@ -244,21 +246,21 @@ def runs(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return folder
 
 
-def test_all_seeds_are_published_the_lowest_on_main_and_what_is_not_is_said(runs: Path) -> None:
-    found, skipped = find_releases(runs)
-    assert [(release.run.name, release.name, release.branch, release.folder) for release in found] == [
+def test_all_seeds_are_published_with_the_lowest_on_main_and_skipped_runs_are_listed(runs: Path) -> None:
+    releases, skipped = find_releases(runs)
+    assert [(release.run.name, release.name, release.branch, release.folder) for release in releases] == [
         ("b", "anbn-lstm", None, "anbn-lstm"),
         ("a", "anbn-lstm", "seed-2", "anbn-lstm-seed-2"),
         ("c", "anbn-lstm", "seed-5", "anbn-lstm-seed-5"),
     ]
-    broken, again, unfinished = skipped
+    broken, duplicate, unfinished = skipped
     assert broken.startswith(f"{runs / 'broken' / 'results.json'} is no result of this version: ")
     command = f"hf-ruleextrap publish checkpoint {runs / 'd'}"
-    assert again == f"{runs / 'd'}: {runs / 'a'} is anbn-lstm seed 2, too; `{command}` publishes this one instead"
+    assert duplicate == f"{runs / 'd'}: {runs / 'a'} is anbn-lstm seed 2, too; `{command}` publishes this one instead"
     assert unfinished == f"{str(runs / 'unfinished')!r} holds no finished run: name a run folder with results.json"
 
 
-def test_all_writes_a_folder_for_each_seed(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_publish_all_writes_a_folder_for_each_seed(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--to", "site", "--max-length", "32", "--train-size", "20"]
     assert main(["publish", "all", str(runs), "ban", "random-regular-7", *words]) == 0
     seeds = ["anbn-lstm", "anbn-lstm-seed-2", "anbn-lstm-seed-5"]
@@ -271,13 +273,13 @@ def test_all_writes_a_folder_for_each_seed(runs: Path, capsys: pytest.CaptureFix
     assert [line.partition(": ")[0] for line in capsys.readouterr().err.splitlines()] == ["skipped"] * 3
 
 
-def test_all_says_where_there_is_no_run(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_publish_all_reports_a_folder_without_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["publish", "all", "nowhere"]) == 2
     line = "error: 'nowhere' is neither a language nor a folder: name an existing folder of runs\n"
     assert capsys.readouterr().err == line
     runs.rename("elsewhere")
-    few = ["--max-length", "32", "--train-size", "20", "--dry-run"]
-    assert main(["publish", "all", *few]) == 0
+    flags = ["--max-length", "32", "--train-size", "20", "--dry-run"]
+    assert main(["publish", "all", *flags]) == 0
     assert capsys.readouterr().err == "runs contains no finished run, so no checkpoint is published\n"
 
 
@@ -297,7 +299,7 @@ def test_a_dry_run_lists_what_would_be_written_and_writes_nothing(
 
 
 @pytest.mark.parametrize("words", [[], ["--dry-run"]])
-def test_a_full_disk_is_one_line(
+def test_publishing_the_metric_to_a_full_disk_is_one_line(
     words: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -316,20 +318,20 @@ def test_a_full_disk_is_one_line(
     assert capsys.readouterr().err.startswith(line)
 
 
-def test_the_script_builds_what_it_is_asked_for(tmp_path: Path) -> None:
+def test_the_build_script_writes_the_named_datasets(tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "dataset_scripts" / "build.py"
     command = [sys.executable, str(script), "anbn", "bban", "--to", str(tmp_path), "--max-length", "24"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    process = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert sorted(path.name for path in (tmp_path / "ruleextrap").iterdir()) == ["anbn", "bban"]
-    assert 'load_dataset("ruleextrap/bban")' in done.stdout
+    assert 'load_dataset("ruleextrap/bban")' in process.stdout
 
 
-def test_the_share_of_words_in_both() -> None:
+def test_overlap_is_the_share_of_validation_words_that_are_trained_on() -> None:
     train, validation = WordBatch.from_strings(["ab", "aabb"]), WordBatch.from_strings(["ab", "ab", "aaabbb", "ab"])
     assert overlap(Splits(train, validation, validation)) == 0.75
 
 
-def test_the_links_of_all_cards_lead_somewhere(parent: Path, tiny_run: Path, tmp_path: Path) -> None:
+def test_the_links_of_all_cards_exist(parent: Path, tiny_run: Path, tmp_path: Path) -> None:
     for what in (["dataset", "random"], ["checkpoint", str(tiny_run)]):
         assert main(["publish", *what, "--to", str(tmp_path)]) == 0
     published = [*(parent / "ruleextrap").iterdir(), *(tmp_path / "ruleextrap").iterdir()]
@@ -340,11 +342,13 @@ def test_the_links_of_all_cards_lead_somewhere(parent: Path, tiny_run: Path, tmp
         assert folder.name == "rule_extrapolation" or links
         for link in links:
             assert link == PAPER if "://" in link else (folder / link).exists(), link
-        # Of data sets and the metric, in the code and in the metadata.
+        # The names of datasets and of the metric, in the code and in the metadata.
         for name in re.findall(r"(?<![\w-])ruleextrap/[\w.-]+", text):
             assert name in names, name
 
 
-def test_a_folder_without_a_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_publishing_a_folder_without_a_run_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["publish", "checkpoint", str(tmp_path)]) == 2
     assert "holds no finished run" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Draws too large for memory: sharded, resumed, and nothing torn."""
+"""Draws that are too large for memory: shards, resumed draws, and torn files."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A large draw, in little, that nothing has disturbed."""
+    """Return the folder of a sharded draw that was not interrupted."""
     folder = tmp_path_factory.mktemp("whole") / "ruleextrap" / "dyck"
     write_dataset("dyck", folder, **SMALL)  # type: ignore[arg-type]
     return folder
 
 
-def test_a_large_draw_is_one_data_set(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sharded_draw_is_one_dataset(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = sorted(path.name for path in (whole / "default").glob("train-*"))
     assert names == [f"train-{i:05}-of-00010.parquet" for i in range(10)]
     monkeypatch.chdir(whole.parents[1])
@@ -54,7 +54,7 @@ def test_a_large_draw_is_one_data_set(whole: Path, monkeypatch: pytest.MonkeyPat
     assert [row["text"] for row in streamed] == train
 
 
-def test_a_draw_that_was_cut_off_goes_on_and_ends_the_same(whole: Path, tmp_path: Path) -> None:
+def test_an_interrupted_draw_resumes_and_writes_the_same_bytes(whole: Path, tmp_path: Path) -> None:
     code = (
         "import sys, time; from hf_ruleextrap.hub import dataset, parquet\n"
         "write = parquet.write_table\n"
@@ -70,18 +70,18 @@ def test_a_draw_that_was_cut_off_goes_on_and_ends_the_same(whole: Path, tmp_path
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=60)
-    done = sorted((folder / "default").glob("train-*.parquet"))
-    assert 3 <= len(done) < 10
-    when = third.stat().st_mtime_ns
-    # What a cut may leave besides: part of a file under another name, and, on a bad disk, a torn one.
+    shards = sorted((folder / "default").glob("train-*.parquet"))
+    assert 3 <= len(shards) < 10
+    written_at = third.stat().st_mtime_ns
+    # An interrupted draw may also leave a part of a file under another name and, on a bad disk, a torn file.
     (folder / "default" / "train-00007-of-00010.part").write_bytes(b"PAR1")
-    done[0].write_bytes(done[0].read_bytes()[:100])
+    shards[0].write_bytes(shards[0].read_bytes()[:100])
     write_dataset("dyck", folder, **SMALL)  # type: ignore[arg-type]
     assert contents(folder) == contents(whole)
-    assert third.stat().st_mtime_ns == when, "a shard that was complete was drawn again"
+    assert third.stat().st_mtime_ns == written_at, "a shard that was complete was drawn again"
 
 
-def test_another_draw_replaces_what_is_there(whole: Path, tmp_path: Path) -> None:
+def test_another_draw_replaces_the_existing_shards(whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "dyck"
     write_dataset("dyck", folder, **{**SMALL, "seed": 1, "shard_words": 300})  # type: ignore[arg-type]
     write_dataset("dyck", folder, **SMALL)  # type: ignore[arg-type]
@@ -108,18 +108,20 @@ def test_memory_does_not_grow_with_the_draw(tmp_path: Path) -> None:
             columns=word_columns,
             shard_words=2000,
         )
-        found = tracemalloc.get_traced_memory()[1]
+        peak_bytes = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        return found
+        return peak_bytes
 
     peak(2000)
     assert peak(40_000) < 1.3 * peak(4000)
 
 
 @pytest.mark.parametrize("what", [("dataset", "anbn", "--max-length", "64", "--train-size", "50"), ("metric",)])
-def test_a_full_disk_is_one_line_and_a_repeat_completes_it(what: tuple[str, ...], tmp_path: Path) -> None:
+def test_publishing_to_a_full_disk_is_one_line_and_a_repeat_completes_the_work(
+    what: tuple[str, ...], tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "hf_ruleextrap", "publish", *what, "--to", str(tmp_path)]
-    # No file may grow beyond some bytes: the system's own refusal in the middle of a write.
+    # With this limit, the system refuses a write in the middle of a file.
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1500, 1500))
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
     failed = subprocess.run(

@@ -24,7 +24,7 @@ NATIVE = "chunkwise--native_autograd"
 
 
 def inputs(columns: int, *, device: str = "cpu", seen: bool, d: int = 16) -> list[Tensor]:
-    """Return queries, keys, values, gates and a state; ``seen`` says whether tokens came before."""
+    """Return queries, keys, values, gates and a state; ``seen`` is whether the state follows earlier tokens."""
     rng = torch.Generator().manual_seed(columns)
     shapes = [(2, 3, columns, d)] * 3 + [(2, 3, columns)] * 2 + [(2, 3, d, d), (2, 3, d), (2, 3)]
     tensors = [torch.randn(shape, generator=rng) for shape in shapes]
@@ -52,7 +52,7 @@ def assert_same(ours: list[Tensor], theirs: list[Tensor], tolerance: float) -> N
 
 @pytest.mark.parametrize("seen", [False, True])
 @pytest.mark.parametrize("columns", [2, 16, 37, 64])
-def test_a_kernel_of_the_package_gives_what_ours_gives(columns: int, seen: bool) -> None:
+def test_a_kernel_of_mlstm_kernels_computes_our_mlstm(columns: int, seen: bool) -> None:
     tensors = inputs(columns, seen=seen)
     by_kernel = partial(mlstm_by_kernel, kernels.get_mlstm_kernel(NATIVE))
     assert_same(outcome(by_kernel, tensors), outcome(xlstm_cells.mlstm_chunks, tensors), 1e-5)
@@ -77,14 +77,14 @@ def test_padded_rows_are_skipped_by_the_kernel_too(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("columns", [2, 37, 64, 258])
-def test_the_triton_kernel_gives_what_ours_gives(columns: int) -> None:
+def test_the_triton_kernel_computes_our_mlstm(columns: int) -> None:
     tensors = inputs(columns, device="cuda", seen=False, d=32)
     plain = xlstm_cells.mlstm_chunks
     # The kernel multiplies in TF32, which is exact to about three digits.
     assert_same(outcome(over(plain), tensors), outcome(plain, tensors), 5e-3)
 
 
-def test_without_a_gpu_it_is_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_the_mlstm_is_computed_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     use_kernels(False)
     plain = xlstm_cells.mlstm_chunks
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -101,9 +101,7 @@ def test_without_a_gpu_it_is_plain_torch(monkeypatch: pytest.MonkeyPatch) -> Non
         ("mlstm_kernels", "which needs a CUDA device, and there is none"),
     ],
 )
-def test_a_kernel_asked_for_that_cannot_be_had_is_one_line(
-    package: str, line: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unavailable_kernel_is_refused_in_one_line(package: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         "hf_ruleextrap.kernels.find_spec", lambda name: None if name == "mamba_ssm" else find_spec(name), raising=True

@@ -25,7 +25,7 @@ CLOSE = 1e-5
 
 
 @pytest.fixture(autouse=True)
-def _as_it_was() -> Iterator[None]:
+def _restored_kernels() -> Iterator[None]:
     yield
     use_kernels()
 
@@ -45,7 +45,7 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 
 @pytest.mark.parametrize("ours", [selective_scan, chunked_scan.selective_scan], ids=["compiled", "chunked"])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 1, 2, 3), (3, 5, 40, 16), (2, 8, 258, 3)])
-def test_forward_and_gradient_are_the_definition_s(shape: tuple[int, int, int, int], ours: Callable) -> None:
+def test_outputs_and_gradients_agree_with_the_definition(shape: tuple[int, int, int, int], ours: Callable) -> None:
     rows, channels, length, size = shape
     rng = torch.Generator().manual_seed(0)
     inputs = [
@@ -73,7 +73,7 @@ def mamba() -> MambaForCausalLM:
     return MambaForCausalLM(config)
 
 
-def test_transformers_model_computes_the_same_with_and_without() -> None:
+def test_mamba_of_transformers_computes_the_same_with_and_without_kernels() -> None:
     model, ids = mamba(), torch.randint(3, 8, (3, 33))
     results = []
     for use in (True, False):
@@ -86,7 +86,7 @@ def test_transformers_model_computes_the_same_with_and_without() -> None:
     assert all(relative(ours, theirs) < CLOSE for ours, theirs in zip(results[0][1], results[1][1], strict=True))
 
 
-def test_a_checkpoint_does_not_know_of_it() -> None:
+def test_a_checkpoint_does_not_depend_on_the_kernels() -> None:
     states = []
     for use in (True, False):
         use_kernels(use)
@@ -96,7 +96,7 @@ def test_a_checkpoint_does_not_know_of_it() -> None:
     assert states[0][0].startswith("transformers.")
 
 
-def test_strong_decay_and_long_sequences_are_no_trouble_for_the_chunks() -> None:
+def test_the_chunked_scan_is_exact_for_strong_decay_and_long_sequences() -> None:
     """With decays of exp(-700), a scan that divides by their product would give NaN even in fp64."""
     rng = torch.Generator().manual_seed(0)
     x, b, c = (torch.randn(1, n, 300, generator=rng, dtype=torch.float64) for n in (2, 4, 4))
@@ -108,7 +108,7 @@ def test_strong_decay_and_long_sequences_are_no_trouble_for_the_chunks() -> None
 
 
 @pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
-def test_transformers_model_in_other_precisions(kind: torch.dtype) -> None:
+def test_mamba_of_transformers_agrees_in_other_precisions(kind: torch.dtype) -> None:
     """In fp64, the scan equals transformers' loop; half precision is computed in fp32 and therefore more accurate."""
     ids = torch.randint(3, 8, (2, 70), generator=torch.Generator().manual_seed(0))
     results, weights = [], mamba().to(kind).state_dict()
@@ -126,7 +126,7 @@ def test_transformers_model_in_other_precisions(kind: torch.dtype) -> None:
         assert sum(errors[0]) <= 1.1 * sum(errors[1])
 
 
-def test_what_is_compiled_takes_transformers_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_models_use_the_loop_of_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     assert over(lambda *_, **__: "plain")(*(torch.ones(1, 1, 1) for _ in range(5))) == "plain"
 
@@ -145,12 +145,12 @@ def test_with_mamba_ssm_a_cpu_keeps_the_compiled_scan(monkeypatch: pytest.Monkey
     use_kernels(False)
     expected = mamba()(ids := torch.randint(3, 8, (2, 9))).logits
     monkeypatch.setattr(kernels, "find_spec", find_spec)
-    monkeypatch.setattr(kernels, "_cuda", lambda: True)
-    for name in kernels._FROM:
-        monkeypatch.setitem(kernels._original, name, fused_over(kernels._original[name]))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for name in kernels.CUDA_FUNCTIONS:
+        monkeypatch.setitem(kernels.ORIGINALS, name, fused_over(kernels.ORIGINALS[name]))
     assert use_kernels(True)
     assert relative(mamba()(ids).logits, expected) < CLOSE
-    for name in kernels._FROM:
+    for name in kernels.CUDA_FUNCTIONS:
         weight = SimpleNamespace(shape=(32, 4))
         assert getattr(modeling_mamba, name)(SimpleNamespace(is_cuda=True), weight, weight) == "fused"
     monkeypatch.undo()
@@ -158,11 +158,11 @@ def test_with_mamba_ssm_a_cpu_keeps_the_compiled_scan(monkeypatch: pytest.Monkey
     assert relative(mamba()(ids).logits, expected) == 0
 
 
-def test_what_is_not_installed_is_said_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_packages_are_logged_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(
         kernels, "find_spec", lambda name: None if name == "mamba_ssm" else importlib.util.find_spec("numba")
     )
-    kernels._log_once.cache_clear()
+    kernels.log_missing_packages.cache_clear()
     with caplog.at_level(logging.INFO, logger="hf_ruleextrap.kernels"):
         for use in (False, True, True):
             use_kernels(use)
@@ -172,7 +172,7 @@ def test_what_is_not_installed_is_said_once(monkeypatch: pytest.MonkeyPatch, cap
     ]
 
 
-def test_not_a_number_stays_visible() -> None:
+def test_nan_propagates_through_the_scan() -> None:
     x = torch.tensor([[[1.0, float("nan"), 1.0]]])
     one = torch.ones(1, 3, 1)
     y, last = selective_scan(x, torch.ones(1, 1, 3), -torch.ones(1, 1), one, one)
@@ -180,14 +180,14 @@ def test_not_a_number_stays_visible() -> None:
     assert last.isnan().all()
 
 
-def test_building_a_model_warns_of_nothing_and_the_environment_turns_it_off() -> None:
+def test_building_a_model_prints_no_warning_and_the_environment_disables_kernels() -> None:
     code = (
         "import sys, torch; from hf_ruleextrap import build_model; from hf_ruleextrap.kernels import kernels_found;"
         "m = build_model('mamba', language='anbn'); assert 'numba' not in sys.modules, 'imported before its use';"
         "m(torch.tensor([[1, 3, 4]])); print(kernels_found()['mamba'])"
     )
     for value, expected in (("1", "compiled scan"), ("0", "transformers' loop")):
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-W", "error::UserWarning", "-c", code],
             capture_output=True,
             text=True,
@@ -195,7 +195,7 @@ def test_building_a_model_warns_of_nothing_and_the_environment_turns_it_off() ->
             env={**os.environ, "HF_RULEEXTRAP_KERNELS": value},
             check=True,
         )
-        assert done.stdout.startswith(expected)
+        assert process.stdout.startswith(expected)
         if value == "1":
-            assert "falling back" not in done.stderr
+            assert "falling back" not in process.stderr
     assert set(kernels_found()) == {"mamba", "xlstm"}

@@ -110,7 +110,7 @@ def test_membership_agrees_with_the_definition(name: str) -> None:
     ("name", "paper"),
     [*((name, False) for name in list_languages()), *((name, True) for name in list_languages(tag="paper"))],
 )
-def test_the_contract_holds(name: str, paper: bool) -> None:
+def test_every_language_keeps_the_contract(name: str, paper: bool) -> None:
     assert [finding for finding in check(get_language(name, paper=paper)) if not finding.holds] == []
 
 

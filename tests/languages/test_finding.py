@@ -98,7 +98,9 @@ def test_a_run_and_its_checkpoint_keep_a_language_from_a_file(mine: str, capsys:
         ("stated.py:Mine", "stated.py:Mine: summary is missing"),
     ],
 )
-def test_a_mistake_is_one_line(reference: str, message: str, mine: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_language_reference_is_refused_in_one_line(
+    reference: str, message: str, mine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert mine
     Path("broken.py").write_text("x = 1\nclass Mine(:\n", encoding="utf-8")
     Path("crashes.py").write_text("1 / 0\n", encoding="utf-8")
@@ -120,9 +122,9 @@ def installed(mine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         for name, value in (("theirs", "my_language:Mine"), ("anbn", "my_language:Mine"), ("gone", "no_module:Mine"))
     ]
     monkeypatch.setattr(languages, "entry_points", lambda group: points if group == languages.GROUP else [])
-    languages._installed.cache_clear()
+    languages.installed_languages.cache_clear()
     yield
-    languages._installed.cache_clear()
+    languages.installed_languages.cache_clear()
 
 
 @pytest.mark.usefixtures("installed")

@@ -119,12 +119,12 @@ def test_the_folder_must_have_the_name_of_the_script(tmp_path: Path) -> None:
 
 
 def test_a_name_that_two_modules_define_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "_defined", lambda _: ["_ROWS"])
+    monkeypatch.setattr(build, "defined_names", lambda _: ["_ROWS"])
     with pytest.raises(RuleExtrapError, match="both define _ROWS"):
         flat_source()
 
 
-def test_the_one_file_scores_many_completions_without_compiled_loops(
+def test_the_single_file_scores_many_completions_without_compiled_loops(
     rules: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rules, "FEWEST_SYMBOLS", 0)

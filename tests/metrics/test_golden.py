@@ -71,21 +71,21 @@ def expected(case: Case) -> Case:
     ended = case["finished"]
     return {
         **{key: case[key] for key in ("empty", "parsed", "finished", "grammatical", "headline")},
-        "rules": {name: {on: value and ended for on, value in of.items()} for name, of in holds.items()},
+        "rules": {name: {on: value and ended for on, value in by_part.items()} for name, by_part in holds.items()},
         "among finished": {
-            name: {on: value if ended else None for on, value in of.items()} for name, of in holds.items()
+            name: {on: value if ended else None for on, value in by_part.items()} for name, by_part in holds.items()
         },
     }
 
 
-def test_every_language_has_cases() -> None:
+def test_every_language_of_the_paper_has_golden_cases() -> None:
     assert list(CASES) == list_languages(tag="paper")
     for cases in CASES.values():
         assert len({(case["prompt"], case["completion"], case["finished"]) for case in cases}) == len(cases) >= 20
 
 
 @pytest.mark.parametrize("language", CASES)
-def test_each_case_by_itself(language: str, through_the_command_line: Door) -> None:
+def test_each_golden_case_has_its_verdicts(language: str, through_the_command_line: Door) -> None:
     for case in CASES[language]:
         for door in (through_python, through_the_command_line):
             assert verdicts(door(language, [case])) == expected(case), case["why"]
@@ -94,7 +94,7 @@ def test_each_case_by_itself(language: str, through_the_command_line: Door) -> N
 
 
 @pytest.mark.parametrize("language", CASES)
-def test_all_cases_together_are_one_report_at_every_door(language: str, through_the_command_line: Door) -> None:
+def test_all_golden_cases_give_one_report_in_every_interface(language: str, through_the_command_line: Door) -> None:
     report = through_python(language, CASES[language])
     assert report == through_evaluate(language, CASES[language]) == through_the_command_line(language, CASES[language])
     assert report["grammatical"]["hits"] == sum(case["grammatical"] for case in CASES[language])
@@ -103,7 +103,7 @@ def test_all_cases_together_are_one_report_at_every_door(language: str, through_
 
 
 @pytest.mark.parametrize("language", CASES)
-def test_the_cases_cover_empty_and_unfinished_completions(language: str) -> None:
+def test_the_golden_cases_cover_empty_and_unfinished_completions(language: str) -> None:
     cases = CASES[language]
 
     def some(**values: object) -> bool:
@@ -119,7 +119,7 @@ def test_the_cases_cover_empty_and_unfinished_completions(language: str) -> None
         assert some(kind="ood", open=[], headline=None)
 
 
-def test_each_case_through_evaluate() -> None:
+def test_each_golden_case_has_its_verdicts_in_evaluate() -> None:
     for language, cases in CASES.items():
         metric = evaluate.load(RULE_EXTRAPOLATION, language, keep_in_memory=True)
         for case in cases:
@@ -144,7 +144,7 @@ FLAGS = [
 
 
 @pytest.mark.parametrize(("flag", "expected_value"), FLAGS)
-def test_each_flag_has_one_meaning_at_every_door(
+def test_each_finished_flag_has_one_meaning_in_every_interface(
     flag: object,
     expected_value: bool,
     through_the_command_line: Door,
@@ -160,7 +160,7 @@ def test_each_flag_has_one_meaning_at_every_door(
 
 
 @pytest.mark.parametrize("flag", ["no", "", "yes", None, 2, 0.5, float("nan"), [True]])
-def test_any_other_flag_is_refused_with_its_row(
+def test_an_invalid_finished_flag_is_refused_with_its_row(
     flag: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ValueError, match=r"finished, row 1, is .*: give true or false"):
@@ -176,7 +176,7 @@ def test_any_other_flag_is_refused_with_its_row(
     assert error.count("\n") == 1
 
 
-def test_flags_are_a_list() -> None:
+def test_finished_flags_must_be_a_list() -> None:
     for flags in ("tf", True, np.array(True), np.ones((2, 1))):
         with pytest.raises(ValueError, match="finished"):
             score("anbn", ["baa", "baa"], ["b", "b"], flags)  # type: ignore[arg-type]

@@ -60,13 +60,13 @@ def test_any_text_can_be_added(metric: evaluate.Metric) -> None:
         ({"prediction": "b", "reference": "baa", "finished": "no"}, "finished, row 0, is 'no'"),
     ],
 )
-def test_a_mistake_in_one_row_is_one_line(metric: evaluate.Metric, row: dict[str, object], message: str) -> None:
+def test_an_invalid_row_is_refused_in_one_line(metric: evaluate.Metric, row: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         metric.add(**row)
     assert "\n" not in str(caught.value)
 
 
-def test_several_completions_of_a_prompt(metric: evaluate.Metric) -> None:
+def test_the_metric_accepts_several_completions_of_a_prompt(metric: evaluate.Metric) -> None:
     completions = ["b", "", "a", "b"]
     result = metric.compute(predictions=completions, references=["baa", "baa", "ba", "ba"], samples=2)
     assert result == score("anbn", ["baa", "ba"], completions, samples=2).to_dict()
@@ -103,7 +103,7 @@ def test_an_unknown_language_is_refused_with_the_list(name: str | None, message:
         (["a"], ["axb"], "row 0: 'x' is not a symbol"),
     ],
 )
-def test_a_mistake_is_one_line(
+def test_invalid_arguments_of_compute_are_refused_in_one_line(
     metric: evaluate.Metric, predictions: list[object], references: list[object], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message) as caught:
@@ -138,7 +138,7 @@ print(result and (result["n"], result["headline"]["hits"], result["rules"]["as_e
 """
 
 
-def test_two_processes_are_one_result(tmp_path: Path) -> None:
+def test_two_processes_give_one_result(tmp_path: Path) -> None:
     command = [sys.executable, "-c", WORKER]
     processes = [
         subprocess.Popen([*command, str(rank), RULE_EXTRAPOLATION, str(tmp_path)], stdout=subprocess.PIPE, text=True)

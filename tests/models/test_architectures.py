@@ -23,7 +23,7 @@ from hf_ruleextrap.languages import get_language
 TINY = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
-def test_the_presets_are_there_in_both_sizes_and_with_one_sentence():
+def test_every_preset_has_two_sizes_and_a_summary_of_one_sentence():
     assert {"lstm", "transformer"} <= set(list_architectures())
     assert list_architectures() == sorted(list_architectures())
     for name in list_architectures():
@@ -51,7 +51,7 @@ def test_listing_does_not_import_torch():
 
 
 @pytest.mark.parametrize("name", [*list_architectures(), "gpt2", "llama"])
-def test_the_special_ids_are_the_tokenizers(name):
+def test_the_special_ids_are_those_of_the_tokenizer(name):
     overrides = {} if name in list_architectures() else TINY
     config = architecture_config(name, vocab_size=7, overrides=overrides)
     assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (0, 1, 2)
@@ -85,7 +85,7 @@ def test_a_model_type_of_transformers_is_built_and_does_not_look_ahead(name):
         ("bert", {**TINY, "intermediate_size": 16, "is_decoder": False}, {"is_decoder": True}),
     ],
 )
-def test_a_model_type_that_is_called_causal_and_looks_ahead_is_refused(name, overrides, remedy):
+def test_a_model_type_that_looks_ahead_is_refused(name, overrides, remedy):
     (field, value), *_ = remedy.items()
     with pytest.raises(RuleExtrapError, match=rf"architecture '{name}' looks ahead.*{field}='?{value}") as caught:
         build_model(name, vocab_size=6, seed=0, **overrides)
@@ -93,7 +93,7 @@ def test_a_model_type_that_is_called_causal_and_looks_ahead_is_refused(name, ove
     assert not looks_ahead(build_model(name, vocab_size=6, seed=0, **{**overrides, **remedy}))
 
 
-def test_the_check_finds_a_connection_that_starts_at_zero_and_changes_nothing():
+def test_looks_ahead_detects_a_connection_with_zero_weights_and_restores_the_model():
     model = build_model("linear", vocab_size=6, seed=0, causal=False)
     torch.nn.init.zeros_(model.model.linear.weight)
     torch.manual_seed(3)
@@ -112,17 +112,17 @@ def test_no_preset_looks_ahead_or_at_other_rows(name):
     assert not depends_on_other_rows(model)
 
 
-def test_the_authors_positions_are_those_of_the_row_in_the_batch():
+def test_the_positions_of_the_authors_depend_on_the_row_in_the_batch():
     assert depends_on_other_rows(build_model("transformer", vocab_size=6, seed=0, positions="paper"))
 
 
-def test_a_language_gives_the_vocabulary_by_name_and_as_an_object():
+def test_the_vocabulary_follows_from_the_name_or_the_object_of_a_language():
     for language in ("anbn", get_language("anbn"), get_language("dyck")):
         alphabet = get_language(language).alphabet
         assert build_model("lstm", language=language).config.vocab_size == 3 + len(alphabet)
 
 
-def test_a_seed_gives_the_same_weights_and_leaves_the_global_state_alone():
+def test_a_seed_decides_the_weights_and_keeps_the_global_random_state():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -134,7 +134,7 @@ def test_a_seed_gives_the_same_weights_and_leaves_the_global_state_alone():
     assert not torch.equal(first.lm_head.weight, other.lm_head.weight)
 
 
-def test_without_a_seed_the_global_state_decides():
+def test_without_a_seed_the_global_random_state_decides_the_weights():
     models = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -188,7 +188,7 @@ def test_without_a_seed_the_global_state_decides():
         ("lstm", {"hidden_size": 10**6}, "GiB, and this machine has"),
     ],
 )
-def test_a_mistake_is_one_clear_line(name, options, message):
+def test_invalid_arguments_of_build_model_are_refused_in_one_line(name, options, message):
     with pytest.raises(RuleExtrapError) as caught:
         build_model(name, **{"vocab_size": 5, **options})
     assert message in str(caught.value)
@@ -196,7 +196,7 @@ def test_a_mistake_is_one_clear_line(name, options, message):
     assert len(str(caught.value)) < 600
 
 
-def test_a_mistake_is_found_before_anything_is_built(monkeypatch):
+def test_invalid_arguments_are_refused_before_a_module_is_built(monkeypatch):
     monkeypatch.setattr("torch.nn.Embedding.__init__", lambda *_, **__: pytest.fail("something was built"))
     with pytest.raises(RuleExtrapError, match="unknown field"):
         build_model("lstm", vocab_size=5, hiden_size=3)
@@ -211,7 +211,7 @@ BUDGETS += [("xlstm", "mini", 20_000), ("xlstm", "paper", 150_000), ("linear", "
 
 
 @pytest.mark.parametrize(("name", "size", "budget"), BUDGETS)
-def test_a_budget_of_parameters_is_met_within_5_percent(name, size, budget):
+def test_a_parameter_budget_is_met_within_5_percent(name, size, budget):
     model = build_model(name, vocab_size=6, size=size, parameters=budget)
     assert abs(model.num_parameters() - budget) <= 0.05 * budget
     fitted = fit_parameters(name, budget, size=size, vocab_size=6)
@@ -219,7 +219,7 @@ def test_a_budget_of_parameters_is_met_within_5_percent(name, size, budget):
     assert count_parameters(model.config) == model.num_parameters()
 
 
-def test_a_budget_does_not_search_for_ever():
+def test_a_large_parameter_budget_is_met():
     model = build_model("xlstm", vocab_size=6, size="paper", slstm_at=[], parameters=300_000)
     assert abs(model.num_parameters() - 300_000) <= 15_000
 
@@ -237,7 +237,7 @@ def test_a_budget_does_not_search_for_ever():
         ("xlstm", {"parameters": 9000, "num_attention_heads": 3}, "num_attention_heads 3 does not divide hidden_size"),
     ],
 )
-def test_a_budget_that_cannot_be_met_is_one_line(name, options, message):
+def test_an_impossible_parameter_budget_is_refused_in_one_line(name, options, message):
     with pytest.raises(RuleExtrapError) as caught:
         build_model(name, vocab_size=5, **options)
     assert message in str(caught.value)
@@ -287,7 +287,7 @@ def test_a_model_type_of_transformers_trains_from_a_recipe(name, tmp_path):
 
 
 @torch.no_grad()
-def test_the_paper_s_mamba_starts_as_torch_starts_its_modules() -> None:
+def test_the_weights_of_the_paper_s_mamba_are_initialized_as_in_torch() -> None:
     """In mamba.py, which the authors use, embeddings are N(0, 1) and the projections have torch's uniform weights."""
     paper, mini = (build_model("mamba", vocab_size=8, size=size, seed=0) for size in ("paper", "mini"))
     assert 0.85 < float(paper.get_input_embeddings().weight.std()) < 1.15

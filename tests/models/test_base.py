@@ -37,7 +37,7 @@ def test_a_cache_counts_columns_and_rows():
     assert not cache.is_croppable
 
 
-def test_a_reset_cache_is_a_new_one():
+def test_a_reset_cache_is_empty():
     cache = build_cache()
     cache.reset()
     assert (cache.get_seq_length(), cache.batch_size, len(cache)) == (0, -1, 0)
@@ -117,7 +117,7 @@ def test_the_state_after_padded_rows_is_that_of_the_rows_alone():
         (RuleTransformerConfig, {"max_position_embeddings": -1}, "max_position_embeddings is -1"),
     ],
 )
-def test_what_cannot_be_built_is_refused_in_one_line(config, fields, message):
+def test_an_invalid_configuration_is_refused_in_one_line(config, fields, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         config(**fields)
     assert "\n" not in str(caught.value)

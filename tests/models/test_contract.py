@@ -1,4 +1,4 @@
-"""The properties that every architecture has in every size. The tests include each new preset automatically."""
+"""The properties of every architecture in every size. The tests include each new preset automatically."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from transformers import (
 )
 
 from hf_ruleextrap.architectures import build_model, get_preset, list_architectures
+from hf_ruleextrap.models import RecurrentCache
 
 PAD, BOS, EOS = 0, 1, 2
 EVERY = [(name, size) for name in list_architectures() for size in get_preset(name).sizes]
 OWN = [name for name in list_architectures() if get_preset(name).model_type.startswith("ruleextrap_")]
 POSITIONS = ["none", "sinusoidal", "learned", "rotary", "alibi"]
-# The Transformer again with each choice of positions, with norms after the sums.
+# The Transformer with each kind of positions, and with norms after the sums.
 VARIANTS = [("transformer", "mini", {"positions": p, "norm_placement": "post"}) for p in POSITIONS]
 CASES = [(name, size, {}) for name, size in EVERY] + VARIANTS
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}
@@ -96,7 +97,7 @@ def test_future_tokens_do_not_change_past_logits(model):
     assert not torch.allclose(logits(model, ids)[:, 8:], logits(model, other)[:, 8:])
 
 
-def test_a_row_of_a_batch_is_a_batch_of_one(model):
+def test_the_logits_of_a_row_do_not_depend_on_other_rows(model):
     ids = tokens(4, 11)
     alone = torch.cat([logits(model, row[None]) for row in ids])
     torch.testing.assert_close(logits(model, ids), alone, **CLOSE)
@@ -129,7 +130,7 @@ def test_half_precision_runs(fresh):
     assert generate(fresh, ids, mask, do_sample=False).shape == (3, 17)
 
 
-def test_a_row_of_padding_only_is_finite(model):
+def test_a_row_of_padding_has_finite_logits(model):
     ids, mask = tokens(2, 5), torch.ones(2, 5, dtype=torch.long)
     ids[1], mask[1] = PAD, 0
     batch = logits(model, ids, mask)
@@ -137,14 +138,14 @@ def test_a_row_of_padding_only_is_finite(model):
     torch.testing.assert_close(batch[:1], logits(model, ids[:1]), **CLOSE)
 
 
-def test_what_a_pad_holds_does_not_matter(model):
+def test_the_token_at_a_masked_position_has_no_effect(model):
     ids, mask = left_padded()
     other = torch.where(mask.bool(), ids, 4)
     real = mask.bool()
     torch.testing.assert_close(logits(model, ids, mask)[real], logits(model, other, mask)[real], **CLOSE)
 
 
-def test_left_padding_does_not_change_what_is_generated(model):
+def test_left_padding_does_not_change_completions(model):
     ids, mask = left_padded()
     batch = generate(model, ids, mask, do_sample=False)[:, ids.shape[1] :]
     for row, real, out in zip(ids, mask.bool(), batch, strict=True):
@@ -154,7 +155,7 @@ def test_left_padding_does_not_change_what_is_generated(model):
 
 @torch.no_grad()
 @pytest.mark.parametrize("padded", [False, True])
-def test_step_by_step_equals_all_at_once(own, padded):
+def test_cached_steps_equal_the_full_forward_pass(own, padded):
     ids, mask = left_padded() if padded else (tokens(3, 9), torch.ones(3, 9, dtype=torch.long))
     cache, steps, start = None, [], 0
     # The model reads a chunk, two single tokens, and a chunk with a cache.
@@ -168,7 +169,7 @@ def test_step_by_step_equals_all_at_once(own, padded):
 
 
 @torch.no_grad()
-def test_without_a_mask_a_cache_goes_on_too(own):
+def test_a_cache_continues_without_an_attention_mask(own):
     ids = tokens(2, 9)
     cache = own(ids[:, :4], use_cache=True).past_key_values
     rest = own(ids[:, 4:], past_key_values=cache).logits
@@ -176,7 +177,7 @@ def test_without_a_mask_a_cache_goes_on_too(own):
 
 
 @torch.no_grad()
-def test_a_given_cache_moves_on_even_if_it_is_not_asked_for(own):
+def test_a_cache_is_updated_even_if_use_cache_is_false(own):
     ids = tokens(2, 9)
     cache = own(ids[:, :4], use_cache=True).past_key_values
     out = own(ids[:, 4:6], past_key_values=cache, use_cache=False)
@@ -318,7 +319,7 @@ def gradients(model: PreTrainedModel, loss: torch.Tensor) -> dict[str, torch.Ten
     }
 
 
-def test_a_saved_model_loads_equal(fresh, tmp_path: Path):
+def test_a_saved_model_loads_with_equal_weights(fresh, tmp_path: Path):
     fresh.eval().save_pretrained(tmp_path)
     assert not [*tmp_path.glob("*.bin"), *tmp_path.glob("*.pt"), *tmp_path.glob("*.pth")]
     assert (tmp_path / "model.safetensors").is_file()
@@ -333,7 +334,7 @@ def test_a_saved_model_loads_equal(fresh, tmp_path: Path):
     assert backbone(ids).last_hidden_state.equal(fresh.base_model(ids).last_hidden_state)
 
 
-def test_weights_that_a_checkpoint_lacks_are_started_and_the_others_kept(fresh, tmp_path: Path):
+def test_missing_weights_are_initialized_and_the_others_kept(fresh, tmp_path: Path):
     fresh.base_model.save_pretrained(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
     for name, parameter in fresh.base_model.named_parameters():
@@ -358,14 +359,16 @@ def test_the_text_generation_pipeline_runs(model):
 
 
 @pytest.mark.parametrize(("name", "size"), COUNTS)
-def test_parameter_counts_are_the_papers(name, size):
+def test_parameter_counts_are_those_of_the_paper(name, size):
     counts = [build_model(name, vocab_size=v, size=size).num_parameters() for v in (5, 6, 7)]
     assert counts == COUNTS[name, size]
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_the_wrong_kind_of_cache_is_refused(name):
+def test_a_cache_of_the_wrong_class_is_refused(name):
     model = build_model(name, vocab_size=6, seed=0)
-    wrong = DynamicCache() if model._is_stateful else StaticCache(model.config, max_cache_len=8)
+    own_cache = model(tokens(1, 3), use_cache=True).past_key_values
+    is_recurrent = isinstance(own_cache, RecurrentCache)
+    wrong_cache = DynamicCache() if is_recurrent else StaticCache(model.config, max_cache_len=8)
     with pytest.raises(ValueError, match="past_key_values is a"):
-        model(tokens(1, 3), past_key_values=wrong)
+        model(tokens(1, 3), past_key_values=wrong_cache)

@@ -36,12 +36,12 @@ def pair(request: pytest.FixtureRequest) -> tuple[PreTrainedModel, PreTrainedMod
     cuDNN's LSTM computes gradients in training mode only.
     """
     name, size = request.param
-    here, there = (build_model(name, vocab_size=6, size=size, seed=0) for _ in range(2))
-    for model in (here, there):
+    cpu_model, gpu_model = (build_model(name, vocab_size=6, size=size, seed=0) for _ in range(2))
+    for model in (cpu_model, gpu_model):
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
-    return here, there.to("cuda")
+    return cpu_model, gpu_model.to("cuda")
 
 
 def tokens(rows: int, columns: int) -> torch.Tensor:
@@ -55,16 +55,16 @@ def tokens(rows: int, columns: int) -> torch.Tensor:
 def test_logits_and_gradients_are_those_of_the_cpu(
     pair: tuple[PreTrainedModel, PreTrainedModel], columns: int, kernels: bool
 ) -> None:
-    here, there = pair
+    cpu_model, gpu_model = pair
     ids = tokens(4, columns)
     use_kernels(False)
-    on_cpu = here(ids, labels=ids, use_cache=False)
+    on_cpu = cpu_model(ids, labels=ids, use_cache=False)
     on_cpu.loss.backward()
     use_kernels(kernels)
-    on_gpu = there(ids.cuda(), labels=ids.cuda(), use_cache=False)
+    on_gpu = gpu_model(ids.cuda(), labels=ids.cuda(), use_cache=False)
     on_gpu.loss.backward()
     torch.testing.assert_close(on_gpu.logits.cpu(), on_cpu.logits, **CLOSE)
-    for (name, one), other in zip(here.named_parameters(), there.parameters(), strict=True):
+    for (name, one), other in zip(cpu_model.named_parameters(), gpu_model.parameters(), strict=True):
         if one.grad is not None:
             assert other.grad is not None, name
             scale = float(one.grad.abs().max()) + 1e-3
@@ -72,14 +72,14 @@ def test_logits_and_gradients_are_those_of_the_cpu(
 
 
 def test_completions_are_those_of_the_cpu(pair: tuple[PreTrainedModel, PreTrainedModel]) -> None:
-    here, there = (model.eval() for model in pair)
+    cpu_model, gpu_model = (model.eval() for model in pair)
     ids = tokens(8, 5)
     settings = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": EOS, "pad_token_id": 0}
-    mine = here.generate(ids, attention_mask=torch.ones_like(ids), **settings)
-    theirs = there.generate(ids.cuda(), attention_mask=torch.ones_like(ids).cuda(), **settings).cpu()
+    on_cpu = cpu_model.generate(ids, attention_mask=torch.ones_like(ids), **settings)
+    on_gpu = gpu_model.generate(ids.cuda(), attention_mask=torch.ones_like(ids).cuda(), **settings).cpu()
     # Two tokens with equal logits may be chosen in either order, but most rows contain no tie.
-    width = min(mine.shape[1], theirs.shape[1])
-    assert (mine[:, :width] == theirs[:, :width]).all(dim=1).float().mean() >= 0.75
+    width = min(on_cpu.shape[1], on_gpu.shape[1])
+    assert (on_cpu[:, :width] == on_gpu[:, :width]).all(dim=1).float().mean() >= 0.75
 
 
 def test_bfloat16_gives_finite_losses_and_gradients(pair: tuple[PreTrainedModel, PreTrainedModel]) -> None:

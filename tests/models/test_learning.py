@@ -22,7 +22,7 @@ EVERY = [(name, size) for name in list_architectures() for size in get_preset(na
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), EVERY)
-def test_200_steps_reach_the_floor_plus_20_percent(name: str, size: str, tmp_path: Path) -> None:
+def test_200_steps_reach_a_loss_within_20_percent_of_the_floor(name: str, size: str, tmp_path: Path) -> None:
     values = {
         "architecture": name,
         "size": size,

@@ -1,4 +1,4 @@
-"""The linear model: the inputs that an output sees, the position that is read, and the authors' constants."""
+"""The linear model: the inputs of each output, the position that is read, and the form of the authors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RECIPES = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.ya
 BOS, EOS = 1, 2
 
 
-def test_it_is_the_sum_over_the_inputs_seen_so_far() -> None:
+def test_the_output_is_the_sum_over_the_inputs_so_far() -> None:
     model = build_model("linear", vocab_size=6, seed=0).eval()
     ids = torch.tensor([[BOS, 3, 5, 4]])
     weight, bias = model.model.linear.weight, model.model.linear.bias
@@ -33,7 +33,7 @@ def test_it_is_the_sum_over_the_inputs_seen_so_far() -> None:
         torch.testing.assert_close(logits, expected)
 
 
-def test_the_authors_form_sees_itself_and_the_future_only() -> None:
+def test_the_form_of_the_authors_sees_only_the_current_and_future_inputs() -> None:
     model = build_model("linear", vocab_size=6, seed=0, causal=False).eval()
     ids = torch.tensor([[BOS, 3, 5, 4, 3]])
     other = ids.clone()
@@ -43,7 +43,7 @@ def test_the_authors_form_sees_itself_and_the_future_only() -> None:
 
 
 @pytest.mark.parametrize(("name", "finished"), [("anbn", True), ("anbncn", False)])
-def test_the_authors_constants(name: str, finished: bool) -> None:
+def test_completions_of_the_form_of_the_authors_all_end_at_once_or_never(name: str, finished: bool) -> None:
     """After training, completions end at once if training words reach the last position, and never end otherwise.
 
     The last position holds EOS for the longest words of a^n b^n. No word of a^n b^n c^n reaches the last position, so
@@ -86,16 +86,16 @@ def test_the_default_form_reads_each_position(language: str) -> None:
 def expected(model, row: list[int], place: int) -> torch.Tensor:
     """Return the logits at a position after the tokens of a row, computed from the definition."""
     linear, causal = model.model.linear, model.config.causal
-    seen = [s for s in range(len(row)) if (s <= place if causal else s >= place)]
+    visible = [s for s in range(len(row)) if (s <= place if causal else s >= place)]
     embedded = model.model.embed_tokens(torch.tensor(row))
-    return linear.bias[place] + sum((embedded[s] @ linear.weight[s, :, place] for s in seen), torch.zeros(6))
+    return linear.bias[place] + sum((embedded[s] @ linear.weight[s, :, place] for s in visible), torch.zeros(6))
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("read", ["current", "last"])
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("real", [1.0, 0.6])
-def test_the_state_gives_what_all_tokens_so_far_give(causal: bool, read: str, real: float) -> None:
+def test_cached_steps_give_the_logits_of_the_definition(causal: bool, read: str, real: float) -> None:
     """The model reads chunks and single tokens with a cache; padding anywhere gives rows of unequal lengths."""
     model = build_model("linear", vocab_size=6, seed=0, causal=causal, read=read, max_position_embeddings=12).eval()
     torch.nn.init.normal_(model.model.linear.bias)
@@ -120,7 +120,7 @@ def test_the_state_gives_what_all_tokens_so_far_give(causal: bool, read: str, re
 
 
 @pytest.mark.parametrize("size", ["mini", "paper"])
-def test_completions_are_those_without_a_cache(size: str) -> None:
+def test_completions_with_and_without_a_cache_are_equal(size: str) -> None:
     model = build_model("linear", vocab_size=6, size=size, seed=3).eval()
     torch.nn.init.normal_(model.model.linear.bias)
     ids = torch.randint(3, 6, (7, 9), generator=torch.Generator().manual_seed(0))
@@ -136,7 +136,7 @@ def test_completions_are_those_without_a_cache(size: str) -> None:
         assert len(completions[0].unique()) > 2
 
 
-def test_gradients_through_the_cache_are_those_of_the_whole() -> None:
+def test_gradients_through_a_cache_are_those_of_the_full_forward_pass() -> None:
     model = build_model("linear", vocab_size=6, seed=0).eval()
     ids = torch.tensor([[BOS, 3, 5, 4, 3], [BOS, 4, 4, 4, EOS]])
     weights = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
@@ -153,7 +153,7 @@ def test_gradients_through_the_cache_are_those_of_the_whole() -> None:
         torch.testing.assert_close(parameter.grad, whole[name])
 
 
-def test_a_state_goes_on_in_any_mode_and_leaves_earlier_outputs_alone() -> None:
+def test_a_cache_continues_in_any_autograd_mode_and_keeps_earlier_outputs() -> None:
     model = build_model("linear", vocab_size=6, seed=0, causal=False).eval()
     ids = torch.tensor([[BOS, 3, 5, 4]])
     with torch.inference_mode():
@@ -208,13 +208,15 @@ def test_a_run_of_longer_sequences_than_positions_is_refused_before_its_folder_i
     assert not folder.exists()
 
 
-def test_as_many_positions_as_are_needed_are_enough(tmp_path: Path) -> None:
+def test_exactly_the_required_positions_suffice(tmp_path: Path) -> None:
     values = {"architecture": "linear", "model": {"max_position_embeddings": 25}, "max_steps": 1, "eval_steps": 1}
     results = run_recipe(Recipe.of({**TINY, **values, "output_dir": str(tmp_path)}, "test"))
     assert results.best.main.settings.max_new_symbols == 16
 
 
-def test_evaluating_beyond_the_positions_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluating_beyond_the_positions_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     anbn = get_language("anbn")
     build_model("linear", language=anbn, seed=0, max_position_embeddings=20).save_pretrained(tmp_path)
     build_tokenizer(anbn).save_pretrained(tmp_path)

@@ -1,4 +1,4 @@
-"""A stranger, who does not have this package, loads a checkpoint by trusting the code in the checkpoint."""
+"""A process without this package loads a checkpoint by the code in the checkpoint."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from hf_ruleextrap.tokenization import build_tokenizer
 
 EVERY = [(name, size) for name in list_architectures() for size in get_preset(name).sizes]
 
-# The package may be installed in this environment, so the stranger's process blocks its import.
-STRANGER = """
+# The package may be installed in this environment, so the other process blocks its import.
+WITHOUT_THE_PACKAGE = """
 import sys
 
 class Blocker:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] == "hf_ruleextrap":
-            raise ImportError("the stranger has no hf_ruleextrap")
+            raise ImportError("hf_ruleextrap is not installed")
 
 sys.meta_path.insert(0, Blocker())
 import json
@@ -57,16 +57,16 @@ print(json.dumps({"logits": logits.tolist(), "generated": out.tolist(), "texts":
 """
 
 
-def stranger(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the stranger's process in another folder, offline, and without this process's settings of Python."""
+def run_without_the_package(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the other process in a folder of its own, offline, and without the Python settings of this process."""
     cwd = tmp_path / "elsewhere"
     cwd.mkdir(exist_ok=True)
     settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "PYTHON"))}
+    other_variables = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "PYTHON"))}
     return subprocess.run(
-        [sys.executable, "-I", "-c", STRANGER, *arguments],
+        [sys.executable, "-I", "-c", WITHOUT_THE_PACKAGE, *arguments],
         cwd=cwd,
-        env=kept | settings,
+        env=other_variables | settings,
         capture_output=True,
         text=True,
         timeout=120,
@@ -75,13 +75,15 @@ def stranger(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize(("name", "size"), EVERY)
-def test_a_stranger_loads_and_generates(name, size, tmp_path):
+def test_remote_code_loads_and_generates_without_this_package(name, size, tmp_path):
     language = get_language("anbncn")
     model = build_model(name, language=language, size=size, seed=0).eval()
     model.save_pretrained(tmp_path / "checkpoint")
     build_tokenizer(language).save_pretrained(tmp_path / "checkpoint")
     ids = torch.tensor([[1, 3, 4], [1, 5, 5]])
-    run = stranger(tmp_path, str(tmp_path / "checkpoint"), "yes", json.dumps(ids.tolist()), str(tmp_path / "again"))
+    run = run_without_the_package(
+        tmp_path, str(tmp_path / "checkpoint"), "yes", json.dumps(ids.tolist()), str(tmp_path / "again")
+    )
     assert run.returncode == 0, run.stderr
     backbone, result = run.stdout.splitlines()[-2:]
     assert backbone == type(model.base_model).__name__
@@ -94,20 +96,20 @@ def test_a_stranger_loads_and_generates(name, size, tmp_path):
     assert output["generated"] == expected.tolist()
 
 
-def test_mamba_needs_no_trust(tmp_path):
+def test_mamba_loads_without_trust_in_remote_code(tmp_path):
     build_model("mamba", vocab_size=6, seed=0).save_pretrained(tmp_path / "checkpoint")
-    run = stranger(tmp_path, str(tmp_path / "checkpoint"), "no", "[[1]]")
+    run = run_without_the_package(tmp_path, str(tmp_path / "checkpoint"), "no", "[[1]]")
     assert "loaded without trust" in run.stderr
 
 
-def test_without_trust_the_code_is_refused(tmp_path):
+def test_a_checkpoint_with_code_is_refused_without_trust_in_remote_code(tmp_path):
     build_model("lstm", vocab_size=6, seed=0).save_pretrained(tmp_path / "checkpoint")
-    run = stranger(tmp_path, str(tmp_path / "checkpoint"), "no", "[[1]]")
+    run = run_without_the_package(tmp_path, str(tmp_path / "checkpoint"), "no", "[[1]]")
     assert run.returncode == 0, run.stderr
 
 
 @pytest.mark.parametrize("name", list_architectures())
-def test_a_checkpoint_of_our_own_code_says_where_it_is(name, tmp_path):
+def test_the_config_of_a_checkpoint_names_its_code_files(name, tmp_path):
     model = build_model(name, vocab_size=6, seed=0)
     model.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
@@ -124,7 +126,7 @@ def test_a_checkpoint_of_our_own_code_says_where_it_is(name, tmp_path):
         assert (tmp_path / f"{file}.py").is_file()
 
 
-def test_the_saved_map_does_not_point_at_where_the_model_came_from(tmp_path):
+def test_the_saved_auto_map_names_no_other_repository(tmp_path):
     model = build_model("lstm", vocab_size=6, seed=0)
     model.config.auto_map = {"AutoModel": "someone/else--lstm.RuleLSTMModel"}
     model.save_pretrained(tmp_path)

@@ -51,7 +51,7 @@ def reference(model) -> nn.TransformerEncoder:
 @pytest.mark.parametrize("norm_placement", ["post", "pre"])
 @pytest.mark.parametrize("size", ["paper", "mini"])
 @torch.no_grad()
-def test_it_is_the_encoder_of_torch_under_a_causal_mask(size, norm_placement):
+def test_the_transformer_equals_the_encoder_of_torch_under_a_causal_mask(size, norm_placement):
     model = build_model(
         "transformer", vocab_size=6, size=size, seed=1, positions="none", norm_placement=norm_placement
     ).eval()
@@ -84,7 +84,7 @@ def test_without_positions_the_order_of_the_past_does_not_reach_the_first_layer(
 
 
 @torch.no_grad()
-def test_more_tokens_than_learned_positions_is_one_clear_error():
+def test_more_tokens_than_learned_positions_are_refused():
     model = build_model("transformer", vocab_size=6, positions="learned", max_position_embeddings=8).eval()
     ids = torch.full((1, 9), 3)
     model(ids[:, :8])
@@ -125,7 +125,7 @@ def test_alibi_takes_a_slope_per_head_times_the_distance():
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
 @pytest.mark.parametrize("places", [1, 7, 200_000])
-def test_a_mask_drops_the_share_that_it_should(share: float, places: int) -> None:
+def test_a_dropout_mask_drops_the_expected_share(share: float, places: int) -> None:
     torch.manual_seed(0)
     dropped = ~to_keep(torch.empty(places), share)
     assert dropped.shape == (places,)
@@ -136,7 +136,7 @@ def test_a_mask_drops_the_share_that_it_should(share: float, places: int) -> Non
         assert abs(float((pairs[:, 0] * pairs[:, 1]).mean()) - share**2) < 0.005
 
 
-def test_with_dropout_the_mean_output_and_gradient_are_torch_s() -> None:
+def test_dropout_has_the_mean_output_and_gradient_of_torch() -> None:
     """Compare the layer with a `torch.nn.TransformerEncoderLayer` of the same weights over many draws."""
     torch.manual_seed(0)
     config = RuleTransformerConfig(hidden_size=8, num_attention_heads=2, intermediate_size=32, dropout=0.2)
@@ -201,7 +201,7 @@ def test_dropout_also_drops_the_embeddings() -> None:
 
 
 @torch.no_grad()
-def test_masked_padding_is_torch_s_key_padding_mask() -> None:
+def test_mask_padding_equals_the_key_padding_mask_of_torch() -> None:
     model = build_model("transformer", vocab_size=6, size="paper", seed=1, mask_padding=True).eval()
     plain = build_model("transformer", vocab_size=6, size="paper", seed=1).eval()
     ids = torch.tensor([[1, 3, 4, 2, 0, 0, 0], [1, 3, 3, 4, 4, 2, 0]])

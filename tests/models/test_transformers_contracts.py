@@ -59,7 +59,7 @@ class Adapted(nn.Module):
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", EVERY)
-def test_hidden_states_are_what_enters_the_first_layer_and_leaves_each(name: str) -> None:
+def test_hidden_states_are_the_input_of_the_first_layer_and_the_output_of_each(name: str) -> None:
     model = build(name).eval()
     assert model(IDS).hidden_states is None
     for output in (model(IDS, output_hidden_states=True), model.base_model(IDS, output_hidden_states=True)):
@@ -83,7 +83,7 @@ def test_hidden_states_of_a_padded_row_are_those_of_the_row_alone(own: PreTraine
         torch.testing.assert_close(states[:1, 2:], expected, **CLOSE)
 
 
-def test_generation_from_embeddings_is_that_from_the_ids(model: PreTrainedModel) -> None:
+def test_generation_from_embeddings_equals_generation_from_ids(model: PreTrainedModel) -> None:
     mask, embeds = torch.ones_like(IDS), model.get_input_embeddings()(IDS)
     for use_cache in (True, False):
         options = {"attention_mask": mask, "max_new_tokens": 6, "do_sample": False, "use_cache": use_cache}
@@ -92,7 +92,7 @@ def test_generation_from_embeddings_is_that_from_the_ids(model: PreTrainedModel)
 
 
 @torch.no_grad()
-def test_position_ids_are_the_own_ones_or_refused(own: PreTrainedModel) -> None:
+def test_only_the_default_position_ids_are_accepted(own: PreTrainedModel) -> None:
     expected = own(IDS).logits
     torch.testing.assert_close(own(IDS, position_ids=torch.arange(5)[None]).logits, expected)
     cache = own(IDS[:, :3], use_cache=True).past_key_values
@@ -107,7 +107,7 @@ def test_position_ids_are_the_own_ones_or_refused(own: PreTrainedModel) -> None:
 
 
 @pytest.mark.parametrize("argument", ["output_attentions", "head_mask", "cu_seq_lens_q", "encoder_hidden_states"])
-def test_what_an_architecture_does_not_have_is_refused_in_one_line(own: PreTrainedModel, argument: str) -> None:
+def test_an_unsupported_argument_is_refused_in_one_line(own: PreTrainedModel, argument: str) -> None:
     own(IDS, **{argument: None})
     with pytest.raises(ValueError, match=f"^{argument} is not supported by this architecture: leave it out$"):
         own(IDS, **{argument: True if argument == "output_attentions" else torch.ones(1)})
@@ -124,7 +124,7 @@ def test_a_mask_may_be_of_any_type_and_pad_on_any_side(model: PreTrainedModel) -
             torch.testing.assert_close(logits, expected, **CLOSE)
 
 
-def test_another_form_of_mask_is_refused_in_one_line(own: PreTrainedModel) -> None:
+def test_an_invalid_mask_is_refused_in_one_line(own: PreTrainedModel) -> None:
     for mask, message in (
         (torch.ones(2, 1, 5, 5), r"attention_mask has shape \(2, 1, 5, 5\): give \(2, 5\)"),
         (torch.ones(2, 5, 5), r"attention_mask has shape \(2, 5, 5\): give \(2, 5\)"),
@@ -236,10 +236,10 @@ def test_a_model_loaded_as_remote_code_is_pickled(name: str, tmp_path: Path) -> 
         "assert type(model).__module__.startswith('transformers_modules');"
         "assert again(ids).logits.equal(model(ids).logits)"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.parametrize("stop", ["b", "ab", ["bb", "aa"], ["x", "ba"]])

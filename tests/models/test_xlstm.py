@@ -39,7 +39,7 @@ def package_model(vocab_size: int, *, slstm_at: list[int], blocks: int) -> torch
 
 
 @pytest.mark.parametrize(("slstm_at", "blocks"), [([1], 6), ([], 2), ([0, 1], 2)])
-def test_outputs_and_gradients_are_the_package_s(slstm_at: list[int], blocks: int) -> None:
+def test_outputs_and_gradients_are_those_of_the_package_xlstm(slstm_at: list[int], blocks: int) -> None:
     theirs = package_model(5, slstm_at=slstm_at, blocks=blocks)
     ours = build_model("xlstm", vocab_size=5, size="paper", slstm_at=slstm_at, num_hidden_layers=blocks, seed=0)
     torch.manual_seed(1)
@@ -60,7 +60,7 @@ def test_outputs_and_gradients_are_the_package_s(slstm_at: list[int], blocks: in
         assert relative(parameter.grad, named[package_name(name)].grad) < CLOSE, name
 
 
-def test_the_weights_start_as_the_package_s_do() -> None:
+def test_the_weights_are_initialized_as_in_the_package_xlstm() -> None:
     torch.manual_seed(0)
     theirs = package_model(5, slstm_at=[1], blocks=6)
     theirs.reset_parameters()
@@ -78,7 +78,7 @@ def test_the_weights_start_as_the_package_s_do() -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64])
-def test_the_size_of_a_chunk_does_not_matter(chunk: int) -> None:
+def test_logits_do_not_depend_on_the_chunk_size(chunk: int) -> None:
     models = [build_model("xlstm", vocab_size=5, chunk_size=size, seed=0).eval() for size in (256, chunk)]
     ids = torch.randint(3, 5, (2, 80), generator=torch.Generator().manual_seed(0))
     whole, parts = (model(ids, use_cache=False).logits for model in models)
@@ -94,7 +94,7 @@ def test_the_size_of_a_chunk_does_not_matter(chunk: int) -> None:
         ({"proj_factor": -1.0}, "proj_factor is -1.0: give a number above 0"),
     ],
 )
-def test_a_mistake_is_one_line(overrides: dict, message: str) -> None:
+def test_an_invalid_xlstm_configuration_is_refused_in_one_line(overrides: dict, message: str) -> None:
     with pytest.raises(RuleExtrapError) as caught:
         architecture_config("xlstm", vocab_size=5, overrides=overrides)
     assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""The small study's store and report."""
+"""The store and the report of a small study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The three claims follow the numbers, and are recomputed here from the results in a few lines."""
+"""The three claims agree with numbers that the tests compute from the results in a few lines."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class TestMostModelsKeepTheOtherRule:
             assert texts[2] == f"{len(ways)} of 5"
             assert texts[6] == number(mean)
             low, high = (float(end) for end in texts[7].strip("[]").split(", "))
-            # The interval is wider where the prompts are less sure than the seeds.
+            # The interval is wider where the prompts are less certain than the seeds.
             assert low <= mean - half + 0.01
             assert high >= mean + half - 0.01
             counts[texts[9].split()[0]] += 1
@@ -90,19 +90,19 @@ class TestMostModelsKeepTheOtherRule:
             ((18, 18, 17, 18), "supported"),
             ((5, 5, 5, 5), "open"),
             ((0, 0, 0, 0), "contradicted"),
-            # Seeds that are far apart say nothing.
+            # Seeds with very different rates allow no conclusion.
             ((19, 0, 19, 0), "open"),
             # Three seeds are too few.
             ((18, 18, 18), "open"),
         ],
     )
-    def test_the_verdict(self, hits: tuple[int, ...], verdict: str) -> None:
+    def test_the_verdict_follows_the_intervals(self, hits: tuple[int, ...], verdict: str) -> None:
         assert analysis(repeated(hits)).verdict == verdict
 
-    def test_a_combination_that_is_not_clear_says_why(self) -> None:
+    def test_an_unclear_combination_states_the_reason(self) -> None:
         runs = [*repeated((18, 18, 18)), *repeated((19, 0, 19, 0), architecture="mamba")]
-        few, unclear = (line.cells[-1].text for line in tables_of_claims(analysis(runs))[0].lines)
-        assert few == "too few runs (n = 3)"
+        too_few, unclear = (line.cells[-1].text for line in tables_of_claims(analysis(runs))[0].lines)
+        assert too_few == "too few runs (n = 3)"
         assert unclear.startswith("unclear (n = 4, the interval is ")
 
     def test_runs_that_diverged_are_counted_in_every_table(self) -> None:
@@ -113,7 +113,7 @@ class TestMostModelsKeepTheOtherRule:
         line = tables_of_claims(analyze(runs, rows))[0].lines[0]
         assert [cell.text for cell in line.cells[:3]] == ["anbn", "lstm (1 diverged)", "2 of 2"]
 
-    def test_many_combinations_are_corrected(self) -> None:
+    def test_p_values_are_corrected_for_the_number_of_combinations(self) -> None:
         clear = repeated((9, 9, 10, 10), architecture="lstm")
         names = ("linear", "transformer", "mamba", "xlstm", "gpt2", "llama", "rwkv", "mamba2")
         rest = [run for name in names for run in repeated((4, 5, 6, 5), architecture=name)]
@@ -123,8 +123,8 @@ class TestMostModelsKeepTheOtherRule:
         assert second.corrected is not None
         assert second.corrected > first.corrected  # type: ignore[operator]  # it has a value
 
-    def test_runs_that_agree_are_as_sure_as_their_prompts(self) -> None:
-        """Four equal runs vary over no seed, and each of them has few prompts."""
+    def test_equal_runs_have_the_uncertainty_of_their_prompts(self) -> None:
+        """Four equal runs have no variance over seeds, but each of them has few prompts."""
         cell = analysis(repeated((7, 7, 7, 7))).main[0]
         assert cell.direction == "unclear"
         assert cell.spread.low is not None
@@ -162,7 +162,7 @@ class TestEqualLoss:
         ("hits", "verdict"),
         [((19, 0) * 5, "supported"), ((9, 9, 10, 10, 9), "contradicted"), ((19, 0, 19), "open")],
     )
-    def test_the_verdict(self, hits: tuple[int, ...], verdict: str) -> None:
+    def test_the_verdict_follows_the_intervals(self, hits: tuple[int, ...], verdict: str) -> None:
         assert analysis(repeated(hits)).equal[0].verdict == verdict
 
     def test_losses_are_equal_only_if_their_errors_allow_it(self) -> None:
@@ -175,7 +175,7 @@ class TestEqualLoss:
         assert not equal_losses(run(0.02, 0.01), run(0.021, 0.01))
         assert equal_losses(run(0.02, 0.001), Run.of(results(floor=None))) is None
 
-    def test_in_what_two_recipes_differ(self) -> None:
+    def test_pair_kind_names_the_difference_of_two_recipes(self) -> None:
         def kind(**keys: object) -> str | None:
             return pair_kind(Recipe(), Recipe(**keys))  # type: ignore[arg-type]
 
@@ -188,7 +188,7 @@ class TestEqualLoss:
         assert kind(model={"num_hidden_layers": 3}) is None
 
     def test_the_interval_covers_the_mean_over_new_runs(self) -> None:
-        """Half of the runs of a cell keep the rule: the mean difference over all pairs is known."""
+        """Half of the runs of a cell keep the rule, so that the mean difference over all pairs is known."""
         covered = []
         rng = np.random.default_rng(1)
         for _ in range(40):
@@ -200,7 +200,7 @@ class TestEqualLoss:
 
 
 class TestLevel:
-    def test_the_cases_are_the_languages(self) -> None:
+    def test_the_correlation_has_one_case_for_each_language(self) -> None:
         """The outcome of a language is the mean rank of its runs among the runs of a model, averaged over models."""
         runs = claim_runs()
         relations = analysis(runs).relations
@@ -221,12 +221,12 @@ class TestLevel:
                 late = [step for _, _, step in cell] + [10**9] * never.get(name, 0)
                 times[name].append(statistics.mean(step_ranks[steps.index(step)] for step in late))
         for outcome, scores in (("way", ways), ("learning time", times)):
-            found = relations[outcome, "level"].correlation  # type: ignore[index]  # both are outcomes
+            correlation = relations[outcome, "level"].correlation  # type: ignore[index]  # both are outcomes
             means = [statistics.mean(scores[name]) for name in ("ban", "anbn", "csdyck")]
-            assert found.value == pytest.approx(pearson([1, 2, 3], slow_ranks(means)))
-            assert found.n == 3
-            # Thirty runs of three languages are three cases: nothing is certain.
-            assert found.low is None
+            assert correlation.value == pytest.approx(pearson([1, 2, 3], slow_ranks(means)))
+            assert correlation.n == 3
+            # Thirty runs of three languages are only three cases, which are too few for an interval.
+            assert correlation.low is None
         assert claims(analysis(runs))[-1].verdict == "open"
 
     def test_a_clear_relation_contradicts_the_claim(self) -> None:
@@ -247,9 +247,9 @@ class TestLevel:
 
     def test_two_languages_are_too_few(self) -> None:
         runs = [run for run in claim_runs() if run.recipe.language != "anbn"]
-        found = analysis(runs)
-        assert found.relations["way", "level"].correlation.value is None
-        assert claims(found)[-1].verdict == "open"
+        study = analysis(runs)
+        assert study.relations["way", "level"].correlation.value is None
+        assert claims(study)[-1].verdict == "open"
 
     def test_the_power_is_stated_for_the_study_and_for_all_languages(self) -> None:
         text = " ".join(claims(analysis(claim_runs()))[-1].paragraphs)
@@ -289,7 +289,7 @@ class TestNearestLearner:
         assert isinstance(picture, Picture)
         assert picture.svg.is_file()
 
-    def test_without_it_there_is_neither(self) -> None:
+    def test_a_study_without_divergences_has_neither_sentence_nor_table(self) -> None:
         study = analysis(repeated((8,) * 4))
         assert not any("rational learner" in text for text in claims(study)[1].paragraphs)
         assert not any(table.name == "resemblance" for table in tables_of_claims(study))
@@ -298,9 +298,14 @@ class TestNearestLearner:
 class TestLearned:
     def test_runs_that_have_not_learned_are_in_no_mean(self) -> None:
         runs = [*repeated((10, 10, 10, 10)), results(seed=9, outside=(0, 0, 0, 20), learned=False)]
-        ours, other = (row for row in summarize([*map(Run.of, runs)]) if row.source == "ours")
-        assert (ours.state, ours.n, ours.total, ours.values["ood_headline"].mean) == ("", 4, 5, 0.5)
-        assert (other.state, other.n, other.total, other.values["ood_headline"].mean) == ("not learned", 1, 5, 0)
+        learned, not_learned = (row for row in summarize([*map(Run.of, runs)]) if row.source == "ours")
+        assert (learned.state, learned.n, learned.total, learned.values["ood_headline"].mean) == ("", 4, 5, 0.5)
+        assert (not_learned.state, not_learned.n, not_learned.total, not_learned.values["ood_headline"].mean) == (
+            "not learned",
+            1,
+            5,
+            0,
+        )
         assert [way.value for way in analysis(runs).main[0].ways] == pytest.approx([0.25 / 0.7] * 4)
 
     @pytest.mark.parametrize(
@@ -313,27 +318,27 @@ class TestLearned:
             ({"floor": None}, True),
         ],
     )
-    def test_results_of_an_earlier_version_are_judged_by_what_they_hold(
+    def test_rates_decide_whether_a_run_of_an_earlier_version_has_learned(
         self, keys: dict[str, object], learned: bool
     ) -> None:
         run = Run.of(results(learned=None, **keys))  # type: ignore[arg-type]
         assert (run.learned, run.learned_at) == (learned, None)
 
-    def test_rates_after_learning(self) -> None:
+    def test_the_table_shows_the_change_of_the_rate_after_learning(self) -> None:
         def run(seed: int, *rates: float, learned_at: int = 100) -> Run:
             log = [{"step": 50 * i, "eval_loss": 0.3, "eval_ood_headline": rate} for i, rate in enumerate(rates, 1)]
             return Run.of(results(seed=seed, learned_at=learned_at), log)
 
         runs = [run(seed, 0.9, 0.2, 0.4, 0.5 + seed / 50) for seed in range(4)]
-        found = analyze(runs, summarize(runs))
-        assert found.main[0].changes == [pytest.approx((0.2, 0.5 + seed / 50)) for seed in range(4)]
-        table = tables_of_claims(found)[-1]
+        study = analyze(runs, summarize(runs))
+        assert study.main[0].changes == [pytest.approx((0.2, 0.5 + seed / 50)) for seed in range(4)]
+        table = tables_of_claims(study)[-1]
         assert [cell.text for cell in table.lines[0].cells] == [
             "anbn", "lstm", "4", "0.20 → 0.53", "0.33", interval(0.33 - 0.0411, 0.33 + 0.0411), "rises", "-", "-",
         ]  # fmt: skip
 
-    def test_runs_that_trained_on_the_prompts_answer_nothing(self) -> None:
-        # More of them than of the runs that trained on words alone, which keep their plain label.
+    def test_runs_that_trained_on_the_prompts_are_left_out_of_the_claims(self) -> None:
+        # The runs that trained on words alone keep their plain label, although they are fewer.
         runs = [*repeated((5, 5, 5, 5)), *repeated((20, 20, 20, 20, 20), objective="oracle")]
         rows = summarize([*map(Run.of, runs)])
         assert [row.label for row in rows if row.source == "on_prompts"] == ["lstm (objective oracle)"]
@@ -343,9 +348,9 @@ class TestLearned:
 
     def test_the_recipe_with_the_most_runs_stands_for_its_architecture(self) -> None:
         runs = [*repeated((18, 18, 18, 18)), *repeated((0, 0), learning_rate=0.1)]
-        found = analysis(runs)
-        assert [cell.model for cell in found.combinations] == [("lstm", ""), ("lstm", "learning_rate 0.1")]
-        assert [cell.model for cell in found.main] == [("lstm", "")]
+        study = analysis(runs)
+        assert [cell.model for cell in study.combinations] == [("lstm", ""), ("lstm", "learning_rate 0.1")]
+        assert [cell.model for cell in study.main] == [("lstm", "")]
 
-    def test_without_corrected_runs_it_says_so(self) -> None:
+    def test_a_study_without_corrected_runs_is_reported_in_words(self) -> None:
         assert "No run of a corrected recipe" in claims(analysis([results(paper=AUTHORS_WAY)]))[0].paragraphs[0]

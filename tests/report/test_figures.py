@@ -1,4 +1,4 @@
-"""The report's figures: which there are, what they show, and that no text lies on another."""
+"""The figures of a report: their files, their data, and texts that do not overlap."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from hf_ruleextrap.train.recipe import Recipe
 
 
 class TestFigures:
-    def test_each_is_drawn_in_three_formats(self, report: Path) -> None:
+    def test_each_figure_is_drawn_in_three_formats(self, report: Path) -> None:
         names = {
             "rates", "pairs", "causes", "after_learning", "masses_after_learning", "dynamics",
             "length_ood", "length_id", "authors",
@@ -42,7 +42,7 @@ class TestFigures:
             assert (report / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
             assert (report / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
-    def test_one_with_nothing_to_show_is_left_out_and_said(self, tmp_path: Path) -> None:
+    def test_a_figure_without_data_is_left_out_and_named(self, tmp_path: Path) -> None:
         write_report(Study([Run.of(results(floor=None))]), tmp_path / "out")
         assert {path.stem for path in (tmp_path / "out" / "figures").iterdir()} == {"rates"}
         page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
@@ -56,11 +56,11 @@ class TestFigures:
             assert reason in page
         assert "entropy per token" not in page
 
-    def test_a_study_of_authors_recipes_alone_is_shown(self, tmp_path: Path) -> None:
+    def test_a_study_of_recipes_of_the_authors_has_its_figure(self, tmp_path: Path) -> None:
         write_report(Study([Run.of(results(paper=AUTHORS_WAY))]), tmp_path / "out")
         assert {path.stem for path in (tmp_path / "out" / "figures").iterdir()} == {"authors"}
 
-    def test_the_masses_are_the_mean_over_runs_at_steps_of_all(self) -> None:
+    def test_masses_are_means_over_runs_at_the_common_steps(self) -> None:
         runs = [results(seed=seed, mass_length=4) for seed in (0, 1)]
         logs = [mass_log(1), mass_log(2)[:4]]
         steps, cells = mean_masses([Run.of(run, log) for run, log in zip(runs, logs, strict=True)])
@@ -68,8 +68,8 @@ class TestFigures:
         for name, mass in MASSES.items():
             assert cells[name].tolist() == pytest.approx([mass * 1.5 / 3, mass * 1.5 * 2 / 3])
 
-    def test_the_optimum_is_what_the_data_give(self) -> None:
-        # a^n b^n with n in 1 to 8, each as likely: of up to 4 symbols are two of eight; of any length, all.
+    def test_the_optimum_is_the_mass_of_the_training_distribution(self) -> None:
+        # The words are a^n b^n with n from 1 to 8, which are equally likely. Two of the eight have up to 4 symbols.
         keys = {"language": "anbn", "max_length": 16}
         assert optimum(Recipe.of({**keys, "mass_length": 4}, "test")) == pytest.approx(2 / 8)
         assert optimum(Recipe.of({**keys, "mass_length": 17}, "test")) == pytest.approx(1)
@@ -81,13 +81,13 @@ class TestFigures:
         assert cause_of(gone, "nerode_classes") is None
         assert cause_of(gone, "level") is None
 
-    def test_models_look_different_and_the_paper_s_the_same_in_every_report(self) -> None:
-        few = looks([("lstm", "")])
-        many = looks([*((f"model {i}", "") for i in range(9)), ("lstm", ""), ("lstm", "optimizer sgd")])
-        assert few["lstm", ""] == many["lstm", ""]
-        drawn = [(look.colour, look.marker, str(look.line)) for look in many.values()]
+    def test_each_model_has_its_own_look_and_those_of_the_paper_a_fixed_one(self) -> None:
+        one_model = looks([("lstm", "")])
+        eleven_models = looks([*((f"model {i}", "") for i in range(9)), ("lstm", ""), ("lstm", "optimizer sgd")])
+        assert one_model["lstm", ""] == eleven_models["lstm", ""]
+        drawn = [(look.colour, look.marker, str(look.line)) for look in eleven_models.values()]
         assert len({(marker, colour) for colour, marker, _ in drawn}) == len(drawn)
-        # In grey, the markers of the first seven models tell them apart.
+        # Without colours, the markers distinguish the first seven models.
         assert len({marker for _, marker, _ in drawn[:7]}) == 7
 
     def test_the_page_shows_the_colours_of_its_theme(self, report: Path) -> None:
@@ -108,7 +108,7 @@ def drawn_texts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[Figure, dict[i
     def recorded(text: Text, renderer: RendererBase) -> None:
         figure = text.get_figure(root=True)
         if text.get_visible() and text.get_text().strip() and isinstance(figure, Figure):
-            # The last drawing is the one of the final layout.
+            # The last drawing has the final layout.
             boxes.setdefault(figure, {})[id(text)] = (text.get_text(), text.get_window_extent(renderer))
         draw(text, renderer)
 
@@ -127,12 +127,12 @@ def drawn_texts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[Figure, dict[i
 
 def overlaps(boxes: dict[int, tuple[str, Any]]) -> list[tuple[str, str]]:
     """Return the texts of one figure whose boxes share more than a pixel in both directions."""
-    found = []
+    pairs = []
     for (name, a), (other, b) in itertools.combinations(boxes.values(), 2):
         width, height = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
         if width > 1 and height > 1:
-            found.append((name, other))
-    return found
+            pairs.append((name, other))
+    return pairs
 
 
 LONG = "a_long_directory/of_my_own_languages.py:ALanguageWithALongName"
@@ -193,7 +193,7 @@ SCENES = {
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("scene", SCENES)
-def test_no_text_lies_on_another(scene: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_do_not_overlap(scene: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = SCENES[scene]()
     study = Study(runs, rows=[Row.over("anbn", "some-language-model", "greedy", "corrected", [{"ood_headline": 0.3}])])
     rows = all_rows(study.runs, study.rows)
@@ -204,7 +204,7 @@ def test_no_text_lies_on_another(scene: str, tmp_path: Path, monkeypatch: pytest
     assert figures
     for figure, boxes in figures.items():
         assert overlaps(boxes) == []
-        # Nothing is cut off at the edge of the figure.
+        # No text is cut off at the edge of the figure.
         width, height = figure.get_size_inches() * figure.dpi
         outside = [
             text
@@ -214,7 +214,7 @@ def test_no_text_lies_on_another(scene: str, tmp_path: Path, monkeypatch: pytest
         assert outside == []
 
 
-def test_the_measure_of_overlaps_finds_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overlapping_texts_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     figure = Figure()
     figure.text(0.5, 0.5, "some words")
     figure.text(0.51, 0.5, "other words")

@@ -1,4 +1,4 @@
-"""The section on code lengths: means over seeds, correlations, sentences, and its way through the Parquet file."""
+"""The section on code lengths: means over seeds, correlations, sentences, and storage in the Parquet file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def with_code(run: Run, bits: float, **keys: object) -> Run:
 
 @pytest.fixture
 def runs(tiny_run: Path) -> list[Run]:
-    """An LSTM whose excess follows the description length, and a Transformer with noise, two seeds of each."""
+    """Return two seeds each of an LSTM whose excess follows the description length and of a Transformer with noise."""
     from hf_ruleextrap.formal.measures import complexity
 
     record = Run.of(Results.read(tiny_run))
@@ -68,8 +68,8 @@ def test_the_excess_is_the_mean_over_seeds_and_the_easiest_language_comes_first(
     assert means == pytest.approx(sorted(means))
 
 
-def test_a_language_that_one_architecture_lacks_keeps_its_place(runs: list[Run]) -> None:
-    """Twice the excess for each language, so that the missing runs of the cheap architecture do not count."""
+def test_a_missing_run_does_not_change_the_order_of_the_languages(runs: list[Run]) -> None:
+    """The other architecture has twice the excess for each language, so that its order is the same."""
     lstm = [run for run in runs if run.recipe.architecture == "lstm"]
     twice = [with_code(run, 2 * excess_bits(run), architecture="mamba") for run in lstm]
     complete, easiest = code_lengths([*lstm, *twice]), LANGUAGES[0]
@@ -80,7 +80,7 @@ def test_a_language_that_one_architecture_lacks_keeps_its_place(runs: list[Run])
     assert (easiest, "lstm") not in partial.excess
 
 
-def test_the_settings_of_most_runs_are_the_main_ones_and_the_others_show_how_stable_the_order_is(
+def test_runs_with_other_settings_measure_the_stability_of_the_order(
     runs: list[Run],
 ) -> None:
     lstm = [run for run in runs if run.recipe.architecture == "lstm"]
@@ -145,15 +145,15 @@ def test_a_study_of_streams_alone_has_no_tables_of_rates(runs: list[Run], tmp_pa
     assert "OOD R1" not in text
 
 
-def test_the_sentence_names_what_goes_with_the_excess(runs: list[Run]) -> None:
+def test_the_sentence_names_the_correlates_of_the_excess(runs: list[Run]) -> None:
     lengths = code_lengths(runs)
     assert lengths is not None
     assert "the excess goes with" in sentence(lengths, "lstm")
     assert "description length (1.00" in sentence(lengths, "lstm")
     assert "nothing tested goes with the excess" in sentence(lengths, "transformer")
-    few = code_lengths([run for run in runs if run.recipe.language in LANGUAGES[:3]])
-    assert few is not None
-    assert "too few" in sentence(few, "lstm")
+    of_three_languages = code_lengths([run for run in runs if run.recipe.language in LANGUAGES[:3]])
+    assert of_three_languages is not None
+    assert "too few" in sentence(of_three_languages, "lstm")
 
 
 def test_a_study_without_streams_has_no_section(tiny_run: Path) -> None:
@@ -169,7 +169,7 @@ def test_the_report_from_the_parquet_file_is_the_same(runs: list[Run], tmp_path:
     assert "What is complex for a network" in (tmp_path / "first" / "report.md").read_text()
 
 
-def test_the_command_places_a_language(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_complexity_command_measures_a_language(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["complexity", "ban", "--max-steps", "3", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["words"] == 3 * 64

@@ -1,4 +1,4 @@
-"""The numbers of the report are those of the runs, in Markdown, LaTeX and a page."""
+"""The numbers of a report agree with the runs in Markdown, LaTeX and the page."""
 
 from __future__ import annotations
 
@@ -26,17 +26,21 @@ from hf_ruleextrap.train.run import run_recipe
 
 
 class TestNumbers:
-    """Each from the store's JSON."""
+    """Each number is computed from the JSON files of the store."""
 
-    def of(self, store: Path, *, paper: bool, language: str = "anbn", architecture: str = "lstm") -> list[dict]:  # type: ignore[type-arg]  # JSON
-        found = [json.loads(path.read_text()) for path in sorted(store.glob("*/results.json"))]
+    def runs_of(self, store: Path, *, paper: bool, language: str = "anbn", architecture: str = "lstm") -> list[dict]:  # type: ignore[type-arg]  # JSON
+        all_results = [json.loads(path.read_text()) for path in sorted(store.glob("*/results.json"))]
         key = (language, architecture, paper)
-        return [r for r in found if (r["recipe"]["language"], r["recipe"]["architecture"], r["recipe"]["paper"]) == key]
+        return [
+            r
+            for r in all_results
+            if (r["recipe"]["language"], r["recipe"]["architecture"], r["recipe"]["paper"]) == key
+        ]
 
-    def test_corrected_are_over_all_prompts(self, store: Path, report: Path) -> None:
-        runs = [run for run in self.of(store, paper=False) if run["training"]["learned"]]
+    def test_corrected_rates_are_over_all_prompts(self, store: Path, report: Path) -> None:
+        runs = [run for run in self.runs_of(store, paper=False) if run["training"]["learned"]]
         assert len(runs) == 2
-        found = numbers(report, language="anbn", model="lstm", way="corrected", state="")
+        lines = numbers(report, language="anbn", model="lstm", way="corrected", state="")
         inside, outside = ([r["best"]["conditions"][place]["greedy"]["report"] for r in runs] for place in (0, 1))
         rules = "as_equal_bs", "as_before_bs"
         assert set(inside[0]["rules"]) == set(rules)
@@ -49,13 +53,13 @@ class TestNumbers:
             "ood_r2_completion": [r["rules"][rules[1]]["completion"]["all"] for r in outside],
             "ood_finished": [r["finished"] for r in outside],
         }
-        assert set(found) == {*expected, "test_loss", "excess"}
+        assert set(lines) == {*expected, "test_loss", "excess"}
         for column, rates in expected.items():
-            check(found[column], [r["hits"] / r["n"] for r in rates])
-        check(found["test_loss"], [r["test_without_padding"]["loss"] for r in runs], rate=False)
+            check(lines[column], [r["hits"] / r["n"] for r in rates])
+        check(lines["test_loss"], [r["test_without_padding"]["loss"] for r in runs], rate=False)
 
-    def test_reproduced_are_in_the_authors_way(self, store: Path, report: Path) -> None:
-        runs = self.of(store, paper=True)
+    def test_reproduced_rates_are_computed_as_by_the_authors(self, store: Path, report: Path) -> None:
+        runs = self.runs_of(store, paper=True)
         names = {
             "id_r1": "id_rule_1_accuracy",
             "id_r2": "id_rule_2_accuracy",
@@ -65,39 +69,39 @@ class TestNumbers:
             "ood_finished": "ood_finished",
         }
         for source, key in (("best_check", "best_check"), ("minimum_loss", "minimum_loss")):
-            found = numbers(report, language="anbn", model="lstm", source=source)
+            lines = numbers(report, language="anbn", model="lstm", source=source)
             for column, name in names.items():
-                # Where nothing finished there is no rate, and n says so.
-                check(found[column], [r["paper"][key][name] for r in runs if name in r["paper"][key]])
+                # A run without finished completions has no rate, and does not count in n.
+                check(lines[column], [r["paper"][key][name] for r in runs if name in r["paper"][key]])
             # The authors call the smallest validation loss of a run its test loss.
-            check(found["test_loss"], [r["validation"]["loss"] for r in runs], rate=False)
+            check(lines["test_loss"], [r["validation"]["loss"] for r in runs], rate=False)
         assert numbers(report, language="anbn", model="lstm", source="best_check")["ood_r1"]["n"] == "1"
 
     def test_references_are_those_of_the_runs(self, store: Path, report: Path) -> None:
-        runs = self.of(store, paper=False) + self.of(store, paper=False, architecture="transformer")
+        runs = self.runs_of(store, paper=False) + self.runs_of(store, paper=False, architecture="transformer")
         assert len(runs) == 4
         for source in ("uniform", "always-stop", "3-gram", "ceiling"):
-            found = numbers(report, language="anbn", source=source, way="corrected")
+            lines = numbers(report, language="anbn", source=source, way="corrected")
             reports = [r["references"][r["best"]["conditions"][1]["references"]][source] for r in runs]
-            check(found["ood_headline"], [r["headline"]["rate"] for r in reports])
-            check(found["ood_headline"], [REFERENCES[source][0] / PROMPTS] * 4)
-            check(found["ood_r1"], [r["rules"]["as_equal_bs"]["word"]["all"]["rate"] for r in reports])
+            check(lines["ood_headline"], [r["headline"]["rate"] for r in reports])
+            check(lines["ood_headline"], [REFERENCES[source][0] / PROMPTS] * 4)
+            check(lines["ood_r1"], [r["rules"]["as_equal_bs"]["word"]["all"]["rate"] for r in reports])
         floor = numbers(report, language="anbn", source="floor", way="corrected")
         assert set(floor) == {"test_loss"}
         check(floor["test_loss"], [r["test_without_padding"]["floor"] for r in runs], rate=False)
-        among = numbers(report, language="anbn", source="uniform", way="reproduced")["ood_r1"]
-        outside = [(r, r["best"]["conditions"][1]) for r in self.of(store, paper=True)]
+        finished_r1 = numbers(report, language="anbn", source="uniform", way="reproduced")["ood_r1"]
+        outside = [(r, r["best"]["conditions"][1]) for r in self.runs_of(store, paper=True)]
         paper = [r["references"][condition["references"]]["uniform"] for r, condition in outside]
-        check(among, [r["rules"]["as_equal_bs"]["word"]["finished"]["rate"] for r in paper])
+        check(finished_r1, [r["rules"]["as_equal_bs"]["word"]["finished"]["rate"] for r in paper])
         padded = numbers(report, language="anbn", source="floor", way="reproduced")["test_loss"]
-        check(padded, [r["validation"]["floor"] for r in self.of(store, paper=True)], rate=False)
+        check(padded, [r["validation"]["floor"] for r in self.runs_of(store, paper=True)], rate=False)
 
-    def test_the_authors_numbers_are_the_paper_s(self, report: Path) -> None:
+    def test_the_numbers_of_the_authors_are_those_of_the_paper(self, report: Path) -> None:
         line = numbers(report, language="anbn", model="lstm", source="authors")["ood_r1"]
         # Table of L3 at arXiv 2409.13728: OOD R1 of the LSTM over eight seeds.
         assert (line["mean"], line["std"], line["n"]) == ("0.376", "0.2089", "8")
 
-    def test_the_ways_are_never_mixed(self, report: Path) -> None:
+    def test_corrected_and_reproduced_rates_are_never_mixed(self, report: Path) -> None:
         with (report / "report.csv").open(encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
         corrected, reproduced = (
@@ -112,21 +116,21 @@ class TestNumbers:
         assert len(lines) == len(study_runs())
         assert len({line["run"] for line in lines}) == len(lines)
         for line, path in zip(lines, sorted(store.glob("*/results.json")), strict=True):
-            found = json.loads(path.read_text())
-            headline = found["best"]["conditions"][1]["greedy"]["report"]["headline"]
+            run_results = json.loads(path.read_text())
+            headline = run_results["best"]["conditions"][1]["greedy"]["report"]["headline"]
             shown = [
                 float(line[key]) for key in ("ood_headline", "ood_headline_low", "ood_headline_high", "ood_headline_n")
             ]
             assert shown == pytest.approx([headline[key] for key in ("rate", "low", "high", "n")])
-            assert float(line["test_loss"]) == pytest.approx(found["test_without_padding"]["loss"], nan_ok=True)
+            assert float(line["test_loss"]) == pytest.approx(run_results["test_without_padding"]["loss"], nan_ok=True)
 
 
 class TestRows:
-    def test_languages_stand_in_chomsky_order_and_strangers_last(self) -> None:
+    def test_languages_stand_in_chomsky_order_and_unknown_ones_last(self) -> None:
         names = ["csdyck", "anbn", "gone", "bban", "ban", "anbncn"]
         assert in_chomsky_order(names) == ["ban", "bban", "anbn", "anbncn", "csdyck", "gone"]
 
-    def test_variants_are_called_by_what_differs(self) -> None:
+    def test_variants_are_labelled_by_their_differences(self) -> None:
         runs = [results(seed=s, learning_rate=lr, output_dir=f"{s}{lr}") for s in (0, 1) for lr in (0.1, 0.01)]
         ours = [row for row in summarize([*map(Run.of, runs)]) if row.source == "ours"]
         assert [(row.label, row.n) for row in ours] == [
@@ -134,21 +138,21 @@ class TestRows:
             ("lstm (learning_rate 0.01)", 2),
         ]
 
-    def test_another_source_stands_in_every_form(self, tmp_path: Path) -> None:
-        found = rates_of(evaluation("anbn", (20, 20, 20, 20), (13, 14, 15, 16)))
-        other = Row.over("anbn", "Some_LLM & co", "greedy, 32 examples", "corrected", [found])
+    def test_rows_of_another_source_appear_in_every_format(self, tmp_path: Path) -> None:
+        rates = rates_of(evaluation("anbn", (20, 20, 20, 20), (13, 14, 15, 16)))
+        other = Row.over("anbn", "Some_LLM & co", "greedy, 32 examples", "corrected", [rates])
         study = Study([Run.of(results())], rows=[other])
-        ours, theirs, *rest = (row for row in all_rows(study.runs, study.rows) if row.way == "corrected")
-        assert (ours.name, theirs) == ("lstm", other)
+        own_row, other_row, *rest = (row for row in all_rows(study.runs, study.rows) if row.way == "corrected")
+        assert (own_row.name, other_row) == ("lstm", other)
         assert all(not row.name for row in rest)
         write_report(study, tmp_path / "out")
-        read = {path.suffix: path.read_text() for path in (tmp_path / "out").glob("*.[!p]*")}
-        assert "| Some\\_LLM & co | 1 | - | - | 1.00 |" in read[".md"]
-        assert "Some\\_LLM \\& co & 1 & - & - & 1.00" in read[".tex"]
-        assert "Some_LLM &amp; co" in read[".html"]
+        texts = {path.suffix: path.read_text() for path in (tmp_path / "out").glob("*.[!p]*")}
+        assert "| Some\\_LLM & co | 1 | - | - | 1.00 |" in texts[".md"]
+        assert "Some\\_LLM \\& co & 1 & - & - & 1.00" in texts[".tex"]
+        assert "Some_LLM &amp; co" in texts[".html"]
         line = numbers(tmp_path / "out", model="Some_LLM & co")["ood_headline"]
         assert (line["mean"], line["n"], line["source"]) == ("0.65", "1", "greedy, 32 examples")
-        # One that knows no more than its rate, and no run of ours beside them.
+        # A row with the headline alone, in a report without runs.
         bare = Row.over("anbn", "bare", "greedy", "corrected", [{"ood_headline": 0.31}])
         write_report(Study([], rows=[other, bare]), tmp_path / "alone")
         assert "| bare | 1 | - | - | - | 0.31 |" in (tmp_path / "alone" / "report.md").read_text()
@@ -162,21 +166,21 @@ def test_several_stores_make_one_report(tmp_path: Path, capsys: pytest.CaptureFi
     assert numbers(tmp_path / "out", language="anbn", source="ours")["ood_headline"]["n"] == "2"
 
 
-def test_a_language_that_is_gone_is_still_shown(tmp_path: Path) -> None:
+def test_a_run_of_a_missing_language_is_shown(tmp_path: Path) -> None:
     run = Run.of(results())
-    # Whatever a file of one's own is called.
+    # The name of a user's file may contain any characters.
     name = "my_files/50% $of$ {them}.py:A_B"
-    gone = run.model_copy(update={"recipe": run.recipe.model_copy(update={"language": name})})
-    write_report(Study([gone]), tmp_path / "out")
+    changed_run = run.model_copy(update={"recipe": run.recipe.model_copy(update={"language": name})})
+    write_report(Study([changed_run]), tmp_path / "out")
     assert "its code has not run" in (tmp_path / "out" / "report.md").read_text()
     compile_latex((tmp_path / "out" / "report.tex").read_text(encoding="utf-8"), tmp_path)
 
 
-def test_what_a_run_leaves_behind_is_what_a_report_reads(tmp_path: Path) -> None:
+def test_a_report_reads_the_files_of_a_run(tmp_path: Path) -> None:
     keys = {**TINY, "mass_length": 3, "by_length": [4], "output_dir": str(tmp_path / "store" / "cell")}
-    made = run_recipe(Recipe.of(keys, "test"))
+    run_results = run_recipe(Recipe.of(keys, "test"))
     study = read_study([tmp_path / "store"])
-    assert study.runs[0].rates == rates_of(made.chosen)
+    assert study.runs[0].rates == rates_of(run_results.chosen)
     write_report(study, tmp_path / "out")
     assert {path.stem for path in (tmp_path / "out" / "figures").iterdir()} == {
         "rates", "dynamics", "length_id",
@@ -193,7 +197,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "report.md"
 
 
 class TestForms:
-    def test_markdown_is_the_golden_one(self, report: Path) -> None:
+    def test_the_markdown_report_is_the_golden_file(self, report: Path) -> None:
         """To renew the golden file, copy the report.md of this test over that file and read the differences."""
         text = (
             (report / "report.md")
@@ -205,7 +209,7 @@ class TestForms:
     def test_markdown_tables_have_as_many_cells_as_headings(self, report: Path) -> None:
         text = (report / "report.md").read_text(encoding="utf-8")
         tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
-        # Those of the claims and after learning; corrected and reproduced of anbn, csdyck and bban.
+        # The tables of the claims and of the time after learning, and those of anbn, csdyck and bban.
         assert len(tables) == 10
         for lines in tables:
             assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
@@ -223,7 +227,7 @@ class TestForms:
                     counted = column is not None and re.fullmatch(r"\d+( of \d+)?", cells[column])
                     assert counted or re.search(r"\(\d+\)", cell)
 
-    def test_undefined_is_a_dash(self) -> None:
+    def test_an_undefined_rate_has_neither_mean_nor_count(self) -> None:
         runs = [results(outside=(0, 0, 0, 0), paper={"id_finished": 0.0})]
         best = next(row for row in summarize([*map(Run.of, runs)]) if row.source == "best_check")
         assert best.values["ood_r1"] == Spread(None, None, 0)
@@ -240,7 +244,7 @@ class TestForms:
                 assert not re.search(r"(?<!\\)[#%_^~<>|]", line.replace("\\textasciicircum{}", ""))
                 assert re.search(r"[^\x00-\x7f]", line) is None
 
-    def test_latex_escapes_everything(self, tmp_path: Path) -> None:
+    def test_latex_escapes_every_character(self, tmp_path: Path) -> None:
         signs = "".join(map(chr, range(33, 127))) + "±≥↑↓·é漢"
         assert escape_latex("漢") == "?"
         tabular = Table("odd", signs, signs, [signs, "n"], [Line("ours", [Cell(signs), Cell("1")])], 1)
@@ -250,20 +254,20 @@ class TestForms:
     def test_latex_compiles(self, report: Path, tmp_path: Path) -> None:
         compile_latex((report / "report.tex").read_text(encoding="utf-8"), tmp_path)
 
-    def test_the_page_is_whole_and_needs_no_other_file(self, report: Path) -> None:
+    def test_the_page_is_complete_and_loads_no_other_file(self, report: Path) -> None:
         page = (report / "index.html").read_text(encoding="utf-8")
         assert not re.search(r'(?:src|href)="(?!#)[^"]', page)
         assert "<script" not in page
         assert not re.search(r"url\((?!#)", page)
-        # Each figure is there for a desk and for a phone.
+        # The page has each figure for a wide and for a narrow screen.
         assert page.count("<svg") / 2 == len(list((report / "figures").glob("*.svg"))) == 9
         ids = Counter(re.findall(r'\bid="([^"]+)"', page))
         assert max(ids.values()) == 1
         assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', page)) <= set(ids)
         Balance().feed(page)
 
-    def test_every_form_has_every_number(self, report: Path) -> None:
-        """Each cell of the Markdown stands in the page, in order."""
+    def test_the_page_has_every_number_of_the_markdown_report(self, report: Path) -> None:
+        """Each cell of the Markdown report is in the page, in the same order."""
         page = re.sub(r"<small>.*?</small>", "", (report / "index.html").read_text(encoding="utf-8"))
         shown = [html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", page)]
         text = (report / "report.md").read_text(encoding="utf-8")
@@ -271,7 +275,7 @@ class TestForms:
         cells = [re.sub(r"\\(.)", r"\1", cell.strip()) for line in lines for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         assert cells == shown
 
-    def test_what_has_no_results_is_named(self, report: Path) -> None:
+    def test_runs_without_results_are_named(self, report: Path) -> None:
         text = (report / "index.html").read_text(encoding="utf-8")
         assert "2 runs have no results (" in text
         assert "cut: not finished" in text

@@ -24,7 +24,7 @@ from hf_ruleextrap.report.statistics import (
 )
 
 
-def test_students_t_is_that_of_the_tables() -> None:
+def test_t_quantiles_are_those_of_the_tables() -> None:
     known = {1: 12.7062, 2: 4.30265, 3: 3.18245, 4: 2.77645, 5: 2.57058, 9: 2.26216, 29: 2.04523, 1000: 1.96234}
     for df, quantile in known.items():
         assert t_quantile(df) == pytest.approx(quantile, abs=2e-4)
@@ -40,27 +40,27 @@ def test_a_tail_is_the_inverse_of_the_quantile() -> None:
 
 @pytest.mark.parametrize(("hits", "value"), [(15, 0.5), (9, 0.5), (20, 0.8), (20, 0.9), (0, 0.1), (3, 0.4)])
 def test_a_p_value_agrees_with_its_interval(hits: int, value: float) -> None:
-    found = rate(hits)
-    assert found.rate is not None
-    assert found.low is not None
-    assert found.high is not None
-    p = interval_tail(found.rate, found.low, found.high, value)
-    assert (p > 0.05) == (found.low <= value <= found.high)
+    observed = rate(hits)
+    assert observed.rate is not None
+    assert observed.low is not None
+    assert observed.high is not None
+    p = interval_tail(observed.rate, observed.low, observed.high, value)
+    assert (p > 0.05) == (observed.low <= value <= observed.high)
 
 
-def test_corrections_for_many_comparisons() -> None:
+def test_holm_and_benjamini_hochberg_give_the_known_values() -> None:
     p_values = [0.01, None, 0.02, 0.03, 0.5]
-    # Four comparisons; the one that was not possible does not count.
+    # Four comparisons. The comparison without a p-value does not count.
     assert holm(p_values) == pytest.approx([0.04, None, 0.06, 0.06, 0.5])
     assert benjamini_hochberg(p_values) == pytest.approx([0.04, None, 0.04, 0.04, 0.5])
     assert holm([]) == benjamini_hochberg([]) == []
 
 
-def test_holm_holds_its_level_over_all_comparisons_and_the_other_its_share_of_discoveries() -> None:
+def test_holm_controls_the_family_wise_error_and_benjamini_hochberg_the_false_discovery_rate() -> None:
     rng = np.random.default_rng(0)
     wrong = shares = 0.0
     for _ in range(400):
-        # 15 null hypotheses that hold, and 5 that do not.
+        # The null hypothesis holds in 15 comparisons and not in 5.
         p_values = [*rng.random(15), *rng.random(5) * 1e-3]
         wrong += min(p for p in holm(p_values)[:15] if p is not None) <= 0.05
         discoveries = [p is not None and p <= 0.05 for p in benjamini_hochberg(p_values)]
@@ -72,16 +72,16 @@ def test_holm_holds_its_level_over_all_comparisons_and_the_other_its_share_of_di
 @pytest.mark.parametrize("within", [True, False])
 @pytest.mark.parametrize("effects", NULLS)
 @pytest.mark.parametrize("design", DESIGNS)
-def test_an_interval_of_unrelated_numbers_leaves_out_0_in_5_percent(design: str, effects: str, within: bool) -> None:
-    found = correlations(DESIGNS[design], NULLS[effects], simulations=1000, within=within, permutations=300)
-    share = np.mean([excludes_zero(correlation) for correlation in found])
+def test_an_interval_of_unrelated_numbers_excludes_0_in_5_percent(design: str, effects: str, within: bool) -> None:
+    simulated = correlations(DESIGNS[design], NULLS[effects], simulations=1000, within=within, permutations=300)
+    share = np.mean([excludes_zero(correlation) for correlation in simulated])
     assert 0.03 <= share <= 0.08
 
 
 @pytest.mark.parametrize("design", DESIGNS)
-def test_an_interval_of_related_numbers_leaves_out_0(design: str) -> None:
-    found = correlations(DESIGNS[design], (0, 1, 0), simulations=100, related=0.6, permutations=300)
-    assert np.mean([excludes_zero(correlation) and correlation.value > 0 for correlation in found]) > 0.8  # type: ignore[operator]  # it has a value
+def test_an_interval_of_related_numbers_excludes_0(design: str) -> None:
+    simulated = correlations(DESIGNS[design], (0, 1, 0), simulations=100, related=0.6, permutations=300)
+    assert np.mean([excludes_zero(correlation) and correlation.value > 0 for correlation in simulated]) > 0.8  # type: ignore[operator]  # it has a value
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -100,50 +100,52 @@ def test_the_p_value_is_the_share_of_all_permutations() -> None:
 
 
 def test_architectures_are_permuted_together_and_with_their_seeds() -> None:
-    """Two languages, four architectures with equal effects in both, three seeds: as uncertain as four pairs."""
+    """Two languages, four architectures with equal effects in both, and three seeds are as uncertain as four pairs."""
     effect_on_x, effect_on_y = [1.0, 2, 3, 4], [2.0, 1, 3, 4]
     runs = [(language, model, seed) for language in "ab" for model in range(4) for seed in range(3)]
     x, y = ([effect[model] for _, model, _ in runs] for effect in (effect_on_x, effect_on_y))
     languages, models = [language for language, _, _ in runs], [model for _, model, _ in runs]
-    found = rank_correlation(x, y, factors=(languages, models), strata=languages)
-    four = [abs(pearson([effect_on_x[i] for i in order], effect_on_y)) for order in itertools.permutations(range(4))]
-    assert found.value == pytest.approx(pearson(effect_on_x, effect_on_y))
-    assert found.p == pytest.approx(np.mean([value >= 0.8 - 1e-9 for value in four]), abs=0.02)
-    # Of the 24 permutations, two reach 1, so that nothing is significant.
-    assert found.low is None
+    correlation = rank_correlation(x, y, factors=(languages, models), strata=languages)
+    permuted = [
+        abs(pearson([effect_on_x[i] for i in order], effect_on_y)) for order in itertools.permutations(range(4))
+    ]
+    assert correlation.value == pytest.approx(pearson(effect_on_x, effect_on_y))
+    assert correlation.p == pytest.approx(np.mean([value >= 0.8 - 1e-9 for value in permuted]), abs=0.02)
+    # Two of the 24 permutations reach the correlation, so that it is not significant.
+    assert correlation.low is None
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
 @pytest.mark.parametrize("models", [5, 6, 7])
-def test_an_interval_leaves_out_0_just_where_the_p_value_says_so(models: int, sign: int) -> None:
+def test_an_interval_excludes_0_exactly_if_the_p_value_is_significant(models: int, sign: int) -> None:
     rng = random.Random(models)
     for _ in range(40):
         x = [float(i) for i in range(models)]
         y = [sign * value + rng.gauss(0, 2) for value in x]
-        found = rank_correlation(x, y, permutations=400)
-        assert found.p is not None
-        if found.low is not None:
-            assert excludes_zero(found) == (found.p <= 0.05)
+        correlation = rank_correlation(x, y, permutations=400)
+        assert correlation.p is not None
+        if correlation.low is not None:
+            assert excludes_zero(correlation) == (correlation.p <= 0.05)
 
 
-def test_incomplete_designs_are_less_sure() -> None:
+def test_incomplete_designs_have_wider_intervals() -> None:
     rng = random.Random(0)
     runs = [(language, model) for language in range(6) for model in range(5)]
     x = [rng.random() for _ in runs]
     y = [value + 0.8 * rng.random() for value in x]
 
-    def of(kept: Sequence[int]) -> float:
-        languages, models = ([runs[i][factor] for i in kept] for factor in (0, 1))
-        found = rank_correlation([x[i] for i in kept], [y[i] for i in kept], factors=(languages, models))
-        assert found.low is not None
-        assert found.high is not None
-        return found.high - found.low
+    def interval_width(indices: Sequence[int]) -> float:
+        languages, models = ([runs[i][factor] for i in indices] for factor in (0, 1))
+        correlation = rank_correlation([x[i] for i in indices], [y[i] for i in indices], factors=(languages, models))
+        assert correlation.low is not None
+        assert correlation.high is not None
+        return correlation.high - correlation.low
 
-    assert of(range(30)) < of([i for i in range(30) if i % 4])
+    assert interval_width(range(30)) < interval_width([i for i in range(30) if i % 4])
 
 
-def test_within_strata_only_what_differs_within_counts() -> None:
-    # Falling within each, rising over both: Simpson's paradox.
+def test_strata_remove_the_differences_between_them() -> None:
+    # The values fall within each stratum and rise over both strata (Simpson's paradox).
     x, y, strata = [1, 2, 3, 11, 12, 13], [3, 2, 1, 13, 12, 11], "aaabbb"
     pooled, within = rank_correlation(x, y), rank_correlation(x, y, strata=strata)
     assert pooled.value is not None
@@ -154,9 +156,15 @@ def test_within_strata_only_what_differs_within_counts() -> None:
 @pytest.mark.parametrize(
     ("x", "y"), [([], []), ([1.0], [2.0]), ([1.0, 2.0], [1.0, 2.0]), ([1.0] * 5, [1.0, 2, 3, 4, 5])]
 )
-def test_what_has_no_correlation_says_so(x: list[float], y: list[float]) -> None:
-    found = rank_correlation(x, y)
-    assert (found.value, found.low, found.high, found.p, found.n) == (None, None, None, None, len(x))
+def test_constant_or_too_few_numbers_have_no_correlation(x: list[float], y: list[float]) -> None:
+    correlation = rank_correlation(x, y)
+    assert (correlation.value, correlation.low, correlation.high, correlation.p, correlation.n) == (
+        None,
+        None,
+        None,
+        None,
+        len(x),
+    )
 
 
 def test_the_power_is_the_share_of_significant_studies() -> None:

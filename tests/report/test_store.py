@@ -1,4 +1,4 @@
-"""Reading studies: run folders, one Parquet file, evaluations of language models, and what cannot be read."""
+"""Reading studies: run folders, Parquet files, evaluations of language models, and invalid files."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from hf_ruleextrap.report import Row, Run, Study, rates_of, read, read_study, wr
 from hf_ruleextrap.report.store import write_store as write_parquet
 
 STORE = Path(__file__).parent / "store"
-"""Three run folders as they were written by version 0.1.0, and the lines that its report had for them."""
+"""Three run folders that version 0.1.0 wrote, and the lines of its report for them."""
 
 
-def test_the_report_of_the_file_is_that_of_the_folders(report: Path, tmp_path: Path) -> None:
+def test_the_report_from_the_parquet_file_is_that_from_the_folders(report: Path, tmp_path: Path) -> None:
     assert main(["report", str(report / "runs.parquet"), "--out", str(tmp_path)]) == 0
     files = sorted(path.relative_to(report) for path in report.rglob("*.*"))
-    # The three forms, two files of numbers, the study, and nine figures in three formats.
+    # The files are three texts, two tables, the study, and nine figures in three formats.
     assert len(files) == 6 + 9 * 3
     assert Path("runs.parquet") in files
     for name in files:
         assert (tmp_path / name).read_bytes() == (report / name).read_bytes(), name
 
 
-def test_it_has_a_row_a_run(report: Path) -> None:
+def test_the_parquet_file_has_one_row_for_each_run(report: Path) -> None:
     table = pq.read_table(report / "runs.parquet")
     runs = study_runs()
     assert table.num_rows == len(runs)
@@ -50,12 +50,12 @@ def test_the_nearest_learners_of_learned_runs_are_kept(tmp_path: Path, monkeypat
     runs = [results(), results(seed=1, learned=False), results(seed=2, objective="oracle"), results(seed=3)]
     store = write_store(tmp_path / "store", runs)
 
-    def compared(folder: Path) -> list[Divergence]:
+    def divergences_of(folder: Path) -> list[Divergence]:
         if folder.name == "03":
             raise RuleExtrapError("the folder holds no checkpoint")
         return divergences
 
-    monkeypatch.setattr(read, "resemblance_of", compared)
+    monkeypatch.setattr(read, "resemblance_of", divergences_of)
     assert not any(run.resemblance for run in read_study([store]).runs)
     study = read_study([store], resemblance=True)
     assert [run.resemblance for run in study.runs] == [tuple(divergences), (), (), ()]
@@ -63,12 +63,12 @@ def test_the_nearest_learners_of_learned_runs_are_kept(tmp_path: Path, monkeypat
     assert read_study([store_file]).runs == study.runs
 
 
-def test_where_a_run_lay_is_not_told(tmp_path: Path) -> None:
+def test_the_parquet_file_does_not_name_the_folder_of_a_run(tmp_path: Path) -> None:
     write_report(Study([Run.of(results(output_dir="/home/me/secret"))]), tmp_path)
     assert b"secret" not in (tmp_path / "runs.parquet").read_bytes()
 
 
-def test_it_may_be_written_over_itself_and_beside_other_stores(tmp_path: Path) -> None:
+def test_a_parquet_file_can_be_extended_and_overwritten(tmp_path: Path) -> None:
     first, second = (write_store(tmp_path / name, [results(seed=seed)]) for seed, name in enumerate("ab"))
     assert main(["report", str(first), "--out", str(tmp_path / "out")]) == 0
     file = tmp_path / "out" / "runs.parquet"
@@ -85,7 +85,7 @@ def test_a_run_that_diverged_after_a_checkpoint_is_marked(tmp_path: Path) -> Non
     assert "The validation loss of 1 run diverged" in text
     assert f"{runs[1].key} at step 40" in text.replace("\\", "")
     assert [run.diverged_at for run in read_study([tmp_path / "runs.parquet"]).runs] == [None, 40]
-    # A file of an earlier version has no such column.
+    # A file of an earlier version does not have the column diverged_at.
     table = pq.read_table(tmp_path / "runs.parquet").drop_columns(["diverged_at"])
     pq.write_table(table, tmp_path / "older.parquet")
     assert [run.diverged_at for run in read_study([tmp_path / "older.parquet"]).runs] == [None, None]
@@ -99,7 +99,9 @@ def test_rows_of_other_sources_and_missing_runs_are_kept(tmp_path: Path) -> None
     assert (study.runs, study.missing, study.rows) == ([], {"cut": "not | finished"}, rows)
 
 
-def test_a_file_that_is_no_store_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], report: Path) -> None:
+def test_an_invalid_parquet_file_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], report: Path
+) -> None:
     table = pq.read_table(report / "runs.parquet")
     metadata = table.schema.metadata
     files = {
@@ -124,8 +126,7 @@ def test_a_file_that_is_no_store_is_one_line(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_old_run_folders_give_the_same_numbers(tmp_path: Path) -> None:
-    """Each number that the report of version 0.1.0 had for these runs, whose ceiling was called oracle, and whose
-    3-gram trigram."""
+    """The report has each number of the report of version 0.1.0, which used other names for two references."""
     study = read_study([STORE])
     assert study.notes == [f"{STORE}: read 3 results.json of schema version 1 as version 2"]
     write_report(study, tmp_path)
@@ -134,16 +135,16 @@ def test_old_run_folders_give_the_same_numbers(tmp_path: Path) -> None:
     assert [{column: line[column] for column in old[0]} for line in new] == old
 
 
-def test_a_language_model_stands_in_the_report(tmp_path: Path) -> None:
+def test_the_report_shows_an_evaluated_language_model(tmp_path: Path) -> None:
     settings = ProtocolSettings("anbn", shots=3, limit=6, samples=0)
     with serving() as server:
         completer = text_completer("openai", BackendConfig("some-model", base_url=server.url))
-        found = TextRun(completer, "some-model", settings, controls=False, out=tmp_path / "store" / "one")()
+        measured = TextRun(completer, "some-model", settings, controls=False, out=tmp_path / "store" / "one")()
     study = read_study([tmp_path / "store"])
     row, *references = study.rows
     assert "chance, prompts of some-model" in {reference.source for reference in references}
-    assert row.values["ood_headline"].mean == found.main.greedy.report.headline.rate
-    assert row.rates["ood_headline"] == (found.main.greedy.report.headline,)
+    assert row.values["ood_headline"].mean == measured.main.greedy.report.headline.rate
+    assert row.rates["ood_headline"] == (measured.main.greedy.report.headline,)
     write_report(study, tmp_path / "report")
     for name in ("report.md", "index.html", "report.csv"):
         text = (tmp_path / "report" / name).read_text()
@@ -158,26 +159,28 @@ class TestBadInput:
         assert error.strip().count("\n") == 0
         return error
 
-    def test_no_results(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_folder_without_results_is_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert "holds no results" in self.fails(capsys, tmp_path, "--out", tmp_path / "out")
         assert "holds no results" in self.fails(capsys, tmp_path / "nowhere", "--out", tmp_path / "out")
 
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', "\xff"])
-    def test_torn_results(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    def test_torn_results_are_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
         (tmp_path / "cell").mkdir()
         (tmp_path / "cell" / "results.json").write_bytes(text.encode("latin-1"))
         assert "is torn" in self.fails(capsys, tmp_path, "--out", tmp_path / "out")
 
-    def test_another_schema_and_a_field_that_is_wrong(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_an_unknown_schema_and_a_missing_field_are_refused(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         path = write_store(tmp_path, [results()]) / "00" / "results.json"
-        found = json.loads(path.read_text())
-        path.write_text(json.dumps({**found, "schema_version": 99}))
+        document = json.loads(path.read_text())
+        path.write_text(json.dumps({**document, "schema_version": 99}))
         assert "has schema version 99, and here it is 2" in self.fails(capsys, tmp_path, "--out", tmp_path / "out")
-        del found["training"]["steps"]
-        path.write_text(json.dumps(found))
+        del document["training"]["steps"]
+        path.write_text(json.dumps(document))
         assert "does not fit schema" in self.fails(capsys, tmp_path, "--out", tmp_path / "out")
 
-    def test_an_out_that_is_a_file_or_in_one(
+    def test_an_output_folder_that_is_a_file_is_refused(
         self, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "file").write_text("kept")
@@ -185,17 +188,17 @@ class TestBadInput:
             assert "choose another folder" in self.fails(capsys, store, "--out", out)
         assert (tmp_path / "file").read_text() == "kept"
 
-    def test_a_torn_log(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_torn_log_is_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         write_store(tmp_path, [results(mass_length=4)], [mass_log(1)])
         with (tmp_path / "00" / "log.jsonl").open("a") as file:
             file.write('{"step"')
         assert "log.jsonl is torn" in self.fails(capsys, tmp_path, "--out", tmp_path / "out")
 
-    def test_a_run_that_would_count_twice(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_duplicate_run_is_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         write_store(tmp_path / "a", [results(), results(seed=1)])
         write_store(tmp_path / "b", [results(output_dir="elsewhere")])
         assert "are the same run" in self.fails(capsys, tmp_path / "a", tmp_path / "b", "--out", tmp_path / "out")
 
-    def test_nothing_at_all(self, tmp_path: Path) -> None:
+    def test_an_empty_study_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="no results to report"):
             write_report(Study([]), tmp_path)

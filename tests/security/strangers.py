@@ -1,4 +1,4 @@
-"""Run folders as a stranger would prepare them, and what shows that their code ran."""
+"""A run folder that a stranger has prepared, and a language file that leaves a mark when its code runs."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Theirs(Regular):
 
 
 class Stranger:
-    """A run folder of a stranger, and beside it a file of theirs with a language.
+    """A run folder of a stranger, and a language file of the stranger.
 
     Args:
-        folder: empty; gets ``runs/theirs`` and ``evil.py``.
-        run: a finished run that is copied.
+        folder: An empty folder, in which the class writes ``runs/theirs`` and ``evil.py``.
+        run: The finished run that is copied.
     """
 
     def __init__(self, folder: Path, run: Path) -> None:
@@ -42,20 +42,20 @@ class Stranger:
 
     @property
     def ran(self) -> bool:
-        """Whether the stranger's code ran."""
+        """Whether the code of the stranger has run."""
         return bool(list(self.folder.rglob("RAN")))
 
     def results(self) -> dict[str, Any]:
-        """What stands in ``results.json``."""
+        """Return the contents of ``results.json``."""
         loaded: dict[str, Any] = json.loads((self.run / "results.json").read_text(encoding="utf-8"))
         return loaded
 
     def write_results(self, results: dict[str, Any]) -> None:
-        """Put another ``results.json`` there."""
+        """Replace ``results.json``."""
         (self.run / "results.json").write_text(json.dumps(results), encoding="utf-8")
 
     def change(self, **recipe: Any) -> None:
-        """Change the recipe, in the results as in ``recipe.yaml``."""
+        """Change the recipe in ``results.json`` and in ``recipe.yaml``."""
         results = self.results()
         results["recipe"] |= recipe
         self.write_results(results)
@@ -63,5 +63,5 @@ class Stranger:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """All files below a folder, and what they hold."""
+    """Return the contents of all files below a folder by their relative path."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

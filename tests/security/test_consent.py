@@ -30,7 +30,7 @@ FLAG = "--language {}"
 
 
 @pytest.mark.parametrize(
-    ("words", "hint"),
+    ("words", "has_hint"),
     [
         (["report", "runs", "--out", "out"], True),
         (["plot", "runs/theirs", "--out", "run.svg"], False),
@@ -42,22 +42,24 @@ FLAG = "--language {}"
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_a_command_shows_the_numbers_and_runs_nothing(
-    words: list[str], hint: bool, stranger: Stranger, capsys: pytest.CaptureFixture[str]
+def test_a_command_shows_the_numbers_and_runs_no_code_from_the_run_folder(
+    words: list[str], has_hint: bool, stranger: Stranger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stranger.change(language=stranger.language)
     assert main(words) == 0
     assert not stranger.ran
-    said = [line for line in capsys.readouterr().err.splitlines() if FLAG.format(stranger.language) in line]
-    assert len(said) == hint
+    hints = [line for line in capsys.readouterr().err.splitlines() if FLAG.format(stranger.language) in line]
+    assert len(hints) == has_hint
 
 
-def test_reach_without_a_length_says_what_to_give(stranger: Stranger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reach_without_a_training_length_names_the_missing_flag(
+    stranger: Stranger, capsys: pytest.CaptureFixture[str]
+) -> None:
     stranger.change(language=stranger.language)
     assert main(["reach", *MODEL]) == 2
-    said = capsys.readouterr().err
-    assert FLAG.format(stranger.language) in said
-    assert "pass --train-length" in said
+    error = capsys.readouterr().err
+    assert FLAG.format(stranger.language) in error
+    assert "pass --train-length" in error
     assert not stranger.ran
 
 
@@ -79,38 +81,38 @@ def test_the_optimum_of_a_stranger_s_language_is_not_known(stranger: Stranger) -
 
 def test_a_user_s_file_of_the_same_name_is_run_and_the_stranger_s_is_not(stranger: Stranger) -> None:
     stranger.change(language=stranger.language)
-    mine = stranger.folder / "mine"
-    mine.mkdir()
-    shutil.copy(stranger.file, mine)
-    assert main(["report", "runs", "--out", "out", "--language", f"{mine}/evil.py:Theirs"]) == 0
-    assert (mine / "RAN").exists()
+    own_folder = stranger.folder / "mine"
+    own_folder.mkdir()
+    shutil.copy(stranger.file, own_folder)
+    assert main(["report", "runs", "--out", "out", "--language", f"{own_folder}/evil.py:Theirs"]) == 0
+    assert (own_folder / "RAN").exists()
     assert not stranger.file.with_name("RAN").exists()
-    assert get_language(f"{mine}/evil.py:Theirs").summary in Path("out/report.md").read_text(encoding="utf-8")
+    assert get_language(f"{own_folder}/evil.py:Theirs").summary in Path("out/report.md").read_text(encoding="utf-8")
 
 
 def test_a_text_evaluation_is_read_without_its_language(stranger: Stranger, tmp_path: Path) -> None:
     (tmp_path / "none.jsonl").write_text("", encoding="utf-8")
     settings = ProtocolSettings("anbn", shots=2, samples=0, limit=4)
     completer = text_completer("replay", BackendConfig(model=str(tmp_path / "none.jsonl")))
-    TextRun(completer, "their-model", settings, controls=False, out=tmp_path / "asked")(lambda: None)
-    path = tmp_path / "asked" / "evaluation.json"
-    evaluation = json.loads(path.read_text(encoding="utf-8"))
-    for condition in evaluation["conditions"]:
+    TextRun(completer, "their-model", settings, controls=False, out=tmp_path / "evaluation")(lambda: None)
+    path = tmp_path / "evaluation" / "evaluation.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    for condition in document["conditions"]:
         condition["settings"]["language"] = stranger.language
-    evaluation["completer"]["backend"] = f"{stranger.file}:Theirs"
-    path.write_text(json.dumps(evaluation), encoding="utf-8")
-    assert main(["report", "asked", "--out", "out"]) == 0
+    document["completer"]["backend"] = f"{stranger.file}:Theirs"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert main(["report", "evaluation", "--out", "out"]) == 0
     assert "their-model" in Path("out/report.md").read_text(encoding="utf-8")
-    (read,) = read_evaluations(tmp_path / "asked")
-    assert read.main.settings.shots == 2
-    # What the file leaves open is not asked of the stranger's language either.
-    for condition in evaluation["conditions"]:
+    (stored,) = read_evaluations(tmp_path / "evaluation")
+    assert stored.main.settings.shots == 2
+    # A value that the file lacks is not computed from the language of the stranger either.
+    for condition in document["conditions"]:
         condition["settings"]["max_word_length"] = 0
-    path.write_text(json.dumps(evaluation), encoding="utf-8")
-    assert main(["report", "asked", "--out", "out"]) == 2
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert main(["report", "evaluation", "--out", "out"]) == 2
     assert not stranger.ran
     with pytest.raises(RuleExtrapError, match="call get_language"):
-        _ = read.main.settings.the_language
+        _ = stored.main.settings.the_language
 
 
 def test_a_recipe_runs_a_language_file_only_where_the_command_names_it(
@@ -124,7 +126,7 @@ def test_a_recipe_runs_a_language_file_only_where_the_command_names_it(
     assert line.endswith("give --language evil.py:Theirs to allow that")
     assert not stranger.ran
     assert not Path("new").exists()
-    # A stranger's run folder that a training is to go on in.
+    # A training does not resume in a run folder of the stranger.
     stranger.change(language="evil.py:Theirs")
     (stranger.run / "results.json").unlink()
     assert main(["train", *(f"--{key}={value}" for key, value in TINY.items()), f"--output_dir={stranger.run}"]) == 2
@@ -143,7 +145,7 @@ def test_a_grid_runs_a_language_file_only_where_the_command_names_it(
     Path("grid.yaml").write_text(yaml.safe_dump({"recipes": ["base.yaml"], "axes": axes}), encoding="utf-8")
     assert main(["sweep", "grid.yaml", "--out", "store", "--dry-run"]) == 2
     assert "give --language evil.py:Theirs" in capsys.readouterr().err
-    # Another file of that name is no consent to this one.
+    # The name of another file with the same name does not allow this file.
     Path("mine").mkdir()
     Path("mine/evil.py").write_text(LANGUAGE, encoding="utf-8")
     assert main(["sweep", "grid.yaml", "--out", "store", "--dry-run", "--language", "mine/evil.py:Theirs"]) == 2
@@ -161,7 +163,7 @@ def test_a_recipe_beside_a_checkpoint_that_is_no_run_folder_is_not_read(stranger
     assert main(["evaluate", "--model", "model", "--language", "anbn", "--json"]) == 0
 
 
-def test_a_recipe_that_is_worked_out_from_its_language_runs_nothing(stranger: Stranger) -> None:
+def test_a_recipe_that_is_resolved_from_its_language_runs_no_code(stranger: Stranger) -> None:
     results = stranger.results()
     del results["recipe"]["max_steps"], results["recipe"]["max_new_symbols"]
     stranger.write_results(results)
@@ -219,7 +221,7 @@ def test_a_hostile_name_adds_no_element_and_no_attribute_to_the_page(language: s
 
 
 @pytest.mark.timeout(120)
-def test_hostile_names_are_text(tmp_path: Path) -> None:
+def test_hostile_names_are_escaped(tmp_path: Path) -> None:
     rates = rates_of(evaluation("anbn", (20, 20, 20, 20), (13, 14, 15, 16)))
     rows = [Row.over(name, name, "greedy", "corrected", [rates]) for name in HOSTILE]
     rows += [Row.over("anbn", name, "greedy", "corrected", [rates]) for name in HOSTILE]

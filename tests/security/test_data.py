@@ -29,7 +29,7 @@ from hf_ruleextrap.train.trainer import RuleTrainer
 
 
 class Bomb:
-    """A pickle that makes a folder when it is loaded."""
+    """An object whose pickle creates a folder when it is loaded."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -51,7 +51,7 @@ def test_a_pickle_in_a_checkpoint_runs_no_code(
             raise KeyboardInterrupt
         return evaluate(trainer, *arguments, **settings)
 
-    # The run is cut off at its second evaluation, so that training goes on from the first checkpoint.
+    # The run is interrupted at its second evaluation, so that training resumes from the first checkpoint.
     with monkeypatch.context() as patch:
         patch.setattr(RuleTrainer, "evaluate", cut_off)
         with pytest.raises(KeyboardInterrupt):
@@ -69,7 +69,7 @@ def test_a_pickle_in_a_checkpoint_runs_no_code(
 
 
 @pytest.mark.parametrize("key", ["model", "by_length", "language"])
-def test_yaml_that_expands_without_end_is_one_line(
+def test_yaml_that_expands_without_end_is_refused_in_one_line(
     key: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     lines = ["a: &a [x,x,x,x,x,x,x,x,x,x]"]
@@ -83,7 +83,7 @@ def test_yaml_that_expands_without_end_is_one_line(
     assert not (tmp_path / "run").exists()
 
 
-def test_yaml_tags_make_no_objects() -> None:
+def test_yaml_tags_create_no_objects() -> None:
     with pytest.raises(ValueError, match="could not determine a constructor"):
         parse_yaml("!!python/object/apply:os.getcwd []", "a recipe")
 
@@ -97,7 +97,7 @@ def publish() -> int:
 
 
 @pytest.mark.parametrize("key", ["architecture", "language"])
-def test_no_name_leaves_the_folder_it_is_put_in(key: str, stranger: Stranger) -> None:
+def test_no_name_from_data_leaves_its_folder(key: str, stranger: Stranger) -> None:
     before = tree(stranger.folder)
     stranger.change(**{key: "x/../../../target"})
     publish()
@@ -180,7 +180,7 @@ def test_pickled_weights_are_not_read(stranger: Stranger, capsys: pytest.Capture
     assert "no checkpoint can be loaded" in capsys.readouterr().err
 
 
-def test_text_stays_in_its_place_in_every_format() -> None:
+def test_text_from_data_is_escaped_in_every_format() -> None:
     text = "a|b\n\n| x | <script>`c` [d](e) &lt; \u202e\x1b[31m $m$"
     escaped = escape_markdown(text)
     assert "\n" not in escaped
@@ -228,7 +228,7 @@ def change(file: Path, **values: Any) -> None:
     ],
     ids=lambda values: json.dumps(values)[:40],
 )
-def test_a_config_that_asks_for_too_much_is_one_line(
+def test_a_config_with_impossible_values_is_refused_in_one_line(
     values: dict[str, Any], stranger: Stranger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change(stranger.run / "config.json", **values)
@@ -239,13 +239,13 @@ def test_a_config_that_asks_for_too_much_is_one_line(
     assert "runs/theirs" in line
 
 
-def test_the_code_of_a_kernel_on_the_hub_is_not_asked_for(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[object] = []
-    monkeypatch.setattr("transformers.modeling_utils.PreTrainedModel.from_pretrained", asked.append)
+def test_a_kernel_of_the_hub_is_not_loaded(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[object] = []
+    monkeypatch.setattr("transformers.modeling_utils.PreTrainedModel.from_pretrained", loaded.append)
     change(stranger.run / "config.json", attn_implementation="kernels-community/flash-attn")
     with pytest.raises(RuleExtrapError, match="may run code from the Hub: remove the key, or write one of eager, sdpa"):
         load_model("runs/theirs")
-    assert not asked
+    assert not loaded
 
 
 @pytest.mark.timeout(60)
@@ -253,7 +253,7 @@ def test_the_code_of_a_kernel_on_the_hub_is_not_asked_for(stranger: Stranger, mo
     ("language", "key"),
     [("anbn", "max_length"), ("bban", "train_size"), ("bban", "max_length"), ("bban", "held_out_size")],
 )
-def test_a_recipe_of_endless_work_costs_nothing(
+def test_a_recipe_of_endless_work_does_not_delay_other_commands(
     language: str, key: str, stranger: Stranger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stranger.change(**{"language": language, key: 10**12})
@@ -281,14 +281,14 @@ TEMPLATES = {
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_a_chat_template_that_raises_or_loops_is_one_line(
+def test_a_chat_template_that_raises_or_loops_is_refused_in_one_line(
     name: str,
     text_model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("hf_ruleextrap.completers.tokens._MOST_SECONDS", 0.5)
+    monkeypatch.setattr("hf_ruleextrap.completers.tokens.MOST_TEMPLATE_SECONDS", 0.5)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(text_model, "theirs")
     Path("theirs/chat_template.jinja").write_text(TEMPLATES[name])
@@ -310,7 +310,7 @@ def test_the_note_of_a_failed_cell_is_not_read_through_a_link(stranger: Stranger
     text = Path("out/report.md").read_text()
     assert "ended early" in text
     assert "secret" not in text
-    # A folder of notes that is a link shows nothing, either.
+    # The notes are not read through a linked folder either.
     notes.rename(stranger.folder / "failures")
     notes.symlink_to(stranger.folder / "failures")
     assert main(["report", "runs", "--out", "out"]) == 0

@@ -1,4 +1,4 @@
-"""Writing and removing files: nothing of others is removed, and a failed write is one line and loses nothing."""
+"""Writing and removing files: no other file is removed, and a failed write is one line and loses nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def overwrite(folder: str | Path) -> int:
     "name",
     ["thesis.tex", "last/notes.txt", "checkpoint-10/mine.pt", "data/table.csv", "my_model.py", "runs/run.sh", "empty/"],
 )
-def test_a_folder_with_other_files_is_refused_and_they_are_named(
+def test_a_folder_with_other_files_is_refused_by_naming_them(
     name: str, stranger: Stranger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = stranger.run / name
@@ -102,11 +102,11 @@ def test_a_folder_that_holds_no_run_is_refused(
     assert tree(folder) == before
 
 
-def test_a_run_is_replaced_and_its_files_are_all_in_the_list(stranger: Stranger) -> None:
+def test_overwrite_replaces_every_file_of_a_run(stranger: Stranger) -> None:
     (stranger.run / "plot.png").write_bytes(b"an older picture")
     (stranger.run / "runs" / "Nov28_host").mkdir(parents=True)
     (stranger.run / "runs" / "Nov28_host" / "events.out.tfevents.1.host").write_bytes(b"")
-    # A kill may leave a folder without its files.
+    # A killed process may leave an empty folder.
     (stranger.run / "checkpoint-7").mkdir()
     (stranger.run / "runs" / "Nov29_host").mkdir()
     assert written_files(stranger.run)[1] == []
@@ -114,12 +114,12 @@ def test_a_run_is_replaced_and_its_files_are_all_in_the_list(stranger: Stranger)
     assert not (stranger.run / "checkpoint-7").exists()
     assert not (stranger.run / "runs").exists()
     assert stranger.results()["recipe"]["max_steps"] == 2
-    # The new run has a picture of its own.
+    # The new run has a new plot.
     assert (stranger.run / "plot.png").read_bytes() != b"an older picture"
     assert not (stranger.run / "runs").exists()
 
 
-def test_a_run_that_was_cut_off_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_files_of_an_interrupted_run_can_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "cut"
 
     def power_cut(*_: object) -> None:
@@ -134,7 +134,7 @@ def test_a_run_that_was_cut_off_is_replaced(tmp_path: Path, monkeypatch: pytest.
     assert list(folder.iterdir()) == []
 
 
-def test_nothing_is_removed_where_one_file_is_somebody_else_s(stranger: Stranger) -> None:
+def test_nothing_is_removed_from_a_folder_with_another_file(stranger: Stranger) -> None:
     (stranger.run / "a.txt").write_text("mine")
     before = tree(stranger.run)
     with pytest.raises(RuleExtrapError, match=r"also holds a\.txt"):
@@ -163,13 +163,13 @@ def test_publishing_a_dataset_leaves_other_files(tmp_path: Path) -> None:
     folder = tmp_path / "ban" / "default"
     small = {"max_length": 16, "train_size": 40, "held_out_size": 4}
     write_dataset("ban", tmp_path / "ban", **small, shard_words=20)
-    ours = folder / "train-00001-of-00002.parquet"
-    assert ours.exists()
+    shard = folder / "train-00001-of-00002.parquet"
+    assert shard.exists()
     (folder / "survey.parquet").write_text("mine")
     (folder / "train-00000-of-00009.parquet").write_text("mine")
     (folder / "thesis.part").write_text("mine")
     write_dataset("ban", tmp_path / "ban", **small)
-    assert not ours.exists()
+    assert not shard.exists()
     for name in ("survey.parquet", "train-00000-of-00009.parquet", "thesis.part"):
         assert (folder / name).read_text() == "mine"
 
@@ -179,9 +179,9 @@ _CHANGES = {"os.mkdir", "os.rename", "os.link", "os.truncate"}
 
 
 class ReadOnly:
-    """Makes changes below a folder fail; the first ``allowed`` changes succeed.
+    """A context in which changes below a folder fail after the first ``allowed`` changes.
 
-    The tests may run as root, for whom the permissions of a folder do not count.
+    The tests may run as root, who may write whatever the permissions of a folder are.
     """
 
     def __init__(self) -> None:
@@ -217,7 +217,7 @@ READ_ONLY = ReadOnly()
 
 @contextmanager
 def full_disk(size: int) -> Iterator[None]:
-    """Let no file grow beyond some bytes: the system then refuses a write in the middle of a file."""
+    """Limit the size of files, so that the system refuses a write in the middle of a file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -234,7 +234,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of temporary files. The path of a socket in it may have about 100 characters."""
+    """Return a folder of temporary files with a short path: that of a socket may have about 100 characters."""
     folder = tmp_path_factory.mktemp("t")
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     return folder
@@ -242,7 +242,7 @@ def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def commands(tiny_run: Path, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """The commands by name; each writes into the folder ``out`` of the working directory."""
+    """Return commands by their name. Each command writes into the folder ``out`` of the working directory."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny_run, "runs/tiny")
     recipe = {"max_length": 8, "train_size": 16, "held_out_size": 4, "max_steps": 2, "eval_steps": 2}
@@ -267,8 +267,8 @@ FAULTS = {
     "read-only": lambda: READ_ONLY(Path("out"), errno.EROFS),
     "permission lost": lambda: READ_ONLY(Path("out"), errno.EACCES, allowed=4),
 }
-# A picture is one change of the folder. The workers of a sweep would keep the limit of the size; a training on a full
-# disk has its own test.
+# A figure is a single change of the folder. The workers of a sweep would keep the limit after the test; another test
+# covers a training on a full disk.
 CASES = [
     (name, fault)
     for name in ("evaluate", "report", "plot", "reach", "publish", "sweep")
@@ -296,14 +296,14 @@ def test_a_failed_write_is_one_line_and_a_repeat_completes_the_work(
     assert not [path for path in Path("out").rglob("*") if is_leftover(path)]
 
 
-def test_answers_that_cannot_be_stored_are_taken_back_by_the_next_command(
+def test_answers_that_cannot_be_stored_are_recovered_by_the_next_command(
     commands: dict[str, list[str]], capsys: pytest.CaptureFixture[str], temporary: Path
 ) -> None:
-    asked: list[int] = []
+    request_numbers: list[int] = []
 
     def count(handler: Handler, body: dict[str, object], number: int) -> None:
-        asked.append(number)
-        handler.choose(body)
+        request_numbers.append(number)
+        handler.answer(body)
 
     script: Script = count
     with serving(script) as server:
@@ -311,21 +311,21 @@ def test_answers_that_cannot_be_stored_are_taken_back_by_the_next_command(
         with READ_ONLY(Path("out/answers"), errno.ENOSPC):
             assert main(command) == 2
         assert "is kept in" in capsys.readouterr().err
-        kept = list(temporary.glob("hf-ruleextrap-answers-*.jsonl"))
-        assert len(kept) == 1
-        lines = len(kept[0].read_text().splitlines())
-        assert lines == len(asked) > 0
+        files = list(temporary.glob("hf-ruleextrap-answers-*.jsonl"))
+        assert len(files) == 1
+        lines = len(files[0].read_text().splitlines())
+        assert lines == len(request_numbers) > 0
         assert main(command) == 0
-        assert not kept[0].exists()
-        # Each of the six requests was sent once.
-        assert len(asked) == 6
+        assert not files[0].exists()
+        # The client has sent each of the six requests once.
+        assert len(request_numbers) == 6
     assert len(list(Path("out/answers").glob("*/*.json"))) == 6
 
 
-def test_a_torn_line_and_a_link_are_not_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torn_line_and_a_link_are_not_recovered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     cache = AnswerCache(tmp_path / "answers")
-    put_aside = cache._elsewhere
+    put_aside = cache.put_aside
     put_aside.write_text("a" * 64 + ' {"request": {}, "answer": {"text": "b"')
     cache.take_back()
     assert not list(tmp_path.rglob("*.json"))

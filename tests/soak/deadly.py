@@ -1,8 +1,8 @@
-"""Commands in processes that are killed at a chosen step, without a line of test code in the package.
+"""Commands in processes that are killed at a chosen step, without test code in the package.
 
-A process is forked from this one, which has imported everything. An audit hook of Python counts its file-system steps
-(a file opened for writing, a rename, a removal, a folder made or removed) and kills the process right before the chosen
-one, or a moment after it.
+Each process is forked from this process, which has imported all modules. An audit hook of Python counts the file-system
+steps of the process (a file opened for writing, a rename, a removal, a folder created or removed) and kills the process
+right before the chosen step, or some time after it.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from pathlib import Path
 
 _STEPS = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.truncate"}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-# A process that is given less time than this is to be killed, and has nothing to explain.
+# A process with less time than this will be killed anyway, so that its stacks are not of interest.
 _PATIENCE = 60.0
-# What differs between two runs of the same command, by what it is: the clock, the commit, who runs.
+# The keys of results and the folders that may differ between two runs of the same command.
 _OF_THE_MOMENT = ("timing", "git_commit")
 _IGNORED = ("logs", "locks", "answers")
 
 
 def die_at(step: int, *, delay: float | None = None) -> None:
-    """Kill this process right before its file-system step of this number (from 1), or some seconds after it began."""
-    taken = 0
+    """Kill this process right before a file-system step, counted from 1, or ``delay`` seconds after the step begins."""
+    step_count = 0
 
     def count(event: str, arguments: tuple[object, ...]) -> None:
-        nonlocal taken
+        nonlocal step_count
         if event == "open":
             path, _, flags = arguments
-            # Descriptors, pipes and devices are no files.
+            # Descriptors, pipes and devices do not count as files.
             if not isinstance(flags, int) or not flags & _WRITES or str(path).startswith("/dev/"):
                 return
         elif event not in _STEPS:
             return
-        taken += 1
-        if taken == step and delay is None:
+        step_count += 1
+        if step_count == step and delay is None:
             os.kill(os.getpid(), signal.SIGKILL)
-        elif taken == step and delay is not None:
+        elif step_count == step and delay is not None:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, max(delay, 1e-6))
 
@@ -50,7 +50,7 @@ def die_at(step: int, *, delay: float | None = None) -> None:
 
 
 def fork(command: Callable[[], int], *, log: Path, step: int = 0, delay: float | None = None) -> int:
-    """Start a command in a process of its own; its output goes to a file. Returns the process id."""
+    """Start a command in a new process, whose output goes to a file, and return the process id."""
     sys.stdout.flush()
     sys.stderr.flush()
     process = os.fork()
@@ -61,7 +61,7 @@ def fork(command: Callable[[], int], *, log: Path, step: int = 0, delay: float |
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
-        # A process that does not end says where it stands before it is killed.
+        # A process that does not end writes its stacks before it is killed.
         faulthandler.register(signal.SIGUSR1, file=2)
         if step:
             die_at(step, delay=delay)
@@ -79,23 +79,23 @@ def fork(command: Callable[[], int], *, log: Path, step: int = 0, delay: float |
 
 
 def wait(process: int, *, seconds: float) -> int | None:
-    """The exit code of a process, negative for a signal; None, and the process is killed, when the time is over.
+    """Return the exit code of a process, negative for a signal. Kill a process beyond the limit and return None.
 
-    The time in which the process or one of its descendants waits for a processor does not count: on a busy machine a
-    process of the lowest priority may wait for minutes. Before the process is killed, the calls of its threads go to
-    its log.
+    The time in which the process or one of its descendants waits for a processor does not count, because a process of
+    the lowest priority may wait for minutes on a busy machine. A process that is killed writes the stacks of its threads
+    to its log first.
     """
-    counted, before, starved = 0.0, time.monotonic(), 0.0
+    counted, last_check, starved = 0.0, time.monotonic(), 0.0
     while counted < seconds:
-        done, status = os.waitpid(process, os.WNOHANG)
-        if done:
+        ended_process, status = os.waitpid(process, os.WNOHANG)
+        if ended_process:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.01)
         # Reading the times of all processes is slow.
-        if (now := time.monotonic()) - before > min(1.0, seconds - counted):
+        if (now := time.monotonic()) - last_check > min(1.0, seconds - counted):
             starved_now = _starved(process)
-            counted += max(0.0, now - before - max(0.0, starved_now - starved))
-            before, starved = now, starved_now
+            counted += max(0.0, now - last_check - max(0.0, starved_now - starved))
+            last_check, starved = now, starved_now
     if seconds >= _PATIENCE:
         os.kill(process, signal.SIGUSR1)
         time.sleep(1)
@@ -105,7 +105,7 @@ def wait(process: int, *, seconds: float) -> int | None:
 
 
 def _starved(process: int) -> float:
-    """Seconds for which a process and its descendants, as far as they live, have been ready and had no processor."""
+    """Return the seconds for which a process and its living descendants have waited for a processor."""
     try:
         nanoseconds = int(Path(f"/proc/{process}/schedstat").read_text().split()[1])
     except OSError:
@@ -114,21 +114,21 @@ def _starved(process: int) -> float:
 
 
 def children(process: int) -> list[int]:
-    """The processes that a process has started."""
-    found = []
+    """Return the ids of the child processes of a process."""
+    child_ids = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[1]) == process and fields[0] != "Z":
-            found.append(int(path.parent.name))
-    return found
+            child_ids.append(int(path.parent.name))
+    return child_ids
 
 
 def contents(folder: Path, *, names: Sequence[str] = _IGNORED) -> dict[str, str]:
-    """The digest of each file below a folder, without what two runs of the same command may differ in."""
-    found = {}
+    """Return the digest of each file below a folder, without the parts that may differ between two runs."""
+    digests = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_dir() or name.parts[0] in names:
@@ -137,5 +137,5 @@ def contents(folder: Path, *, names: Sequence[str] = _IGNORED) -> dict[str, str]
         if path.name == "results.json":
             results = {key: value for key, value in json.loads(data).items() if key not in _OF_THE_MOMENT}
             data = json.dumps(results).encode()
-        found[str(name)] = hashlib.sha256(data).hexdigest()
-    return found
+        digests[str(name)] = hashlib.sha256(data).hexdigest()
+    return digests

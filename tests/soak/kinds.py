@@ -1,4 +1,4 @@
-"""The kinds of kills. Each kills commands on one folder until they end, and says how many kills that took."""
+"""The kinds of kills. Each kind kills commands on one folder until they end, and counts the kills."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deadly import children, contents, fork, wait
 
 from hf_ruleextrap.cli import main
 
-# One command may take this long on a busy machine.
+# The time limit of one command on a busy machine.
 SECONDS = 240.0
 KEYS = {
     "max_length": 8,
@@ -30,19 +30,19 @@ KEYS = {
     "model": {"hidden_size": 8},
     "use_cpu": True,
 }
-# File-system steps of a whole run of these keys, and a few more.
+# A few more than the file-system steps of a whole run with these keys.
 TRAIN_STEPS = 170
 
 
 @dataclass
 class Soak:
-    """Kills so far, and what went wrong.
+    """The kills and the faults so far.
 
     Attributes:
-        base: a folder for everything.
-        kills: by kind.
-        ends: commands that ended, by kind.
-        faults: a line for each command that did not end with exit code 0 and the same bytes.
+        base: The folder of all files.
+        kills: The number of kills by kind.
+        ends: The number of commands that ended, by kind.
+        faults: A line for each command that did not end with exit code 0 and the same bytes.
     """
 
     base: Path
@@ -58,28 +58,28 @@ class Soak:
         self.log = self.base / "output.txt"
         Path("recipe.yaml").write_text(yaml.safe_dump(KEYS))
         Path("grid.yaml").write_text(yaml.safe_dump({"recipes": ["recipe.yaml"], "axes": {"seed": [0, 1, 2]}}))
-        self.whole: dict[str, dict[str, str]] = {}
-        # The time of each command that nobody kills, by kind.
+        self.complete: dict[str, dict[str, str]] = {}
+        # The time of each command without a kill, by kind.
         self.seconds: dict[str, float] = {}
 
     def reference(self, name: str, words: list[str], folder: str) -> dict[str, str]:
-        """What a command leaves in a folder when nobody kills it; the folder has the same name in both cases."""
-        if name not in self.whole:
+        """Return the files that a command leaves in a folder of the same name without a kill."""
+        if name not in self.complete:
             shutil.rmtree(folder, ignore_errors=True)
             started = time.monotonic()
             code = wait(fork(lambda: main(words), log=self.log), seconds=SECONDS)
             self.seconds[name] = time.monotonic() - started
             assert code == 0, (words, code, self.log.read_text()[-2000:])
-            self.whole[name] = contents(Path(folder))
+            self.complete[name] = contents(Path(folder))
             shutil.rmtree(folder)
-        return self.whole[name]
+        return self.complete[name]
 
     def killed(self, kind: str) -> None:
         """Count a kill."""
         self.kills[kind] = self.kills.get(kind, 0) + 1
 
     def check(self, kind: str, code: int | None, folder: str, whole: dict[str, str], how: str) -> None:
-        """Note what is wrong with an end, and make room for the next."""
+        """Record the fault of a command that ended, and remove its folder."""
         self.ends[kind] = self.ends.get(kind, 0) + 1
         held = contents(Path(folder))
         different = sorted(name for name in {*whole, *held} if whole.get(name) != held.get(name))
@@ -91,7 +91,7 @@ class Soak:
 
 
 def _command(soak: Soak, kind: str, words: list[str], folder: str, steps: list[tuple[int, float | None]]) -> None:
-    """Kill a command at each of some steps, one after the other in the same folder; then let it end."""
+    """Kill a command at each of the steps, one after the other in the same folder, and then let the command end."""
     whole = soak.reference(kind, words, folder)
     code: int | None = 0
     for step, delay in steps:
@@ -108,12 +108,12 @@ TRAIN = ["train", "recipe.yaml", "--output_dir=run"]
 
 
 def train_at(soak: Soak, step: int, delay: float | None = None) -> None:
-    """A training that is killed once, at a file-system step."""
+    """Kill a training once, at a file-system step."""
     _command(soak, "train", TRAIN, "run", [(step, delay)])
 
 
 def train(soak: Soak) -> None:
-    """A training that is killed again and again."""
+    """Kill a training several times."""
     draw = soak.random
     steps = [
         (draw.randint(1, TRAIN_STEPS), draw.choice([None, draw.uniform(0, 0.02)])) for _ in range(draw.randint(1, 6))
@@ -122,7 +122,7 @@ def train(soak: Soak) -> None:
 
 
 def overwrite(soak: Soak) -> None:
-    """A training that replaces a finished run, killed once."""
+    """Kill a training once while it replaces a finished run."""
     whole = soak.reference("train", TRAIN, "run")
     assert wait(fork(lambda: main(TRAIN), log=soak.log), seconds=SECONDS) == 0
     words = [*TRAIN, "--overwrite"]
@@ -134,7 +134,7 @@ def overwrite(soak: Soak) -> None:
 
 
 def publish(soak: Soak) -> None:
-    """A data set that is published, killed again and again."""
+    """Kill the publication of a dataset several times."""
     words = ["publish", "dataset", "anbn", "--to=hub", "--max-length=16", "--train-size=16"]
     _command(soak, "publish", words, "hub", [(soak.random.randint(1, 40), None) for _ in range(4)])
 
@@ -149,7 +149,7 @@ def _whole_store(soak: Soak) -> dict[str, str]:
 
 
 def sweep_parent(soak: Soak) -> None:
-    """A sweep whose parent is killed, at one of its steps or at some time."""
+    """Kill the parent process of a sweep, at one of its steps or after some time."""
     whole, draw, how = _whole_store(soak), soak.random, []
     for _ in range(draw.randint(1, 3)):
         seconds, step = draw.uniform(0, soak.seconds["sweep"]), draw.choice([0, 0, draw.randint(1, 16)])
@@ -161,7 +161,7 @@ def sweep_parent(soak: Soak) -> None:
 
 
 def sweep_workers(soak: Soak) -> None:
-    """A sweep whose workers are killed: while they start, as often as possible, and each cell twice while it runs."""
+    """Kill the workers of a sweep: while they start, up to 15 times, and twice in each cell while it runs."""
     whole, draw = _whole_store(soak), soak.random
     parent = _sweep(soak)
     deaths: dict[str, int] = {}
@@ -169,14 +169,14 @@ def sweep_workers(soak: Soak) -> None:
     starting = 0
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
-        done, status = os.waitpid(parent, os.WNOHANG)
-        if done:
+        ended_process, status = os.waitpid(parent, os.WNOHANG)
+        if ended_process:
             code: int | None = os.waitstatus_to_exitcode(status)
             break
         workers = {grandchild for child in children(parent) for grandchild in children(child)} - known
         for worker in workers:
             if draw.random() < 0.5 and starting < 15:
-                # At once: most of these have not begun.
+                # Most workers have not begun with a cell at this time.
                 time.sleep(draw.choice([0, 0, 0.005, 0.05]))
             else:
                 known.add(worker)
@@ -184,7 +184,7 @@ def sweep_workers(soak: Soak) -> None:
             cell = _cell_of(worker)
             if cell and deaths.get(cell, 0) >= 2:
                 continue
-            # One that is about to begin may begin before it dies: leave a death to spare.
+            # A worker may begin with a cell before it dies, so that the cell needs a death to spare.
             kind = "worker" if cell else "starting worker"
             if not cell:
                 starting += 1
@@ -203,7 +203,7 @@ def sweep_workers(soak: Soak) -> None:
 
 
 def sweep_server(soak: Soak) -> None:
-    """A sweep whose server, from which the workers are forked, is killed."""
+    """Kill the server of a sweep, from which the workers are forked."""
     whole = _whole_store(soak)
     parent = _sweep(soak)
     time.sleep(soak.random.uniform(0, soak.seconds["sweep"]))
@@ -215,7 +215,7 @@ def sweep_server(soak: Soak) -> None:
 
 
 def two_sweeps(soak: Soak) -> None:
-    """Two sweeps on one store, of which one is killed and started again."""
+    """Kill and restart one of two sweeps on one store."""
     whole = _whole_store(soak)
     one, other = _sweep(soak), _sweep(soak)
     if wait(one, seconds=soak.random.uniform(0, soak.seconds["sweep"])) is None:
@@ -225,7 +225,7 @@ def two_sweeps(soak: Soak) -> None:
 
 
 def _cell_of(worker: int) -> str:
-    """The cell that a worker has begun with; empty before that."""
+    """Return the cell that a worker has begun with, or an empty string."""
     for path in Path("store/locks").glob("*.lock"):
         if path.read_text(errors="replace").endswith(f"process {worker}\n"):
             return path.stem

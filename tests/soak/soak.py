@@ -1,4 +1,4 @@
-"""Kill commands until a number of kills is reached, and print the figures.
+"""Kill commands until a number of kills is reached, and print the numbers.
 
 python tests/soak/soak.py --kills 1000 --seed 0 [--seconds 3000] [--kinds train sweep_parent]
 """
@@ -15,18 +15,18 @@ import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
-import hf_ruleextrap.sweep.warm  # noqa: F401  # once, for all processes that are forked from this one
+import hf_ruleextrap.sweep.warm  # noqa: F401  # imported once, for all forked processes
 from hf_ruleextrap.cli import main as cli
 
 sys.path.insert(0, str(Path(__file__).parent))
 from kinds import KINDS, TRAIN, Soak, train_at
 
-# Cheap kinds take most of the kills.
+# Most kills are of the kinds that take little time.
 _SHARES = {"train": 0.6, "overwrite": 0.05, "publish": 0.1, "sweep_workers": 0.12}
 
 
 def main() -> int:
-    """Run the soak; the exit code is 1 if any command did not end as it should."""
+    """Run the soak, and return the exit code: 1 if a command did not end with the expected files, else 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--each", action="store_true", help="begin with each kind once, whatever the time")
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     arguments = parser.parse_args()
-    # What is loaded and computed once here is there in every process that is forked.
+    # The forked processes share everything that is loaded and computed here.
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         Soak(Path(folder))
         cli(TRAIN)

@@ -1,4 +1,4 @@
-"""The short form of the soak: each kind of kill once. `soak.py` itself kills as often as its options say."""
+"""The short form of the soak, with each kind of kill once. The options of `soak.py` set larger numbers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ KINDS = {"train", "publish", "overwrite", "parent", "worker", "server", "two swe
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the soak reads /proc and forks")
 @pytest.mark.timeout(600)
-def test_commands_that_are_killed_end_with_the_same_bytes(tmp_path: Path) -> None:
+def test_killed_commands_end_with_the_same_bytes(tmp_path: Path) -> None:
     soak, out = Path(__file__).with_name("soak.py"), tmp_path / "figures.json"
     command = [sys.executable, str(soak), "--each", "--seconds=0", f"--out={out}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    figures = json.loads(done.stdout)
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    figures = json.loads(process.stdout)
     assert figures["faults"] == [], "\n".join(figures["faults"])
-    assert done.returncode == 0
+    assert process.returncode == 0
     assert set(figures["ends"]) == KINDS
     assert sum(figures["kills"].values()) >= len(KINDS) - 2

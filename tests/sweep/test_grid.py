@@ -29,17 +29,17 @@ TRAINING = Path(__file__).parents[2] / "training"
 
 
 @pytest.mark.parametrize("recipe", sorted((TRAINING / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_recipe_is_one(recipe: Path) -> None:
-    found = Recipe.from_file(recipe)
+def test_every_recipe_has_the_values_in_its_name(recipe: Path) -> None:
+    loaded = Recipe.from_file(recipe)
     kind, _, language = recipe.stem.partition("-")
     if language:
-        assert found.language == language
-        assert found.paper == found.loss_on_padding == (not found.disjoint) == (kind == "paper")
-        assert found.size == ("mini" if kind == "mini" else "paper")
-        assert found.max_length <= 64 if kind == "mini" else found.max_length == 256
+        assert loaded.language == language
+        assert loaded.paper == loaded.loss_on_padding == (not loaded.disjoint) == (kind == "paper")
+        assert loaded.size == ("mini" if kind == "mini" else "paper")
+        assert loaded.max_length <= 64 if kind == "mini" else loaded.max_length == 256
 
 
-# The authors' configuration: epochs, epochs between checks, batches an epoch.
+# The configuration of the authors: epochs, epochs between evaluations, batches per epoch.
 AUTHORS = {
     "ban": (50_000, 250, 118),
     "bban": (5_000, 100, 118),
@@ -62,7 +62,7 @@ def test_the_paper_s_recipes_train_as_long_as_the_authors(name: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "cells"), [("paper", 6 * 4 * 5), ("corrected", 6 * 5 * 5)])
-def test_the_grids_are_whole(kind: str, cells: int, tmp_path: Path) -> None:
+def test_the_grids_have_the_expected_number_of_cells(kind: str, cells: int, tmp_path: Path) -> None:
     assert len(read_grid(TRAINING / "grids" / f"{kind}.yaml", tmp_path)) == cells
 
 
@@ -73,10 +73,10 @@ def test_the_mini_grid_is_the_whole_study(tmp_path: Path) -> None:
     assert all(cell.recipe.run_dir == tmp_path / cell.key for cell in cells)
 
 
-def test_a_cell_s_key_is_its_recipe_s_and_not_its_place_s() -> None:
-    one = Recipe.of(TINY, "test")
-    assert key_of(one) == key_of(one.model_copy(update={"output_dir": "elsewhere", "use_cpu": True}))
-    assert key_of(one) != key_of(one.model_copy(update={"learning_rate": 0.5}))
+def test_the_key_of_a_cell_depends_on_the_recipe_and_not_on_the_folder() -> None:
+    recipe = Recipe.of(TINY, "test")
+    assert key_of(recipe) == key_of(recipe.model_copy(update={"output_dir": "elsewhere", "use_cpu": True}))
+    assert key_of(recipe) != key_of(recipe.model_copy(update={"learning_rate": 0.5}))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_parts_come_one_after_the_other_and_a_cell_of_two_parts_runs_once(tmp_pa
         ("parts:\n- axes: {seed: [0]}\n- axis: {seed: [0]}", r"part 2: unknown key 'axis': did you mean 'axes'"),
     ],
 )
-def test_parts_that_are_no_grids(text: str, reason: str, tmp_path: Path) -> None:
+def test_invalid_parts_are_refused(text: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(text)
     with pytest.raises(RuleExtrapError, match=reason):
         read_grid(tmp_path / "grid.yaml", tmp_path / "store")

@@ -1,4 +1,4 @@
-"""Sweeps: what survives when something goes wrong."""
+"""Sweeps: failed cells, dead workers, shared stores and the flags of the command."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from hf_ruleextrap.sweep.workers import Backend, Local, OnRay, WorkerDied, Worke
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.run import run_recipe
 
-# The cluster below is for these tests alone. Ray reads this when it is imported.
+# The token keeps other programs out of the cluster below. Ray reads these variables at its import.
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
-def test_a_folder_that_is_no_store_and_another_version_s_store_are_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_store_and_a_store_of_another_version_are_refused(tmp_path: Path) -> None:
     cells = read_grid(grid(tmp_path, {"seed": [0]}), tmp_path)
     with pytest.raises(RuleExtrapError, match="exists and is not a store"):
         run_sweep(cells, tmp_path)
@@ -57,12 +57,12 @@ def test_a_folder_that_is_no_store_and_another_version_s_store_are_refused(tmp_p
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """The address of a Ray cluster on this machine."""
+    """Start a Ray cluster on this machine, and yield its address."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'hf-ruleextrap[ray]'")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    # The name of a socket below it must be short.
+    # The path of a socket in the folder must be short.
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     flags = f"--num-cpus=2 --include-dashboard=false --disable-usage-stats --temp-dir={folder}".split()
     flags += ["--object-store-memory=80000000", "--node-ip-address=127.0.0.1", f"--port={address.split(':')[1]}"]
@@ -70,7 +70,7 @@ def cluster() -> Iterator[str]:
         [Path(sys.executable).with_name("ray"), "start", "--head", "--block", *flags],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        # Else its workers give way to whatever else runs, and the test takes minutes on a busy machine.
+        # With the default niceness, the test takes minutes on a busy machine.
         env={**os.environ, "RAY_worker_niceness": "0"},
     )
     try:
@@ -91,17 +91,17 @@ def backend_of(kind: str, request: pytest.FixtureRequest) -> Backend:
 @pytest.mark.slow
 @pytest.mark.timeout(500)
 @pytest.mark.parametrize("kind", ["local", "ray"])
-def test_eight_cells_of_which_one_fails_and_one_loses_its_worker(
+def test_a_sweep_survives_a_failed_cell_and_a_dead_worker(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Seven results and the failure named; a second call runs only that one."""
+    """The first sweep gives seven results and names the failure. The second sweep runs only the failed cell."""
     backend, store = backend_of(kind, request), tmp_path / "store"
     cells = read_grid(grid(tmp_path, {"seed": [0, 1, 2, 3, 4, 5, 6, 7]}), store)
-    bad = cells[3]
-    # A file where its run folder should be: nothing can run there.
+    failing = cells[3]
+    # A file in the place of its run folder makes the cell fail.
     store.mkdir()
     (store / "store.txt").write_text(f"{SCHEMA_VERSION}\n")
-    (store / bad.key).write_text("in the way")
+    (store / failing.key).write_text("in the way")
     killed: list[int] = []
 
     def kill_one() -> None:
@@ -116,24 +116,24 @@ def test_eight_cells_of_which_one_fails_and_one_loses_its_worker(
     killer.start()
     outcome = run_sweep(cells, store, backend)
     killer.join()
-    shown = capfd.readouterr()
-    assert f"{cells[0].key}: its worker died on {socket.gethostname()}, process {killed[0]} (" in shown.err
-    assert "7 of 8 done, 1 failed, 0 running, about 0 s left" in shown.err.splitlines()[-1]
-    assert not shown.out
-    assert sorted(outcome.done) == sorted(cell.key for cell in cells if cell is not bad)
-    assert list(outcome.failed) == [bad.key]
-    assert "is a file" in (store / "failures" / f"{bad.key}.txt").read_text()
+    printed = capfd.readouterr()
+    assert f"{cells[0].key}: its worker died on {socket.gethostname()}, process {killed[0]} (" in printed.err
+    assert "7 of 8 done, 1 failed, 0 running, about 0 s left" in printed.err.splitlines()[-1]
+    assert not printed.out
+    assert sorted(outcome.done) == sorted(cell.key for cell in cells if cell is not failing)
+    assert list(outcome.failed) == [failing.key]
+    assert "is a file" in (store / "failures" / f"{failing.key}.txt").read_text()
     assert len(read_study([store]).runs) == 7
 
-    (store / bad.key).unlink()
-    again = run_sweep(cells, store, Pretended())
-    assert again.done == [bad.key]
-    assert len(again.skipped) == 7
-    assert not again.failed
+    (store / failing.key).unlink()
+    second_outcome = run_sweep(cells, store, InThisProcess())
+    assert second_outcome.done == [failing.key]
+    assert len(second_outcome.skipped) == 7
+    assert not second_outcome.failed
     assert not list((store / "failures").iterdir())
 
 
-def test_the_command_says_what_it_did_and_its_cells_are_the_same_runs(
+def test_the_sweep_command_reports_its_cells_which_equal_single_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, store = grid(tmp_path, {"architecture": ["lstm", "transformer"]}), tmp_path / "store"
@@ -157,11 +157,12 @@ def test_the_command_says_what_it_did_and_its_cells_are_the_same_runs(
 
 
 @dataclass(frozen=True)
-class Pretended:
-    """A backend whose jobs this very process does; the first of them lose their workers.
+class InThisProcess:
+    """A backend that runs the jobs in the process of the test.
 
     Attributes:
-        begins: whether those workers had begun with their jobs.
+        dying: The number of the first jobs whose workers die.
+        begins: Whether these workers had begun with their jobs.
     """
 
     dying: int = 0
@@ -186,9 +187,9 @@ class Pretended:
 
 
 @pytest.mark.parametrize("dying", [2, 3])
-def test_a_cell_that_kills_its_workers_ends(dying: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_cell_fails_after_three_dead_workers(dying: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     cells = read_grid(grid(tmp_path, {"max_steps": [1]}), tmp_path / "store")
-    outcome = run_sweep(cells, tmp_path / "store", Pretended(dying))
+    outcome = run_sweep(cells, tmp_path / "store", InThisProcess(dying))
     assert capfd.readouterr().err.count(" (killed); the cell starts again") == 2
     if dying == 2:
         assert outcome.done == [cells[0].key]
@@ -200,32 +201,32 @@ def test_a_worker_that_dies_before_it_begins_counts_against_no_cell(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cells = read_grid(grid(tmp_path, {"max_steps": [1]}), tmp_path / "store")
-    assert run_sweep(cells, tmp_path / "store", Pretended(7, begins=False)).done == [cells[0].key]
+    assert run_sweep(cells, tmp_path / "store", InThisProcess(7, begins=False)).done == [cells[0].key]
     assert capfd.readouterr().err.count("its worker died (killed); the cell starts again") == 7
 
 
 def test_a_sweep_whose_workers_all_die_before_they_begin_ends(tmp_path: Path) -> None:
     cells = read_grid(grid(tmp_path, {"seed": [0, 1]}), tmp_path / "store")
-    outcome = run_sweep(cells, tmp_path / "store", Pretended(10_000, begins=False))
+    outcome = run_sweep(cells, tmp_path / "store", InThisProcess(10_000, begins=False))
     assert set(outcome.failed.values()) == {"its worker died before it began: killed"}
 
 
-def test_a_finished_cell_that_was_not_cleaned_up_is_cleaned_up(tmp_path: Path) -> None:
+def test_leftovers_of_a_finished_cell_are_removed(tmp_path: Path) -> None:
     store = tmp_path / "store"
     cells = read_grid(grid(tmp_path, {"max_steps": [1]}), store)
-    assert run_sweep(cells, store, Pretended()).done
+    assert run_sweep(cells, store, InThisProcess()).done
     folder = cells[0].recipe.run_dir
     names = sorted(path.name for path in folder.iterdir())
     (folder / "checkpoint-1").mkdir()
     (folder / ".lock").write_text("")
     (store / "failures" / f"{cells[0].key}.txt").write_text("of an earlier call")
-    assert run_sweep(cells, store, Pretended()).skipped == [cells[0].key]
+    assert run_sweep(cells, store, InThisProcess()).skipped == [cells[0].key]
     assert sorted(path.name for path in folder.iterdir()) == names
     assert not list((store / "failures").iterdir())
 
 
-def test_a_cell_that_another_sweep_runs_is_left_to_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A lock is held as long as its process lives, and no longer."""
+def test_a_cell_that_another_sweep_runs_is_waited_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The lock of a cell is free as soon as the process that holds it dies."""
     store = tmp_path / "store"
     cells = read_grid(grid(tmp_path, {"seed": [0, 1], "max_steps": [1]}), store)
     (store / "locks").mkdir(parents=True)
@@ -246,20 +247,20 @@ def test_a_cell_that_another_sweep_runs_is_left_to_it(tmp_path: Path, capfd: pyt
 
         killer = threading.Thread(target=kill)
         killer.start()
-        outcome = run_sweep(cells, store, Pretended())
+        outcome = run_sweep(cells, store, InThisProcess())
         killer.join()
     assert touched == [False]
     assert outcome.done == [cells[1].key, cells[0].key]
     assert capfd.readouterr().err.count(f"waiting for another sweep, which runs {cells[0].key}") == 1
 
 
-def test_a_sweep_that_was_killed_while_it_made_its_store_leaves_no_lock_there(tmp_path: Path) -> None:
+def test_the_lock_of_a_sweep_that_was_killed_early_is_removed(tmp_path: Path) -> None:
     store = tmp_path / "store"
     cells = read_grid(grid(tmp_path, {"max_steps": [1]}), store)
     store.mkdir()
     (store / "store.txt").write_text(f"{SCHEMA_VERSION}\n")
     (store / LOCK).write_text("")
-    assert run_sweep(cells, store, Pretended()).done
+    assert run_sweep(cells, store, InThisProcess()).done
     assert not (store / LOCK).exists()
 
 
@@ -275,23 +276,23 @@ def test_a_training_in_the_run_folder_of_a_cell_fails_the_cell_or_is_waited_for(
     ) as training:
         assert training.stdout is not None
         assert training.stdout.readline() == b"\n"
-        assert "is in use by process" in run_sweep(cells, store, Pretended()).failed[cells[0].key]
+        assert "is in use by process" in run_sweep(cells, store, InThisProcess()).failed[cells[0].key]
         killer = threading.Timer(0.5, training.kill)
         killer.start()
-        assert run_sweep(cells, store, Pretended(), wait_for_runs=True).done == [cells[0].key]
+        assert run_sweep(cells, store, InThisProcess(), wait_for_runs=True).done == [cells[0].key]
         killer.join()
 
 
 def test_a_cell_that_another_sweep_has_done_is_not_run_again(tmp_path: Path) -> None:
     store = tmp_path / "store"
     cells = read_grid(grid(tmp_path, {"max_steps": [1]}), store)
-    assert run_sweep(cells, store, Pretended()).done
+    assert run_sweep(cells, store, InThisProcess()).done
     job = Job(cells[0].recipe.to_yaml(), str(store), cells[0].key, "ticket", str(tmp_path), 1)
     assert run_job(job) == Ended("skipped")
     assert job.where() == f"{socket.gethostname()}, process {os.getpid()}"
 
 
-def test_a_worker_that_does_not_see_the_store_says_so(tmp_path: Path) -> None:
+def test_a_worker_without_access_to_the_store_fails_with_the_reason(tmp_path: Path) -> None:
     for directory in (tmp_path, tmp_path / "nowhere"):
         job = Job(Recipe.of(TINY, "test").to_yaml(), "store", "key", "ticket", str(directory), 1)
         assert run_job(job).reason == (
@@ -300,14 +301,14 @@ def test_a_worker_that_does_not_see_the_store_says_so(tmp_path: Path) -> None:
         assert job.where() == ""
 
 
-def test_the_screen_names_what_runs_where_and_fits(tmp_path: Path) -> None:
+def test_the_screen_lists_the_running_cells_and_their_workers(tmp_path: Path) -> None:
     jobs = [Job("", str(tmp_path), f"cell-{number:02}", "ticket", ".", 1) for number in range(20)]
     (tmp_path / "locks").mkdir()
     jobs[0].lock.write_text("ticket\nnode3, process 7\n")
-    # Of an attempt that is over: it does not say where this one runs.
+    # The line of an earlier attempt does not tell where the job runs now.
     jobs[1].lock.write_text("other ticket\nnode4, process 8\n")
     display = Display(30, 5, lambda: [(job, time.monotonic() - 7200) for job in jobs])
-    screen = str(display._screen()).splitlines()
+    screen = str(display.screen()).splitlines()
     assert screen[0] == "5 of 30 done, 0 failed, 20 running"
     assert screen[1] == "  cell-00  node3, process 7  2 h 0 min"
     assert screen[2] == "  cell-01  waits for its worker  2 h 0 min"
@@ -330,12 +331,12 @@ def test_the_screen_names_what_runs_where_and_fits(tmp_path: Path) -> None:
         ("--address auto", "nothing listens at 127.0.0.1:2"),
     ],
 )
-def test_workers_that_cannot_be_had_are_refused_before_anything_runs(
+def test_unavailable_workers_are_refused_before_anything_runs(
     flags: str, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "--address" in flags and "per-run" not in flags and "--workers" not in flags:
         pytest.importorskip("ray", reason="Ray is not installed: pip install 'hf-ruleextrap[ray]'")
-    # A cluster that `ray start` left behind, and that is no more.
+    # The address of a cluster that does not exist any more.
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:2")
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
@@ -356,30 +357,17 @@ def test_without_ray_an_address_is_refused(
     assert capsys.readouterr().err == "error: --address needs Ray: pip install 'hf-ruleextrap[ray]'\n"
 
 
-def test_a_cluster_has_room_for_fractions_and_asks_for_less_where_it_has_none(cluster: str) -> None:
+def test_a_cluster_has_room_for_fractional_resources_or_refuses(cluster: str) -> None:
     nodes = [{"Alive": alive, "Resources": {"CPU": 8.0, "GPU": 2.0}} for alive in (True, False)]
-    assert OnRay(cluster, cpus=0.1, gpus=0.1)._room(nodes) == 20
-    assert OnRay(cluster, cpus=3)._room(nodes) == 2
+    assert OnRay(cluster, cpus=0.1, gpus=0.1).room(nodes) == 20
+    assert OnRay(cluster, cpus=3).room(nodes) == 2
     refused = pytest.raises(RuleExtrapError, match=r"no machine of the cluster has 1 CPUs and 0.1 GPUs for a run")
     with refused, OnRay(cluster, gpus=0.1).open(1):
         pass
 
 
-class InThisProcess:
-    """A backend that runs each job at once, in the process of the test."""
-
-    @contextmanager
-    def open(self, most: int) -> Iterator[Workers]:  # noqa: ARG002  # one job at a time
-        def start(job: Job) -> Future[Ended]:
-            future: Future[Ended] = Future()
-            future.set_result(run_job(job))
-            return future
-
-        yield Workers(lambda: 1, start)
-
-
 @pytest.mark.parametrize("allowed", [False, True])
-def test_the_cells_of_a_sweep_may_cost_what_the_sweep_may(
+def test_the_cost_limit_of_a_sweep_applies_to_its_cells(
     allowed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells = read_grid(grid(tmp_path, {"seed": [0]}), tmp_path / "store")

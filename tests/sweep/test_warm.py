@@ -1,4 +1,4 @@
-"""The process that workers are forked from holds nothing that the death of one worker could spoil for the others."""
+"""The process from which workers are forked holds no lock that a dead worker could keep from the others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-# A lock of multiprocessing is a semaphore that all forked processes share, and that nobody frees for a dead one.
+# A lock of multiprocessing is a semaphore that all forked processes share, and stays locked if its holder dies.
 PROGRAM = """
 import io
 import hf_ruleextrap.sweep.warm
@@ -27,5 +27,5 @@ for bar in (tqdm, bar_of_datasets, bar_of_the_hub):
 
 @pytest.mark.timeout(180)
 def test_progress_bars_share_no_lock_between_processes() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr

@@ -22,7 +22,7 @@ from hf_ruleextrap.train.trainer import RuleTrainer, training_arguments
 
 
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 4), st.integers(0, 3))
-def test_the_shares_of_a_batch_are_the_batch(n: int, batch_size: int, processes: int, epoch: int) -> None:
+def test_the_shares_of_all_processes_make_up_the_batch(n: int, batch_size: int, processes: int, epoch: int) -> None:
     shares = []
     for process in range(processes):
         batches = Batches(n, batch_size, seed=5, process=process, processes=processes)
@@ -34,13 +34,13 @@ def test_the_shares_of_a_batch_are_the_batch(n: int, batch_size: int, processes:
     whole = list(alone)
     assert sorted(row for batch in whole for row in batch) == list(range(n))
     for batch, *parts in zip(whole, *shares, strict=True):
-        # Equally long, so that all processes run the model equally often; what was filled in is no row.
+        # The parts are equally long, so that all processes run the model equally often. A negative number is no row.
         assert len({len(part) for part in parts}) == 1
         assert sorted(row for part in parts for row in part if row >= 0) == sorted(batch)
         assert sum(row < 0 for part in parts for row in part) < processes
 
 
-def test_every_epoch_has_its_own_order_and_every_seed() -> None:
+def test_every_epoch_and_every_seed_has_its_own_order() -> None:
     def order(seed: int, epoch: int) -> list[list[int]]:
         batches = Batches(50, 50, seed=seed)
         batches.set_epoch(epoch)
@@ -50,7 +50,7 @@ def test_every_epoch_has_its_own_order_and_every_seed() -> None:
     assert len({str(order(seed, epoch)) for seed in range(2) for epoch in range(3)}) == 6
 
 
-def test_a_row_that_was_filled_in_has_no_target() -> None:
+def test_a_placeholder_row_has_no_target() -> None:
     rows = TokenRows(np.array([[1, 3, 4, 2, 0], [1, 3, 2, 0, 0]]), keep_padding=False)
     batch = rows.__getitems__([1, -1])
     assert batch["labels"][0].tolist() == [3, 2]
@@ -70,7 +70,7 @@ def test_the_last_token_of_a_row_is_a_label_and_no_input() -> None:
     assert wide["labels"].tolist() == [[3, 2, -100, -100]]
 
 
-def test_the_loader_skips_to_where_a_run_was_cut_off() -> None:
+def test_the_loader_resumes_at_the_next_batch() -> None:
     from accelerate import skip_first_batches
 
     rows = TokenRows(np.arange(20).reshape(10, 2) + 3, keep_padding=True)
@@ -78,11 +78,11 @@ def test_the_loader_skips_to_where_a_run_was_cut_off() -> None:
     for loader in (whole, cut):
         loader.set_epoch(4)
     expected = [batch["input_ids"] for batch in whole][2:]
-    for found, wanted in zip(skip_first_batches(cut, 2), expected, strict=True):
-        assert torch.equal(found["input_ids"], wanted)
+    for batch, input_ids in zip(skip_first_batches(cut, 2), expected, strict=True):
+        assert torch.equal(batch["input_ids"], input_ids)
 
 
-# Whether words of similar length are computed together.
+# For each architecture with its fields: whether words of similar length are computed together.
 CASES: list[tuple[str, dict[str, Any], bool]] = [(name, {}, True) for name in list_architectures()]
 CASES += [("transformer", {"positions": "learned", "max_position_embeddings": 33}, True)]
 CASES += [("linear", {"causal": False}, False)]
@@ -102,7 +102,7 @@ def gradients(trainer: RuleTrainer, loss: torch.Tensor) -> dict[str, torch.Tenso
 
 
 def one_by_one(trainer: RuleTrainer, rows: list[int], *, width: int | None) -> torch.Tensor:
-    """The definition: each word by itself, behind it as much padding as there are columns."""
+    """Return the loss by its definition: each word is computed by itself, with padding up to ``width`` columns."""
     total, tokens = torch.zeros(()), 0
     for row in rows:
         ids = trainer.words.rows[row : row + 1]
@@ -118,7 +118,7 @@ def one_by_one(trainer: RuleTrainer, rows: list[int], *, width: int | None) -> t
 def test_loss_and_gradient_are_those_of_the_words_one_by_one(
     architecture: str, fields: dict[str, Any], grouped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "_GROUP_CELLS", 64)
+    monkeypatch.setattr(batches, "GROUP_CELLS", 64)
     trainer = trainer_of(tmp_path, architecture, fields)
     assert trainer.groups_rows == grouped
     rows = trainer.words.widths.argsort()[::5].tolist()
@@ -127,15 +127,15 @@ def test_loss_and_gradient_are_those_of_the_words_one_by_one(
     trainer.model.register_forward_hook(lambda *_: runs.append(1))
     loss = trainer.compute_loss(trainer.model, batch)
     assert (len(runs) > 1) == grouped
-    found = gradients(trainer, loss)
+    computed = gradients(trainer, loss)
     expected_loss = one_by_one(trainer, rows, width=None if grouped else 33)
     torch.testing.assert_close(loss, expected_loss, atol=1e-6, rtol=1e-5)
     for name, gradient in gradients(trainer, expected_loss).items():
-        torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
+        torch.testing.assert_close(computed[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
 
 
 @pytest.mark.parametrize("causal", [True, False])
-def test_the_loss_of_a_word_does_not_depend_on_the_longest_word_beside_it(causal: bool, tmp_path: Path) -> None:
+def test_the_loss_of_a_word_does_not_depend_on_the_longest_word_of_its_batch(causal: bool, tmp_path: Path) -> None:
     trainer = trainer_of(tmp_path, "linear", {"causal": causal})
     order = trainer.words.widths.argsort().tolist()
     short, long = order[0], order[-1]
@@ -150,14 +150,14 @@ def test_the_loss_of_a_word_does_not_depend_on_the_longest_word_beside_it(causal
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("architecture", list_architectures())
 def test_the_last_token_is_never_an_input(architecture: str, padded: bool, tmp_path: Path) -> None:
-    """A step reads one token less than a word has with BOS and EOS, or one less than the padded width."""
+    """A step reads all tokens of a word with BOS and EOS, or of a padded row, except the last one."""
     trainer = trainer_of(tmp_path, architecture, {}, loss_on_padding=padded)
     longest = int(trainer.words.widths.argmax())
-    read: list[torch.Tensor] = []
-    trainer.model.get_input_embeddings().register_forward_hook(lambda _, inputs, __: read.append(inputs[0]))
+    inputs_of_model: list[torch.Tensor] = []
+    trainer.model.get_input_embeddings().register_forward_hook(lambda _, inputs, __: inputs_of_model.append(inputs[0]))
     trainer.compute_loss(trainer.model, trainer.words.__getitems__([longest]))
     width = 34 if padded else int(trainer.words.widths[longest])
-    assert [ids.shape[1] for ids in read] == [width - 1]
+    assert [ids.shape[1] for ids in inputs_of_model] == [width - 1]
 
 
 def test_the_likelihood_of_a_model_that_looks_ahead_is_its_training_loss(tmp_path: Path) -> None:

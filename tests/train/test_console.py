@@ -1,4 +1,4 @@
-"""What a user sees of a training: the lines on the screen, and the trackers."""
+"""The lines of a training on the screen, and its trackers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(folder: Path, *words: str) -> int:
     return main(["train", *(f"--{key}={value}" for key, value in TINY.items()), f"--output_dir={folder}", *words])
 
 
-def test_the_heading_says_what_is_trained_and_where_the_results_go(
+def test_the_heading_names_the_run_and_the_folder_of_its_results(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
@@ -40,7 +40,7 @@ def test_the_heading_says_what_is_trained_and_where_the_results_go(
 
 
 class Clock:
-    """A task of 200 steps whose clock a test turns."""
+    """A task of 200 steps with a clock that the test sets."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, first_step: int = 0) -> None:
         self.now = 1000.0
@@ -81,7 +81,7 @@ def test_slow_steps_are_a_line_every_half_minute(
     assert [int(line.split()[1]) for line in lines] == [3, 6, 9]
 
 
-def test_a_line_of_an_evaluation_is_progress_enough(
+def test_an_evaluation_line_replaces_a_progress_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = Clock(monkeypatch)
@@ -93,7 +93,7 @@ def test_a_line_of_an_evaluation_is_progress_enough(
     assert capsys.readouterr().err == "step     20  validation loss 0.5000\n"
 
 
-def test_a_run_that_is_resumed_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resumed_run_prints_its_step(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     Clock(monkeypatch, first_step=120)
     assert capsys.readouterr().err.splitlines()[-1] == "resuming from step 120"
 
@@ -114,9 +114,9 @@ def tensorboard_curves(folder: Path) -> Curve:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     (events,) = folder.glob("runs/*/events*")
-    found = EventAccumulator(str(events.parent))
-    found.Reload()
-    return {tag: [event.value for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+    accumulator = EventAccumulator(str(events.parent))
+    accumulator.Reload()
+    return {tag: [event.value for event in accumulator.Scalars(tag)] for tag in accumulator.Tags()["scalars"]}
 
 
 def trackio_curves(folder: Path) -> Curve:
@@ -136,21 +136,21 @@ def logged_curves(folder: Path) -> Curve:
     return {name.replace("eval_", "eval/", 1): [line[name] for line in lines if name in line] for name in names}
 
 
-@pytest.mark.parametrize(("tracker", "read"), [("tensorboard", tensorboard_curves), ("trackio", trackio_curves)])
-def test_a_tracker_is_told_what_the_log_holds(
-    tracker: str, read: Callable[[Path], Curve], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("tracker", "read_curves"), [("tensorboard", tensorboard_curves), ("trackio", trackio_curves)])
+def test_a_tracker_receives_the_values_of_the_log(
+    tracker: str, read_curves: Callable[[Path], Curve], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip(tracker, reason=f"{tracker} is not installed: pip install 'hf-ruleextrap[{tracker}]'")
     folder = tmp_path / f"run-{tracker}"
     flags = [f"--{key}={value}" for key, value in {**TINY, "output_dir": folder, "report-to": tracker}.items()]
     assert main(["train", *flags, "--json"]) == 0
-    # Whatever a tracker prints, it is not in the way of the results.
+    # The output of a tracker does not mix with the results.
     assert json.loads(capsys.readouterr().out)["training"]["steps"] == TINY["max_steps"]
-    logged, told = logged_curves(folder), read(folder)
-    assert {"eval/loss", "eval/id_r1", "eval/ood_r1", "eval/ood_headline"} <= logged.keys() <= told.keys()
+    logged, tracked = logged_curves(folder), read_curves(folder)
+    assert {"eval/loss", "eval/id_r1", "eval/ood_r1", "eval/ood_headline"} <= logged.keys() <= tracked.keys()
     for name, values in logged.items():
         assert len(values) == 2
-        assert told[name] == pytest.approx(values, rel=1e-6), name
+        assert tracked[name] == pytest.approx(values, rel=1e-6), name
 
 
 def test_a_tracker_that_is_not_installed_is_named_before_anything_runs(

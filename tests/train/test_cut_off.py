@@ -1,4 +1,4 @@
-"""A run that is killed, torn or interrupted ends as one that was not."""
+"""A run that was killed or interrupted ends with the same files as a run that was not."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.run import run_recipe
 
 WEIGHTS = ("model.safetensors", "last/model.safetensors")
-# Long enough to be killed in, and short enough to be run again.
+# The run is long enough for a kill, and short enough for a repetition.
 VALUES = {"max_steps": 48, "eval_steps": 6}
 
 
 def settings(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """The keys of a recipe; None leaves out a key of `TINY`."""
+    """Return the keys of a recipe. The value None leaves out a key of `TINY`."""
     keys = {**TINY, **VALUES, "output_dir": str(folder), **values}
     return {key: value for key, value in keys.items() if value is not None}
 
@@ -35,12 +35,12 @@ def recipe(folder: Path, **values: Any) -> Recipe:
 
 def results_of(folder: Path) -> dict[str, Any]:
     results: dict[str, Any] = json.loads((folder / "results.json").read_text())
-    # Whoever edits while the tests run has another commit in the middle.
+    # The working tree may change to another commit while the tests run.
     del results["timing"], results["git_commit"], results["recipe"]["output_dir"]
     return results
 
 
-def same(one: Path, other: Path) -> None:
+def assert_equal_runs(one: Path, other: Path) -> None:
     for name in WEIGHTS:
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
     assert results_of(one) == results_of(other)
@@ -67,7 +67,7 @@ STREAM = {"stream": True, "train_size": None}
 @pytest.mark.parametrize(
     ("moment", "values"),
     [
-        # While a checkpoint is written, between two of them, and while the results are computed.
+        # The moments are within a checkpoint, between two checkpoints, and within the evaluation of the results.
         ("checkpoint-12/*", {"architecture": "lstm", **STREAM}),
         ("checkpoint-18/sealed.json", {"architecture": "transformer"}),
         ("checkpoint-48/sealed.json", {"architecture": "linear"}),
@@ -77,21 +77,21 @@ STREAM = {"stream": True, "train_size": None}
     ids=lambda value: value["architecture"] if isinstance(value, dict) else None,
 )
 @pytest.mark.timeout(240)
-def test_killed_and_started_again(moment: str, values: dict[str, Any], tmp_path: Path) -> None:
+def test_a_killed_run_resumes_and_ends_with_the_same_bytes(moment: str, values: dict[str, Any], tmp_path: Path) -> None:
     run_recipe(recipe(tmp_path / "whole", **values))
     process = start(tmp_path / "cut", **values)
     wait_for(tmp_path / "cut", moment, process)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     assert not (tmp_path / "cut" / "results.json").exists()
-    again = start(tmp_path / "cut", **values)
-    _, error = again.communicate(timeout=200)
-    assert again.returncode == 0, error
-    same(tmp_path / "cut", tmp_path / "whole")
+    second_process = start(tmp_path / "cut", **values)
+    _, error = second_process.communicate(timeout=200)
+    assert second_process.returncode == 0, error
+    assert_equal_runs(tmp_path / "cut", tmp_path / "whole")
     assert (results_of(tmp_path / "cut")["code_length"] is not None) == ("stream" in values)
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_saves_a_checkpoint_and_prints_its_step(tmp_path: Path) -> None:
     run_recipe(recipe(tmp_path / "whole"))
     process = start(tmp_path / "cut")
     wait_for(tmp_path / "cut", "checkpoint-6/sealed.json", process)
@@ -102,12 +102,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert f"stopped at step {max(steps)}; the checkpoint is saved in {tmp_path / 'cut'}" in error
     assert "Traceback" not in error
     run_recipe(recipe(tmp_path / "cut"))
-    same(tmp_path / "cut", tmp_path / "whole")
+    assert_equal_runs(tmp_path / "cut", tmp_path / "whole")
 
 
-def test_a_training_that_had_lost_patience_is_not_taken_further(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_stopped_early_does_not_resume_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"patience": 1, "learning_rate": 10.0, "max_steps": 100, "eval_steps": 5}
     run_recipe(recipe(tmp_path / "whole", **values))
 
@@ -115,11 +113,11 @@ def test_a_training_that_had_lost_patience_is_not_taken_further(
         raise OSError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr("hf_ruleextrap.train.run._finish", power_cut)
+        patch.setattr("hf_ruleextrap.train.run.save", power_cut)
         with pytest.raises(OSError, match="power cut"):
             run_recipe(recipe(tmp_path / "cut", **values))
     run_recipe(recipe(tmp_path / "cut", **values))
-    same(tmp_path / "cut", tmp_path / "whole")
+    assert_equal_runs(tmp_path / "cut", tmp_path / "whole")
 
 
 def checkpoint(run: Path, step: int, *, best: int) -> Path:
@@ -132,8 +130,8 @@ def checkpoint(run: Path, step: int, *, best: int) -> Path:
 
 
 @pytest.mark.parametrize("tear", ["truncate", "flip", "remove", "unsealed", "torn seal"])
-def test_a_torn_checkpoint_is_found_out_and_the_one_before_it_is_used(tear: str, tmp_path: Path) -> None:
-    before, torn = checkpoint(tmp_path, 9, best=9), checkpoint(tmp_path, 10, best=9)
+def test_a_torn_checkpoint_is_removed_and_the_previous_one_is_used(tear: str, tmp_path: Path) -> None:
+    previous, torn = checkpoint(tmp_path, 9, best=9), checkpoint(tmp_path, 10, best=9)
     assert latest_whole(tmp_path) == torn
     file, note = torn / "weights", torn / "sealed.json"
     if tear == "truncate":
@@ -147,11 +145,11 @@ def test_a_torn_checkpoint_is_found_out_and_the_one_before_it_is_used(tear: str,
     else:
         note.write_text(note.read_text()[:20])
     assert not is_whole(torn)
-    assert latest_whole(tmp_path) == before
+    assert latest_whole(tmp_path) == previous
     assert not torn.exists()
 
 
-def test_a_checkpoint_whose_best_one_is_gone_is_not_gone_on_from(tmp_path: Path) -> None:
+def test_a_checkpoint_without_its_best_checkpoint_is_not_resumed(tmp_path: Path) -> None:
     first, best, latest = (checkpoint(tmp_path, step, best=min(step, 4)) for step in (2, 4, 6))
     assert latest_whole(tmp_path) == latest
     (best / "weights").unlink()

@@ -1,4 +1,4 @@
-"""The run folder: who works in it, what a killed process leaves, and what a full disk does."""
+"""The run folder: its lock, the leftovers of killed processes, and full disks."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def recipe(folder: Path, **values: Any) -> Recipe:
     return Recipe.of({**SHORT, "output_dir": str(folder), **values}, "test")
 
 
-def words(folder: Path, *more: str) -> list[str]:
-    return ["train", *(f"--{key}={value}" for key, value in SHORT.items()), f"--output_dir={folder}", *more]
+def words(folder: Path, *more_words: str) -> list[str]:
+    return ["train", *(f"--{key}={value}" for key, value in SHORT.items()), f"--output_dir={folder}", *more_words]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_the_folders_of_a_store_are_those_of_finished_and_unfinished_runs(finish
     assert RunFolder.all_in(tmp_path / "nowhere") == []
 
 
-def test_a_folder_with_a_draft_alone_is_an_empty_one(tmp_path: Path) -> None:
+def test_a_folder_with_only_a_draft_counts_as_empty(tmp_path: Path) -> None:
     (tmp_path / ".part-00000000-recipe.yaml").write_text("langu")
     (tmp_path / LOCK).write_text("")
     with hold(tmp_path):
@@ -68,7 +68,7 @@ def test_a_folder_with_a_draft_alone_is_an_empty_one(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
 
 
-def test_the_same_command_on_a_finished_run_prints_it_again(
+def test_the_same_command_on_a_finished_run_prints_its_results(
     finished_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.read_bytes() for path in finished_run.rglob("*") if path.is_file()}
@@ -80,21 +80,19 @@ def test_the_same_command_on_a_finished_run_prints_it_again(
     assert {path: path.read_bytes() for path in finished_run.rglob("*") if path.is_file()} == before
 
 
-def test_what_a_killed_process_left_beside_its_results_is_cleaned_up(
-    finished_run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_leftovers_of_a_killed_process_are_removed(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = sorted({"plot.png", *(path.name for path in finished_run.iterdir())})
-    for again in (lambda: main(words(finished_run)), lambda: run_recipe(recipe(finished_run))):
+    for repeat in (lambda: main(words(finished_run)), lambda: run_recipe(recipe(finished_run))):
         (finished_run / "checkpoint-4").mkdir()
         (finished_run / LOCK).write_text("")
         (finished_run / "last" / ".part-00000000").mkdir()
-        again()
+        repeat()
         assert sorted(path.name for path in finished_run.iterdir()) == names
         assert not [path for path in finished_run.rglob("*") if is_leftover(path)]
     capsys.readouterr()
 
 
-def test_a_second_process_says_who_works_in_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_process_is_refused_by_naming_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
@@ -110,7 +108,7 @@ def test_a_second_process_says_who_works_in_the_folder(tmp_path: Path, capsys: p
     assert not (tmp_path / LOCK).exists()
 
 
-def test_one_of_two_waiting_processes_gets_what_the_other_trained(finished_run: Path) -> None:
+def test_a_waiting_process_returns_the_results_of_the_other(finished_run: Path) -> None:
     assert run_recipe(recipe(finished_run), wait=True) == RunFolder(finished_run).finished(recipe(finished_run))
 
 
@@ -145,27 +143,27 @@ def test_a_training_on_a_full_disk_is_one_line_and_a_repeat_completes_it(
     size: int, finished_run: Path, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-c", LIMITED, str(size), *words(tmp_path / "run")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    line = done.stderr.strip().splitlines()[-1]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert process.returncode == 2, process.stderr
+    assert "Traceback" not in process.stderr
+    line = process.stderr.strip().splitlines()[-1]
     assert line.startswith(f"error: cannot write {tmp_path / 'run'}")
     assert "MB are free): free some space" in line
-    left = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
-    assert not [path for path in left if is_leftover(path) or path.stat().st_size == size]
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert not [path for path in files if is_leftover(path) or path.stat().st_size == size]
     assert main(words(tmp_path / "run")) == 0
     for name in ("model.safetensors", "last/model.safetensors", "log.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (finished_run / name).read_bytes()
 
 
 @pytest.mark.timeout(120)
-def test_a_run_that_diverges_ends_and_says_at_which_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_diverged_run_ends_and_states_the_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words(tmp_path / "run", "--learning_rate=1e30", "--max_grad_norm=0", "--max_steps=50")) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     training = results["training"]
     assert training["diverged_at"] == training["steps"] == 2
     assert training["best_step"] == 0
-    # Of weights that are finite: those that the training began with.
+    # The loss is that of the initial weights, which are finite.
     assert 0 < results["validation"]["loss"] < 10
     assert "diverged at step 2" in capsys.readouterr().out
     assert not list((tmp_path / "run").glob("checkpoint-*"))

@@ -1,4 +1,4 @@
-"""A run states when its model has learned the language, may end a fixed time later, and says which checkpoint it is."""
+"""A run states when its model has learned the language, may end some time later, and names its chosen checkpoint."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def watch(outcomes: str, stop_after: int | None) -> tuple[int | None, int | None
         ("0111000", 3, 2, None),
     ],
 )
-def test_learned_at_an_evaluation_and_the_next_one(
+def test_learning_takes_two_evaluations_in_succession(
     outcomes: str, stop_after: int | None, learned_at: int | None, end: int | None
 ) -> None:
     assert watch(outcomes, stop_after) == (learned_at, end)
@@ -89,7 +89,9 @@ def test_learned_at_an_evaluation_and_the_next_one(
         (1.0, 1.0, None, True),
     ],
 )
-def test_the_criterion(r1: float, finished: float, excess: float | None, is_met: bool) -> None:
+def test_the_criterion_of_learning_has_its_thresholds(
+    r1: float, finished: float, excess: float | None, is_met: bool
+) -> None:
     validation = Likelihood(loss=1.0, accuracy=0.5, tokens=10, excess=excess)
     assert meets_criterion({"id_r1": r1, "id_finished": finished}, validation) is is_met
 
@@ -141,11 +143,11 @@ def test_a_run_killed_after_learning_ends_at_the_same_step(stage: str, tmp_path:
     assert learned_at is not None
     target, kill_at = {
         "after learning": ("hf_ruleextrap.train.trainer.Progress.on_step_end", learned_at + 25),
-        "after the last step": ("hf_ruleextrap.train.run._finish", 0),
+        "after the last step": ("hf_ruleextrap.train.run.save", 0),
     }[stage]
 
-    def power_cut(_: object, __: object, state: Any, *___: object, **____: object) -> None:
-        if not kill_at or state.global_step >= kill_at:
+    def power_cut(*arguments: Any, **_: object) -> None:
+        if not kill_at or arguments[2].global_step >= kill_at:
             raise OSError("power cut")
 
     with monkeypatch.context() as patch:

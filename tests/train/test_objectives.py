@@ -1,4 +1,4 @@
-"""Objectives and optimizers: what is added to the likelihood, and who moves which parameters."""
+"""Objectives that are added to the likelihood, and optimizers with their parameters."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def recipe(folder: Path, **values: Any) -> Recipe:
     return Recipe.of({**TINY, "output_dir": str(folder), **values}, "test")
 
 
-def trainer_of(found: Recipe) -> RuleTrainer:
-    model = build_model(found.architecture, language=found.language, seed=0)
-    return RuleTrainer(model, Task.of(found), training_arguments(found))
+def trainer_of(settings: Recipe) -> RuleTrainer:
+    model = build_model(settings.architecture, language=settings.language, seed=0)
+    return RuleTrainer(model, Task.of(settings), training_arguments(settings))
 
 
-def test_completions_of_anbn_are_the_authors() -> None:
-    """The oracle adds |#a - #b| of the lacking symbol, the adversary one more; b where nothing lacks."""
+def test_the_completions_of_anbn_are_those_of_the_authors() -> None:
+    """The oracle adds | #a - #b | of the rarer symbol, or of b at equal numbers. The adversary adds one more."""
     language = get_language("anbn")
     prompts = language.prompts("ood")
     prompts = prompts.take(prompts.in_headline)
-    for added, made in ((0, formal.oracle), (1, formal.adversary)):
-        completions, finished = made(language, prompts, max_new_symbols=20)
+    for added, completer in ((0, formal.oracle), (1, formal.adversary)):
+        completions, finished = completer(language, prompts, max_new_symbols=20)
         assert finished.all()
         for prompt, completion in zip(prompts.texts, completions, strict=True):
             surplus = prompt.count("a") - prompt.count("b")
-            # Prompts such as abb leave every rule open and are the oracle's alone.
+            # The prompts leave out those such as abb, after which every rule is open.
             assert completion == ("b" if surplus >= 0 else "a") * (abs(surplus) + added), prompt
 
 
@@ -68,32 +68,32 @@ def test_the_objective_trains_on_the_completion_and_its_end_alone(tmp_path: Path
     assert completed is not None
     ids, labels = completed
     text = ["".join("_^$ab"[i] for i in row) for row in ids]
-    asked = ["".join("_^$ab"[i] if i >= 0 else "." for i in row) for row in labels]
+    targets = ["".join("_^$ab"[i] if i >= 0 else "." for i in row) for row in labels]
     assert any(whole.startswith("^baab$") for whole in text)
-    for whole, shown in zip(text, asked, strict=True):
+    for whole, shown in zip(text, targets, strict=True):
         word = whole.strip("^_$")
         assert shown.replace(".", "") == word[3:] + "$"
         assert shown.index((word[3:] + "$")[0]) == 4
     assert Task.of(recipe(tmp_path)).completed_prompts() is None
 
 
-def test_the_loss_is_the_sum_of_both(tmp_path: Path) -> None:
-    found = {}
+def test_the_loss_is_the_sum_of_the_likelihood_and_the_objective(tmp_path: Path) -> None:
+    losses = {}
     for objective in ("likelihood", "adversarial"):
         trainer = trainer_of(recipe(tmp_path, objective=objective))
         trainer.model.eval()
         batch = trainer.words.__getitems__([0, 1, 2])
-        found[objective] = trainer.compute_loss(trainer.model, batch)
+        losses[objective] = trainer.compute_loss(trainer.model, batch)
     completed = trainer.completed
     assert completed is not None
     logits = trainer.model(completed["input_ids"]).logits
-    more = cross_entropy(logits.transpose(1, 2), completed["labels"])
-    torch.testing.assert_close(found["adversarial"], found["likelihood"] + more)
+    objective_loss = cross_entropy(logits.transpose(1, 2), completed["labels"])
+    torch.testing.assert_close(losses["adversarial"], losses["likelihood"] + objective_loss)
 
 
 @pytest.mark.slow
-def test_equal_test_loss_and_opposite_extrapolation(tmp_path: Path) -> None:
-    """The point of the case study: the likelihood does not decide what happens out of distribution."""
+def test_opposite_objectives_have_equal_losses_and_opposite_extrapolation(tmp_path: Path) -> None:
+    """The likelihood does not decide the completions of OOD prompts."""
     values = {"max_steps": 300, "eval_steps": 300, "learning_rate": 0.01, "prompt_length": 5}
     results = {
         objective: run_recipe(recipe(tmp_path / objective, objective=objective, **values))
@@ -109,26 +109,28 @@ def test_equal_test_loss_and_opposite_extrapolation(tmp_path: Path) -> None:
     assert abs(losses[0] - losses[1]) < 0.1
 
 
-def test_muon_moves_the_inner_matrices_and_adamw_the_rest(tmp_path: Path) -> None:
+def test_muon_updates_the_inner_matrices_and_adamw_the_rest(tmp_path: Path) -> None:
     trainer = trainer_of(recipe(tmp_path, optimizer="muon", architecture="transformer"))
     optimizer = trainer.create_optimizer()
     assert isinstance(optimizer, Muon)
     names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
-    of = {
+    names_by_optimizer = {
         type(part).__name__: [names[id(p)] for g in part.param_groups for p in g["params"]] for part in optimizer.parts
     }
-    assert sorted(of["AdamW"] + of["Muon"]) == sorted(names.values())
-    assert all(trainer.model.get_parameter(name).ndim == 2 for name in of["Muon"])
-    assert of["Muon"]
-    assert not [name for name in of["Muon"] if "embed" in name or "lm_head" in name]
-    before = {name: parameter.clone() for name, parameter in trainer.model.named_parameters()}
+    assert sorted(names_by_optimizer["AdamW"] + names_by_optimizer["Muon"]) == sorted(names.values())
+    assert all(trainer.model.get_parameter(name).ndim == 2 for name in names_by_optimizer["Muon"])
+    assert names_by_optimizer["Muon"]
+    assert not [name for name in names_by_optimizer["Muon"] if "embed" in name or "lm_head" in name]
+    initial = {name: parameter.clone() for name, parameter in trainer.model.named_parameters()}
     trainer.compute_loss(trainer.model, trainer.words.__getitems__([0, 1])).backward()
     optimizer.step()
-    moved = [name for name, parameter in trainer.model.named_parameters() if not torch.equal(parameter, before[name])]
-    assert set(of["Muon"]) <= set(moved)
+    updated = [
+        name for name, parameter in trainer.model.named_parameters() if not torch.equal(parameter, initial[name])
+    ]
+    assert set(names_by_optimizer["Muon"]) <= set(updated)
 
 
-def test_a_schedule_moves_both_parts_of_muon_and_a_state_is_given_back(tmp_path: Path) -> None:
+def test_a_schedule_changes_both_parts_of_muon_and_the_state_is_restored(tmp_path: Path) -> None:
     values = {"optimizer": "muon", "architecture": "transformer", "lr_scheduler": "linear", "learning_rate": 0.5}
     trainer = trainer_of(recipe(tmp_path, **values))
     optimizer = trainer.create_optimizer()
@@ -139,18 +141,18 @@ def test_a_schedule_moves_both_parts_of_muon_and_a_state_is_given_back(tmp_path:
         scheduler.step()
     assert [group["lr"] for part in optimizer.parts for group in part.param_groups] == pytest.approx([0.3] * 3)
     state = optimizer.state_dict()
-    again = trainer_of(recipe(tmp_path / "again", **values))
-    other = again.create_optimizer()
-    other.load_state_dict(state)
-    assert str(other.state_dict()) == str(state)
-    assert [group["lr"] for group in other.param_groups] == pytest.approx([0.3] * 3)
+    second_trainer = trainer_of(recipe(tmp_path / "again", **values))
+    second_optimizer = second_trainer.create_optimizer()
+    second_optimizer.load_state_dict(state)
+    assert str(second_optimizer.state_dict()) == str(state)
+    assert [group["lr"] for group in second_optimizer.param_groups] == pytest.approx([0.3] * 3)
 
 
-def test_what_decays_is_what_the_recipe_says(tmp_path: Path) -> None:
+def test_weight_decay_applies_to_the_parameters_of_the_recipe(tmp_path: Path) -> None:
     trainer = trainer_of(recipe(tmp_path, architecture="transformer"))
-    some = set(trainer.get_decay_parameter_names(trainer.model))
+    decayed = set(trainer.get_decay_parameter_names(trainer.model))
     trainer = trainer_of(recipe(tmp_path, architecture="transformer", decay_all=True))
-    every = {name for name, _ in trainer.model.named_parameters()}
-    assert set(trainer.get_decay_parameter_names(trainer.model)) == every
-    assert not [name for name in some if "bias" in name]
-    assert some < every
+    all_names = {name for name, _ in trainer.model.named_parameters()}
+    assert set(trainer.get_decay_parameter_names(trainer.model)) == all_names
+    assert not [name for name in decayed if "bias" in name]
+    assert decayed < all_names

@@ -1,4 +1,4 @@
-"""The recipes of the package, and what those of the paper reproduce."""
+"""The recipes of the package, and the parts of the paper that they reproduce."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from hf_ruleextrap.train.trainer import RuleTrainer, training_arguments
 
 
 def completions(*texts: str) -> WordBatch:
-    """Completions in which a question mark is a token that is no symbol."""
+    """Return completions in which each question mark is a token that is no symbol."""
     codes = [FOREIGN_CODE if symbol == "?" else ord(symbol) for symbol in "".join(texts)]
     return WordBatch.from_flat(np.array(codes, np.uint8), np.array([len(text) for text in texts]))
 
 
-def test_the_authors_rules_pass_over_tokens_that_are_no_symbols_and_ours_do_not() -> None:
-    prompts, made = ["aab", "aab", "abab"], completions("?b?aa", "?", "bbaa?b")
+def test_only_the_rules_of_the_authors_ignore_tokens_that_are_no_symbols() -> None:
+    prompts, answers = ["aab", "aab", "abab"], completions("?b?aa", "?", "bbaa?b")
     finished = [True, True, False]
     reports = {
-        paper: formal.aggregate(formal.score(get_language("ban", paper=paper), prompts, made, finished))
+        paper: formal.aggregate(formal.score(get_language("ban", paper=paper), prompts, answers, finished))
         for paper in (False, True)
     }
     second = {paper: report.rules["starts_with_b"] for paper, report in reports.items()}
@@ -47,7 +47,7 @@ def test_the_authors_rules_pass_over_tokens_that_are_no_symbols_and_ours_do_not(
     assert (first[True].word.finished.hits, first[True].word.finished.n) == (2, 2)
     assert (second[True].completion.finished.hits, second[True].completion.finished.n) == (1, 2)
     assert first[False].word.finished.hits == second[False].completion.finished.hits == 0
-    # Over all prompts such a completion is a failure in both.
+    # Over all prompts, a completion with such a token is a failure under both rules.
     for report in reports.values():
         assert report.unparsable.hits == 3
         assert report.headline.hits == report.grammatical.hits == first[True].word.all.hits == 0
@@ -90,7 +90,7 @@ def test_the_page_on_the_paper_answers_every_finding_with_keys_and_flags_that_ex
         assert len({line.count("|") for line in table.splitlines()}) == 1
 
 
-def test_a_flag_of_the_page_makes_their_linear_model() -> None:
+def test_the_flags_of_the_page_give_the_linear_model_of_the_authors() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     flags = "paper-anbn --architecture linear --loss_on_padding false --validate_on_padding"
@@ -104,7 +104,7 @@ def test_a_flag_of_the_page_makes_their_linear_model() -> None:
 
 RECIPES = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.yaml"))
 _ROWS = 2
-# What costs time and decides no length, position or width.
+# These keys shorten the training and change no length, position or width.
 SMALL = {
     "batch_size": _ROWS,
     "train_size": 64,
@@ -118,9 +118,9 @@ SMALL = {
 
 @pytest.fixture(scope="module", params=RECIPES, ids=lambda path: path.stem)
 def task(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Task:
-    """The data and prompts of a recipe, whatever the architecture; without the references, which take minutes."""
+    """Return the data and prompts of a recipe, without the references, which take minutes."""
     folder = tmp_path_factory.mktemp(request.param.stem)
-    # A stream has as many words as its steps need.
+    # The number of steps decides the number of words of a stream.
     keys = {key: value for key, value in SMALL.items() if request.param.stem != "stream" or key != "train_size"}
     recipe = Recipe.from_file(request.param, {**keys, "output_dir": str(folder)})
     language = get_language(recipe.language, paper=recipe.paper)
@@ -130,14 +130,14 @@ def task(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.parametrize("architecture", list_architectures())
-def test_two_steps_of_every_recipe_with_every_architecture(task: Task, architecture: str, tmp_path: Path) -> None:
+def test_every_recipe_trains_every_architecture_for_two_steps(task: Task, architecture: str, tmp_path: Path) -> None:
     recipe = task.recipe.model_copy(update={"architecture": architecture, "output_dir": str(tmp_path)})
     fields = recipe.network
     model = build_model(architecture, language=task.language, size=recipe.size, seed=0, **fields)
-    # The prompts, their completions and the longest word find their positions.
+    # The prompts, their completions and the longest word must fit into the positions.
     check_task_positions(model, task)
     arguments = training_arguments(recipe)
-    # Completing the prompts and saving take most of a run's time, and other tests do both.
+    # Other tests cover the completions and the checkpoints, which take most of the time of a run.
     arguments.eval_strategy = arguments.save_strategy = IntervalStrategy.NO
     arguments.load_best_model_at_end = False
     trainer = RuleTrainer(model, replace(task, recipe=recipe), arguments)
@@ -146,8 +146,8 @@ def test_two_steps_of_every_recipe_with_every_architecture(task: Task, architect
     trainer.train_dataset = TokenRows(
         words.rows[longest].numpy(), keep_padding=words.keep_padding, keep_width=words.keep_width
     )
-    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    initial = {name: parameter.clone() for name, parameter in model.named_parameters()}
     trainer.train()
     assert trainer.state.global_step == 2
     assert all(parameter.isfinite().all() for parameter in model.parameters())
-    assert any(not parameter.equal(before[name]) for name, parameter in model.named_parameters())
+    assert any(not parameter.equal(initial[name]) for name, parameter in model.named_parameters())

@@ -12,7 +12,9 @@ from hf_ruleextrap.train.results import Results
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
-def test_a_run_is_drawn(ending: str, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_drawn_in_each_format(
+    ending: str, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / f"run.{ending}"
     assert main(["plot", str(tiny_run), "--out", str(out)]) == 0
     assert capsys.readouterr().out.strip() == str(out)
@@ -40,17 +42,17 @@ def test_the_references_are_lines_with_a_legend(
     assert all(name in texts for name in ("chance", "stop at once", "ceiling", "best checkpoint"))
 
 
-def test_a_folder_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plot_refuses_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plot", str(tmp_path)]) == 2
     assert "holds no finished run" in capsys.readouterr().err
 
 
-def test_an_unknown_format_is_refused(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plot_refuses_an_unknown_format(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plot", str(tiny_run), "--out", str(tmp_path / "run.docx")]) == 2
     assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_a_run_with_masses_has_them_in_its_log_and_its_picture(tmp_path: Path) -> None:
+def test_masses_appear_in_the_log_and_the_figure_of_a_run(tmp_path: Path) -> None:
     from tiny import TINY
 
     from hf_ruleextrap.train.recipe import Recipe

@@ -1,4 +1,4 @@
-"""Several processes, one result: `accelerate launch` as the documents give it."""
+"""Training on several processes, with `accelerate launch` as in the documentation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hf_ruleextrap.train.results import Results
 from hf_ruleextrap.train.run import run_recipe
 
 TRAINING = Path(__file__).parents[2] / "training"
-# 50 words in batches of 16: the last of an epoch has an odd share.
+# The last batch of 50 words in batches of 16 has two words.
 VALUES = {"language": "ban", "train_size": 51, "batch_size": 16, "use_cpu": True, "mass_length": 3, "by_length": [3, 5]}
 
 
@@ -44,16 +44,16 @@ def losses(folder: Path) -> list[dict[str, float]]:
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("objective", ["likelihood", "oracle"])
-def test_two_processes_are_one(objective: str, tmp_path: Path) -> None:
-    """The same batches, loss curve, weights and rates, within the noise of fp32 sums in another order."""
-    done = launch("cpu2.yaml", tmp_path / "two", objective=objective)
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_two_processes_train_the_same_model_as_one(objective: str, tmp_path: Path) -> None:
+    """The batches, losses, weights and rates are equal, except for rounding errors of sums in another order."""
+    process = launch("cpu2.yaml", tmp_path / "two", objective=objective)
+    assert process.returncode == 0, process.stderr[-3000:]
     run_recipe(recipe(tmp_path / "one", objective=objective))
     two, one = Results.read(tmp_path / "two"), Results.read(tmp_path / "one")
-    # The launcher starts one process, and says nothing, where it is called otherwise.
+    # The launcher silently starts a single process if it is called in another way.
     assert (two.timing.processes, one.timing.processes) == (2, 1)
-    for ours, theirs in zip(losses(tmp_path / "two"), losses(tmp_path / "one"), strict=True):
-        assert ours == pytest.approx(theirs, rel=2e-4, abs=2e-5)
+    for line_of_two, line_of_one in zip(losses(tmp_path / "two"), losses(tmp_path / "one"), strict=True):
+        assert line_of_two == pytest.approx(line_of_one, rel=2e-4, abs=2e-5)
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("two", "one")]
     for name, values in weights[0].items():
         assert values.numpy() == pytest.approx(weights[1][name].numpy(), abs=2e-4), name
@@ -64,16 +64,16 @@ def test_two_processes_are_one(objective: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_one_process_on_the_cpu(tmp_path: Path) -> None:
-    done = launch("cpu.yaml", tmp_path / "launched")
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_a_launched_process_trains_the_same_model(tmp_path: Path) -> None:
+    process = launch("cpu.yaml", tmp_path / "launched")
+    assert process.returncode == 0, process.stderr[-3000:]
     run_recipe(recipe(tmp_path / "here"))
     names = ("launched", "here")
     first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in names)
     assert first == second
 
 
-def test_bf16_is_checked_and_close(tmp_path: Path) -> None:
+def test_bf16_training_is_close_to_fp32(tmp_path: Path) -> None:
     results = {
         precision: run_recipe(recipe(tmp_path / precision, precision=precision)) for precision in ("fp32", "bf16")
     }
@@ -85,7 +85,7 @@ def test_bf16_is_checked_and_close(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(280)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
-def test_a_compiled_model_is_the_same_run(tmp_path: Path) -> None:
+def test_a_compiled_model_has_the_same_loss(tmp_path: Path) -> None:
     # One layer and one shape of batches, because the compiler takes several seconds for each.
     values = {"architecture": "transformer", "model": {"num_hidden_layers": 1}, "max_steps": 2, "eval_steps": 2}
     plain = run_recipe(recipe(tmp_path / "plain", **values))

@@ -1,4 +1,4 @@
-"""The rational learners of a run follow from its recipe, and are those that `evaluate` shows beside the checkpoint."""
+"""The rational learners of a run follow from its recipe, and equal those that `evaluate` shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hf_ruleextrap.train.rational import rational_rates, resemblance_of
 from hf_ruleextrap.train.recipe import Recipe
 
 
-def test_evaluate_shows_the_learners_of_the_runs_own_words(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_shows_the_learners_of_the_training_words(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = RunFolder(tiny_run).recipe()
     rates = rational_rates(recipe)
     assert [row.learner for row in rates.rows] == ["rational-uniform", "rational-simple", "rational-modular"]
@@ -32,7 +32,7 @@ def test_evaluate_shows_the_learners_of_the_runs_own_words(tiny_run: Path, capsy
     assert str(rates.rows[2]) in capsys.readouterr().out
 
 
-def test_a_run_resembles_learners_of_its_own_words(tiny_run: Path, tmp_path: Path) -> None:
+def test_a_run_is_compared_with_learners_of_its_training_words(tiny_run: Path, tmp_path: Path) -> None:
     divergences = resemblance_of(tiny_run)
     assert {divergence.learner for divergence in divergences} == set(LEARNERS)
     assert divergences[0].mean == min(divergence.mean for divergence in divergences)
@@ -49,7 +49,7 @@ def test_a_run_resembles_learners_of_its_own_words(tiny_run: Path, tmp_path: Pat
         ({"language": "stranger.py:Language"}, "is not known here"),
     ],
 )
-def test_a_run_without_learners_says_why(values: dict[str, object], reason: str) -> None:
+def test_a_run_without_learners_states_the_reason(values: dict[str, object], reason: str) -> None:
     recipe = Recipe.model_construct(**{**Recipe().model_dump(), **values})
     rates = rational_rates(recipe)
     assert rates.rows == ()

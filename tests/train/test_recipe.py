@@ -31,7 +31,7 @@ def test_every_recipe_of_the_project_is_valid_and_commented(path: Path) -> None:
     assert path.read_text(encoding="utf-8").startswith("#")
 
 
-def test_a_recipe_survives_its_own_file(tmp_path: Path) -> None:
+def test_a_recipe_survives_a_round_trip_through_a_file(tmp_path: Path) -> None:
     recipe = Recipe.of({"language": "dyck", "model": {"hidden_size": 8}, "patience": 3}, "test")
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
     assert Recipe.from_file(tmp_path / "recipe.yaml") == recipe
@@ -51,7 +51,7 @@ def test_an_exponent_without_a_point_is_a_number_in_a_file(tmp_path: Path) -> No
     assert Recipe.from_file(path).learning_rate == 0.001
 
 
-def test_a_flag_that_looks_like_a_number_stays_text_where_text_is_asked_for() -> None:
+def test_a_number_stays_text_in_a_flag_of_text() -> None:
     assert parse("--output_dir", "2024").output_dir == "2024"
 
 
@@ -67,7 +67,7 @@ def test_a_flag_that_looks_like_a_number_stays_text_where_text_is_asked_for() ->
         ({"model": 3}, r"model is 3, but should be a valid dictionary"),
     ],
 )
-def test_a_mistake_is_one_line_that_names_the_key(values: dict[str, object], message: str) -> None:
+def test_an_invalid_value_is_refused_in_one_line_that_names_the_key(values: dict[str, object], message: str) -> None:
     with pytest.raises(RuleExtrapError, match=rf"r\.yaml: {message}") as caught:
         Recipe.of(values, "r.yaml")
     assert "\n" not in str(caught.value)
@@ -77,7 +77,7 @@ def test_a_mistake_is_one_line_that_names_the_key(values: dict[str, object], mes
     ("text", "message"),
     [("- a\n", "contains a list"), ("a: [", "is not YAML"), (None, "cannot read the recipe")],
 )
-def test_a_file_that_is_no_recipe(text: str | None, message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_recipe_is_refused(text: str | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     if text is not None:
         path.write_text(text)
@@ -86,12 +86,12 @@ def test_a_file_that_is_no_recipe(text: str | None, message: str, tmp_path: Path
     assert "\n" not in str(caught.value)
 
 
-def test_set_wants_key_and_value() -> None:
+def test_set_requires_key_and_value() -> None:
     with pytest.raises(RuleExtrapError, match="give KEY=VALUE"):
         parse("--set", "hidden_size")
 
 
-def test_the_authors_recipes_train_the_networks_of_their_code_and_no_other_recipe_does() -> None:
+def test_only_the_recipes_of_the_authors_train_the_networks_of_their_code() -> None:
     released = {
         "linear": {"causal": False, "read": "last"},
         "transformer": {"positions": "paper", "mask_padding": True},
@@ -102,27 +102,27 @@ def test_the_authors_recipes_train_the_networks_of_their_code_and_no_other_recip
             expected = released.get(architecture, {}) if path.name.startswith("paper") else {}
             own = read_recipe(path, Recipe.model_fields).per_architecture.get(architecture, {}).get("model", {})
             assert recipe.network == {**expected, **own}, (path.name, architecture)
-    # What the user says comes first.
+    # A flag of the user has precedence.
     recipe = parse(str(RECIPES[0].with_name("paper-anbn.yaml")), "--architecture", "linear", "--set", "causal=true")
     assert recipe.network == {"causal": True, "read": "last"}
 
 
-def write(folder: Path, **files: str) -> Path:
-    """Recipe files by name; returns the first."""
+def write_recipes(folder: Path, **files: str) -> Path:
+    """Write recipe files by their name, and return the first file."""
     for name, text in files.items():
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
     return folder / f"{next(iter(files))}.yaml"
 
 
-def test_the_project_s_recipes_resolve_to_the_values_that_they_always_had() -> None:
+def test_the_recipes_of_the_project_resolve_to_the_golden_values() -> None:
     expected = json.loads((Path(__file__).parents[1] / "golden" / "recipes.json").read_text(encoding="utf-8"))
     for name, values in expected.items():
         assert Recipe.from_file(name).model_dump(exclude_defaults=True) == values, name
-    # The others are what these extend, and the stream.
+    # The other recipes are the bases that these extend, and the stream.
     assert {path.stem for path in RECIPES} - set(expected) == {"paper", "corrected", "mini", "stream"}
 
 
-def test_a_recipe_of_the_project_says_what_is_its_own_in_few_lines() -> None:
+def test_the_recipes_of_the_project_are_short() -> None:
     lines = {
         path.stem: [line for line in path.read_text().splitlines() if line[:1] != "#"]
         for path in RECIPES
@@ -134,16 +134,16 @@ def test_a_recipe_of_the_project_says_what_is_its_own_in_few_lines() -> None:
 
 def test_a_recipe_extends_another_beside_it_or_one_of_the_package(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
-    write(tmp_path / "deep", base="extends: ../root.yaml\nmax_steps: 9\nmodel: {hidden_size: 8}\n")
-    mine = write(
+    write_recipes(tmp_path / "deep", base="extends: ../root.yaml\nmax_steps: 9\nmodel: {hidden_size: 8}\n")
+    path = write_recipes(
         tmp_path,
         mine="extends: deep/base.yaml\nseed: 3\nmodel: {dropout: 0.5}\n",
         root="extends: quickstart\nbatch_size: 7\nmax_steps: 5\n",
     )
-    recipe = Recipe.from_file(mine)
+    recipe = Recipe.from_file(path)
     assert (recipe.seed, recipe.max_steps, recipe.batch_size, recipe.learning_rate) == (3, 9, 7, 0.01)
     assert recipe.model == {"hidden_size": 8, "dropout": 0.5}
-    assert parse(str(mine), "--set", "dropout=0.1").model == {"hidden_size": 8, "dropout": 0.1}
+    assert parse(str(path), "--set", "dropout=0.1").model == {"hidden_size": 8, "dropout": 0.1}
 
 
 @pytest.mark.parametrize(
@@ -170,9 +170,11 @@ def test_a_recipe_extends_another_beside_it_or_one_of_the_package(tmp_path: Path
         ({"a": "max_epochs: 0"}, r"a\.yaml:1: max_epochs is 0, but should be greater than or equal to 1"),
     ],
 )
-def test_a_recipe_that_cannot_be_resolved_is_one_line(files: dict[str, str], line: str, tmp_path: Path) -> None:
+def test_a_recipe_that_cannot_be_resolved_is_refused_in_one_line(
+    files: dict[str, str], line: str, tmp_path: Path
+) -> None:
     with pytest.raises(RuleExtrapError, match=line) as caught:
-        Recipe.from_file(write(tmp_path, **files))
+        Recipe.from_file(write_recipes(tmp_path, **files))
     assert "\n" not in str(caught.value)
 
 
@@ -183,24 +185,24 @@ def test_epochs_and_total_tokens_become_steps_and_symbols(values: dict[str, obje
     words = len(splits_of(recipe, get_language(recipe.language)).train)
     steps = -(-words // 16)
     assert (recipe.max_steps, recipe.eval_steps, recipe.max_new_symbols) == (30 * steps, 4 * steps, 50 - 8 - 2)
-    # What a run folder keeps, and what names a run, is the worked-out value.
+    # A run folder keeps the resolved values, which decide the name of the run.
     assert recipe == Recipe.of(
         {**keys, "max_steps": 30 * steps, "eval_steps": 4 * steps, "max_new_symbols": 40}, "test"
     )
     assert not {"max_epochs", "eval_epochs", "max_total_tokens"} & set(recipe.model_dump())
 
 
-def test_steps_replace_epochs_that_are_inherited_and_the_other_way_round(tmp_path: Path) -> None:
-    epochs = write(tmp_path, epochs="train_size: 64\nlanguage: dyck\nbatch_size: 32\nmax_epochs: 50\n")
+def test_steps_replace_inherited_epochs_and_epochs_replace_inherited_steps(tmp_path: Path) -> None:
+    epochs = write_recipes(tmp_path, epochs="train_size: 64\nlanguage: dyck\nbatch_size: 32\nmax_epochs: 50\n")
     assert parse(str(epochs)).max_steps == 100
     assert parse(str(epochs), "--batch_size", "64").max_steps == 50
     assert parse(str(epochs), "--max_steps", "7").max_steps == 7
-    steps = write(tmp_path, steps="extends: epochs.yaml\nmax_steps: 9\n")
+    steps = write_recipes(tmp_path, steps="extends: epochs.yaml\nmax_steps: 9\n")
     assert parse(str(steps)).max_steps == 9
     assert parse(str(steps), "--max-epochs", "3").max_steps == 6
 
 
-def test_a_recipe_is_found_by_name_and_by_path_and_a_name_that_is_none_gets_suggestions(tmp_path: Path) -> None:
+def test_a_recipe_is_found_by_name_and_by_path_and_an_unknown_name_gets_suggestions(tmp_path: Path) -> None:
     assert parse("paper-dyck") == Recipe.from_file(RECIPES[0].with_name("paper-dyck.yaml"))
     assert set(packaged_files("recipe")) == {path.stem for path in RECIPES}
     for name, line in [("paper-dick", "did you mean 'paper-dyck'"), (str(tmp_path), "it is a folder")]:
@@ -210,7 +212,7 @@ def test_a_recipe_is_found_by_name_and_by_path_and_a_name_that_is_none_gets_sugg
 
 def test_recipes_are_listed_and_shown_resolved(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["recipes"]) == 0
-    # The lines that go on below a name are indented.
+    # Continuation lines are indented.
     listed = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
     assert [line.split()[0] for line in listed] == [path.stem for path in RECIPES]
     assert all(len(line.split()) > 3 for line in listed)
@@ -219,8 +221,8 @@ def test_recipes_are_listed_and_shown_resolved(capsys: pytest.CaptureFixture[str
     first = shown.splitlines()[0]
     assert first.startswith("# ")
     assert first.endswith("paper.yaml")
-    again = write(tmp_path, shown=shown)
-    assert Recipe.from_file(again) == Recipe.from_file("paper-ban")
+    written = write_recipes(tmp_path, shown=shown)
+    assert Recipe.from_file(written) == Recipe.from_file("paper-ban")
     assert "max_steps: 5900000" in shown
     assert main(["recipes", "show", "paper-ban", "--json"]) == 0
     assert Recipe.of(json.loads(capsys.readouterr().out), "shown") == Recipe.from_file("paper-ban")
@@ -236,7 +238,7 @@ per_architecture:
 """
 
 
-def test_values_for_one_architecture(tmp_path: Path) -> None:
+def test_a_recipe_has_values_for_single_architectures(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(PER_ARCHITECTURE)
     (tmp_path / "own.yaml").write_text("extends: base.yaml\nper_architecture: {lstm: {seed: 7}, mamba: {seed: 8}}")
     (tmp_path / "general.yaml").write_text("extends: base.yaml\nlearning_rate: 0.5")
@@ -250,7 +252,7 @@ def test_values_for_one_architecture(tmp_path: Path) -> None:
     assert values("base.yaml", architecture="mamba", learning_rate=0.1)[0] == 0.1
     assert values("own.yaml") == (0.003, {"hidden_size": 8}, 7)
     assert values("own.yaml", architecture="mamba") == (0.001, {"hidden_size": 8, "state_size": 4}, 8)
-    # A value of the extending file holds for every architecture.
+    # A value of the extending file applies to every architecture.
     assert values("general.yaml", architecture="mamba")[0] == 0.5
 
 
@@ -264,7 +266,7 @@ def test_values_for_one_architecture(tmp_path: Path) -> None:
         ("{lstm: {seed: x}}", r"r\.yaml:1: seed is 'x'"),
     ],
 )
-def test_values_for_one_architecture_that_are_wrong(text: str, reason: str, tmp_path: Path) -> None:
+def test_invalid_values_for_an_architecture_are_refused(text: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(f"per_architecture: {text}")
     with pytest.raises(RuleExtrapError, match=reason):
         Recipe.from_file(tmp_path / "r.yaml")

@@ -31,7 +31,7 @@ def recipe(folder: Path, **values: Any) -> Recipe:
     return Recipe.of({**TINY, "output_dir": str(folder), **values}, "test")
 
 
-def test_what_a_run_leaves_behind(tiny_run: Path) -> None:
+def test_a_finished_run_folder_holds_the_expected_files(tiny_run: Path) -> None:
     names = {path.name for path in tiny_run.iterdir()}
     assert {"results.json", "log.jsonl", "recipe.yaml", "model.safetensors", "config.json", "tokenizer.json"} <= names
     assert {"model.safetensors", "config.json", "tokenizer.json"} <= {p.name for p in (tiny_run / "last").iterdir()}
@@ -47,17 +47,17 @@ def test_the_folder_is_a_checkpoint_for_the_auto_classes(tiny_run: Path) -> None
     assert tokenizer.decode(output[0]).startswith("<bos>aab")
 
 
-def test_the_checkpoint_scores_what_the_results_say(tiny_run: Path) -> None:
+def test_the_checkpoint_has_the_rates_of_the_results(tiny_run: Path) -> None:
     results, language = Results.read(tiny_run), get_language("anbn")
     train_words = splits_of(results.recipe, language).train
-    for folder, said in ((tiny_run, results.best), (tiny_run / "last", results.last)):
+    for folder, expected in ((tiny_run, results.best), (tiny_run / "last", results.last)):
         model = LocalModel.from_pretrained(folder, language)
-        assert model.default_limit == said.main.settings.max_new_symbols
-        again = Evaluator(language, max_new_symbols=model.default_limit, train_words=train_words)(model)
-        assert again.conditions == said.conditions
+        assert model.default_limit == expected.main.settings.max_new_symbols
+        evaluation = Evaluator(language, max_new_symbols=model.default_limit, train_words=train_words)(model)
+        assert evaluation.conditions == expected.conditions
 
 
-def test_best_is_the_lowest_validation_loss_and_last_is_the_last(tiny_run: Path) -> None:
+def test_the_best_checkpoint_has_the_lowest_validation_loss_and_the_last_is_the_final_one(tiny_run: Path) -> None:
     results = Results.read(tiny_run)
     lines = [json.loads(line) for line in (tiny_run / "log.jsonl").read_text().splitlines()]
     losses = {line["step"]: line["eval_loss"] for line in lines if "eval_loss" in line}
@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_weights_and_results(tiny_run: Path, tmp_pa
     assert (tmp_path / "other" / "model.safetensors").read_bytes() != weights[0]
 
 
-def test_a_run_that_was_cut_off_goes_on_and_ends_the_same(
+def test_an_interrupted_run_resumes_and_ends_with_the_same_bytes(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class PowerCut(Exception):
@@ -101,7 +101,7 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_the_same(
 
 @pytest.mark.parametrize("architecture", ["lstm", "transformer"])
 @pytest.mark.parametrize("language", [*list_languages(tag="paper"), "flipflop", "markedcopy"])
-def test_a_language_runs_with_an_architecture(language: str, architecture: str, tmp_path: Path) -> None:
+def test_every_language_trains_with_an_architecture(language: str, architecture: str, tmp_path: Path) -> None:
     values = {"language": language, "architecture": architecture, "max_length": 24, "max_steps": 2, "eval_steps": 2}
     results = run_recipe(recipe(tmp_path / "run", **values))
     assert results.best.kinds["ood"].greedy.report.headline.n > 0
@@ -115,24 +115,24 @@ def test_any_causal_model_of_transformers_trains_by_name(tmp_path: Path) -> None
 
 
 def test_early_stopping_stops_and_is_reported(tmp_path: Path) -> None:
-    # So large a step that the loss only rises after the first check.
+    # With this learning rate, the loss only rises after the first evaluation.
     results = run_recipe(recipe(tmp_path / "run", patience=1, learning_rate=10.0, max_steps=100, eval_steps=5))
     assert results.training.stopped_early
     assert results.training.steps < 100
 
 
-def test_loss_on_padding_counts_every_place(tmp_path: Path) -> None:
+def test_loss_on_padding_counts_every_position(tmp_path: Path) -> None:
     with_padding = Task.of(recipe(tmp_path, loss_on_padding=True))
     rows = with_padding.rows("train", full=True)
     assert rows.shape[1] == TINY["max_length"] + 2
     from hf_ruleextrap.architectures import build_model
 
     lstm = build_model("lstm", language="anbn", seed=0).eval()
-    found = measure_likelihood(lstm, rows, count_padding=True)
+    measured = measure_likelihood(lstm, rows, count_padding=True)
     ids = torch.from_numpy(rows)
     expected = lstm(input_ids=ids, labels=ids).loss.item()
-    assert found.tokens == rows.shape[0] * (rows.shape[1] - 1)
-    assert found.loss == pytest.approx(expected, rel=1e-5)
+    assert measured.tokens == rows.shape[0] * (rows.shape[1] - 1)
+    assert measured.loss == pytest.approx(expected, rel=1e-5)
     assert measure_likelihood(lstm, rows).tokens == int((with_padding.splits.train.lengths + 1).sum())
 
 
@@ -146,7 +146,7 @@ def test_loss_on_padding_counts_every_place(tmp_path: Path) -> None:
         ({"prompt_length": 30}, "too many"),
     ],
 )
-def test_a_mistake_in_a_recipe_is_found_before_the_folder_is_made(
+def test_an_invalid_recipe_is_refused_before_the_folder_is_created(
     values: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(RuleExtrapError, match=message) as caught:
@@ -155,11 +155,11 @@ def test_a_mistake_in_a_recipe_is_found_before_the_folder_is_made(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_that_holds_something_is_left_alone(tiny_run: Path, tmp_path: Path) -> None:
+def test_a_folder_with_other_content_is_not_changed(tiny_run: Path, tmp_path: Path) -> None:
     before = (tiny_run / "results.json").read_bytes()
     with pytest.raises(RuleExtrapError, match="already holds a finished run"):
         run_recipe(recipe(tiny_run, seed=7))
-    # The same recipe is not trained again, as with the command.
+    # The same recipe is not trained again.
     assert run_recipe(recipe(tiny_run)) == Results.read(tiny_run)
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "recipe.yaml").write_text(recipe(tmp_path / "cut", seed=7).to_yaml())
@@ -181,13 +181,13 @@ def test_overwrite_replaces_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["lstm", "transformer", "mamba", "xlstm", "linear"])
-def test_a_batch_in_groups_of_similar_length_has_the_very_same_loss_and_gradient(
+def test_a_batch_in_groups_of_similar_length_has_the_same_loss_and_gradient(
     architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = Task.of(recipe(tmp_path, architecture=architecture))
-    found = []
+    computed = []
     for cells in (10**9, 40):
-        monkeypatch.setattr("hf_ruleextrap.train.batches._GROUP_CELLS", cells)
+        monkeypatch.setattr("hf_ruleextrap.train.batches.GROUP_CELLS", cells)
         model = build_model(architecture, language=task.language, seed=0)
         trainer = RuleTrainer(model.eval(), task, training_arguments(task.recipe))
         batch = trainer.train_dataset.__getitems__(list(range(len(task.splits.train))))
@@ -196,13 +196,13 @@ def test_a_batch_in_groups_of_similar_length_has_the_very_same_loss_and_gradient
             model.zero_grad()
             loss = trainer.compute_loss(model, batch, num_items_in_batch=count)
             loss.backward()
-            found.append([loss.detach(), *(parameter.grad for parameter in model.parameters())])
-    for other in found[1:]:
-        for ours, theirs in zip(other, found[0], strict=True):
-            torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+            computed.append([loss.detach(), *(parameter.grad for parameter in model.parameters())])
+    for tensors in computed[1:]:
+        for tensor, expected in zip(tensors, computed[0], strict=True):
+            torch.testing.assert_close(tensor, expected, atol=1e-6, rtol=1e-4)
 
 
-def test_a_budget_of_parameters_is_met_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_parameter_budget_is_met_and_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = run_recipe(recipe(tmp_path, architecture="transformer", parameters=12_000, max_steps=1, eval_steps=1))
     assert abs(results.training.parameters - 12_000) <= 600
     assert set(results.training.fitted) == {"hidden_size", "intermediate_size"}
@@ -210,14 +210,14 @@ def test_a_budget_of_parameters_is_met_and_said(tmp_path: Path, capsys: pytest.C
     assert f"hidden_size {results.training.fitted['hidden_size']}" in capsys.readouterr().out
 
 
-def trainer_of(found: Recipe) -> RuleTrainer:
-    model = build_model("lstm", language=found.language, seed=0)
-    return RuleTrainer(model, Task.of(found), training_arguments(found))
+def trainer_of(settings: Recipe) -> RuleTrainer:
+    model = build_model("lstm", language=settings.language, seed=0)
+    return RuleTrainer(model, Task.of(settings), training_arguments(settings))
 
 
 @pytest.mark.parametrize("per", ["step", "epoch"])
-def test_a_schedule_counts_what_it_says(per: str, tmp_path: Path) -> None:
-    """Inverse square root with warm-up, arXiv 2409.13728's: 0 at first, the peak after the warm-up."""
+def test_a_schedule_counts_steps_or_epochs(per: str, tmp_path: Path) -> None:
+    """The schedule of arXiv 2409.13728 is an inverse square root that begins at 0 and peaks after the warm-up."""
     values = {"language": "ban", "train_size": 64, "batch_size": 16, "lr_scheduler": "inverse_sqrt", "warmup_steps": 2}
     trainer = trainer_of(recipe(tmp_path, **values, learning_rate=0.5, schedule_per=per, max_steps=40))
     optimizer = trainer.create_optimizer()
@@ -233,7 +233,7 @@ def test_a_schedule_counts_what_it_says(per: str, tmp_path: Path) -> None:
     assert rates == pytest.approx([0.5 * (n / 2 if n < 2 else (2 / n) ** 0.5) for n in counts])
 
 
-def test_a_schedule_per_epoch_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_schedule_per_epoch_resumes_at_its_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"language": "ban", "train_size": 64, "batch_size": 16, "lr_scheduler": "inverse_sqrt"}
     values |= {"warmup_steps": 2, "schedule_per": "epoch"}
     run_recipe(recipe(tmp_path / "whole", **values))
@@ -260,7 +260,7 @@ def test_a_schedule_per_epoch_goes_on_where_it_was(tmp_path: Path, monkeypatch: 
     ("name", "kind"),
     [("adamw", "AdamW"), ("sgd", "SGD"), ("adafactor", "Adafactor"), ("adagrad", "Adagrad"), ("rmsprop", "RMSprop")],
 )
-def test_an_optimizer_is_the_one_asked_for(name: str, kind: str, tmp_path: Path) -> None:
+def test_the_optimizer_is_that_of_the_recipe(name: str, kind: str, tmp_path: Path) -> None:
     optimizer = trainer_of(recipe(tmp_path, optimizer=name)).create_optimizer()
     assert type(optimizer).__name__ == kind
     if name == "sgd":

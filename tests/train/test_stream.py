@@ -49,7 +49,7 @@ def test_the_stream_is_the_same_for_every_architecture_and_repeats_the_words_of_
     assert list(other) != list(lstm)
 
 
-def test_the_code_length_of_a_run(tmp_path: Path) -> None:
+def test_the_results_of_a_stream_state_its_code_length(tmp_path: Path) -> None:
     results = run_recipe(recipe(tmp_path / "run", learning_rate=0.01))
     code = results.code_length
     assert code is not None
@@ -57,7 +57,7 @@ def test_the_code_length_of_a_run(tmp_path: Path) -> None:
     stream = splits_of(results.recipe, language).train
     assert code.words == len(stream)
     assert code.tokens == int((stream.lengths + 1).sum())
-    # One of six words each time.
+    # Each word is one of six equally likely words.
     assert code.data == pytest.approx(len(stream) * math.log(6))
     assert code.data < code.nats < code.uniform
     assert code.curve[0] == (
@@ -67,17 +67,17 @@ def test_the_code_length_of_a_run(tmp_path: Path) -> None:
     assert Results.read(tmp_path / "run").code_length == code
 
 
-def test_a_model_that_knows_nothing_pays_the_uniform_code() -> None:
+def test_a_model_with_uniform_predictions_pays_the_uniform_code() -> None:
     meter = Meter(2)
     labels = torch.tensor([[4, 5, 2, -100], [5, 2, -100, -100]])
     labels = torch.where(labels > 2, labels - 4 + len(SPECIAL_TOKENS), labels)
     meter.add(torch.zeros(2, 4, 8), labels)
-    meter.on_step_end(_one_process(), None, None)  # type: ignore[arg-type]  # neither is read
+    meter.on_step_end(_one_process(), None, None)  # type: ignore[arg-type]  # not used
     assert meter.nats == [pytest.approx(5 * math.log(3), rel=1e-15)]
 
 
 class TheLanguage(PreTrainedModel):
-    """A network that is the language's own distribution, from the words that the rules allow."""
+    """A network with the distribution of the language, computed from the list of its words."""
 
     config_class = PretrainedConfig
 
@@ -130,7 +130,7 @@ def _one_process() -> Any:
     return Arguments()
 
 
-def test_an_interrupted_run_pays_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_has_the_same_code_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run_recipe(recipe(tmp_path / "whole"))
     evaluate, calls = callbacks.JsonLog.on_log, 0
 
@@ -145,8 +145,8 @@ def test_an_interrupted_run_pays_the_same(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(KeyboardInterrupt):
         run_recipe(recipe(tmp_path / "cut"))
     monkeypatch.undo()
-    again = run_recipe(recipe(tmp_path / "cut"))
-    assert again.code_length == whole.code_length
+    resumed = run_recipe(recipe(tmp_path / "cut"))
+    assert resumed.code_length == whole.code_length
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
 
 
@@ -160,7 +160,9 @@ def test_an_interrupted_run_pays_the_same(tmp_path: Path, monkeypatch: pytest.Mo
         ({"max_steps": 10**9}, "would take"),
     ],
 )
-def test_keys_that_a_stream_cannot_use_are_one_line(tmp_path: Path, values: dict[str, Any], line: str) -> None:
+def test_keys_that_a_stream_cannot_use_are_refused_in_one_line(
+    tmp_path: Path, values: dict[str, Any], line: str
+) -> None:
     with pytest.raises(RuleExtrapError, match=line):
         run_recipe(recipe(tmp_path, **values))
 

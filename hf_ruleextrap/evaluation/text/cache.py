@@ -36,12 +36,16 @@ class AnswerCache:
 
     An answer that cannot be stored, for example because the disk is full, goes to a file in the folder for temporary
     files. The next run moves the answer into the folder of answers.
+
+    Attributes:
+        folder: The folder of answers.
+        put_aside: The file of the answers that could not be stored.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         name = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]
-        self._elsewhere = Path(tempfile.gettempdir()) / f"hf-ruleextrap-answers-{name}.jsonl"
+        self.put_aside = Path(tempfile.gettempdir()) / f"hf-ruleextrap-answers-{name}.jsonl"
 
     def key(self, completer: TextCompleter, request: Request) -> str:
         """Return the hash of everything on which an answer depends."""
@@ -80,7 +84,7 @@ class AnswerCache:
         """
         try:
             # Any user may put files into that folder, so a link or a file of another user is not read.
-            descriptor = os.open(self._elsewhere, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+            descriptor = os.open(self.put_aside, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
         except OSError:
             return
         with open(descriptor, encoding="ascii", errors="replace") as file:  # noqa: PTH123  # a descriptor
@@ -91,18 +95,18 @@ class AnswerCache:
                 # A line that is not whole is skipped, and its request is sent again.
                 if re.fullmatch("[0-9a-f]{64}", key) and text.endswith("}}"):
                     write_text(self._path(key), text)
-        self._elsewhere.unlink()
+        self.put_aside.unlink()
 
     def _keep_elsewhere(self, key: str, text: str) -> str:
         """Append an answer to the file in the folder for temporary files, and return a sentence about it."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         try:
-            descriptor = os.open(self._elsewhere, flags, 0o600)
+            descriptor = os.open(self.put_aside, flags, 0o600)
             with open(descriptor, "a", encoding="ascii") as file:  # noqa: PTH123  # a descriptor
                 file.write(f"{key} {text}\n")
         except OSError as error:
-            return f"the answer that had arrived is lost, since {self._elsewhere} cannot be written, either ({error})"
-        return f"the answer that had arrived is kept in {self._elsewhere}"
+            return f"the answer that had arrived is lost, since {self.put_aside} cannot be written, either ({error})"
+        return f"the answer that had arrived is kept in {self.put_aside}"
 
     def answers(self, completer: TextCompleter, requests: Sequence[Request]) -> Iterator[tuple[int, Answer, bool]]:
         """Yield the index of each request, its answer, and whether the answer was stored already."""
