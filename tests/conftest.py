@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from security.strangers import Stranger
 
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-ruleextrap-tests-")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -32,6 +33,17 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a small language model of text."""
-    from textmodel import write_text_model
+    from language_models import write_text_model
 
     return write_text_model(tmp_path_factory.mktemp("text") / "model")
+
+
+@pytest.fixture
+def stranger(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stranger:
+    """Return the run folder of a stranger, in a working directory of its own."""
+    from hf_ruleextrap import languages
+
+    # A language file that another test has allowed is not allowed in this test.
+    monkeypatch.setattr(languages, "LOADED_CLASSES", {})
+    monkeypatch.chdir(tmp_path)
+    return Stranger(tmp_path, tiny_run)

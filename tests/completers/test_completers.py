@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from llm_server import serving
+from language_models import serving
 
 from hf_ruleextrap import formal
 from hf_ruleextrap.architectures import build_model

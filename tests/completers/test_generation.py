@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from textmodel import text_tokenizer
+from language_models import text_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from hf_ruleextrap.architectures import build_model

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
-from llm_server import Handler, serving
+from language_models import Handler, serving
 
 from hf_ruleextrap.completers import Answer, BackendConfig, Request, text_completer
 from hf_ruleextrap.errors import RuleExtrapError

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llm_server import Handler, Script, Server, answer_to, serving, well
+from language_models import Handler, Script, Server, answer_to, serving, well
 
 from hf_ruleextrap.completers import Answer, BackendConfig, Request, Turn, text_completer
 from hf_ruleextrap.errors import RuleExtrapError

@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llm_server import Handler, serving
+from language_models import Handler, serving
 
 from hf_ruleextrap.completers import Answer, BackendConfig, text_completer
 from hf_ruleextrap.completers.http import Failure

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llm_server import Handler, serving, well
+from language_models import Handler, serving, well
 
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.completers import BackendConfig, Request, text_completer

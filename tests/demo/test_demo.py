@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from llm_server import serving
+from language_models import serving
 from tiny import TINY
 
 from hf_ruleextrap import Recipe, get_language, run_recipe, score

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llm_server import serving
+from language_models import serving
 
 from hf_ruleextrap import formal
 from hf_ruleextrap.cli import main

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from textmodel import write_text_model
+from language_models import write_text_model
 
 from hf_ruleextrap import formal
 from hf_ruleextrap.cli import main

@@ -1,4 +1,4 @@
-"""The one schema of every evaluation: its fields, its storage, and the flags of both protocols."""
+"""The schema of every evaluation, the comparison of two models, and the callback of a Trainer."""
 
 from __future__ import annotations
 
@@ -8,18 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import transformers
-from llm_server import serving
+from language_models import serving
+from torch import nn
+from transformers import Trainer, TrainingArguments
 
+from hf_ruleextrap.architectures import build_model
 from hf_ruleextrap.cli import main
-from hf_ruleextrap.completers import BackendConfig, Oracle, text_completer
+from hf_ruleextrap.completers import BackendConfig, Completer, FromSource, LocalModel, Oracle, text_completer
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation import REFERENCES, Evaluation, Evaluator
+from hf_ruleextrap.evaluation.callback import RuleExtrapolationCallback, wrap_module
+from hf_ruleextrap.evaluation.comparison import compare
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings
 from hf_ruleextrap.evaluation.references import heading
 from hf_ruleextrap.evaluation.table import rates_table
 from hf_ruleextrap.evaluation.text import TextRun
-from hf_ruleextrap.formal import WordBatch
+from hf_ruleextrap.formal import WordBatch, always_stop
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.train.results import Results
 
@@ -210,3 +216,106 @@ def test_the_tokenizer_is_loaded_once(
         loaded.clear()
         assert main([command, "--model", model, "--language", "bban" if model == "model" else "anbn"]) == 0
         assert loaded == [model], capsys.readouterr().err
+
+
+ORACLE, STOP = Oracle(ANBN), FromSource(always_stop(ANBN))
+
+
+@pytest.mark.parametrize(("first", "second"), [(ORACLE, STOP), (STOP, ORACLE), (STOP, STOP)])
+def test_a_comparison_has_the_rates_of_two_evaluations(first: Completer, second: Completer) -> None:
+    comparison = compare(first, second, ANBN, prompt_length=5, max_new_symbols=12)
+    evaluator = Evaluator(ANBN, prompt_length=5, max_new_symbols=12)
+    reports = [{c.kind: c.greedy.report for c in evaluator(model).conditions} for model in (first, second)]
+    for rate in comparison.rates:
+        for report, value in zip((reports[0][rate.kind], reports[1][rate.kind]), rate.rates, strict=True):
+            if rate.counted.startswith("R"):
+                expected = list(report.rules.values())[int(rate.counted[1]) - 1].word.all
+            else:
+                expected = {
+                    "a word of the language": report.grammatical,
+                    "every open rule holds": report.headline,
+                    "completion finished": report.finished,
+                }[rate.counted]
+            assert (expected.rate, expected.n) == (pytest.approx(value), rate.n), rate
+        assert rate.difference.mean == pytest.approx(rate.rates[0] - rate.rates[1])
+        assert rate.difference.low <= rate.difference.mean <= rate.difference.high
+    main_rates = [next(rate for rate in comparison.rates if rate.kind == kind) for kind in ("id", "ood")]
+    assert len(comparison.prompts) == sum(rate.only_first + rate.only_second for rate in main_rates)
+    assert sum(prompt.first_succeeds for prompt in comparison.prompts) == sum(rate.only_first for rate in main_rates)
+
+
+def test_a_prompt_on_which_two_models_differ_shows_both_completions() -> None:
+    comparison = compare(ORACLE, STOP, ANBN, prompt_length=3, max_new_symbols=6)
+    by_prompt = {each.prompt: each for each in comparison.prompts}
+    assert by_prompt["bba"].completions[1] == ""
+    assert by_prompt["bba"].first_succeeds
+    completed = "bba" + by_prompt["bba"].completions[0]
+    assert completed.count("a") == completed.count("b")
+
+
+def test_the_compare_command_prints_a_table_and_draws_a_figure(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["compare", str(tiny_run), str(tiny_run / "last"), "--prompt-length=4"]
+    assert main([*command, "--out", str(tmp_path / "figure.png")]) == 0
+    printed = capsys.readouterr().out
+    assert "every open rule holds" in printed
+    assert "[-0." in printed
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    assert main([*command, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["language"] == "anbn"
+    assert {rate["kind"] for rate in document["rates"]} == {"id", "ood"}
+
+
+def test_invalid_arguments_of_compare_are_refused_in_one_line(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, message in (
+        ([str(tmp_path), str(tiny_run)], "give --language"),
+        ([str(tiny_run), str(tmp_path / "none"), "--language=anbn"], "no checkpoint can be loaded"),
+        ([str(tiny_run), str(tiny_run), "--out=x.gif"], "cannot draw 'x.gif'"),
+        ([str(tiny_run), str(tiny_run), "--max-new-symbols=-1"], "max_new_symbols"),
+        ([str(tiny_run), str(tiny_run), "--language=dyck"], "error: "),
+    ):
+        assert main(["compare", *words]) == 2
+        errors = capsys.readouterr().err
+        assert message in errors
+        assert errors.count("\n") == 1
+
+
+def test_the_callback_adds_the_rates_of_the_model_to_the_metrics(tmp_path: Path) -> None:
+    model = build_model("lstm", language=ANBN, seed=0)
+    callback = RuleExtrapolationCallback(ANBN, prompt_length=3, max_new_symbols=4)
+    rows = [{"input_ids": [1, 3, 4, 2], "labels": [1, 3, 4, 2]}] * 4
+    arguments = TrainingArguments(
+        str(tmp_path),
+        max_steps=2,
+        eval_strategy="steps",
+        eval_steps=1,
+        save_steps=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="ood_headline",
+        report_to="none",
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    trainer = Trainer(model=model, args=arguments, train_dataset=rows, eval_dataset=rows, callbacks=[callback])
+    trainer.train()
+    metrics = trainer.evaluate()
+    evaluation = Evaluator(ANBN, prompt_length=3, max_new_symbols=4)(LocalModel(model, ANBN))
+    assert {f"eval_{name}": rate for name, rate in evaluation.rates().items()}.items() <= metrics.items()
+    assert sum("eval_ood_headline" in line for line in trainer.state.log_history) == 3
+
+
+def test_a_wrapped_module_completes_by_its_logits() -> None:
+    class Alternates(nn.Module):
+        """A network that predicts b after a, and the end after b."""
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return 50.0 * nn.functional.one_hot(torch.where(ids == 3, 4, torch.where(ids == 4, 2, 3)), 5)
+
+    completer = LocalModel(wrap_module(Alternates(), "anbn"), ANBN)
+    completions = completer.complete(ANBN.label(["a", "b", "ba"]), max_new_symbols=3)
+    assert list(completions.words) == ["b", "", "b"]
+    assert completions.finished.all()

@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from test_brute_force import NAMES, PREDICATES
+from formal.test_brute_force import NAMES, PREDICATES
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import breaks_alone, minimal_pairs

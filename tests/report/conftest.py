@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from report_study import write_study
-from studies import rate
+from studies import rate, write_study
 
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.evaluation.rational_references import LearnerRates

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_study import AUTHORS_WAY, T95, claim_runs, pearson, slow_ranks
-from studies import PROMPTS, REFERENCES, results
+from studies import AUTHORS_WAY, PROMPTS, REFERENCES, T95, claim_runs, pearson, results, slow_ranks
 
 from hf_ruleextrap.evaluation.resemblance import Divergence
 from hf_ruleextrap.formal import LEVELS

@@ -14,8 +14,7 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
-from report_study import AUTHORS_WAY, MASSES, claim_runs, mass_log
-from studies import at_length, results
+from studies import AUTHORS_WAY, MASSES, at_length, claim_runs, mass_log, results
 
 from hf_ruleextrap.formal import complexity
 from hf_ruleextrap.languages import get_language, list_languages

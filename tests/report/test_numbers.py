@@ -10,8 +10,19 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from report_study import AUTHORS_WAY, Balance, check, compile_latex, numbers, study_runs
-from studies import PROMPTS, REFERENCES, evaluation, results, write_store
+from studies import (
+    AUTHORS_WAY,
+    PROMPTS,
+    REFERENCES,
+    Balance,
+    check,
+    compile_latex,
+    evaluation,
+    numbers,
+    results,
+    study_runs,
+    write_store,
+)
 from tiny import TINY
 
 from hf_ruleextrap import __version__

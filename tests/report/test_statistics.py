@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from crossed import DESIGNS, NULLS, correlations, excludes_zero
-from report_study import pearson, slow_ranks
-from studies import rate
+from studies import pearson, rate, slow_ranks
 
 from hf_ruleextrap.report.statistics import (
     benjamini_hochberg,

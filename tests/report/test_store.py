@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from llm_server import serving
-from report_study import mass_log, study_runs
-from studies import evaluation, results, write_store
+from language_models import serving
+from studies import evaluation, mass_log, results, study_runs, write_store
 
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.completers import BackendConfig, text_completer

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from llm_server import Handler, Script, serving
+from language_models import Handler, Script, serving
 from security.strangers import Stranger, tree
 from tiny import TINY
 

@@ -79,11 +79,11 @@ def fork(command: Callable[[], int], *, log: Path, step: int = 0, delay: float |
 
 
 def wait(process: int, *, seconds: float) -> int | None:
-    """Return the exit code of a process, negative for a signal. Kill a process beyond the limit and return None.
+    """Return the exit code of a process, negative for a signal; None for a process beyond the limit.
 
     The time in which the process or one of its descendants waits for a processor does not count, because a process of
-    the lowest priority may wait for minutes on a busy machine. A process that is killed writes the stacks of its threads
-    to its log first.
+    the lowest priority may wait for minutes on a busy machine. Before a process is killed, the stacks of its threads go
+    to its log.
     """
     counted, last_check, starved = 0.0, time.monotonic(), 0.0
     while counted < seconds:

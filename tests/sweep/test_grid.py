@@ -12,8 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from grids import grid
-from tiny import TINY
+from tiny import TINY, grid
 
 from hf_ruleextrap import get_language
 from hf_ruleextrap.cli import main

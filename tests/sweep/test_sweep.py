@@ -19,10 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from compare import differences
-from compare import outcome as outcome_of
-from grids import grid
-from tiny import TINY
+from tiny import TINY, differences, grid
+from tiny import outcome as outcome_of
 
 from hf_ruleextrap.cli import main
 from hf_ruleextrap.costs import any_cost
@@ -139,10 +137,8 @@ def test_the_sweep_command_reports_its_cells_which_equal_single_runs(
     path, store = grid(tmp_path, {"architecture": ["lstm", "transformer"]}), tmp_path / "store"
     command = ["sweep", str(path), "--out", str(store)]
     assert main([*command, "--dry-run"]) == 0
-    assert [line.rpartition("-")[0] for line in capsys.readouterr().out.split()] == [
-        "anbn-lstm-seed0",
-        "anbn-transformer-seed0",
-    ]
+    names = [line.rpartition("-")[0] for line in capsys.readouterr().out.split()]
+    assert names == ["anbn-lstm-seed0", "anbn-transformer-seed0"]
     assert not store.exists()
     assert main([*command, "--workers", "1"]) == 0
     assert f"2 cells: 2 ran, 0 had been done, 0 failed; results in {store}" in capsys.readouterr().out
@@ -377,3 +373,27 @@ def test_the_cost_limit_of_a_sweep_applies_to_its_cells(
         outcome = run_sweep(cells, tmp_path / "store", InThisProcess())
     assert len(outcome.done) == allowed
     assert [reason.endswith("or allow this with --yes") for reason in outcome.failed.values()] == [True] * (not allowed)
+
+
+# A lock of multiprocessing is a semaphore that all forked processes share, and stays locked if its holder dies.
+PROGRAM = """
+import io
+import hf_ruleextrap.sweep.warm
+from multiprocessing import synchronize
+from datasets.utils import tqdm as bar_of_datasets
+from huggingface_hub.utils import tqdm as bar_of_the_hub
+from tqdm.auto import tqdm
+
+def refuse(*_):
+    raise AssertionError("a lock that forked processes share")
+
+synchronize.SemLock.__init__ = refuse
+for bar in (tqdm, bar_of_datasets, bar_of_the_hub):
+    bar(total=1, file=io.StringIO()).close()
+"""
+
+
+@pytest.mark.timeout(180)
+def test_progress_bars_share_no_lock_between_processes() -> None:
+    process = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr

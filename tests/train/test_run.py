@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from compare import differences, outcome
-from tiny import TINY
+from tiny import TINY, differences, outcome
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_ruleextrap.architectures import build_model

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from compare import outcome
+from tiny import outcome
 from torch import nn
 from transformers import IntervalStrategy, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
