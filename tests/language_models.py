@@ -67,6 +67,9 @@ def write_text_model(folder: Path, *, steps: int = 40, seed: int = 0) -> Path:
     return folder
 
 
+# The server.
+
+
 Script = Callable[["Handler", dict[str, Any], int], None]
 
 

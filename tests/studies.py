@@ -143,6 +143,9 @@ def write_store(folder: Path, runs: Sequence[Results], logs: Sequence[Sequence[M
     return folder
 
 
+# A small study and its report.
+
+
 T95 = {2: 12.7062, 3: 4.3027, 4: 3.1824, 5: 2.7764}
 
 """Quantiles of Student's t from a table, by the number of runs."""

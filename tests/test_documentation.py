@@ -81,6 +81,9 @@ def test_the_page_on_rational_learners_shows_the_output_of_its_code(
     assert capsys.readouterr().out == (text or table)
 
 
+# Notebooks.
+
+
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -106,6 +109,9 @@ def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_three_notebooks_exist() -> None:
     assert [path.stem for path in NOTEBOOKS] == ["evaluate_any_llm", "own_language", "train_and_see"]
+
+
+# The site.
 
 
 @pytest.fixture(scope="module")

@@ -193,6 +193,9 @@ def test_a_checkpoint_of_another_language_is_refused(capsys: pytest.CaptureFixtu
     assert "does not fit anbncn: it lacks 'c'" in capsys.readouterr().err
 
 
+# Broken files.
+
+
 _TEXTS = {
     "deep.yaml": "model: " + "[" * 100_000,
     "deep.json": "[" * 200_000 + "]" * 200_000,

@@ -70,6 +70,9 @@ def test_each_public_name_has_a_docstring_whose_example_runs(
     assert result.failed == 0, "".join(output)
 
 
+# Registration.
+
+
 def in_a_fresh_process(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)

@@ -168,6 +168,9 @@ def test_reasoning_of_a_model_in_this_process_is_parsed_as_that_of_a_server(
         assert greedy.reasoning_tokens == 3 * (len(thoughts) + opened if more else 19 + 2 * opened)
 
 
+# The backend vllm.
+
+
 @dataclass
 class SamplingParams:
     """The parameters that the backend sets, under vLLM's names. Any other parameter is a TypeError, as in vLLM."""

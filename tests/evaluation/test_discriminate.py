@@ -229,6 +229,9 @@ def test_the_discriminate_command_prints_a_table_and_json(
         assert message in capsys.readouterr().err
 
 
+# Servers.
+
+
 PAIRS = [("a a b b\n", "a b\n"), ("a a b b\n", "a a\n"), ("a b\n", "b a a b\n")]
 
 

@@ -207,6 +207,9 @@ def test_the_floor_of_a_run_is_the_entropy_and_its_excess_is_measured_on_the_tes
         assert measured.excess == pytest.approx((logs - of_model).sum() / measured.tokens, rel=1e-5)
 
 
+# The prequential code length.
+
+
 def stream(name: str, n: int, *, seed: int = 0, max_length: int = 12) -> WordBatch:
     return get_language(name).sample(n, max_length=max_length, rng=np.random.default_rng(seed))
 

@@ -218,6 +218,8 @@ def test_the_tokenizer_is_loaded_once(
         assert loaded == [model], capsys.readouterr().err
 
 
+# The comparison of two models.
+
 ORACLE, STOP = Oracle(ANBN), FromSource(always_stop(ANBN))
 
 
@@ -282,6 +284,9 @@ def test_invalid_arguments_of_compare_are_refused_in_one_line(
         errors = capsys.readouterr().err
         assert message in errors
         assert errors.count("\n") == 1
+
+
+# The callback.
 
 
 def test_the_callback_adds_the_rates_of_the_model_to_the_metrics(tmp_path: Path) -> None:

@@ -161,6 +161,9 @@ def test_the_metric_agrees_with_the_definitions(name: str) -> None:
                 assert (rates[what]["finished"]["hits"], rates[what]["finished"]["n"]) == (held, sum(finished))
 
 
+# The definitions of the rules.
+
+
 Predicate = Callable[[str], bool]
 
 

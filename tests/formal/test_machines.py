@@ -201,6 +201,9 @@ def test_a_graph_continues_from_any_states() -> None:
     assert len(set(zip(*(register.tolist() for register in graph.states), strict=True))) == len(graph)
 
 
+# Automata.
+
+
 RULES = [
     count_mod("a", 3, 1),
     length_mod(3, 2),
@@ -228,6 +231,9 @@ def test_a_prefix_that_only_a_foreign_symbol_could_extend_is_not_viable() -> Non
     assert rule.of_language(("a", "b")).viable(["a"]).all()
     assert not rule.of_language(("a",)).viable(["a"]).any()
     assert rule.viable(["a"]).all()
+
+
+# Look-up tables.
 
 
 FOREIGN = "x"

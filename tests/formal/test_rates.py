@@ -147,6 +147,9 @@ def test_chance_that_would_take_too_long_names_the_largest_limit() -> None:
     assert 100 < largest < 5_000
 
 
+# Intervals.
+
+
 SAMPLES, REPEATS = 8, 3000
 
 
@@ -232,6 +235,9 @@ def test_the_interval_of_a_difference_from_known_chance_covers(n: int, p: float,
             low, high = difference_interval(model, Clusters.of_rates(known, exact=True))
             covered += low <= p - chance_rate <= high
         assert covered / repeats >= 0.93, chance_rate
+
+
+# Rational learners.
 
 
 LENGTH = 8

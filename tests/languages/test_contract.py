@@ -186,6 +186,9 @@ def aperiodic(table: np.ndarray) -> bool:
     return True
 
 
+# The languages from the literature.
+
+
 Definition = Callable[[str], bool]
 
 

@@ -157,6 +157,9 @@ def test_two_processes_give_one_result(tmp_path: Path) -> None:
     assert outputs == [str((4, report.headline.hits, held)), "None"]
 
 
+# The folder of the metric.
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("metric") / "rule_extrapolation"

@@ -245,6 +245,9 @@ def test_the_recipes_of_the_project_fit_the_linear_model() -> None:
         assert 1 + max([prompt, *recipe.by_length]) + recipe.completion_limit <= limit, path.name
 
 
+# Learning.
+
+
 EVERY = [(name, size) for name in list_architectures() for size in get_preset(name).sizes]
 
 

@@ -220,6 +220,9 @@ def test_mask_padding_equals_the_key_padding_mask_of_torch() -> None:
     assert model(ids, attention_mask=everything).logits.equal(plain(ids).logits)
 
 
+# The xLSTM.
+
+
 # The tolerance relative to the largest number; the two implementations sum in different orders.
 CLOSE = 1e-5
 

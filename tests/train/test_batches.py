@@ -176,6 +176,9 @@ def test_the_likelihood_of_a_model_that_looks_ahead_is_its_training_loss(tmp_pat
     assert float(trained.detach()) == pytest.approx(measured, rel=1e-5)
 
 
+# Several processes.
+
+
 TRAINING = Path(__file__).parents[2] / "training"
 # The last batch of 50 words in batches of 16 has two words.
 VALUES = {"language": "ban", "train_size": 51, "batch_size": 16, "use_cpu": True, "mass_length": 3, "by_length": [3, 5]}

@@ -173,6 +173,9 @@ def test_a_tracker_that_is_not_installed_is_named_before_anything_runs(
     assert not (tmp_path / "out").exists()
 
 
+# The plot.
+
+
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_a_run_is_drawn_in_each_format(
     ending: str, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -172,6 +172,9 @@ def test_a_diverged_run_ends_and_states_the_step(tmp_path: Path, capsys: pytest.
     assert not list((tmp_path / "run").glob("checkpoint-*"))
 
 
+# Interrupted runs.
+
+
 WEIGHTS = ("model.safetensors", "last/model.safetensors")
 # The run is long enough for a kill, and short enough for a repetition.
 VALUES = {"max_steps": 48, "eval_steps": 6}

@@ -182,7 +182,7 @@ def test_one_setting_decides_the_threads_of_torch_and_numba() -> None:
 
 
 @pytest.mark.parametrize(("setting", "threads"), [(None, 1), ("2", 2)])
-def test_a_small_model_trains_with_one_thread_unless_the_environment_says_otherwise(
+def test_a_small_model_trains_with_one_thread_unless_omp_num_threads_is_set(
     setting: str | None, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS")
@@ -194,6 +194,9 @@ def test_a_small_model_trains_with_one_thread_unless_the_environment_says_otherw
     assert results.timing.threads == threads
     assert torch.get_num_threads() == 2
     torch.set_num_threads(before)
+
+
+# Rational learners.
 
 
 def test_evaluate_shows_the_learners_of_the_training_words(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
