@@ -31,7 +31,7 @@ def test_each_dependency_is_pinned_without_a_condition() -> None:
 
 
 def test_the_job_script_states_its_dependencies_for_uv() -> None:
-    """PEP 723 defines the comment."""
+    """The test reads the comment by the definition of PEP 723."""
     text = (ROOT / "training/train_job.py").read_text(encoding="utf-8")
     block = re.search(r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$", text)
     assert block is not None

@@ -135,7 +135,7 @@ def test_an_unfinished_completion_keeps_no_rule_in_a_sample() -> None:
 
 @pytest.mark.parametrize("positions", ["none", "paper"])
 def test_id_and_ood_prompts_have_equal_completions_together_and_apart(positions: str) -> None:
-    """With the authors' positions, the place of a row in its batch matters, and the kinds stay apart."""
+    """With the positions of the authors, the row of a prompt in its batch has an effect, so the kinds are separate."""
     completer = LocalModel(build_model("transformer", language=ANBN, seed=3, positions=positions), ANBN)
     prompts = ANBN.prompts(length=6)
     together = completer.complete(prompts, max_new_symbols=5)

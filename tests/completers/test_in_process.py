@@ -184,7 +184,7 @@ class SamplingParams:
 
 
 class LLM:
-    """vLLM's class for generation in this process."""
+    """The class of vLLM for generation in this process."""
 
     def __init__(self, *, model: str, trust_remote_code: bool, generation_config: str, load_format: str) -> None:
         assert (generation_config, load_format) == ("vllm", "safetensors")

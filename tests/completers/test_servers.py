@@ -177,7 +177,7 @@ def test_other_error_messages_refuse_no_parameter(message: str, tmp_path: Path) 
 
 
 def test_a_parameter_that_makes_no_difference_is_not_refused() -> None:
-    """The message of the server names the whole request, whatever the error is."""
+    """Every message of the server contains the whole request."""
 
     def script(handler: Handler, body: dict[str, Any], number: int) -> None:
         if number > 7:

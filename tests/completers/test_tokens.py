@@ -129,7 +129,7 @@ def test_a_text_that_a_tokenizer_changes_is_refused(parts: dict[str, Any], text:
 
 
 class Stubborn(PreTrainedTokenizerFast):
-    """Puts special tokens around every text, even if the caller wants none."""
+    """A tokenizer that puts special tokens around every text, even if the caller wants none."""
 
     def encode(self, text: Any, *_: Any, **__: Any) -> list[int]:
         return [0, *super().encode(text, add_special_tokens=False), 1]
@@ -144,7 +144,7 @@ def test_a_tokenizer_that_always_adds_special_tokens_adds_one_beginning() -> Non
 
 
 class AddsText(PreTrainedTokenizerFast):
-    """Puts a token of the vocabulary after a text if the caller wants special tokens."""
+    """A tokenizer that puts a token of the vocabulary after a text if the caller wants special tokens."""
 
     def encode(self, text: Any, *_: Any, add_special_tokens: bool = True, **__: Any) -> list[int]:
         return [*super().encode(text, add_special_tokens=False), *([4] if add_special_tokens else [])]
@@ -188,7 +188,7 @@ WITH_BOS = "{{ bos_token }}{% for message in messages %}{{ message.content + '\n
 
 
 class AddsBos(PreTrainedTokenizerFast):
-    """Puts BOS before every text, even if the caller wants no special tokens."""
+    """A tokenizer that puts BOS before every text, even if the caller wants no special tokens."""
 
     def encode(self, text: Any, *_: Any, **__: Any) -> list[int]:
         return [0, *super().encode(text, add_special_tokens=False)]

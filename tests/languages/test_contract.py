@@ -144,10 +144,10 @@ def test_the_tag_star_free_is_correct(name: str) -> None:
 
 
 def minimal_automaton(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the transitions and the accepting states of the automaton whose states are told apart by suffixes."""
+    """Return the transitions and the accepting states of the automaton whose states are distinguished by suffixes."""
     language = get_language(name)
     alphabet = language.alphabet
-    # The suffixes are long enough to tell apart the 60 elements of A_5 and the bounded stacks.
+    # The suffixes are long enough to distinguish the 60 elements of A_5 and the bounded stacks.
     ends = ["".join(w) for n in range(5 if len(alphabet) > 2 else 10) for w in product(alphabet, repeat=n)]
     rows: dict[bytes, int] = {}
     heads, table = [""], []

@@ -345,5 +345,5 @@ def test_no_linear_model_learns_the_distribution_of_ban() -> None:
     entropy = -float(probabilities @ np.log(probabilities)) / float(
         sum(p * (len(w) + 1) for p, w in zip(probabilities, words, strict=True))
     )
-    # The figure stands in docs/results/README.md.
+    # docs/results/README.md states this number.
     assert _least_loss_of_a_linear_model(12) - entropy == pytest.approx(0.0676, abs=1e-4)

@@ -1,4 +1,4 @@
-"""Grids: their cells, and the time that the cells take."""
+"""Grids: their cells, and the time of the cells."""
 
 from __future__ import annotations
 
