@@ -6,8 +6,10 @@ of a recipe, the commands from their parsers, and the Python names from their do
 
 from __future__ import annotations
 
+import io
 import os
 import re
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +41,6 @@ html_title = f"hf-ruleextrap {version}"
 html_theme_options = {"navigation_with_keys": True}
 html_show_sphinx = False
 
-# The parsers wrap their help texts at the width of the terminal, and a code block shows about 90 characters.
-os.environ["COLUMNS"] = "90"
-
 # Pages outside `docs/` that are part of the site, by the name of the page that includes them.
 _INCLUDED = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 
@@ -67,25 +66,27 @@ class Commands(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the sections."""
-        from hf_ruleextrap.cli import build_parser
-
-        parser = build_parser()
-        (commands,) = (action for action in parser._actions if isinstance(action.choices, dict))
-        summaries = {action.dest: action.help for action in commands._choices_actions}  # type: ignore[attr-defined]
         sections = []
-        for name, command in sorted((commands.choices or {}).items()):
+        # Each summary is on the line of its command if the line is long enough.
+        for name, summary in sorted(re.findall(r"^    ([\w-]+) +(\S.*)", _help(width=1000), flags=re.MULTILINE)):
             if name == "train":
                 text = "The flags of `train` are the [keys of a recipe](recipe.md).\n"
             else:
-                text = f"```text\n{_plain(command.format_help())}```\n"
-            summary = (summaries[name] or "").rstrip(".")
-            sections.append(f"## {name}\n\n{summary[:1].upper()}{summary[1:]}.\n\n{text}")
+                text = f"```text\n{_help(name, width=90)}```\n"
+            sections.append(f"## {name}\n\n{summary[0].upper()}{summary[1:].rstrip('.')}.\n\n{text}")
         return self.parse_text_to_nodes("\n".join(sections), allow_section_headings=True)
 
 
-def _plain(text: str) -> str:
-    """Remove the colours that Python 3.14 writes into help texts."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+def _help(*command: str, width: int) -> str:
+    """Return what ``hf-ruleextrap [COMMAND] --help`` prints in a number of columns."""
+    from hf_ruleextrap.cli import build_parser
+
+    # The parsers read the width from the environment. Python 3.14 would add colours.
+    os.environ |= {"COLUMNS": str(width), "NO_COLOR": "1"}
+    output = io.StringIO()
+    with redirect_stdout(output), suppress(SystemExit):
+        build_parser().parse_args([*command, "--help"])
+    return output.getvalue()
 
 
 def _type(schema: dict[str, Any]) -> str:

@@ -24,8 +24,8 @@ def looks_ahead(model: PreTrainedModel, *, noise: float = _NOISE) -> bool:
     to a copy of the weights, because weights that start at zero hide a connection that training opens.
 
     Args:
-        model: a causal language model, on any device. The function changes neither its weights nor the random state.
-        noise: the standard deviation of the noise; 0 for a trained model, whose weights are then not copied.
+        model: A causal language model, on any device. The function changes neither its weights nor the random state.
+        noise: The standard deviation of the noise; 0 for a trained model, whose weights are then not copied.
     """
     last = model.config.get_text_config().vocab_size - 1
     rows = [[1] + [last] * (_TOKENS - 2) + [token] for token in (last, last - 1)]
@@ -37,12 +37,12 @@ def check_causal(model: PreTrainedModel, name: str, *, noise: float = _NOISE) ->
     """Refuse a model that looks ahead although its configuration does not say so.
 
     Args:
-        model: a causal language model, on any device.
-        name: the model's name in the error message.
-        noise: as for `looks_ahead`.
+        model: A causal language model, on any device.
+        name: The model's name in the error message.
+        noise: As for `looks_ahead`.
 
     Raises:
-        RuleExtrapError: the model looks ahead.
+        RuleExtrapError: If the model looks ahead.
     """
     if not getattr(model.config, "looks_ahead", False) and looks_ahead(model, noise=noise):
         raise RuleExtrapError(
@@ -56,7 +56,7 @@ def depends_on_other_rows(model: PreTrainedModel) -> bool:
     """Return whether the logits of a row change with the row's place in the batch or with the other rows.
 
     Args:
-        model: as for `looks_ahead`.
+        model: As for `looks_ahead`.
     """
     last = model.config.vocab_size - 1
     row, other = [1] + [last] * (_TOKENS - 1), [1] + [last - 1] * (_TOKENS - 1)

@@ -36,13 +36,13 @@ def check_cost(work: str, advice: str, *, size: float = 0, seconds: float = 0) -
     """Refuse work whose estimated cost is above the limits.
 
     Args:
-        work: a phrase for the work, which is the subject of the message.
-        advice: a phrase that says what to do instead, with the nearest value that is allowed.
-        size: the estimated memory in bytes.
-        seconds: the estimated time in seconds on one core.
+        work: A phrase for the work, which is the subject of the message.
+        advice: A phrase that says what to do instead, with the nearest value that is allowed.
+        size: The estimated memory in bytes.
+        seconds: The estimated time in seconds on one core.
 
     Raises:
-        RuleExtrapError: the estimate is above `MOST_BYTES` or `MOST_SECONDS`, outside the context of `any_cost`.
+        RuleExtrapError: If the estimate is above `MOST_BYTES` or `MOST_SECONDS`, outside the context of `any_cost`.
 
     >>> check_cost("reading 9 books", "read 2", seconds=9e9)
     Traceback (most recent call last):

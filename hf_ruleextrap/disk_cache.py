@@ -20,7 +20,7 @@ from .formal import Language, PromptSet, WordBatch
 
 T = TypeVar("T")
 
-_CODE = ("formal", "languages", "data", "evaluation/rational_references.py", "evaluation/references.py")
+_CODE = ("formal", "languages", "data.py", "evaluation/rational_references.py", "evaluation/references.py")
 """The modules of this package whose code decides the cached values."""
 
 

@@ -24,7 +24,7 @@ def check_integer(name: str, value: object, least: int = 0) -> int:
     """Return a value that must be an integer of at least ``least``.
 
     Raises:
-        RuleExtrapError: the value is no integer, or smaller.
+        RuleExtrapError: If the value is no integer, or smaller.
 
     >>> check_integer("n", -1)
     Traceback (most recent call last):
@@ -106,10 +106,10 @@ def unknown(what: str, name: object, allowed: Iterable[str], hint: str = "") -> 
     """Return the error for an unknown name. Its message suggests the nearest known names.
 
     Args:
-        what: the kind of name, such as ``"language"``.
-        name: the unknown name.
-        allowed: the known names.
-        hint: the next step for the user, which ends the message as a sentence.
+        what: The kind of name, such as ``"language"``.
+        name: The unknown name.
+        allowed: The known names.
+        hint: The next step for the user, which ends the message as a sentence.
 
     >>> print(unknown("language", "anbm", ["ban", "anbn"]))
     unknown language 'anbm': did you mean 'anbn' or 'ban'? known: anbn, ban

@@ -36,7 +36,7 @@ _logger = logging.getLogger(__name__)
 
 
 def safe_name(text: str) -> str:
-    """Return a name for a file or folder from a text that may come from a stranger.
+    """Return a name for a file or folder from a text of unknown origin.
 
     The name never leads out of the folder in which the file or folder is created. Letters, digits, ``_``, ``-`` and
     single dots inside the text stay; all other characters become ``-``. A name of more than 120 bytes is cut and ends
@@ -59,7 +59,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Write a file under a draft name, and rename the draft when the file is complete.
 
     Args:
-        path: the file. Its folder is created.
+        path: The file. Its folder is created.
 
     Yields:
         The path of the draft, in the same folder and with the same ending. When the context ends normally, the draft
@@ -67,7 +67,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         `remove_drafts`.
 
     Raises:
-        RuleExtrapError: the disk is full, or the process may not write there.
+        RuleExtrapError: If the disk is full, or the process may not write there.
     """
     path = Path(path)
     draft = path.with_name(f"{_DRAFT}{secrets.token_hex(4)}-{path.name}")
@@ -100,13 +100,13 @@ def replacing_in(folder: str | Path) -> Iterator[Path]:
     """Write several files into a draft folder, and move them to their folder when all files are complete.
 
     Args:
-        folder: the folder for the files. It is created if needed; its other files stay.
+        folder: The folder for the files. It is created if needed; its other files stay.
 
     Yields:
         The path of the empty draft folder.
 
     Raises:
-        RuleExtrapError: the disk is full, or the process may not write there.
+        RuleExtrapError: If the disk is full, or the process may not write there.
     """
     folder = Path(folder)
     draft = folder / f"{_DRAFT}{secrets.token_hex(4)}"
@@ -150,10 +150,10 @@ def writing(path: str | Path) -> Iterator[None]:
     """Turn a failed write into one line with the path, the free space on the disk, and the next step.
 
     Args:
-        path: the file or folder that the context writes, for exceptions that name no path.
+        path: The file or folder that the context writes, for exceptions that name no path.
 
     Raises:
-        RuleExtrapError: the disk is full, or the process may not write there. Other exceptions pass unchanged.
+        RuleExtrapError: If the disk is full, or the process may not write there. Other exceptions pass unchanged.
     """
     try:
         yield
@@ -209,11 +209,11 @@ def hold(folder: str | Path, *, wait: bool = False) -> Iterator[None]:
     """Lock a folder against other processes until the context or this process ends.
 
     Args:
-        folder: the folder, which is created if needed. The drafts of killed processes in it are removed.
-        wait: wait until no other process holds the folder.
+        folder: The folder, which is created if needed. The drafts of killed processes in it are removed.
+        wait: Whether to wait until no other process holds the folder.
 
     Raises:
-        RuleExtrapError: another process holds the folder and ``wait`` is False, the disk is full, or the process may
+        RuleExtrapError: If another process holds the folder and ``wait`` is False, the disk is full, or the process may
             not write there.
     """
     from filelock import FileLock, Timeout

@@ -1,13 +1,16 @@
-"""Find the files that users name, and read their text, JSON and YAML. Each error is one line that names the file."""
+"""Find the files that users name, read their text, JSON and YAML, and run their classes. Each error is one line."""
 
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import json
 import os
 import re
+import sys
 from collections.abc import Hashable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import yaml
@@ -39,11 +42,11 @@ def find_file(kind: Literal["recipe", "grid"], name: str | Path, *, beside: Path
 
     Args:
         kind: ``"recipe"`` or ``"grid"``.
-        name: a path, or a name of `packaged_files`. A name that ends in ``.yaml`` or contains a folder is a path.
-        beside: the folder from which a relative path starts; the default is the working directory.
+        name: A path, or a name of `packaged_files`. A name that ends in ``.yaml`` or contains a folder is a path.
+        beside: The folder from which a relative path starts; the default is the working directory.
 
     Raises:
-        RuleExtrapError: the file does not exist. The message suggests the nearest names.
+        RuleExtrapError: If the file does not exist. The message suggests the nearest names.
 
     >>> find_file("grid", "minni")
     Traceback (most recent call last):
@@ -71,7 +74,7 @@ def check_not_mistyped(name: str) -> None:
     A name such as ``owner/name`` may be a repository on the Hub, unless a folder ``owner`` is here.
 
     Raises:
-        RuleExtrapError: the name is a path that does not exist. The message suggests the nearest folders.
+        RuleExtrapError: If the name is a path that does not exist. The message suggests the nearest folders.
     """
     path = Path(os.path.expanduser(name))  # noqa: PTH111  # Path.expanduser raises an error for an unknown user
     # A name of one part is a repository without an owner, such as gpt2.
@@ -95,12 +98,12 @@ def read_text(path: str | Path, what: str, *, most_bytes: int | None = None) -> 
     """Return the text of a UTF-8 file, without a byte order mark at its beginning.
 
     Args:
-        path: the file.
-        what: the noun for the file in an error message, for example ``"recipe"``.
-        most_bytes: the largest allowed size of the file; None for no limit.
+        path: The file.
+        what: The noun for the file in an error message, for example ``"recipe"``.
+        most_bytes: The largest allowed size of the file; None for no limit.
 
     Raises:
-        RuleExtrapError: the file cannot be opened, is too large, or is not UTF-8.
+        RuleExtrapError: If the file cannot be opened, is too large, or is not UTF-8.
     """
     try:
         with Path(path).open("rb") as file:
@@ -125,11 +128,11 @@ def parse_json(text: str, where: str) -> Any:
     """Return the value of a JSON text.
 
     Args:
-        text: the JSON.
-        where: the name of its source in an error message.
+        text: The JSON.
+        where: The name of its source in an error message.
 
     Raises:
-        RuleExtrapError: the text is not JSON, or nests too deeply.
+        RuleExtrapError: If the text is not JSON, or nests too deeply.
 
     >>> parse_json("[1, ", "scores.json")
     Traceback (most recent call last):
@@ -153,12 +156,12 @@ def parse_json_lines(text: str, where: str, example: str = '{"key": value, …}'
     Only a line feed ends a line.
 
     Args:
-        text: the lines.
-        where: the name of their source in an error message.
-        example: a correct line, for an error message.
+        text: The lines.
+        where: The name of their source in an error message.
+        example: A correct line, for an error message.
 
     Raises:
-        RuleExtrapError: a line is neither empty nor a JSON object.
+        RuleExtrapError: If a line is neither empty nor a JSON object.
 
     >>> parse_json_lines('{"a": 1}\n\n{"a": 2}', "log.jsonl")
     [(1, {'a': 1}), (3, {'a': 2})]
@@ -180,11 +183,11 @@ def parse_yaml(text: str, where: str) -> Any:
     """Return the value of a YAML text. ``1e-3`` is a number, as in YAML 1.2 (YAML 1.1 reads a string).
 
     Args:
-        text: the YAML.
-        where: the name of its source in an error message.
+        text: The YAML.
+        where: The name of its source in an error message.
 
     Raises:
-        RuleExtrapError: the text is not YAML, names a key twice, nests too deeply, or expands to too many values.
+        RuleExtrapError: If the text is not YAML, names a key twice, nests too deeply, or expands to too many values.
 
     >>> parse_yaml("rate: 1e-3", "r.yaml")
     {'rate': 0.001}
@@ -210,7 +213,7 @@ def read_yaml(path: str | Path, what: str = "recipe") -> dict[str, Any]:
     """Return the keys and values of a YAML file.
 
     Raises:
-        RuleExtrapError: the file cannot be read, is not YAML, or is not a mapping with text keys.
+        RuleExtrapError: If the file cannot be read, is not YAML, or is not a mapping with text keys.
     """
     value = parse_yaml(read_text(path, what, most_bytes=_MOST_YAML), str(path))
     if value is None:
@@ -265,3 +268,31 @@ def _count(value: Any, counts: dict[int, int]) -> int:
         parts = value.values() if isinstance(value, dict) else value
         counts[id(value)] = 1 + sum(_count(part, counts) for part in parts)
     return counts[id(value)]
+
+
+def run_file(path: str | Path) -> ModuleType:
+    """Run a Python file and return its module.
+
+    Raises:
+        RuleExtrapError: If the file does not exist, or its code raises an exception.
+    """
+    path = Path(path)
+    try:
+        exists = path.is_file()
+    except (OSError, ValueError):
+        exists = False
+    if not exists:
+        raise RuleExtrapError(f"there is no file {shown(path)}: name an existing file as FILE.py:CLASS")
+    # The module is in sys.modules under a name of its own, because dataclasses and pickle look modules up there.
+    name = f"{FILE_MODULE}{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise RuleExtrapError(f"{shown(path)} is not a Python file: name one as FILE.py:CLASS")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise RuleExtrapError(f"{path}, line {error.lineno}: {error.msg}") from None
+    except (Exception, SystemExit) as error:
+        raise RuleExtrapError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from None
+    return module

@@ -22,8 +22,8 @@ class SymbolTokenizer(PreTrainedTokenizerFast):
     """A tokenizer whose tokens are single symbols.
 
     Raises:
-        RuleExtrapError: an encoded text contains a character that is not a symbol. The message names the character and
-            the alphabet.
+        RuleExtrapError: If an encoded text contains a character that is not a symbol. The message names the character
+            and the alphabet.
     """
 
     # All methods that encode a text call this method.

@@ -33,7 +33,7 @@ def alphabet_of(tokens: Mapping[str, int]) -> tuple[str, ...]:
     """Return the alphabet whose `vocabulary` has these tokens.
 
     Raises:
-        ValueError: The tokens are not those of an alphabet of visible single characters.
+        ValueError: If the tokens are not those of an alphabet of visible single characters.
 
     >>> alphabet_of({"<pad>": 0, "<bos>": 1, "<eos>": 2, "a": 3, "b": 4})
     ('a', 'b')
@@ -48,7 +48,7 @@ def build_tokenizer(language: Language) -> PreTrainedTokenizerBase:
     """Build the tokenizer of a language, in which every symbol is one token; see `tokenizer_of`.
 
     Args:
-        language: the language whose symbols become the tokens.
+        language: The language whose symbols become the tokens.
 
     Returns:
         A fast tokenizer whose ids 0, 1 and 2 are ``<pad>``, ``<bos>`` and ``<eos>``, followed by the alphabet.
@@ -85,7 +85,7 @@ def symbol_ids(tokenizer: PreTrainedTokenizerBase, language: Language) -> IntArr
     """Return the token id of each symbol of the language, (k,) int64.
 
     Raises:
-        RuleExtrapError: the tokenizer lacks a symbol, BOS or EOS, and therefore belongs to another language.
+        RuleExtrapError: If the tokenizer lacks a symbol, BOS or EOS, and therefore belongs to another language.
     """
     known = tokenizer.get_vocab()
     lacking = [token for token in language.alphabet if token not in known]
@@ -113,14 +113,14 @@ def encode(words: WordBatch, language: Language, ids: IntArray | None = None) ->
 
     Args:
         words: N words of at most T symbols.
-        language: the language of the words.
+        language: The language of the words.
         ids: (k,) the id of each symbol; the default is that of `vocabulary`.
 
     Returns:
         (N, T) int64, with ``PAD_ID`` after the end of a word.
 
     Raises:
-        RuleExtrapError: a word contains a character outside the alphabet; the message names both.
+        RuleExtrapError: If a word contains a character outside the alphabet; the message names both.
     """
     words = WordBatch.of(words, language.alphabet)
     table = np.full(256, PAD_ID, dtype=np.int64)
@@ -136,9 +136,9 @@ def decode_completions(
 
     Args:
         tokens: (N, T) generated ids, without the prompt.
-        language: the language of the prompts.
+        language: The language of the prompts.
         ids: (k,) the id of each symbol.
-        eos_id: the id that ends a completion.
+        eos_id: The id that ends a completion.
 
     Returns:
         The completions, and whether each completion ended, (N,) bool. A token that is not a symbol becomes a foreign

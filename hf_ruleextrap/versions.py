@@ -27,9 +27,9 @@ def _version(package: str) -> str | None:
 
 @cache
 def git_commit() -> str | None:
-    """The commit of the project's own checkout, with ``-dirty`` where tracked files differ from it.
+    """Return the commit of the project's own checkout, with ``-dirty`` if tracked files differ from the commit.
 
-    It is that of the first call, as is the code that this process has loaded, whatever is edited or committed later.
+    Later calls return the result of the first call, which describes the code that this process has loaded.
     """
     here = Path(__file__).parent
     try:

@@ -13,7 +13,7 @@ from language_models import write_text_model
 import hf_ruleextrap
 from hf_ruleextrap.cli import build_parser, main
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.hub.site import write_site
+from hf_ruleextrap.hub.spaces import write_site
 from hf_ruleextrap.languages import get_language, list_languages
 from hf_ruleextrap.train.recipe import Recipe
 

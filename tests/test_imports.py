@@ -19,7 +19,6 @@ PACKAGE = Path(hf_ruleextrap.__file__).parent
 LAYERS = [
     {"errors", "versions"},
     {"costs", "files", "inputs"},
-    {"own_files"},
     {"formal"},
     {"disk_cache", "languages", "symbol_tokenizer"},
     {"tokenization", "data", "metrics", "models"},

@@ -2,7 +2,7 @@
 
     python training/sweep.py training/grids/mini.yaml --out runs/mini
 
-It is what ``hf-ruleextrap sweep`` does.
+The script does the same as ``hf-ruleextrap sweep``.
 """
 
 from __future__ import annotations

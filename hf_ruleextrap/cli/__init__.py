@@ -49,7 +49,7 @@ def build_parser(*, with_recipe_flags: bool = False) -> Parser:
     """Return the parser of all commands.
 
     Args:
-        with_recipe_flags: whether the parser knows the flags of ``train``, which take a second to import.
+        with_recipe_flags: Whether the parser knows the flags of ``train``, which take a second to import.
     """
     parser = Parser(prog="hf-ruleextrap", description="Rule extrapolation in language models.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -80,7 +80,7 @@ def _completion(arguments: argparse.Namespace) -> None:
     """Print the completion script of a shell.
 
     Raises:
-        RuleExtrapError: The package shtab is not installed.
+        RuleExtrapError: If the package shtab is not installed.
     """
     try:
         import shtab

@@ -69,7 +69,7 @@ def check_words(words: Sequence[str]) -> None:
     """Refuse arguments that are not text.
 
     Raises:
-        RuleExtrapError: an argument contains a NUL character, or bytes that are not UTF-8.
+        RuleExtrapError: If an argument contains a NUL character, or bytes that are not UTF-8.
     """
     for word in words:
         if "\0" in word:

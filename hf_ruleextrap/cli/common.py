@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
     """A parser whose messages look like those of the commands.
 
     Attributes:
-        foreign_flags: for flags of other programs that users may type, what to write instead.
+        foreign_flags: For each flag of another program that users may type, the advice what to write instead.
     """
 
     foreign_flags: Mapping[str, str] = MappingProxyType({})
@@ -70,22 +70,22 @@ class Parser(argparse.ArgumentParser):
 
 
 SERVER_FLAGS = ("base_url", "key_env", "concurrency", "timeout", "max_wait", "retries")
-"""The flags of `add_server` that a backend in this process has no use for."""
+"""The flags of `add_server` that do not apply to a backend in this process."""
 
 
 def add_server(group: argparse._ActionsContainer) -> None:
     """Add the flags of a server, each with the default None."""
-    group.add_argument("--base-url", help="of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1")
+    group.add_argument("--base-url", help="the URL of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1")
     group.add_argument("--key-env", help="the environment variable with the server's key (default OPENAI_API_KEY)")
-    group.add_argument("--tokenizer", help="of a server's model, to check that each symbol is one token")
-    group.add_argument("--concurrency", type=int, help="most requests to a server at once (default 4)")
-    group.add_argument("--timeout", type=float, help="seconds for one whole request (default 120)")
-    group.add_argument("--max-wait", type=float, help="most seconds before a request is sent again (default 60)")
-    group.add_argument("--retries", type=int, help="how often a request is sent again (default 4)")
+    group.add_argument("--tokenizer", help="the tokenizer of a server's model, to check that each symbol is one token")
+    group.add_argument("--concurrency", type=int, help="largest number of simultaneous requests (default 4)")
+    group.add_argument("--timeout", type=float, help="time limit of a whole request in seconds (default 120)")
+    group.add_argument("--max-wait", type=float, help="longest wait before a retry in seconds (default 60)")
+    group.add_argument("--retries", type=int, help="number of times that a request is sent again (default 4)")
 
 
 def backend_of(arguments: argparse.Namespace) -> str:
-    """Return the name of the backend, and refuse the flags that the backend has no use for."""
+    """Return the name of the backend, and refuse the flags that do not apply to the backend."""
     backend: str = arguments.backend or ("openai" if arguments.base_url else "hf")
     # A class of the user's own may read each flag.
     unused = {
@@ -121,8 +121,8 @@ def encoder(name: str | None) -> Callable[[str], list[int]] | None:
     """Return the function that returns the token ids of a text for the tokenizer of a name; None without a name."""
     if not name:
         return None
+    from hf_ruleextrap.completers.in_process import TextTokens
     from hf_ruleextrap.completers.loading import load_tokenizer
-    from hf_ruleextrap.completers.tokens import TextTokens
 
     return TextTokens(load_tokenizer(name), name).plain
 
@@ -240,7 +240,7 @@ def quiet_hub() -> None:
 
 
 def tokenizer_of(model: str, *, trust_remote_code: bool) -> Any:
-    """Load a checkpoint's tokenizer, which decides how the checkpoint is asked; None where it cannot be loaded."""
+    """Load a checkpoint's tokenizer, which decides between the protocols; None if the tokenizer cannot be loaded."""
     import_models()
     from hf_ruleextrap.completers.loading import load_tokenizer
 
@@ -255,7 +255,7 @@ def complete_checkpoint(arguments: argparse.Namespace) -> None:
     """Fill in ``model``, ``language`` and, if the command has the flag, ``paper`` from the run folder.
 
     Raises:
-        RuleExtrapError: no checkpoint is named, two are named, or the run folder does not name a known language.
+        RuleExtrapError: If no checkpoint is named, two are named, or the run folder does not name a known language.
     """
     if (arguments.model is None) == (arguments.run_folder is None):
         problem = "no checkpoint is named" if arguments.model is None else "two checkpoints are named"
@@ -272,7 +272,7 @@ def language_of(model: str, name: str | None) -> Language:
     """Return the language of a name, or the language of a run folder if there is no name.
 
     Raises:
-        RuleExtrapError: the language is not known, or there is neither a name nor a run folder.
+        RuleExtrapError: If the language is not known, or there is neither a name nor a run folder.
     """
     from hf_ruleextrap.languages import get_language
 
@@ -302,13 +302,13 @@ def _recorded_name(model: str, recipe: Recipe | None) -> str:
 
 
 def given_flags(arguments: argparse.Namespace, names: Iterable[str]) -> list[str]:
-    """Return those of the flags, as they are typed, that the user gave; their defaults are None or False."""
+    """Return the flags that the user gave, as they are typed. The default of each flag is None or False."""
     values = vars(arguments)
     return [f"--{name.replace('_', '-')}" for name in names if values[name] is not None and values[name] is not False]
 
 
 def given_values(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
-    """Return the values of those of the flags that the user gave, by name; their default is None."""
+    """Return the values of the flags that the user gave, by name. The default of each flag is None."""
     return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 
@@ -316,18 +316,18 @@ def refuse_flags(arguments: argparse.Namespace, names: Iterable[str], what: str,
     """Refuse flags that have no effect.
 
     Args:
-        arguments: of the command.
-        names: the flags that do not apply.
-        what: to what they do not apply.
-        advice: what to do besides leaving them out.
+        arguments: The arguments of the command.
+        names: The names of the flags that do not apply.
+        what: A phrase for the object to which the flags do not apply.
+        advice: A phrase with another possible step besides leaving the flags out.
 
     Raises:
-        RuleExtrapError: the user gave one of the flags.
+        RuleExtrapError: If the user gave one of the flags.
     """
-    given = given_flags(arguments, names)
-    if given:
-        does, them = ("does", "it") if len(given) == 1 else ("do", "them")
-        raise RuleExtrapError(f"{', '.join(given)} {does} not apply to {what}: leave {them} out{advice}")
+    flags = given_flags(arguments, names)
+    if flags:
+        does, them = ("does", "it") if len(flags) == 1 else ("do", "them")
+        raise RuleExtrapError(f"{', '.join(flags)} {does} not apply to {what}: leave {them} out{advice}")
 
 
 def print_json(value: Any) -> None:

@@ -48,7 +48,7 @@ def add(commands: Commands) -> None:
     _add_lm_eval(commands)
 
 
-# The flags of `evaluate` that each ask for the text protocol.
+# The flags of `evaluate` that each choose the text protocol.
 _TEXT_FLAGS = (
     *("alphabet", "backend", "base_url", "batch_size", "chat", "concurrency", "controls", "dry_run", "key_env", "kind"),
     *("limit", "max_reasoning_tokens", "max_wait", "out", "retries", "rules_stated", "samples", "shots", "timeout"),
@@ -59,16 +59,17 @@ _TEXT_FLAGS = (
 def _add_evaluate(commands: Commands) -> None:
     parser = commands.add_parser(
         "evaluate",
-        help="complete the prompts with a checkpoint, or any language model, and score them",
-        description="A checkpoint whose tokenizer has one token a symbol, and no spaces, is asked symbol by symbol. "
-        "Any other model is asked by the text protocol, as is every model with one of the protocol's flags.",
+        help="complete prompts with a checkpoint, or with any language model, and score the completions",
+        description="A checkpoint whose tokenizer has one token for each symbol and no spaces is evaluated symbol by "
+        "symbol. Any other model is evaluated by the text protocol, which each flag of the protocol also chooses.",
     )
     add_checkpoint(parser)
-    parser.add_argument("--prompt-length", type=int, help="symbols in a prompt (default: the language's)")
+    parser.add_argument("--prompt-length", type=int, help="number of symbols in a prompt (default: the language's)")
     parser.add_argument(
         "--max-new-symbols",
         type=int,
-        help="length limit of a completion (default: the checkpoint's, else 256; as text, twice a context word)",
+        help="largest number of symbols in a completion (default: the checkpoint's limit, else 256; in the text "
+        "protocol, twice the length of a context word)",
     )
     add_paper(parser)
     add_json(parser)
@@ -78,29 +79,35 @@ def _add_evaluate(commands: Commands) -> None:
 
 def _add_protocol(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the text protocol, for any language model")
-    group.add_argument("--protocol", choices=("v2", "symbols"), help="ask as text, or symbol by symbol")
+    group.add_argument("--protocol", choices=("v2", "symbols"), help="the text protocol (v2), or symbol by symbol")
     group.add_argument(
-        "--backend", help="hf, vllm, openai, replay, or my.py:Class (default hf; openai with --base-url)"
+        "--backend", help="hf, vllm, openai, replay, or FILE.py:CLASS (default hf; openai with --base-url)"
     )
-    group.add_argument("--chat", action="store_true", help="ask in a conversation, not in a plain text")
-    group.add_argument("--rules-stated", action="store_true", help="say the rules in words before the examples")
-    group.add_argument("--alphabet", help="what stands for the symbols (default letters)")
-    group.add_argument("--shots", type=int, help="context words before each prompt (default 32)")
-    group.add_argument("--samples", type=int, help="completions drawn for each prompt besides the greedy (default 8)")
-    group.add_argument("--max-reasoning-tokens", type=int, help="tokens for a chat model's reasoning (default 0)")
+    group.add_argument("--chat", action="store_true", help="write prompts as a conversation, not as a plain text")
+    group.add_argument("--rules-stated", action="store_true", help="state the rules in words before the examples")
+    group.add_argument("--alphabet", help="the texts that represent the symbols (default letters)")
+    group.add_argument("--shots", type=int, help="number of context words before each prompt (default 32)")
+    group.add_argument(
+        "--samples", type=int, help="number of completions drawn for each prompt, besides the greedy one (default 8)"
+    )
+    group.add_argument(
+        "--max-reasoning-tokens", type=int, help="largest number of tokens of a chat model's reasoning (default 0)"
+    )
     group.add_argument("--limit", type=int, help="largest number of prompts, which are chosen at random")
-    group.add_argument("--kind", choices=("id", "ood"), help="of the prompts (default ood)")
-    group.add_argument("--seed", type=int, default=0, help="of prompts, contexts and draws (default 0)")
-    group.add_argument("--controls", action="store_true", help="also with each parameter of the protocol changed")
+    group.add_argument("--kind", choices=("id", "ood"), help="the kind of prompts (default ood)")
+    group.add_argument("--seed", type=int, default=0, help="random seed for prompts, contexts and samples (default 0)")
+    group.add_argument(
+        "--controls", action="store_true", help="also evaluate conditions that change one parameter each"
+    )
     group.add_argument("--out", help="the folder for answers and results (default evaluations/MODEL-LANGUAGE)")
     add_wait(group)
-    group.add_argument("--dry-run", action="store_true", help="print three prompts and the estimate, ask nothing")
+    group.add_argument("--dry-run", action="store_true", help="print three prompts and the estimate, and send nothing")
     add_server(group)
-    group.add_argument("--batch-size", type=int, help="prompts through a local model at once (default 32)")
+    group.add_argument("--batch-size", type=int, help="number of prompts in a batch of a local model (default 32)")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    """Complete, score, print."""
+    """Complete the prompts, score the completions, and print the rates."""
     complete_checkpoint(arguments)
     from hf_ruleextrap.languages import get_language
 
@@ -111,7 +118,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if by_text:
         _run_protocol(arguments, tokenizer)
         return
-    refuse_flags(arguments, _TEXT_FLAGS, "a checkpoint that is asked symbol by symbol", ", or give --protocol v2")
+    refuse_flags(arguments, _TEXT_FLAGS, "a checkpoint that is evaluated symbol by symbol", ", or give --protocol v2")
     import_models()
     from hf_ruleextrap.completers import LocalModel
     from hf_ruleextrap.evaluation import Evaluator
@@ -132,7 +139,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _way(arguments: argparse.Namespace) -> tuple[bool, Any]:
-    """Whether to ask as text, and the checkpoint's tokenizer where that was loaded to decide."""
+    """Return whether to use the text protocol, and the checkpoint's tokenizer if the decision needed it."""
     if arguments.protocol is not None:
         return arguments.protocol != "symbols", None
     if given_flags(arguments, _TEXT_FLAGS):
@@ -155,7 +162,7 @@ def _print(evaluation: Evaluation, arguments: argparse.Namespace, summary: str) 
 def _run_protocol(arguments: argparse.Namespace, tokenizer: Any) -> None:
     refuse_flags(arguments, ["paper"], "the text protocol", ", or give --protocol symbols")
     if arguments.dry_run:
-        refuse_flags(arguments, ["json", "wait"], "a dry run, which prints prompts and an estimate and asks nothing")
+        refuse_flags(arguments, ["json", "wait"], "a dry run, which sends nothing")
     backend = backend_of(arguments)
     settings = _settings(arguments)
     if not arguments.base_url or arguments.tokenizer:
@@ -184,7 +191,7 @@ def _ask(work: TextRun, arguments: argparse.Namespace) -> None:
 
     estimate = work.estimate()
     print(f"by protocol v{PROTOCOL_VERSION}: {estimate}; answers in {work.out}", file=sys.stderr)
-    # No bar where nobody watches.
+    # There is no bar if stderr is not a terminal.
     with tqdm(total=estimate.requests, unit="answer", disable=None, file=sys.stderr) as bar:
         evaluation = work(lambda: bar.update())
     _print(evaluation, arguments, work.conditions["main"].the_language.summary)
@@ -192,9 +199,9 @@ def _ask(work: TextRun, arguments: argparse.Namespace) -> None:
         print(f"results: {work.out}/evaluation.json")
     missing = sum(condition.unanswered for condition in evaluation.conditions)
     if missing:
-        faults = ", ".join(f"{fault} ({said})" if said else fault for fault, said in evaluation.faults.items())
+        faults = ", ".join(f"{fault} ({reason})" if reason else fault for fault, reason in evaluation.faults.items())
         raise RuleExtrapError(
-            f"{counted(missing, 'answer is')} missing: {faults}; give the same command again to ask for them"
+            f"{counted(missing, 'answer is')} missing: {faults}; give the same command again to send these requests"
         )
 
 
@@ -214,47 +221,51 @@ def _settings(arguments: argparse.Namespace) -> ProtocolSettings:
 
 
 def training_words(folder: Path, language: Language) -> WordBatch | None:
-    """Return the training words of a checkpoint in its run folder, or in the ``last/`` of that folder; else None."""
+    """Return the training words of a checkpoint, which is a run folder or the ``last/`` of one; None without a run."""
     run = run_of(folder)
     if (recipe := run.recipe()) is not None:
         print_not_run([recipe.language])
     try:
         return run.training_words(language)
     except RuleExtrapError as error:
-        # The recipe may be a stranger's, and ask for endless work.
+        # The recipe may come from somebody else, and may require too much work.
         reason = str(error).partition(":")[0]
         print(f"note: the training words of {folder} are left out, and so are the n-grams: {reason}", file=sys.stderr)
         return None
 
 
-# The flags of `discriminate` that each ask for the text protocol.
+# The flags of `discriminate` that each choose the text protocol.
 _SCORING_FLAGS = (*SERVER_FLAGS, "alphabet", "backend", "batch_size", "shots", "tokenizer")
 
 
 def _add_discriminate(commands: Commands) -> None:
     parser = commands.add_parser(
         "discriminate",
-        help="is a word more likely than one like it that breaks one rule?",
-        description="For each rule, pairs of a word of the language and the nearest one that breaks that rule alone. "
-        "A language model of text, in this process or behind a server, gets both after the same context lines; "
-        "a checkpoint of ours, symbol by symbol.",
+        help="measure whether a word is more likely than a similar word that breaks one rule",
+        description="The pairs of a rule are a word of the language and the nearest word that breaks only that rule. "
+        "A language model of text, in this process or behind a server, reads both words after the same context "
+        "lines; a checkpoint of this package reads them symbol by symbol, without a context.",
     )
     add_checkpoint(parser)
-    parser.add_argument("--limit", type=int, default=64, help="most pairs of a rule (default 64)")
-    parser.add_argument("--max-length", type=int, help="most symbols of a word (default 16, or 8 times the shortest)")
-    parser.add_argument("--protocol", choices=("v2", "symbols"), help="ask as text, or symbol by symbol")
-    parser.add_argument("--shots", type=int, help="context words before each pair, as text (default 32)")
-    parser.add_argument("--alphabet", help="what stands for the symbols, as text (default letters)")
-    parser.add_argument("--backend", help="hf, vllm, openai or my.py:Class (default hf; openai with --base-url)")
+    parser.add_argument("--limit", type=int, default=64, help="largest number of pairs of a rule (default 64)")
+    parser.add_argument(
+        "--max-length",
+        type=int,
+        help="largest number of symbols in a word (default 16, or 8 times the shortest word if larger)",
+    )
+    parser.add_argument("--protocol", choices=("v2", "symbols"), help="the text protocol (v2), or symbol by symbol")
+    parser.add_argument("--shots", type=int, help="number of context words before each pair, as text (default 32)")
+    parser.add_argument("--alphabet", help="the texts that represent the symbols (default letters)")
+    parser.add_argument("--backend", help="hf, vllm, openai or FILE.py:CLASS (default hf; openai with --base-url)")
     add_server(parser)
-    parser.add_argument("--batch-size", type=int, help="texts through the model at once (default 32)")
-    parser.add_argument("--seed", type=int, default=0, help="of words, pairs and contexts (default 0)")
+    parser.add_argument("--batch-size", type=int, help="number of texts in a batch of a local model (default 32)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed for words, pairs and contexts (default 0)")
     add_json(parser)
     parser.set_defaults(run=_discriminate)
 
 
 def _discriminate(arguments: argparse.Namespace) -> None:
-    """Make the pairs, ask, print."""
+    """Draw the pairs, measure the model, and print the accuracies."""
     complete_checkpoint(arguments)
     from hf_ruleextrap.languages import get_language
     from hf_ruleextrap.tokenization import writes_text
@@ -267,18 +278,18 @@ def _discriminate(arguments: argparse.Namespace) -> None:
     by_text, tokenizer = arguments.protocol == "v2" or bool(given_flags(arguments, _SCORING_FLAGS)), None
     if arguments.protocol == "symbols":
         refuse_flags(
-            arguments, _SCORING_FLAGS, "a checkpoint that is asked symbol by symbol", ", or give --protocol v2"
+            arguments, _SCORING_FLAGS, "a checkpoint that is evaluated symbol by symbol", ", or give --protocol v2"
         )
     elif not by_text:
         tokenizer = tokenizer_of(arguments.model, trust_remote_code=arguments.trust_remote_code)
         by_text = tokenizer is not None and writes_text(tokenizer)
-    found = _text(arguments, tokenizer) if by_text else _symbols(arguments, language, tokenizer)
+    discrimination = _text(arguments, tokenizer) if by_text else _symbols(arguments, language, tokenizer)
     if arguments.json:
-        print_json(found.to_dict())
+        print_json(discrimination.to_dict())
         return
     from hf_ruleextrap.evaluation.discrimination import show
 
-    show(found, language)
+    show(discrimination, language)
 
 
 def _symbols(arguments: argparse.Namespace, language: Language, tokenizer: Any) -> Discrimination:

@@ -239,7 +239,7 @@ def _chance(arguments: argparse.Namespace) -> None:
 
 
 def _print_report(report: Report, title: str, arguments: argparse.Namespace) -> None:
-    """Print a report as JSON if ``--json`` asks for that, or else as a table below a title."""
+    """Print a report as JSON if ``--json`` is given, or else as a table below a title."""
     if arguments.json:
         print_json(report.to_dict())
         return
@@ -271,7 +271,9 @@ def _add_explain(commands: Commands) -> None:
     parser.add_argument("--max-length", type=int, default=16, help="largest length of a word (default: 16)")
     parser.add_argument("--seed", type=int, default=0, help="random seed for drawing the training words (default: 0)")
     parser.add_argument("--epsilon", type=float, default=0.01, help="probability of an exception (default: 0.01)")
-    parser.add_argument("--delta", type=float, default=0.1, help="probability that one drops a rule (default: 0.1)")
+    parser.add_argument(
+        "--delta", type=float, default=0.1, help="probability that an exception drops a rule (default: 0.1)"
+    )
     parser.add_argument("--budget", type=float, default=29.0, help="bits of the longest hypothesis (default: 29)")
     add_paper(parser)
     add_json(parser)
@@ -294,7 +296,7 @@ def _explain(arguments: argparse.Namespace) -> None:
     settings = RationalSettings(epsilon=arguments.epsilon, delta=arguments.delta, budget=arguments.budget)
 
     def track(conjunctions: list[frozenset[int]]) -> Any:
-        # No bar where nobody watches.
+        # There is no bar if stderr is not a terminal.
         return tqdm(conjunctions, unit="hypothesis", disable=None, file=sys.stderr)
 
     space = HypothesisSpace(language, arguments.max_length, settings, track=track)
@@ -336,7 +338,7 @@ def _explain(arguments: argparse.Namespace) -> None:
 
 
 def _as_item(learner: RationalLearner, explanations: list[Explanation]) -> tuple[str, dict[str, Any]]:
-    """The name of a learner, and what it says, as plain dictionaries."""
+    """Return the name of a learner, and its explanations as plain dictionaries."""
     prompts = [asdict(explanation) for explanation in explanations]
     return learner.name, {"own_words": learner.posterior.own_words, "prompts": prompts}
 

@@ -27,8 +27,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from hf_ruleextrap.hub.push import Kind
-    from hf_ruleextrap.hub.releases import Release
+    from hf_ruleextrap.hub.push import Kind, Release
 
 # The largest number of words in the validation split, and in the test split, of `publish dataset`.
 _MOST_HELD_OUT = 20_000
@@ -102,12 +101,12 @@ class _Job:
     """One repository to write and to upload.
 
     Attributes:
-        name: the name of the repository, without its owner.
-        kind: the kind of repository on the Hub.
-        folder: the name of its folder on disk, inside the owner's folder.
-        write: the function that writes the files into a folder and returns their paths.
-        opened: the line of code that opens the repository, with ``{}`` for ``OWNER/FOLDER``.
-        branch: the branch for the upload; None for ``--revision`` or main.
+        name: The name of the repository, without its owner.
+        kind: The kind of repository on the Hub.
+        folder: The name of its folder on disk, inside the owner's folder.
+        write: The function that writes the files into a folder and returns their paths.
+        opened: The line of code that opens the repository, with ``{}`` for ``OWNER/FOLDER``.
+        branch: The branch for the upload; None for ``--revision`` or main.
     """
 
     name: str
@@ -126,7 +125,7 @@ def _jobs(arguments: argparse.Namespace) -> Iterator[_Job]:
     if what in ("metric", "space"):
         yield _metric(arguments)
     elif what == "docs":
-        from hf_ruleextrap.hub.site import write_site
+        from hf_ruleextrap.hub.spaces import write_site
 
         yield _Job("docs", "space", "docs", write_site, "{}/index.html")
     elif what == "demo":
@@ -136,7 +135,7 @@ def _jobs(arguments: argparse.Namespace) -> Iterator[_Job]:
             raise RuleExtrapError(f"publish dataset needs a language: {', '.join(list_languages())}")
         yield from (_dataset(name, arguments) for name in names)
     elif what == "checkpoint":
-        from hf_ruleextrap.hub.releases import Release
+        from hf_ruleextrap.hub.push import Release
 
         if not names:
             raise RuleExtrapError("publish checkpoint needs a run folder, such as runs/quickstart")
@@ -144,7 +143,7 @@ def _jobs(arguments: argparse.Namespace) -> Iterator[_Job]:
             # `--revision` takes precedence over the branch of the seed.
             yield _checkpoint(replace(release, branch=None) if arguments.revision else release, arguments)
     else:
-        from hf_ruleextrap.hub.demo import space_checkpoints
+        from hf_ruleextrap.hub.spaces import space_checkpoints
 
         languages, folders = _languages_and_folders(names)
         paper = [*list_languages(tag="paper"), _SUITE]
@@ -160,7 +159,7 @@ def _jobs(arguments: argparse.Namespace) -> Iterator[_Job]:
 
 
 def _demo(runs: Sequence[str | Path]) -> _Job:
-    from hf_ruleextrap.hub.demo import write_demo
+    from hf_ruleextrap.hub.spaces import write_demo
 
     return _Job("demo", "space", "demo", partial(write_demo, runs=runs), "hf-ruleextrap demo {}")
 
@@ -189,7 +188,7 @@ def _is_language(name: str) -> bool:
 
 def _releases(folder: Path) -> list[Release]:
     """Return the releases of the runs in a folder, and print the runs that are left out."""
-    from hf_ruleextrap.hub.releases import find_releases
+    from hf_ruleextrap.hub.push import find_releases
 
     releases, skipped = find_releases(folder)
     for line in skipped:
@@ -200,7 +199,7 @@ def _releases(folder: Path) -> list[Release]:
 
 
 def _metric(arguments: argparse.Namespace) -> _Job:
-    from hf_ruleextrap.hub.metric import write_metric
+    from hf_ruleextrap.hub.spaces import write_metric
 
     write = partial(write_metric, organization=arguments.org)
     name = "rule_extrapolation"
@@ -209,7 +208,7 @@ def _metric(arguments: argparse.Namespace) -> _Job:
 
 def _checkpoint(release: Release, arguments: argparse.Namespace) -> _Job:
     from hf_ruleextrap.hub.checkpoint import brings_code, write_checkpoint
-    from hf_ruleextrap.hub.releases import read_run
+    from hf_ruleextrap.hub.push import read_run
 
     write = partial(write_checkpoint, release.run, organization=arguments.org)
     # Without this package, a user has to trust the code in the repository.

@@ -127,7 +127,7 @@ def backend(arguments: argparse.Namespace) -> Backend:
     """Return the workers that the flags describe.
 
     Raises:
-        RuleExtrapError: flags contradict each other, or a number is out of range.
+        RuleExtrapError: If flags contradict each other, or a number is out of range.
     """
     from hf_ruleextrap.sweep.workers import Local, OnRay
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, cast
 from hf_ruleextrap.errors import RuleExtrapError, unknown
 from hf_ruleextrap.formal import PromptSet, WordBatch
 from hf_ruleextrap.formal.words import BoolArray, FloatArray
-from hf_ruleextrap.own_files import run_file
+from hf_ruleextrap.inputs import run_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ class Request:
             the whole distribution (no top-k, and top-p 1).
         sample: 0 for the greedy answer; 1 and above for the samples.
         seed: The random seed for drawing samples.
-        stop: A text that ends the answer, in addition to the model's own end; None for no such text.
+        stop: A text that ends the answer, in addition to the model's own end; None if there is no such text.
     """
 
     prompt: str | tuple[Turn, ...]

@@ -9,9 +9,9 @@ import numpy as np
 
 from hf_ruleextrap.formal.words import FloatArray
 
-from ._in_process import InProcess
 from .base import BackendConfig, Request
 from .generation import check_positions, generate
+from .in_process import InProcess
 from .loading import load_model, load_tokenizer
 
 if TYPE_CHECKING:

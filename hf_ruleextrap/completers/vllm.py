@@ -10,8 +10,8 @@ import numpy as np
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal.words import FloatArray
 
-from ._in_process import InProcess
 from .base import BackendConfig, Request
+from .in_process import InProcess
 from .loading import check_config, end_tokens, load_tokenizer, may_run_code, naming_errors
 
 

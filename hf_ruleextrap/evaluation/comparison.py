@@ -119,7 +119,7 @@ def compare(
         seed: The random seed for drawing prompts, if the language has too many of them.
 
     Raises:
-        RuleExtrapError: The language has no prompts of this length, the limit is negative, or a model has too few
+        RuleExtrapError: If the language has no prompts of this length, the limit is negative, or a model has too few
             positions.
 
     >>> from hf_ruleextrap import get_language

@@ -154,7 +154,7 @@ def discriminate_text(
         encode: The function that returns the token ids of a text, if the completer does not know them.
 
     Raises:
-        RuleExtrapError: The completer gives no log-probabilities, a symbol is not one token, or the condition is not
+        RuleExtrapError: If the completer gives no log-probabilities, a symbol is not one token, or the condition is not
             plain text with an intact context.
     """
     if not completer.abilities.log_probabilities:
@@ -222,7 +222,7 @@ def discriminate_symbols(
         seed: The random seed for drawing words and pairs.
 
     Raises:
-        RuleExtrapError: The checkpoint's tokens are not those of `tokenization`, or its positions are too few.
+        RuleExtrapError: If the checkpoint's tokens are not those of `tokenization`, or its positions are too few.
     """
     language = checkpoint.language
     max_length = max(16, 8 * language.shortest) if max_length is None else max_length
@@ -277,7 +277,7 @@ def discriminate(
         usable: Whether a pair can be used.
 
     Raises:
-        RuleExtrapError: No word is short enough, or the limit is below 1.
+        RuleExtrapError: If no word is short enough, or the limit is below 1.
     """
     rng = np.random.default_rng(seed)
     drawn = language.sample(_DRAWS * max(limit, 1), max_length=max_length, rng=rng)

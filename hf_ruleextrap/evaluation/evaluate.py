@@ -53,8 +53,8 @@ def score(
             prompt as one cluster.
 
     Raises:
-        RuleExtrapError: The language is unknown, a prompt holds a foreign symbol, the numbers of rows differ, or there
-            are no rows.
+        RuleExtrapError: If the language is unknown, a prompt holds a foreign symbol, the numbers of rows differ, or
+            there are no rows.
 
     >>> report = score("anbn", prompts=["baa"], completions=["b"], finished=[True])
     >>> report.headline.rate, report.to_dict()["rules"]["as_equal_bs"]["word"]["all"]["hits"]
@@ -94,7 +94,7 @@ def chance(
             seed 0.
 
     Raises:
-        RuleExtrapError: The language or the completer is unknown, or the language has no prompts of this kind and
+        RuleExtrapError: If the language or the completer is unknown, or the language has no prompts of this kind and
             length.
 
     >>> round(chance("anbn", kind="ood", length=8).headline.rate, 4)
@@ -127,7 +127,7 @@ def parse_completions(text: str, name: str, *, is_csv: bool = False) -> list[dic
         The rows with ``prompt``, ``completion`` and ``finished``, a boolean.
 
     Raises:
-        RuleExtrapError: A line cannot be read. The message names the line.
+        RuleExtrapError: If a line cannot be read. The message names the line.
     """
     text = text.removeprefix("\ufeff")
     rows = []
@@ -165,7 +165,7 @@ class Evaluator:
             rates depend on no model and take up to a minute for some languages, so training leaves the rates out.
 
     Raises:
-        RuleExtrapError: The language has no prompts of this length, or the limit is negative.
+        RuleExtrapError: If the language has no prompts of this length, or the limit is negative.
 
     >>> from hf_ruleextrap import Evaluator, LocalModel, build_model, get_language
     >>> language = get_language("anbn")

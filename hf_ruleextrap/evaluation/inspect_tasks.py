@@ -52,7 +52,7 @@ def ruleextrap(
         shots: The number of context words before each prompt.
         alphabet: The texts that stand for the symbols, one of `protocol.ALPHABETS`.
         context: The lines before each prompt, one of `protocol.CONTEXTS`.
-        rules_stated: Whether the rules stand before the context, in words.
+        rules_stated: Whether the rules are stated in words before the context.
         chat: Whether the context is a conversation. Otherwise the context and the prompt are the plain text of one
             message, for a provider that continues a message verbatim.
         max_reasoning_tokens: The number of tokens of reasoning that are allowed in addition to those of the answer.

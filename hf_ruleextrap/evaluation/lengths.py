@@ -18,14 +18,14 @@ from hf_ruleextrap.formal.words import symbol_codes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Asked: TypeAlias = Literal["id", "ood", "word"]
+ReachKind: TypeAlias = Literal["id", "ood", "word"]
 
-ASKED: dict[Asked, str] = {
+KINDS: dict[ReachKind, str] = {
     "id": "ID prompts that become words",
     "ood": "OOD prompts on which every open rule holds",
     "word": "halves of words that become words",
 }
-"""The kinds of prompts, each with what its rate counts."""
+"""The kinds of prompts, each with a description of the prompts that its rate counts."""
 
 THRESHOLD = 0.95
 """The smallest rate that counts as kept."""
@@ -56,7 +56,7 @@ class LengthRate:
         status: ``"ok"``, or the reason in one line why there is no rate.
     """
 
-    kind: Asked
+    kind: ReachKind
     length: int
     max_new_symbols: int
     rate: Rate | None = None
@@ -79,7 +79,7 @@ class Reach:
     train_length: int
     rates: tuple[LengthRate, ...]
 
-    def of(self, kind: Asked) -> int | None:
+    def of(self, kind: ReachKind) -> int | None:
         """Return the reach: the largest measured length up to which the rate is 0.95 or more at every measured length.
 
         A length without a rate ends the reach. The reach is None if the first length has no rate or a lower rate.
@@ -91,7 +91,7 @@ class Reach:
             reach = at.length
         return reach
 
-    def of_kind(self, kind: Asked) -> list[LengthRate]:
+    def of_kind(self, kind: ReachKind) -> list[LengthRate]:
         """Return the rates of one kind, the smallest length first."""
         return sorted((at for at in self.rates if at.kind == kind), key=lambda at: at.length)
 
@@ -101,7 +101,7 @@ class Reach:
             "language": self.language,
             "train_length": self.train_length,
             "threshold": THRESHOLD,
-            "reach": {kind: self.of(kind) for kind in ASKED},
+            "reach": {kind: self.of(kind) for kind in KINDS},
             "rates": [asdict(at) for at in self.rates],
         }
 
@@ -131,7 +131,7 @@ def measure_reach(
         seed: The random seed for drawing prompts.
 
     Raises:
-        RuleExtrapError: A length or ``n`` is below 1.
+        RuleExtrapError: If a length or ``n`` is below 1.
     """
     multiples = {max(1, round(factor * train_length)) for factor in MULTIPLES}
     lengths = sorted(multiples if lengths is None else set(lengths))
@@ -142,11 +142,11 @@ def measure_reach(
         f"give lengths that add up to at most {int(MOST_SECONDS / _SECONDS_A_SYMBOL):,}",
         seconds=sum(lengths) * _SECONDS_A_SYMBOL,
     )
-    rates = [_measure(completer, language, kind, length, n, seed) for kind in ASKED for length in lengths]
+    rates = [_measure(completer, language, kind, length, n, seed) for kind in KINDS for length in lengths]
     return Reach(language.name, train_length, tuple(rates))
 
 
-def long_prompts(language: Language, kind: Asked, length: int, n: int, seed: int = 0) -> PromptSet:
+def long_prompts(language: Language, kind: ReachKind, length: int, n: int, seed: int = 0) -> PromptSet:
     """Draw up to n different prompts of a length that may be too large for a list of all prompts.
 
     ``id``: words of at most twice the length are drawn, and the words that are longer than the length are cut to it.
@@ -162,7 +162,7 @@ def long_prompts(language: Language, kind: Asked, length: int, n: int, seed: int
         seed: The random seed for drawing prompts.
 
     Raises:
-        RuleExtrapError: The language has no prompts of this kind and length, or cannot draw words of this length.
+        RuleExtrapError: If the language has no prompts of this kind and length, or cannot draw words of this length.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> long_prompts(get_language("anbn"), "word", 100, 3).texts == ["a" * 50]
@@ -213,7 +213,7 @@ def _outside(language: Language, length: int, n: int, rng: np.random.Generator) 
     return list(dict.fromkeys(longer))[:n]
 
 
-def _measure(completer: Completer, language: Language, kind: Asked, length: int, n: int, seed: int) -> LengthRate:
+def _measure(completer: Completer, language: Language, kind: ReachKind, length: int, n: int, seed: int) -> LengthRate:
     try:
         prompts = long_prompts(language, kind, length, n, seed)
     except RuleExtrapError as error:
@@ -238,7 +238,7 @@ def _measure(completer: Completer, language: Language, kind: Asked, length: int,
 
 def table_lines(reach: Reach) -> Iterator[str]:
     """Yield the rates as lines of text: a block with a heading and the reach for each kind of prompts."""
-    for kind, what in ASKED.items():
+    for kind, what in KINDS.items():
         longest = reach.of(kind)
         yield f"{what}: reach {'-' if longest is None else longest} (trained on up to {reach.train_length})"
         yield "  symbols  rate  95 % interval     n  chance  finished"
@@ -254,15 +254,15 @@ def draw_reach(figure: Figure, reach: Reach) -> None:
     """Draw a panel for each kind of prompts: the rate with its 95 % interval, and chance, against the length."""
     from matplotlib.ticker import NullLocator
 
-    panels: Sequence[Any] = figure.subplots(1, len(ASKED), sharey=True)
-    for axes, (kind, what) in zip(panels, ASKED.items(), strict=True):
-        known = [at for at in reach.of_kind(kind) if at.rate is not None and at.rate.rate is not None]
-        lengths = [at.length for at in known]
-        rates = [at.rate for at in known if at.rate is not None]
+    panels: Sequence[Any] = figure.subplots(1, len(KINDS), sharey=True)
+    for axes, (kind, what) in zip(panels, KINDS.items(), strict=True):
+        measured = [at for at in reach.of_kind(kind) if at.rate is not None and at.rate.rate is not None]
+        lengths = [at.length for at in measured]
+        rates = [at.rate for at in measured if at.rate is not None]
         low, middle, high = ([getattr(rate, name) for rate in rates] for name in ("low", "rate", "high"))
         axes.fill_between(lengths, low, high, color="#0072B2", alpha=0.2, lw=0, label="95 % interval")
         axes.plot(lengths, middle, "o-", color="#0072B2", ms=4, label="rate")
-        chance = [at.chance.rate if at.chance else np.nan for at in known]
+        chance = [at.chance.rate if at.chance else np.nan for at in measured]
         axes.plot(lengths, chance, ":", color="0.35", label="chance")
         axes.axvline(reach.train_length, color="0.6", lw=1, label="longest training word")
         axes.axhline(THRESHOLD, color="0.6", lw=1, ls="--", label=f"rate that counts as kept, {THRESHOLD}")

@@ -82,7 +82,8 @@ def exact_mass(model: PreTrainedModel | Source, language: str | Language, *, max
             32,766 of at most 14.
 
     Raises:
-        RuleExtrapError: There are more than 2^22 words of these lengths, or none; or the model has too few positions.
+        RuleExtrapError: If there are more than 2^22 words of these lengths, or none; or the model has too few
+            positions.
 
     >>> from hf_ruleextrap.formal import uniform
     >>> mass = exact_mass(uniform(get_language("anbn")), "anbn", max_length=2)
@@ -142,7 +143,7 @@ def open_rules_probability(
         (N,) float64, the probability for each prompt.
 
     Raises:
-        RuleExtrapError: There are more than 2^22 completions in all, or prompts of several lengths; or the model has
+        RuleExtrapError: If there are more than 2^22 completions in all, or prompts of several lengths; or the model has
             too few positions.
     """
     language = get_language(language)

@@ -86,7 +86,7 @@ def code_length(
         settings: The number of settings among which this learner's were chosen by their code length.
 
     Raises:
-        RuleExtrapError: The probabilities of the language's words are not known.
+        RuleExtrapError: If the probabilities of the language's words are not known.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> language = get_language("anbn")
@@ -122,7 +122,7 @@ def data_nats(words: WordBatch, language: Language, max_length: int) -> FloatArr
     """Return the code length of each word under the language's own distribution, (N,) float64 in nats.
 
     Raises:
-        RuleExtrapError: The probabilities of the language's words are not known.
+        RuleExtrapError: If the probabilities of the language's words are not known.
     """
     logs = language.log_probability(words, max_length)
     if logs is None:

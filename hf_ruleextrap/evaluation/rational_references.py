@@ -64,7 +64,7 @@ def learner_of(
         track: The function that shows the progress of work of more than ten seconds.
 
     Raises:
-        RuleExtrapError: The language or the learner is unknown, or the language's words of these lengths cannot be
+        RuleExtrapError: If the language or the learner is unknown, or the language's words of these lengths cannot be
             counted.
     """
     language = get_language(language)
@@ -93,7 +93,8 @@ def rational_report(
         max_length: The largest length of a word; by default the length of the longest training word.
 
     Raises:
-        RuleExtrapError: A prompt is longer than any word, there are no training words, or the words cannot be counted.
+        RuleExtrapError: If a prompt is longer than any word, there are no training words, or the words cannot be
+            counted.
     """
     kind = name.removesuffix(GREEDY)
     if train_words is None:
@@ -141,7 +142,7 @@ def learners_of(
         max_length: The largest length of a word; by default the length of the longest training word.
 
     Raises:
-        RuleExtrapError: There are no training words, or the words of a hypothesis cannot be counted.
+        RuleExtrapError: If there are no training words, or the words of a hypothesis cannot be counted.
     """
     if not len(words):
         raise RuleExtrapError("a rational learner needs training words, and there are none: give at least one")
@@ -163,8 +164,8 @@ def learner_rates(
         max_new_symbols: The length limit of a completion; None for no limit.
 
     Raises:
-        RuleExtrapError: There are no training words, the words of a hypothesis cannot be counted, or a prompt is longer
-            than any word.
+        RuleExtrapError: If there are no training words, the words of a hypothesis cannot be counted, or a prompt is
+            longer than any word.
 
     >>> language = get_language("anbn")
     >>> prompts = language.prompts("ood", length=4)

@@ -302,7 +302,7 @@ def judge(model: Clusters | FloatArray, references: Mapping[str, Clusters | Floa
     """
     of_model, others = _clusters(model), {name: _clusters(rates, exact=True) for name, rates in references.items()}
     if not len(of_model.rows):
-        return Verdict("no prompt leaves a rule open: nothing was asked", None, None)
+        return Verdict("no prompt leaves a rule open, so there is nothing to compare", None, None)
     strongest = max(others, key=lambda name: others[name].rate)
     by_chance = Difference.of(of_model, others[UNIFORM], UNIFORM)
     by_strongest = Difference.of(of_model, others[strongest], strongest)

@@ -67,7 +67,7 @@ def nearest_learners(
         seed: The random seed for drawing completions.
 
     Raises:
-        RuleExtrapError: The prompts have several lengths, or the model has too few positions.
+        RuleExtrapError: If the prompts have several lengths, or the model has too few positions.
     """
     divergences = []
     for learner in learners:
@@ -105,7 +105,7 @@ def divergence_by_prompt(
         seed: The random seed for drawing completions.
 
     Raises:
-        RuleExtrapError: The prompts have several lengths, or the model has too few positions.
+        RuleExtrapError: If the prompts have several lengths, or the model has too few positions.
 
     >>> from hf_ruleextrap.formal import rational_learner, uniform
     >>> from hf_ruleextrap.languages import get_language

@@ -181,8 +181,8 @@ class Condition(_Model):
 class Evaluation(_Model):
     """The evaluation of a completer on a language, as in ``evaluation.json`` and in the output of ``evaluate --json``.
 
-    In JSON, each set of references stands once, under ``references`` and the name of the first condition that has the
-    set. The field ``references`` of a condition is that name.
+    In JSON, each set of references is stored once, under ``references`` and the name of the first condition that has
+    the set. The field ``references`` of a condition is that name.
 
     Attributes:
         schema_version: The version of this schema.
@@ -271,7 +271,7 @@ class Evaluation(_Model):
         """Read ``evaluation.json`` from a folder.
 
         Raises:
-            RuleExtrapError: The file is missing, damaged, or of another version.
+            RuleExtrapError: If the file is missing, damaged, or of another version.
         """
         return read_document(
             cls, folder / FILE, "evaluation", "give the same evaluate command again: its answers are kept"
@@ -339,7 +339,7 @@ def read_evaluations(store: str | Path) -> list[Evaluation]:
         store: The folder of an evaluation, or a folder with one subfolder for each evaluation.
 
     Raises:
-        RuleExtrapError: A file is damaged, or of another version.
+        RuleExtrapError: If a file is damaged, or of another version.
     """
     paths = sorted([*Path(store).glob(FILE), *Path(store).glob(f"*/{FILE}")])
     return [Evaluation.read(path.parent) for path in paths]

@@ -77,7 +77,7 @@ def read_ids(ids: npt.NDArray[np.integer], symbols: ByteArray, codes: ByteArray,
     Returns:
         Whether every index has a symbol or is negative, including the indices after the first negative index.
     """
-    known = True
+    all_in_alphabet = True
     for row in range(ids.shape[0]):
         length = 0
         inside = True
@@ -86,9 +86,9 @@ def read_ids(ids: npt.NDArray[np.integer], symbols: ByteArray, codes: ByteArray,
             if index < 0:
                 inside = False
             elif index >= len(symbols):
-                known = False
+                all_in_alphabet = False
             elif inside:
                 codes[row, place] = symbols[index]
                 length += 1
         lengths[row] = length
-    return known
+    return all_in_alphabet

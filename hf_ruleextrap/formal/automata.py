@@ -101,7 +101,7 @@ def finite_automaton(
         summary: The rule as a sentence.
 
     Raises:
-        RuleExtrapError: The automaton has more than 10,000 states.
+        RuleExtrapError: If the automaton has more than 10,000 states.
 
     >>> rule = finite_automaton("a", 0, lambda n, s: (n + (s == "a")) % 3, lambda n: n == 0, name="n", summary="3 | a")
     >>> rule.holds(["aaab", "aa"]).tolist()

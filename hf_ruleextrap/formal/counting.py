@@ -49,7 +49,7 @@ class WordCounts:
         """Count the words of a graph, from their ends backwards.
 
         Raises:
-            RuleExtrapError: The product of lengths and states is too large.
+            RuleExtrapError: If the product of lengths and states is too large.
         """
         assert graph.max_length is not None
         size = graph.max_length + 1
@@ -127,7 +127,7 @@ def enumerate_words(
             lengths that fit into memory are yielded before the error.
 
     Raises:
-        RuleExtrapError: The words of the next length, or with ``project`` of the last one, take too much memory.
+        RuleExtrapError: If the words of the next length, or with ``project`` of the last one, take too much memory.
     """
     codes = symbol_codes(alphabet)
     prefixes, state = np.zeros((1, 0), np.uint8), machine.start(1)
@@ -196,7 +196,7 @@ def uniform_entropy(lengths: IntArray, log_numbers: FloatArray) -> Entropy:
 
 
 def bracket_entropies(max_length: int, *, kinds: int, interleaved: bool) -> FloatArray:
-    """Return the entropy of a word of each even length that `sampling.bracket_words` draws without ``prime``.
+    """Return the entropy of a word of each even length that `families.bracket_words` draws without ``prime``.
 
     The expected entropy of the remaining symbols depends only on their number and on the number of open brackets
     (where kinds interleave, on the number of open brackets of each kind). So it is computed backwards from the end of

@@ -60,7 +60,7 @@ def chance(
         A report like that of `scoring.aggregate`; each of its rates says whether it is exact.
 
     Raises:
-        RuleExtrapError: There is no limit, and the source may never end a completion.
+        RuleExtrapError: If there is no limit, and the source may never end a completion.
 
     >>> from hf_ruleextrap.formal.sources import uniform
     >>> from hf_ruleextrap.languages import get_language
@@ -96,7 +96,7 @@ def headline_chance(language: Language, prompts: PromptSet, source: Source, *, m
         The mean over the prompts.
 
     Raises:
-        RuleExtrapError: No prompt is OOD and leaves a rule open.
+        RuleExtrapError: If no prompt is OOD and leaves a rule open.
 
     >>> from hf_ruleextrap.formal.sources import uniform
     >>> from hf_ruleextrap.languages import get_language

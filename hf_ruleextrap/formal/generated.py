@@ -145,7 +145,7 @@ def random_conjunction(seed: int, level: str = "regular") -> GeneratedLanguage:
             ``"context-sensitive"``.
 
     Raises:
-        RuleExtrapError: The level is unknown, or the seed is negative.
+        RuleExtrapError: If the level is unknown, or the seed is negative.
 
     >>> lang = random_conjunction(7)
     >>> lang.name, lang.level, lang.contains(lang.sample(3, max_length=9, rng=np.random.default_rng(0))).all()
@@ -167,7 +167,7 @@ def generated_language(name: str, paper: bool = False) -> GeneratedLanguage:
         paper: See `Language`; it has no effect on a generated language.
 
     Raises:
-        RuleExtrapError: The name is not that of a generated language.
+        RuleExtrapError: If the name is not that of a generated language.
     """
     match = _NAME.fullmatch(name)
     if match is None:
@@ -290,7 +290,7 @@ def _joint_viability(language: Language) -> Callable[[State], BoolArray] | None:
     """Return the function that decides viability; None if a prefix is viable wherever it is viable for each rule.
 
     Raises:
-        RuleExtrapError: No word keeps all rules.
+        RuleExtrapError: If no word keeps all rules.
     """
     counters = list(map(_counters, language.rules))
     if sum(counters) == 0:

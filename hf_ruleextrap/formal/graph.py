@@ -37,13 +37,13 @@ class Graph:
     """The S states that words reach, in the order of a breadth-first search; state 0 is that of the empty word.
 
     Attributes:
-        alphabet: the k symbols.
-        states: the machine's registers, one row a state.
+        alphabet: The k symbols.
+        states: The registers of the machine, with one row for each state.
         following: (S, k) int64, the state after each symbol; ``NOWHERE`` where the machine is no longer alive, and
             where a word would be longer than the limit.
         accepting: (S,) bool.
-        depth: (S,) int64, the length of the shortest word that leads there.
-        max_length: the longest words that are followed; None: no limit, the graph is closed.
+        depth: (S,) int64, the length of the shortest word that leads to the state.
+        max_length: The length of the longest words that are followed; None for a closed graph, which has no limit.
     """
 
     alphabet: tuple[str, ...]
@@ -58,18 +58,18 @@ class Graph:
 
     @cached_property
     def distance(self) -> IntArray:
-        """(S,) int64: the fewest further symbols with which a word is accepted; -1 where none are."""
-        found = np.where(self.accepting, 0, -1)
+        """(S,) int64: the smallest number of further symbols to an accepted word; -1 if there is no such word."""
+        distance = np.where(self.accepting, 0, -1)
         # A last row for NOWHERE, which is never reached.
         for step in range(1, len(self) + 1):
-            reached = (np.append(found, -1)[self.following] >= 0).any(axis=1) & (found < 0)
+            reached = (np.append(distance, -1)[self.following] >= 0).any(axis=1) & (distance < 0)
             if not reached.any():
                 break
-            found[reached] = step
-        return np.asarray(found)
+            distance[reached] = step
+        return np.asarray(distance)
 
     def useful(self) -> Graph:
-        """Without the states from which no word within the limit is accepted (but always with state 0)."""
+        """Return the graph without the states that lead to no accepted word within the limit; state 0 always stays."""
         distance = self.distance
         keep = distance >= 0
         if self.max_length is not None:
@@ -78,7 +78,7 @@ class Graph:
         return self.take(keep)
 
     def take(self, keep: BoolArray) -> Graph:
-        """The graph of some states, renumbered in their order; state 0 must be among them."""
+        """Return the graph of some states, renumbered in their order; state 0 must be among them."""
         number = np.append(np.where(keep, np.cumsum(keep) - 1, NOWHERE), NOWHERE)
         return Graph(
             alphabet=self.alphabet,
@@ -90,14 +90,14 @@ class Graph:
         )
 
     def locate(self, state: State) -> IntArray:
-        """(N,) int64: which state each row of some registers is, ``NOWHERE`` if none."""
+        """Return (N,) int64: the number of the state that each row of registers equals, or ``NOWHERE``."""
         return locate(self.states, state)
 
     def read(self, words: WordBatch) -> IntArray:
-        """(N,) int64: the state of each word, ``NOWHERE`` where it left the graph."""
+        """Return (N,) int64: the state of each word, or ``NOWHERE`` for a word that leaves the graph."""
         table = np.full((len(self) + 1, 256), NOWHERE)
         table[:-1, symbol_codes(self.alphabet)] = self.following
-        # Padding leaves a word where it is.
+        # Padding does not change the state.
         table[:, 0] = np.append(np.arange(len(self)), NOWHERE)
         state = np.zeros(len(words), np.int64)
         for codes in np.ascontiguousarray(words.codes.T):
@@ -131,7 +131,7 @@ def explore(
             The function may raise an error.
 
     Raises:
-        RuleExtrapError: There are more states than ``most_states``, and ``shorten`` is False.
+        RuleExtrapError: If there are more states than ``most_states``, and ``shorten`` is False.
 
     >>> from hf_ruleextrap.formal.rules import even_count, equal_counts
     >>> explore(even_count("a"), "ab").following.tolist()
@@ -141,49 +141,49 @@ def explore(
     """
     symbols = symbol_codes(alphabet)
     frontier = machine.start(1) if start is None else start
-    known, depth = Numbering(frontier), [np.zeros(len(frontier[0]), np.int64)]
+    numbering, depth = Numbering(frontier), [np.zeros(len(frontier[0]), np.int64)]
     following: list[IntArray] = []
     while len(frontier[0]) and (max_length is None or len(following) < max_length):
         after = _after(machine, frontier, symbols)
         alive = np.flatnonzero(machine.alive(after))
         after = tuple(register[alive] for register in after)
-        numbers, new = known.number(after)
-        if known.size + len(new) > most_states and shorten:
+        numbers, new = numbering.number(after)
+        if numbering.size + len(new) > most_states and shorten:
             max_length = len(following)
             break
-        if known.size + len(new) > most_states:
+        if numbering.size + len(new) > most_states:
             raise _too_many(max_length, len(following), most_states)
         target = np.full(len(frontier[0]) * len(symbols), NOWHERE)
         target[alive] = numbers
         following.append(target.reshape(-1, len(symbols)))
         depth.append(np.full(len(new), len(following)))
         frontier = tuple(register[new] for register in after)
-        known.append(frontier)
+        numbering.append(frontier)
         if watch is not None:
-            watch(len(following), known.size)
+            watch(len(following), numbering.size)
     following.append(np.full((len(frontier[0]), len(symbols)), NOWHERE))
     return Graph(
         alphabet=tuple(alphabet),
-        states=known.states,
+        states=numbering.states,
         following=np.concatenate(following),
-        accepting=machine.accepts(known.states),
+        accepting=machine.accepts(numbering.states),
         depth=np.concatenate(depth),
         max_length=max_length,
     )
 
 
-def locate(known: State, state: State) -> IntArray:
-    """(N,) int64: which of S known rows of some registers, all different, each row is; ``NOWHERE`` if none."""
-    size = len(known[0])
-    first, place = distinct(tuple(joined(old, new) for old, new in zip(known, state, strict=True)))
+def locate(states: State, state: State) -> IntArray:
+    """Return (N,) int64: the index, among S different states, of the state that each row equals, or `NOWHERE`."""
+    size = len(states[0])
+    first, place = distinct(tuple(joined(old, new) for old, new in zip(states, state, strict=True)))
     return np.where(first < size, first, NOWHERE)[place[size:]]
 
 
 def shortest_length(machine: Machine, alphabet: Sequence[str], *, most_states: int = MOST_STATES) -> int:
-    """The length of the shortest word, not counting the empty one, that a machine accepts.
+    """Return the length of the shortest non-empty word that a machine accepts.
 
     Raises:
-        RuleExtrapError: it accepts none, or has too many states to tell.
+        RuleExtrapError: If the machine accepts no word, or has too many states to decide this.
 
     >>> from hf_ruleextrap.formal.rules import equal_counts
     >>> shortest_length(equal_counts("a", "b", "c"), "abc")
@@ -209,7 +209,7 @@ def one_state_graph(alphabet: tuple[str, ...]) -> Graph:
 
 
 def ways_to_end(graph: Graph, longest: int) -> FloatArray:
-    """(longest + 1, S + 1) float64: the probability that n uniform symbols lead from a state to the end of a word."""
+    """Return (longest + 1, S + 1) float64: how probably n uniform symbols lead from a state to the end of a word."""
     ways = np.zeros((longest + 1, len(graph) + 1))
     ways[0, :-1] = graph.accepting
     by_symbol = np.ascontiguousarray(graph.following.T)
@@ -286,7 +286,7 @@ def _fewest_symbols(first: Graph, second: Graph, pairs: IntArray) -> IntArray:
 
 
 def _following(first: Graph, second: Graph, pairs: IntArray) -> IntArray:
-    """(N, k): the pair after each symbol; pair (i, j) has the number i * len(second) + j."""
+    """Return (N, k): the pair after each symbol; the number of pair (i, j) is i * len(second) + j."""
     left, right = first.following[pairs // len(second)], second.following[pairs % len(second)]
     return np.where((left < 0) | (right < 0), NOWHERE, left * len(second) + right)
 
@@ -303,7 +303,7 @@ def _layers(first: Graph, second: Graph, starts: IntArray, longest: int | None =
     # A mark for each pair is much faster than sorting, as long as the marks fit into memory.
     size = len(first) * len(second)
     marked = np.zeros(size, np.bool_) if size <= _MOST_MARKS else None
-    known = frontier = starts
+    seen = frontier = starts
     length = 0
     while len(frontier):
         yield frontier
@@ -313,15 +313,15 @@ def _layers(first: Graph, second: Graph, starts: IntArray, longest: int | None =
         if longest is not None:
             after = after[_fewest_symbols(first, second, after) <= longest - length]
         if marked is None:
-            frontier = np.setdiff1d(after, known, assume_unique=True)
-            known = np.union1d(known, frontier)
+            frontier = np.setdiff1d(after, seen, assume_unique=True)
+            seen = np.union1d(seen, frontier)
         else:
             marked[frontier] = True
             frontier = after[~marked[after]]
 
 
 def _after(machine: Machine, states: State, symbols: ByteArray) -> State:
-    """The states after each symbol: those of the first state, then those of the second, and so on."""
+    """Return the states after each symbol: those that follow the first state, then the second state, and so on."""
     n, k = len(states[0]), len(symbols)
     return machine.step(tuple(register.repeat(k, axis=0) for register in states), np.tile(symbols, n))
 

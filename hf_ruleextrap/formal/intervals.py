@@ -54,13 +54,13 @@ class Clusters:
 
     @property
     def effective_rows(self) -> float:
-        """The number of independent rows that would tell as much as these do.
+        """The number of independent rows that would have as much information as these rows.
 
-        It is the number of rows over the design effect (L. Kish, Survey Sampling, 1965): the variance between clusters
-        over the variance that independent rows would have. The estimate counts two clusters that were not drawn, one
-        of successes alone and one of failures alone, because a few clusters that happen to agree are no proof that all
-        do. It lies between 1 (independent rows) and the effect of clusters whose rows always agree. A probability that
-        is exact and the same in all clusters is known, as if from infinitely many rows.
+        It is the number of rows divided by the design effect (L. Kish, Survey Sampling, 1965): the variance between
+        clusters divided by the variance of independent rows. The estimate counts two additional clusters, one of
+        successes alone and one of failures alone, because a few clusters that agree by accident do not show that all
+        clusters agree. The design effect is between 1 (independent rows) and the effect of clusters whose rows always
+        agree. A probability that is exact and equal in all clusters counts as if there were infinitely many rows.
         """
         if self.exact and np.ptp(self.hits[self.rows > 0] / self.rows[self.rows > 0]) == 0:
             return inf
@@ -75,8 +75,8 @@ class Clusters:
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the rate: Wilson's, for the effective number of rows.
 
-        (After E. L. Korn and B. I. Graubard, Survey Methodology 24, 1998, who do the same with another interval.) With
-        one row a cluster it is Wilson's interval itself, and it is never narrower than Wilson's over all rows.
+        The method is that of E. L. Korn and B. I. Graubard, Survey Methodology 24, 1998, who use another interval. With
+        one row for each cluster, the result is Wilson's interval, and it is never narrower than Wilson's over all rows.
 
         >>> low, high = Clusters.of_rates(np.ones(10), rows=4).interval
         >>> round(low, 2), high
@@ -91,7 +91,7 @@ class Rate:
     """A rate with its count and its interval.
 
     Attributes:
-        rate: hits / n, or None where n is 0.
+        rate: The number of successes divided by the number of rows; None where n is 0.
         low, high: The 95 % interval (see `count`); for an exact rate, both ends are the rate itself.
         hits: The number of successes; None where only their probability is known.
         n: The number of rows.
@@ -109,8 +109,8 @@ class Rate:
     def count(cls, hits: BoolArray, among: BoolArray | None = None, *, samples: int = 1) -> Rate:
         """Return the share of successes with its 95 % interval.
 
-        With one row a prompt, the interval is Wilson's (E. B. Wilson, JASA 1927). With several, the rows of a prompt
-        are alike, and the interval is Wilson's for the effective number of rows (`Clusters`).
+        With one row for each prompt, the interval is Wilson's (E. B. Wilson, JASA 1927). With several rows, which are
+        alike, the interval is Wilson's for the effective number of rows (`Clusters`).
 
         Args:
             hits: (N,) bool, the successes.
@@ -167,7 +167,7 @@ def difference_interval(first: Clusters, second: Clusters) -> tuple[float, float
 
 
 def _correlation(first: Clusters, second: Clusters) -> float:
-    """The correlation between two rates on the same clusters; 0 where one of them does not vary."""
+    """Return the correlation between two rates on the same clusters; 0 if one of the rates does not vary."""
     n = float((first.rows > 0).sum())
     residuals = [(each.hits - each.rate * each.rows) / each.rows.sum() for each in (first, second)]
     covariance = float((residuals[0] * residuals[1]).sum())

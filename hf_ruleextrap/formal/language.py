@@ -63,7 +63,7 @@ class Language(Conjunction):
             in how a rule reads a completion. The docstring of each language lists the differences.
 
     Raises:
-        RuleExtrapError: An attribute is missing, or has a value that it must not have.
+        RuleExtrapError: If an attribute is missing, or has a value that it must not have.
 
     >>> from hf_ruleextrap.formal import Language, equal_counts, ordered
     >>> class EqualBlocksOfTwo(Language):
@@ -100,7 +100,7 @@ class Language(Conjunction):
         self._counts: dict[int, WordCounts] = {}
         self._tables: dict[tuple[bool, int], Tables] = {}
 
-    # What a subclass may state.
+    # A subclass may override the following members.
 
     @cached_property
     def shortest(self) -> int:
@@ -118,7 +118,7 @@ class Language(Conjunction):
             rng: The random number generator.
 
         Raises:
-            RuleExtrapError: Words of this length lead to too many states to count them.
+            RuleExtrapError: If words of this length lead to too many states to count them.
         """
         counts = self.word_counts(max_length)
         return counts.draw(rng.choice(counts.lengths, size=n), rng)
@@ -149,7 +149,7 @@ class Language(Conjunction):
             The entropy; None if the probabilities of the words are not known.
 
         Raises:
-            RuleExtrapError: Words of this length lead to too many states to count them.
+            RuleExtrapError: If words of this length lead to too many states to count them.
 
         >>> from hf_ruleextrap.languages import get_language
         >>> entropy = get_language("ban").entropy(16)
@@ -167,7 +167,7 @@ class Language(Conjunction):
         """Return the number of words of each length up to a limit; the result is cached.
 
         Raises:
-            RuleExtrapError: Words of this length lead to too many states to count them.
+            RuleExtrapError: If words of this length lead to too many states to count them.
 
         >>> from hf_ruleextrap.languages import get_language
         >>> get_language("dyck").word_counts(8).exact()
@@ -199,13 +199,13 @@ class Language(Conjunction):
             return list(WordBatch.from_strings(texts).take(self.rules[0].viable(texts)))
         return texts
 
-    # What follows.
+    # The following members depend on the members above.
 
     def contains(self, words: Words) -> BoolArray:
         """Return (N,) bool: whether each word belongs to the language.
 
         Raises:
-            RuleExtrapError: A word holds a symbol outside the alphabet.
+            RuleExtrapError: If a word holds a symbol outside the alphabet.
         """
         batch = WordBatch.of(words, self.alphabet)
         return ask(self, batch, "accepts") & (batch.lengths > 0)
@@ -217,7 +217,7 @@ class Language(Conjunction):
         and not for the language.
 
         Raises:
-            RuleExtrapError: A prefix holds a symbol outside the alphabet.
+            RuleExtrapError: If a prefix holds a symbol outside the alphabet.
         """
         return ask(self, WordBatch.of(prefixes, self.alphabet), "alive")
 
@@ -230,8 +230,8 @@ class Language(Conjunction):
             rng: The random number generator; the same state gives the same words.
 
         Raises:
-            RuleExtrapError: Every word is longer than ``max_length``, n is negative, or the words would take too much
-                memory or time.
+            RuleExtrapError: If every word is longer than ``max_length``, n is negative, or the words would take too
+                much memory or time.
         """
         check_integer("n", n)
         self.check_length(max_length)
@@ -247,7 +247,7 @@ class Language(Conjunction):
         """Yield every word of at most ``max_length`` symbols: the shortest first, then in the alphabet's order.
 
         Raises:
-            RuleExtrapError: The words of the next length would take too much memory.
+            RuleExtrapError: If the words of the next length would take too much memory.
         """
         return self._enumerate(check_integer("max_length", max_length), project=False)
 
@@ -278,7 +278,7 @@ class Language(Conjunction):
                 generator with seed 0.
 
         Raises:
-            RuleExtrapError: The kind is unknown, or the language has no prompt of this kind and length.
+            RuleExtrapError: If the kind is unknown, or the language has no prompt of this kind and length.
         """
         length = self.prompt_length if length is None else check_integer("length", length)
         if limit is not None:
@@ -307,7 +307,7 @@ class Language(Conjunction):
         """Return prefixes as prompts, labelled with their kind and their open rules.
 
         Raises:
-            RuleExtrapError: A prefix holds a symbol outside the alphabet.
+            RuleExtrapError: If a prefix holds a symbol outside the alphabet.
         """
         batch = WordBatch.of(prefixes, self.alphabet)
         ood = np.zeros(len(batch), np.bool_)
@@ -334,7 +334,7 @@ class Language(Conjunction):
             of_completions: Whether the tables are those with which completions are scored: for each rule, and then for
                 each rule that reads a completion alone. By default, they are those of the rules and of the language.
         """
-        # A power of two, so that few tables are made.
+        # The length is a power of two, so that there are few tables.
         max_length = 1 << max(4, (max_length - 1).bit_length())
         key = (of_completions, max_length)
         if key not in self._tables:
@@ -343,7 +343,7 @@ class Language(Conjunction):
         return self._tables[key]
 
     def check_length(self, max_length: int) -> None:
-        """Raise a RuleExtrapError if every word is longer than ``max_length``, or if such words take too much time."""
+        """Raise a RuleExtrapError if every word is longer than ``max_length``, or if drawing a word takes too long."""
         check_integer("max_length", max_length)
         if max_length < self.shortest:
             raise RuleExtrapError(

@@ -97,7 +97,7 @@ def distinct(registers: State) -> tuple[IntArray, IntArray]:
 
 
 def joined(*parts: Register) -> Register:
-    """The rows of registers, one below the other; the digits of a register are padded to those of the widest one."""
+    """Return the rows of registers below each other; the digits are padded to the width of the widest register."""
     if parts[0].ndim == 1:
         return np.concatenate(parts)
     width = max(part.shape[1] for part in parts)
@@ -122,7 +122,7 @@ class Numbering:
 
     @property
     def states(self) -> State:
-        """The known states."""
+        """The states that have numbers."""
         if len(self._parts) > 1:
             self._parts = [tuple(joined(*registers) for registers in zip(*self._parts, strict=True))]
         return self._parts[0]
@@ -155,7 +155,7 @@ class Numbering:
         return number[place[self.size :]], new - self.size
 
     def _keys(self, states: State) -> IntArray | None:
-        """Return (N,) the cell of each state in the box, which grows where states lie outside; None without a box."""
+        """Return (N,) the cell of each state in the box, which grows to include all states; None without a box."""
         if self._box is None or not len(states[0]):
             return None
         ranges = [(int(register.min()), int(register.max())) for register in states]
@@ -175,10 +175,10 @@ class Numbering:
         return cells
 
     def _enlarge(self, ranges: list[tuple[int, int]]) -> None:
-        """Make the box at least twice as wide in each direction in which a state lies outside."""
+        """Make the box at least twice as wide in each direction in which a state is outside."""
         if not self._low:
-            known = [(int(register.min()), int(register.max())) for register in self.states]
-            self._low, self._span = [low for low, _ in known], [high - low + 1 for low, high in known]
+            bounds = [(int(register.min()), int(register.max())) for register in self.states]
+            self._low, self._span = [low for low, _ in bounds], [high - low + 1 for low, high in bounds]
         for place, (low, high) in enumerate(ranges):
             least, span = self._low[place], self._span[place]
             most = least + span - 1

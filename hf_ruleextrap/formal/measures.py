@@ -35,7 +35,7 @@ class Complexity:
     Attributes:
         language: The name of the language.
         max_length: The largest length of the words whose entropy rate is measured.
-        horizon: n, the length up to which classes and depth are computed.
+        horizon: The length n up to which classes and depth are computed.
         entropy_rate: The entropy rate of the sampler, in nats per symbol.
         entropy_low, entropy_high: The 95 % interval of the rate; both ends equal an exact rate.
         nerode_classes: The number of classes of prefixes of at most n symbols, distinguished by suffixes of at most n.
@@ -81,10 +81,10 @@ def complexity(language: Language, *, max_length: int = 64, horizon: int = 8) ->
     Args:
         language: The language.
         max_length: The largest length of the words whose entropy rate is measured.
-        horizon: n, for `nerode_classes` and `counter_depth`.
+        horizon: The length n for `nerode_classes` and `counter_depth`.
 
     Raises:
-        RuleExtrapError: Every word is longer than ``max_length``, or the horizon is below 1.
+        RuleExtrapError: If every word is longer than ``max_length``, or the horizon is below 1.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> measures = complexity(get_language("anbn"))

@@ -9,7 +9,7 @@ from math import comb
 
 import numpy as np
 
-from hf_ruleextrap.errors import RuleExtrapError
+from hf_ruleextrap.errors import RuleExtrapError, counted
 
 from .language import Language
 from .words import BoolArray, WordBatch, Words
@@ -43,7 +43,7 @@ class RulePairs:
     Attributes:
         rule: The name of the rule.
         summary: The rule as a sentence.
-        pairs: The pairs, each once. The first pair of every word stands before the second pair of any word.
+        pairs: The pairs, each once. The first pairs of all words come before the second pair of any word.
         reason: The reason if there are no pairs; otherwise empty.
     """
 
@@ -70,14 +70,14 @@ def minimal_pairs(
         limit: The largest number of pairs of each rule; None for all pairs.
 
     Raises:
-        RuleExtrapError: One of the words is not in the language, or the limit is below 1.
+        RuleExtrapError: If one of the words is not in the language, or the limit is below 1.
 
     >>> from hf_ruleextrap.languages import get_language
-    >>> found = minimal_pairs(get_language("anbn"), ["aabb"], rng=np.random.default_rng(0))
-    >>> [sorted(pair.broken for pair in of_rule.pairs) for of_rule in found]
+    >>> pairs_by_rule = minimal_pairs(get_language("anbn"), ["aabb"], rng=np.random.default_rng(0))
+    >>> [sorted(pair.broken for pair in rule.pairs) for rule in pairs_by_rule]
     [['aaab', 'abbb'], ['abab', 'abba', 'baab', 'baba']]
     >>> minimal_pairs(get_language("dyck"), ["()"], rng=np.random.default_rng(0))[0].reason
-    'no string of up to 8 symbols breaks it alone: what breaks it breaks properly_nested, too'
+    'no string of up to 8 symbols breaks the rule alone: each string that breaks it also breaks properly_nested'
     """
     texts = list(dict.fromkeys(WordBatch.of(words, language.alphabet)))
     outside = ~language.contains(texts)
@@ -89,21 +89,21 @@ def minimal_pairs(
         raise RuleExtrapError(f"limit is {limit}: give 1 or more")
     reasons = _unbreakable(language)
     possible = np.array([not reason for reason in reasons])
-    # The broken words of each rule, one list for each word that has any.
-    found: list[list[list[MinimalPair]]] = [[] for _ in language.rules]
+    # For each rule, one list for each word that has pairs.
+    pairs_by_rule: list[list[list[MinimalPair]]] = [[] for _ in language.rules]
     for text in texts:
-        for of_rule, broken in zip(found, _nearest(language, text, possible), strict=True):
+        for pairs_of_rule, broken in zip(pairs_by_rule, _nearest(language, text, possible), strict=True):
             if broken:
-                of_rule.append([MinimalPair(text, broken[i]) for i in rng.permutation(len(broken))])
+                pairs_of_rule.append([MinimalPair(text, broken[i]) for i in rng.permutation(len(broken))])
     return tuple(
         RulePairs(
             rule.name,
             rule.summary,
-            # A second pair of a word comes after the first pair of every other one.
+            # The second pair of a word comes after the first pairs of all words.
             tuple(pair for turn in zip_longest(*lists) for pair in turn if pair is not None)[:limit],
-            reason or ("" if lists else f"no string near these {len(texts):,} words breaks it alone"),
+            reason or ("" if lists else f"no string near the {counted(len(texts), 'word')} breaks the rule alone"),
         )
-        for rule, lists, reason in zip(language.rules, found, reasons, strict=True)
+        for rule, lists, reason in zip(language.rules, pairs_by_rule, reasons, strict=True)
     )
 
 
@@ -124,7 +124,7 @@ def _broken(language: Language, words: Words) -> BoolArray:
 
 
 def _unbreakable(language: Language) -> list[str]:
-    """Return for each rule why no short string breaks it alone; empty if some short string does."""
+    """Return for each rule why no short string breaks the rule alone; empty if some short string does."""
     k = len(language.alphabet)
     longest = next(length for length in count(1) if k ** (length + 1) > _MOST_STRINGS)
     texts = [
@@ -137,23 +137,23 @@ def _unbreakable(language: Language) -> list[str]:
     reasons = []
     for i, possible in enumerate(alone):
         others = [rule.name for j, rule in enumerate(language.rules) if too[i, j] and j != i]
-        what = f": what breaks it breaks {' and '.join(others)}, too" if others else ""
-        reasons.append("" if possible else f"no string of up to {longest} symbols breaks it alone{what}")
+        what = f": each string that breaks it also breaks {' and '.join(others)}" if others else ""
+        reasons.append("" if possible else f"no string of up to {longest} symbols breaks the rule alone{what}")
     return reasons
 
 
 def _nearest(language: Language, word: str, wanted: BoolArray) -> list[list[str]]:
-    """Return for each wanted rule the strings at the smallest distance that break it alone."""
-    found: list[list[str]] = [[] for _ in wanted]
+    """Return for each wanted rule the strings at the smallest distance that break the rule alone."""
+    nearest: list[list[str]] = [[] for _ in wanted]
     lacking = wanted.copy()
     for candidates in _ever_farther(word, language.alphabet):
         if not lacking.any():
             break
         alone = breaks_alone(language, candidates)
         for i in np.flatnonzero(lacking & alone.any(axis=0)):
-            found[i] = [candidates[row] for row in np.flatnonzero(alone[:, i])]
+            nearest[i] = [candidates[row] for row in np.flatnonzero(alone[:, i])]
             lacking[i] = False
-    return found
+    return nearest
 
 
 def _ever_farther(word: str, alphabet: Sequence[str]) -> Iterator[list[str]]:

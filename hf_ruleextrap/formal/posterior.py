@@ -63,7 +63,7 @@ class RationalSettings:
         bits_per_token: The number of bits of the prefix code for one token of a description.
 
     Raises:
-        RuleExtrapError: A probability is not between 0 and 1, or a budget is too small for any hypothesis.
+        RuleExtrapError: If a probability is not between 0 and 1, or a budget is too small for any hypothesis.
     """
 
     epsilon: float = 0.01
@@ -99,8 +99,7 @@ class HypothesisSpace:
         track: A function that shows the progress of work of more than ten seconds.
 
     Raises:
-        RuleExtrapError: ``max_length`` is too small for any word of the language, or too large to count
-            the words.
+        RuleExtrapError: If ``max_length`` is too small for any word of the language, or too large to count the words.
     """
 
     def __init__(
@@ -145,7 +144,7 @@ class HypothesisSpace:
         """Count the words of conjunctions, and return the conjunctions that have a word.
 
         Raises:
-            RuleExtrapError: The work is estimated to take more than ten minutes.
+            RuleExtrapError: If the work is estimated to take more than ten minutes.
         """
         length, rules = self.max_length, sorted({i for kept in conjunctions for i in kept})
         sizes = dict(zip(rules, self._sizes(rules), strict=True))
@@ -168,7 +167,7 @@ class HypothesisSpace:
             seconds: The estimated time, in seconds.
 
         Raises:
-            RuleExtrapError: The work is estimated to take more than ten minutes.
+            RuleExtrapError: If the work is estimated to take more than ten minutes.
         """
         advice = f"give a smaller budget (it is {self.settings.budget:g} bits) or a smaller max_length"
         check_cost(work, f"{advice} (it is {self.max_length})", seconds=seconds)
@@ -205,7 +204,7 @@ class Evidence:
         """Read training words.
 
         Raises:
-            RuleExtrapError: A word is empty, longer than the largest length, or has a symbol outside the alphabet.
+            RuleExtrapError: If a word is empty, longer than the largest length, or has a symbol outside the alphabet.
         """
         batch = WordBatch.of(words, space.language.alphabet)
         for row in np.flatnonzero((batch.lengths == 0) | (batch.lengths > space.max_length))[:1]:
@@ -250,7 +249,7 @@ class Posterior:
             exceptions: One of `EXCEPTIONS`.
 
         Raises:
-            RuleExtrapError: The kind of exceptions is unknown, or a word is unsuitable.
+            RuleExtrapError: If the kind of exceptions is unknown, or a word is unsuitable.
         """
         if exceptions not in EXCEPTIONS:
             raise unknown("kind of exceptions", exceptions, EXCEPTIONS)

@@ -129,7 +129,7 @@ class Programs:
         max_length: The largest length of a word.
 
     Raises:
-        RuleExtrapError: The length is too large for floating-point numbers.
+        RuleExtrapError: If the length is too large for floating-point numbers.
     """
 
     def __init__(self, rules: Sequence[Rule], alphabet: tuple[str, ...], max_length: int) -> None:
@@ -147,7 +147,7 @@ class Programs:
         """Return the graph of the states that words reach; the conjunction of no rules has one state.
 
         Raises:
-            RuleExtrapError: A rule has too many states.
+            RuleExtrapError: If a rule has too many states.
         """
         if kept not in self._graphs:
             if len(kept) == 1:
@@ -216,7 +216,7 @@ class Programs:
         """Return the graph of the states of a rule that words up to the largest length pass through.
 
         Raises:
-            RuleExtrapError: The rule has too many states.
+            RuleExtrapError: If the rule has too many states.
         """
         try:
             return explore(_Bounded(rule, self.max_length // 2), self.alphabet, self.max_length).useful()

@@ -81,8 +81,8 @@ def rational_learner(
         track: A function that shows the progress of work of more than ten seconds.
 
     Raises:
-        RuleExtrapError: The name is unknown, a word is unsuitable, or the words of the language cannot be counted up to
-            the largest length.
+        RuleExtrapError: If the name is unknown, a word is unsuitable, or the words of the language cannot be counted up
+            to the largest length.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> lang = get_language("anbn")
@@ -114,7 +114,7 @@ def rates_by_words(
         name: One of `LEARNERS`.
 
     Raises:
-        RuleExtrapError: A count is larger than the number of words, or for the reasons of `rational_learner`.
+        RuleExtrapError: If a count is larger than the number of words, or for the reasons of `rational_learner`.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> lang = get_language("anbn")
@@ -203,7 +203,7 @@ class RationalLearner:
         """Return (N,) float64: the probability of each word; 0 for the empty word and for words that are too long.
 
         Raises:
-            RuleExtrapError: A word has a symbol outside the alphabet.
+            RuleExtrapError: If a word has a symbol outside the alphabet.
         """
         batch = WordBatch.of(words, self.language.alphabet)
         probability = np.zeros(len(batch))
@@ -217,7 +217,7 @@ class RationalLearner:
         """Return (N, k + 1) float64: the probability of each symbol, and of the end (last column), after each prefix.
 
         Raises:
-            RuleExtrapError: A prefix has a symbol outside the alphabet, or is longer than the largest length.
+            RuleExtrapError: If a prefix has a symbol outside the alphabet, or is longer than the largest length.
         """
         batch = WordBatch.of(prefixes, self.language.alphabet)
         table = np.zeros((len(batch), len(self.language.alphabet) + 1))
@@ -243,7 +243,7 @@ class RationalLearner:
             The completions, and (N,) bool, whether each ended within the limit.
 
         Raises:
-            RuleExtrapError: A prompt is longer than the largest length.
+            RuleExtrapError: If a prompt is longer than the largest length.
         """
         limit = self.max_length if max_new_symbols is None else max_new_symbols
         n, end, symbols = len(prompts), len(self.language.alphabet), symbol_codes(self.language.alphabet)
@@ -266,7 +266,7 @@ class RationalLearner:
             rng: As in `complete`.
 
         Raises:
-            RuleExtrapError: A prefix is longer than the largest length.
+            RuleExtrapError: If a prefix is longer than the largest length.
         """
         end = len(self.language.alphabet)
         for length, rows in self._by_length(prefixes):
@@ -293,7 +293,7 @@ class RationalLearner:
                 no limit.
 
         Raises:
-            RuleExtrapError: A prompt is longer than the largest length.
+            RuleExtrapError: If a prompt is longer than the largest length.
         """
         rates = np.zeros(len(prompts))
         for is_open in np.unique(prompts.open, axis=0):
@@ -315,7 +315,7 @@ class RationalLearner:
             max_new_symbols: The largest number of symbols in a completion; None for no limit.
 
         Raises:
-            RuleExtrapError: A prefix is longer than the largest length.
+            RuleExtrapError: If a prefix is longer than the largest length.
         """
         programs, rates = self.posterior.space.programs, np.zeros(len(prefixes))
         limit = self.max_length if max_new_symbols is None else max_new_symbols

@@ -29,7 +29,7 @@ def expected_report(learner: RationalLearner, prompts: PromptSet, *, max_new_sym
         A report like that of `scoring.aggregate`, whose rates are exact.
 
     Raises:
-        RuleExtrapError: A prompt is longer than the largest length, or the limit is negative.
+        RuleExtrapError: If a prompt is longer than the largest length, or the limit is negative.
 
     >>> from hf_ruleextrap.formal.rational import rational_learner
     >>> from hf_ruleextrap.languages import get_language
@@ -162,7 +162,7 @@ def explain(learner: RationalLearner, prompts: PromptSet, *, programs: int = 5) 
         programs: The number of programs that are listed.
 
     Raises:
-        RuleExtrapError: A prompt is longer than the largest length.
+        RuleExtrapError: If a prompt is longer than the largest length.
 
     >>> from hf_ruleextrap.formal.rational import rational_learner
     >>> from hf_ruleextrap.languages import get_language

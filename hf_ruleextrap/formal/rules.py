@@ -59,7 +59,7 @@ class Rule(Machine):
         """Return (N,) bool: whether each whole word keeps the rule.
 
         Raises:
-            RuleExtrapError: The rule belongs to a language, and a word holds a symbol outside its alphabet.
+            RuleExtrapError: If the rule belongs to a language, and a word holds a symbol outside its alphabet.
 
         >>> equal_counts("a", "b").holds(["ab", "aab", ""]).tolist()
         [True, False, True]
@@ -70,7 +70,7 @@ class Rule(Machine):
         """Return (N,) bool: whether some suffix extends each prefix to a word that keeps the rule.
 
         Raises:
-            RuleExtrapError: The rule belongs to a language, and a prefix holds a symbol outside its alphabet.
+            RuleExtrapError: If the rule belongs to a language, and a prefix holds a symbol outside its alphabet.
 
         >>> ordered("a", "b").viable(["aab", "ba"]).tolist()
         [True, False]

@@ -20,7 +20,7 @@ from .words import BoolArray, WordBatch, Words, compiled_loops, pieces, rows_of
 
 @dataclass(frozen=True)
 class Split:
-    """One rate over all prompts (an unfinished or unparsable completion fails), and given that it finished."""
+    """One rate over all completions, where unfinished and unparsable ones fail, and over finished completions alone."""
 
     all: Rate
     finished: Rate
@@ -28,7 +28,7 @@ class Split:
 
 @dataclass(frozen=True)
 class RuleReport:
-    """How often one rule holds: on the whole word, and on the completion alone."""
+    """The rates at which one rule holds: for the whole word, and for the completion alone."""
 
     summary: str
     word: Split
@@ -37,7 +37,7 @@ class RuleReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What a set of completions did.
+    """The rates of a set of completions.
 
     Attributes:
         language: The name of the language.
@@ -63,9 +63,9 @@ class Report:
     groups: dict[str, dict[str, Report]] = field(default_factory=dict)
 
     def paper_columns(self) -> dict[str, float | None]:
-        """The rates under the names of the authors' tables: each among finished completions alone.
+        """Return the rates among finished completions, under the names of the authors' tables.
 
-        Where nothing finished they are None; the authors' code has 0.0 there.
+        If no completion finished, the rates are None, where the authors' code has 0.0.
         """
         first, second = list(self.rules.values())[:2]
         return {
@@ -76,11 +76,11 @@ class Report:
         }
 
     def as_exact(self) -> Report:
-        """The same rates as exact ones: of a completer that does the same each time, its one completion is all."""
+        """Return the rates as exact rates, which those of a deterministic completer are."""
         return cast("Report", _as_exact(self))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and numbers, as in ``results.json``."""
+        """Return plain dictionaries and numbers, as in ``results.json``."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -135,22 +135,22 @@ class Verdicts:
 
     @property
     def counts(self) -> BoolArray:
-        """(N,) bool: finished and parsed, so that it can succeed at all."""
+        """(N,) bool: whether the completion is finished and parsed, without which it cannot succeed."""
         return self.finished & self.parsed
 
     @property
     def grammatical(self) -> BoolArray:
-        """(N,) bool: finished, parsed, and prompt + completion is a word of the language."""
+        """(N,) bool: whether the completion is finished, parsed, and extends its prompt to a word of the language."""
         words_exist = ~self.empty | (self.prompts.words.lengths > 0)
         return np.asarray(self.counts & self.word.all(axis=1) & words_exist)
 
     @property
     def open_hold(self) -> BoolArray:
-        """(N,) bool: finished, parsed, and every rule that the prompt left open holds."""
+        """(N,) bool: whether the completion is finished, parsed, and keeps every rule that the prompt leaves open."""
         return np.asarray(self.counts & (self.word | ~self.prompts.open).all(axis=1))
 
     def take(self, rows: BoolArray) -> Verdicts:
-        """The verdicts of some rows; all rows of a prompt, or none."""
+        """Return the verdicts of some rows. The selection has all rows of a prompt, or none of them."""
         finished, empty, parsed = self.finished[rows], self.empty[rows], self.parsed[rows]
         word, completion = self.word[rows], self.completion[rows]
         prompts = self.prompts.take(rows)
@@ -178,7 +178,7 @@ def score(
         samples: The number of completions of each prompt; those of one prompt are next to each other.
 
     Raises:
-        RuleExtrapError: The numbers of rows differ, there are no rows, a row is not a string, a flag is neither true
+        RuleExtrapError: If the numbers of rows differ, there are no rows, a row is not a string, a flag is neither true
             nor false, or a prompt has a symbol outside the alphabet.
 
     >>> from hf_ruleextrap.languages import get_language
@@ -219,14 +219,14 @@ def _read_by_rules(
     word, alone = (np.zeros((n, len(language.rules)), np.bool_) for _ in range(2))
     for rows, piece in pieces(texts):
         empty[rows] = piece.lengths == 0
-        parsed[rows] = known = ~piece.foreign(language.alphabet)
+        parsed[rows] = readable = ~piece.foreign(language.alphabet)
         if language.paper:
             # The rules of the authors' code ignore tokens that are not symbols.
-            piece, known = piece.without_foreign(language.alphabet), np.ones_like(known)
+            piece, readable = piece.without_foreign(language.alphabet), np.ones_like(readable)
         before = prompts.take(rows)
         for i, rule in enumerate(language.rules):
-            word[rows, i] = known & rule.accepts(rule.read(piece, rule.read(before)))
-            alone[rows, i] = known & rule.for_completion.accepts(rule.for_completion.read(piece))
+            word[rows, i] = readable & rule.accepts(rule.read(piece, rule.read(before)))
+            alone[rows, i] = readable & rule.for_completion.accepts(rule.for_completion.read(piece))
     return empty, parsed, word, alone
 
 
@@ -261,7 +261,7 @@ def finished_flags(finished: Sequence[object] | BoolArray) -> BoolArray:
     """Return flags as (N,) bool: booleans, the numbers 0 and 1, and the words true, false, 0 and 1 in any case.
 
     Raises:
-        RuleExtrapError: A flag is anything else, such as ``"no"`` or None; the message names the row.
+        RuleExtrapError: If a flag is anything else, such as ``"no"`` or None; the message names the row.
 
     >>> finished_flags([True, "False", 0]).tolist()
     [True, False, False]

@@ -56,12 +56,12 @@ class Finite:
         """Return (N,) bool: whether some suffix makes all rules hold."""
         if self._table is None:
             return np.asarray(self.graph.locate(state) != NOWHERE)
-        known = np.ones(len(state[0]), np.bool_)
+        inside_table = np.ones(len(state[0]), np.bool_)
         for register, low, size in zip(state, self._lows, self._sizes, strict=True):
-            known &= (register >= low) & (register < low + size)
+            inside_table &= (register >= low) & (register < low + size)
         # A register outside the table is replaced by a valid index; its result is False anyway.
-        inside = tuple(np.where(known, r, low) for r, low in zip(state, self._lows, strict=True))
-        return known & self._table[self._place(inside)]
+        valid = tuple(np.where(inside_table, r, low) for r, low in zip(state, self._lows, strict=True))
+        return inside_table & self._table[self._place(valid)]
 
     def _place(self, state: State) -> tuple[Register, ...]:
         """Return each register as an index into the table."""
@@ -94,7 +94,7 @@ class OneCounter:
         """Return (N,) bool: whether some suffix makes both rules hold."""
         (value,) = counter
         place = self.finite.locate(finite)
-        # A power of two, so that few tables are made.
+        # The size is a power of two, so that there are few tables.
         most = 1 << max(5, int(np.abs(value).max(initial=0)).bit_length())
         if most not in self._tables:
             self._tables[most] = self._table(most)

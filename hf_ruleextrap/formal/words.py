@@ -56,7 +56,7 @@ class WordBatch:
         """Return a batch of strings. Each character is one symbol; a character outside ASCII has ``FOREIGN_CODE``.
 
         Raises:
-            RuleExtrapError: A row is not a string. The message names the row.
+            RuleExtrapError: If a row is not a string. The message names the row.
         """
         try:
             joined = "".join(texts)
@@ -101,7 +101,7 @@ class WordBatch:
             alphabet: The symbols, in order.
 
         Raises:
-            RuleExtrapError: An index has no symbol.
+            RuleExtrapError: If an index has no symbol.
 
         >>> list(WordBatch.from_ids([[0, 0, 1], [1, -1, -1]], "ab"))
         ['aab', 'b']
@@ -114,9 +114,9 @@ class WordBatch:
         outside = matrix >= len(alphabet)
         if outside.any():
             row, column = np.argwhere(outside)[0]
-            known = ", ".join(f"{i} = {s}" for i, s in enumerate(alphabet))
+            allowed = ", ".join(f"{i} = {s}" for i, s in enumerate(alphabet))
             raise RuleExtrapError(
-                f"row {row} holds the symbol index {matrix[row, column]}: allowed are {known}, "
+                f"row {row} holds the symbol index {matrix[row, column]}: allowed are {allowed}, "
                 "and negative numbers after the end of a word"
             )
         ended = matrix < 0
@@ -137,7 +137,7 @@ class WordBatch:
             allow_foreign: Whether strings may hold characters outside the alphabet.
 
         Raises:
-            RuleExtrapError: The words are a single string, or integers without an alphabet, or a word holds an index
+            RuleExtrapError: If the words are a single string, or integers without an alphabet, or a word holds an index
                 or a symbol outside the alphabet.
 
         >>> list(WordBatch.of(["ab"])), list(WordBatch.of(np.array([[0, 1]]), "ab"))
@@ -166,10 +166,10 @@ class WordBatch:
 
     def foreign(self, alphabet: Sequence[str]) -> BoolArray:
         """Return (N,) bool: whether the row holds a character outside the alphabet."""
-        known = self.codes == PAD_CODE
+        inside = self.codes == PAD_CODE
         for symbol in alphabet:
-            known |= self.codes == ord(symbol)
-        return np.asarray(~known.all(axis=1))
+            inside |= self.codes == ord(symbol)
+        return np.asarray(~inside.all(axis=1))
 
     def without_foreign(self, alphabet: Sequence[str]) -> WordBatch:
         """Return the same rows without the characters outside the alphabet.
@@ -178,8 +178,8 @@ class WordBatch:
         >>> list(batch.without_foreign("ab"))
         ['ab', 'aa']
         """
-        known = np.isin(self.codes, [ord(symbol) for symbol in alphabet])
-        return WordBatch.from_flat(self.codes[known], known.sum(axis=1))
+        inside = np.isin(self.codes, [ord(symbol) for symbol in alphabet])
+        return WordBatch.from_flat(self.codes[inside], inside.sum(axis=1))
 
     def take(self, rows: IntArray | BoolArray | slice) -> WordBatch:
         """Return the batch of some rows, which NumPy indexing selects."""
@@ -299,8 +299,8 @@ def rows_of(rows: object, name: str) -> Sequence[Any] | npt.NDArray[Any]:
         A list, a tuple, or an array of two or more dimensions.
 
     Raises:
-        RuleExtrapError: The object is a single string, a set, a mapping, a table or a number, or its rows cannot
-            be read.
+        RuleExtrapError: If the object is a single string, a set, a mapping, a table or a number, or its rows cannot be
+            read.
 
     >>> rows_of(np.array(["ab", "b"]), "words") == ["ab", "b"]
     True

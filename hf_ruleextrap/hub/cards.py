@@ -46,11 +46,11 @@ def render(template: str, **values: Any) -> str:
     filtered text cannot end its line or its place.
 
     Args:
-        template: the name of a file in ``model_cards/``, for example ``"dataset.md"``.
-        **values: the variables of the template.
+        template: The name of a file in ``model_cards/``, for example ``"dataset.md"``.
+        **values: The variables of the template.
 
     Raises:
-        jinja2.UndefinedError: ``values`` lacks a variable of the template.
+        jinja2.UndefinedError: If ``values`` lacks a variable of the template.
     """
     import jinja2
 

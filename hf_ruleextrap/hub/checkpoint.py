@@ -1,7 +1,7 @@
 """Write a finished run as a model repository: weights, config, tokenizer, modeling code if needed, results, a card.
 
-A run folder may come from a stranger. Therefore no file is copied from it. The model is loaded with the classes of
-transformers and of this package, never with code in the folder, and is saved again for publishing.
+A run folder may come from an unknown source. Therefore no file of the folder is copied. The model is loaded with the
+classes of transformers and of this package, never with code in the folder, and is saved again for publishing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hf_ruleextrap.train.results import Results
 from hf_ruleextrap.train.run import save
 
 from .cards import CITATION, FINISHED, HEADLINE, INSTALL, ORGANIZATION, metric_names, render, task_id
-from .releases import read_run, repository_name
+from .push import read_run, repository_name
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -39,19 +39,19 @@ _PRIVATE_KEYS = ("output_dir", "push_to_hub", "hub_organization", "report_to")
 def write_checkpoint(run: str | Path, folder: str | Path, *, organization: str = ORGANIZATION) -> list[Path]:
     """Write a model repository from a run folder; `from_pretrained` opens it.
 
-    The run folder may come from a stranger. Therefore no file is copied from it, no code in it runs, and no name in it
-    leads out of the repository.
+    The run folder may come from an unknown source. Therefore no file of the folder is copied, no code in it runs, and
+    no name in it leads out of the repository.
 
     Args:
-        run: the folder of a finished run, whose described checkpoint is published (see `Training.checkpoint`).
-        folder: the folder for the repository; files of the same name are replaced.
-        organization: the owner of the repository in the card.
+        run: The folder of a finished run, whose described checkpoint is published (see `Training.checkpoint`).
+        folder: The folder for the repository; files of the same name are replaced.
+        organization: The owner of the repository in the card.
 
     Returns:
         The files, sorted.
 
     Raises:
-        RuleExtrapError: the folder holds no finished run, or no weights that can be read.
+        RuleExtrapError: If the folder holds no finished run, or no weights that can be read.
     """
     run, folder = Path(run), Path(folder)
     results = _publishable(read_run(run))
@@ -173,11 +173,11 @@ def read_model(run: Path, architecture: str) -> PreTrainedModel:
     """Load the best checkpoint of a run.
 
     Args:
-        run: the run folder.
-        architecture: the name of the architecture in the run's recipe.
+        run: The run folder.
+        architecture: The name of the architecture in the run's recipe.
 
     Raises:
-        RuleExtrapError: the weights are missing or unreadable, do not fit the configuration, or are not of the
+        RuleExtrapError: If the weights are missing or unreadable, do not fit the configuration, or are not of the
             architecture; or a file is a symbolic link.
     """
     from safetensors import safe_open
@@ -209,7 +209,7 @@ def read_alphabet(run: Path) -> tuple[str, ...]:
     """Return the alphabet of a run's tokenizer.
 
     Raises:
-        RuleExtrapError: the tokenizer is missing or unreadable, or this package did not write it.
+        RuleExtrapError: If the tokenizer is missing or unreadable, or this package did not write it.
     """
     path = _regular(run / _TOKENIZER)
     try:

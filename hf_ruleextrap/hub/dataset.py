@@ -50,24 +50,24 @@ def write_dataset(
     seed: int = 0,
     shard_words: int = SHARD_WORDS,
 ) -> list[Path]:
-    """Write a dataset repository, which `datasets` opens as it stands: ``load_dataset("ruleextrap/anbn")``.
+    """Write a dataset repository, which `datasets` opens without changes: ``load_dataset("ruleextrap/anbn")``.
 
     Args:
-        language: the name of a language, or a Language.
-        folder: the folder for the repository; files of the same name are replaced.
-        organization: the owner of the repository in the card.
-        max_length: the largest number of symbols in a word.
-        train_size: the number of training words; a language with fewer words gives all its words.
-        held_out_size: the number of words in validation, and in test.
-        seed: the random seed for drawing words and prompts. The same arguments give the same bytes.
-        shard_words: the number of training words in a file. A larger split is written file by file with a progress
-            bar, and an interrupted call is resumed by the same call.
+        language: The name of a language, or a Language.
+        folder: The folder for the repository; files of the same name are replaced.
+        organization: The owner of the repository in the card.
+        max_length: The largest number of symbols in a word.
+        train_size: The number of training words; a language with fewer words gives all its words.
+        held_out_size: The number of words in validation, and in test.
+        seed: The random seed for drawing words and prompts. The same arguments give the same bytes.
+        shard_words: The number of training words in a file. A larger split is written file by file with a progress bar,
+            and an interrupted call is resumed by the same call.
 
     Returns:
         The files, sorted.
 
     Raises:
-        RuleExtrapError: the language is unknown, ``max_length`` is too small, or ``train_size`` is below 1.
+        RuleExtrapError: If the language is unknown, ``max_length`` is too small, or ``train_size`` is below 1.
     """
     if train_size < 1:
         raise RuleExtrapError(f"train_size is {train_size}: give 1 or more")
@@ -234,11 +234,11 @@ def _prose(language: Language) -> str:
 
 
 def write_suite(folder: str | Path, *, organization: str = ORGANIZATION) -> list[Path]:
-    """Write the repository, which `datasets` opens as it stands: ``load_dataset("ruleextrap/random-conjunctions")``.
+    """Write the repository of the suite, which `datasets` opens: ``load_dataset("ruleextrap/random-conjunctions")``.
 
     Args:
-        folder: the folder for the repository; files of the same name are replaced.
-        organization: the owner of the repository in the card.
+        folder: The folder for the repository; files of the same name are replaced.
+        organization: The owner of the repository in the card.
 
     Returns:
         The files, sorted. Every call writes the same bytes.

@@ -43,21 +43,21 @@ def write_shards(
     file is complete. Therefore a repeated call resumes an interrupted one and ends with the same bytes.
 
     Args:
-        language: the language of the words, which must have many words.
-        folder: the folder for the shards. Shards of a draw with other arguments are replaced.
-        size: the number of words in all shards together.
-        max_length: the largest number of symbols in a word.
-        seed: the random seed for drawing words.
-        held_out: the words that are not drawn (`Splits.held_out`).
-        columns: the function that returns the columns of a batch of words.
-        shard_words: the number of words in a shard; the last shard may have fewer.
+        language: The language of the words, which must have many words.
+        folder: The folder for the shards. Shards of a draw with other arguments are replaced.
+        size: The number of words in all shards together.
+        max_length: The largest number of symbols in a word.
+        seed: The random seed for drawing words.
+        held_out: The words that are not drawn (`Splits.held_out`).
+        columns: The function that returns the columns of a batch of words.
+        shard_words: The number of words in a shard; the last shard may have fewer.
 
     Returns:
         The shards, in order.
 
     Raises:
-        RuleExtrapError: the language has too few words of at most ``max_length`` symbols.
-        RuleExtrapError: the disk is full; complete shards stay.
+        RuleExtrapError: If the language has too few words of at most ``max_length`` symbols.
+        RuleExtrapError: If the disk is full; complete shards stay.
     """
     from tqdm.auto import tqdm
 
@@ -89,9 +89,9 @@ def write_table(columns: dict[str, Any], path: Path, *, note: str = __version__)
     """Write a Parquet file, completely or not at all.
 
     Args:
-        columns: arrays or lists of equal length, at least 1; the rows of a list may be lists of strings.
-        path: the file.
-        note: a text for the file's metadata, which marks the file as one of this package.
+        columns: Arrays or lists of equal length, at least 1; the rows of a list may be lists of strings.
+        path: The file.
+        note: A text for the file's metadata, which marks the file as one of this package.
     """
     import pyarrow as pa
     from pyarrow.parquet import write_table as write
@@ -131,9 +131,9 @@ class SplitContents:
     """The files of one split.
 
     Attributes:
-        name: the name of the split.
-        num_bytes: the size of the rows in memory, in Arrow's format.
-        num_examples: the number of rows.
+        name: The name of the split.
+        num_bytes: The size of the rows in memory, in Arrow's format.
+        num_examples: The number of rows.
     """
 
     name: str
@@ -149,10 +149,10 @@ class ConfigContents:
     digest of the files, which gives files of other content another entry in the cache.
 
     Attributes:
-        config_name: the name of the configuration.
-        splits: one entry for each split.
-        download_size: the size of all files on the disk, in bytes.
-        digest: the SHA-256 digest, in hexadecimal digits, of the files' SHA-256 digests.
+        config_name: The name of the configuration.
+        splits: One entry for each split.
+        download_size: The size of all files on the disk, in bytes.
+        digest: The SHA-256 digest, in hexadecimal digits, of the files' SHA-256 digests.
     """
 
     config_name: str
@@ -170,11 +170,11 @@ class ConfigContents:
         """Read the Parquet files of a configuration, one at a time.
 
         Args:
-            config_name: the name of the configuration.
-            files: the files of each split, in the order of their rows.
+            config_name: The name of the configuration.
+            files: The files of each split, in the order of their rows.
 
         Raises:
-            OSError: a file cannot be read.
+            OSError: If a file cannot be read.
         """
         from pyarrow.parquet import read_table
 

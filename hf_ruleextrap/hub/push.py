@@ -1,15 +1,23 @@
-"""Upload a folder to the Hub in one commit."""
+"""The repository and branch of each run, and the upload of a folder in one commit."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from hf_ruleextrap.errors import RuleExtrapError, counted
+from hf_ruleextrap.files import safe_name
+from hf_ruleextrap.sweep.grid import standard_order
+from hf_ruleextrap.train.folder import RunFolder
+from hf_ruleextrap.train.results import Results
+
+if TYPE_CHECKING:
+    from hf_ruleextrap.train.recipe import Recipe
 
 Kind = Literal["dataset", "model", "space"]
 _Result = TypeVar("_Result")
@@ -23,11 +31,97 @@ _TRIES, _FIRST_WAIT = 5, 1.0
 _WRITTEN: dict[Kind, list[str]] = {
     "dataset": ["*.parquet"],
     "model": ["*.safetensors", "*.py", ".eval_results/*"],
-    "space": ["*.py", "golden/*"],
+    "space": ["*.py", "golden*"],
 }
 # The library whose exceptions report a broken connection depends on the version of huggingface_hub.
 _TRANSPORTS = ("httpx", "httpx2", "requests")
 _TEMPORARY = (429, 500, 502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Release:
+    """The repository and branch of a run.
+
+    Attributes:
+        run: The run folder.
+        name: The name of the repository, ``LANGUAGE-ARCHITECTURE``.
+        branch: The branch in the repository; None for main.
+    """
+
+    run: Path
+    name: str
+    branch: str | None
+
+    @classmethod
+    def of(cls, run: str | Path) -> Release:
+        """Return the release of one run: seed 0 goes to main, and any other seed N to ``seed-N``.
+
+        Raises:
+            RuleExtrapError: If the folder contains no finished run.
+        """
+        recipe = read_run(run).recipe
+        return cls(Path(run), repository_name(recipe), f"seed-{recipe.seed}" if recipe.seed else None)
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder on disk, where a branch is a folder of its own."""
+        return self.name if self.branch is None else f"{self.name}-{self.branch}"
+
+
+def find_releases(folder: str | Path) -> tuple[list[Release], list[str]]:
+    """Return the releases of all finished runs in a folder.
+
+    The lowest seed of each repository goes to main, and any other seed N to ``seed-N``. Of several runs with the same
+    language, architecture and seed, the standard run (`standard_order`) is the release.
+
+    Returns:
+        The releases, with main first in each repository, and a line with the reason for each run that is left out.
+    """
+    recipes: dict[str, dict[Path, Recipe]] = {}
+    reasons: dict[Path, str] = {}
+    for run in (run_folder.path for run_folder in RunFolder.all_in(folder)):
+        try:
+            recipe = read_run(run).recipe
+        except RuleExtrapError as error:
+            reasons[run] = str(error)
+            continue
+        recipes.setdefault(repository_name(recipe), {})[run] = recipe
+    releases = []
+    for name, of_name in sorted(recipes.items()):
+        rank = standard_order(of_name.values())
+        seeds: dict[int, Path] = {}
+        for run in sorted(of_name, key=lambda run: (rank(of_name[run]), run)):
+            seed = of_name[run].seed
+            standard = seeds.setdefault(seed, run)
+            if standard != run:
+                command = f"hf-ruleextrap publish checkpoint {run}"
+                reasons[run] = f"{run}: {standard} is {name} seed {seed}, too; `{command}` publishes this one instead"
+        releases += [
+            Release(seeds[seed], name, None if seed == min(seeds) else f"seed-{seed}") for seed in sorted(seeds)
+        ]
+    return releases, [reasons[run] for run in sorted(reasons)]
+
+
+def read_run(run: str | Path) -> Results:
+    """Return the results of a finished run.
+
+    Raises:
+        RuleExtrapError: If the folder contains no results of this version.
+    """
+    run = Path(run)
+    results = RunFolder(run).results_file
+    if results.is_symlink() or not results.is_file():
+        raise RuleExtrapError(f"{str(run)!r} holds no finished run: name a run folder with results.json")
+    try:
+        return Results.read(run)
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise RuleExtrapError(f"{results} is no result of this version: {reason}") from None
+
+
+def repository_name(recipe: Recipe) -> str:
+    """Return ``LANGUAGE-ARCHITECTURE`` for a recipe."""
+    return safe_name(f"{recipe.language_name}-{recipe.architecture}")
 
 
 def publisher(organization: str | None = None) -> str:
@@ -36,8 +130,8 @@ def publisher(organization: str | None = None) -> str:
     Only the Hub knows the permissions of a fine-grained token, and checks them at the upload.
 
     Raises:
-        RuleExtrapError: no user is logged in, the token may only read, the user is not a member of the organization, or
-            the Hub cannot be reached.
+        RuleExtrapError: If no user is logged in, the token may only read, the user is not a member of the organization,
+            or the Hub cannot be reached.
     """
     from huggingface_hub import HfApi
 
@@ -61,18 +155,18 @@ def push_folder(
     up to five times in all, each time after twice the wait.
 
     Args:
-        folder: the folder whose files become those of the repository. Data files, weights and code in the repository
+        folder: The folder whose files become those of the repository. Data files, weights and code in the repository
             that the folder lacks are removed in the same commit; all other files of the repository stay.
         repository: ``owner/name``.
-        kind: the kind of repository.
-        private: whether a new repository is private.
-        revision: the branch; None for main.
+        kind: The kind of repository.
+        private: Whether a new repository is private.
+        revision: The branch; None for main.
 
     Returns:
         A sentence that describes the upload.
 
     Raises:
-        RuleExtrapError: the token is missing or may not write there, or the Hub stays unreachable.
+        RuleExtrapError: If the token is missing or may not write there, or the Hub stays unreachable.
     """
     from huggingface_hub import HfApi, SpaceCard
 
@@ -105,15 +199,15 @@ def push_collection(owner: str, repositories: Iterable[tuple[str, Kind]], *, pri
     """Make a collection of repositories, or add the repositories that the owner's collection lacks.
 
     Args:
-        owner: the owner of the collection.
-        repositories: the names ``owner/name`` of the repositories with their kinds, in the order of the collection.
-        private: whether a new collection is private.
+        owner: The owner of the collection.
+        repositories: The names ``owner/name`` of the repositories with their kinds, in the order of the collection.
+        private: Whether a new collection is private.
 
     Returns:
         A sentence that describes the collection.
 
     Raises:
-        RuleExtrapError: the token is missing or may not write there, or the Hub stays unreachable.
+        RuleExtrapError: If the token is missing or may not write there, or the Hub stays unreachable.
     """
     from huggingface_hub import HfApi
 
@@ -133,7 +227,6 @@ def push_collection(owner: str, repositories: Iterable[tuple[str, Kind]], *, pri
 def push_run(run: str | Path, organization: str) -> str:
     """Publish a run as ``ORGANIZATION/LANGUAGE-ARCHITECTURE``; a seed other than 0 goes to the branch ``seed-N``."""
     from .checkpoint import write_checkpoint
-    from .releases import Release
 
     release = Release.of(run)
     with TemporaryDirectory() as draft:

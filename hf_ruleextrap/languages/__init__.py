@@ -14,14 +14,14 @@ from types import ModuleType
 from hf_ruleextrap.errors import RuleExtrapError, described, unknown
 from hf_ruleextrap.formal import LEVELS, Language
 from hf_ruleextrap.formal.generated import PREFIX, generated_language
-from hf_ruleextrap.own_files import run_file
+from hf_ruleextrap.inputs import run_file
 
 GROUP = "hf_ruleextrap.languages"
 """The entry point group in which another package registers languages, as a name and ``module:Class``."""
 
 
 def built_in_languages() -> list[str]:
-    """The names of the languages that come with this package, sorted.
+    """Return the names of the languages that come with this package, sorted.
 
     >>> len(built_in_languages())
     34
@@ -33,11 +33,11 @@ def list_languages(*, level: str | None = None, tag: str | None = None) -> list[
     """Return the names of all languages, sorted: the built-in ones, and those of installed packages.
 
     Args:
-        level: only those of one of `LEVELS`.
-        tag: only those with a tag; ``"paper"`` gives the six of the paper.
+        level: One of `LEVELS`, to which the list is restricted.
+        tag: A tag to which the list is restricted; ``"paper"`` gives the six languages of the paper.
 
     Raises:
-        RuleExtrapError: unknown level or tag.
+        RuleExtrapError: If the level or the tag is unknown.
 
     >>> list_languages(tag="paper")
     ['anbn', 'anbncn', 'ban', 'bban', 'csdyck', 'dyck']
@@ -64,13 +64,13 @@ def get_language(name: str | Language, *, paper: bool = False) -> Language:
     """Return the language of a name.
 
     Args:
-        name: one of `list_languages`; or a generated one, e.g. ``"random-regular-7"``; or a class in a file of your
-            own, ``"my_language.py:MyLanguage"``. A Language is returned as it is.
-        paper: follow the authors' released code where it differs (see `Language.paper`).
+        name: One of `list_languages`; or the name of a generated language, e.g. ``"random-regular-7"``; or a class in a
+            file of your own, ``"my_language.py:MyLanguage"``. A Language is returned unchanged.
+        paper: Whether to follow the authors' released code where it differs (see `Language.paper`).
 
     Raises:
-        RuleExtrapError: unknown name (the message gives the nearest ones); no such file or class; or what is there is
-            no language.
+        RuleExtrapError: If the name is unknown (the message gives the nearest names), if the file or the class does not
+            exist, or if the class is not a Language.
 
     >>> get_language("anbn").alphabet
     ('a', 'b')
@@ -89,17 +89,17 @@ def get_language(name: str | Language, *, paper: bool = False) -> Language:
 
 
 def recorded_language(name: str, *, paper: bool = False) -> Language | None:
-    """The language that a results file, a recipe or another file names.
+    """Return the language that a results file, a recipe or another file names.
 
-    A name in a file never starts code. A class in a file, ``FILE.py:CLASS``, is given only where this process has
-    loaded a class of that name from a file of that name before, through `get_language`.
+    A name in a file never runs code. A class in a file, ``FILE.py:CLASS``, is returned only if `get_language` has
+    already loaded a class of that name from a file of that name in this process.
 
     Args:
-        name: the name as the file records it.
-        paper: as in `get_language`.
+        name: The name as the file records it.
+        paper: As in `get_language`.
 
     Returns:
-        The language; None where the name is unknown, or names code that nobody has asked to run.
+        The language; None if the name is unknown, or names code that the user has not allowed to run.
 
     >>> recorded_language("anbn").name, recorded_language("strangers.py:TheirLanguage")
     ('anbn', None)
@@ -116,21 +116,21 @@ def recorded_language(name: str, *, paper: bool = False) -> Language | None:
 
 
 def not_run(name: str) -> str:
-    """The sentence that says why the code of ``FILE.py:CLASS``, which a file names, has not run."""
+    """Return the sentence that says why the code of ``FILE.py:CLASS``, which a file names, has not run."""
     return f"{name} is a class in a file, and its code has not run: give --language {name} to run it."
 
 
 def loaded_language(name: str, *, paper: bool = False) -> Language:
-    """The language of a name, which may come from a file: no code runs for it.
+    """Return the language of a name that may come from a file; no code runs.
 
     Raises:
-        RuleExtrapError: an unknown name, or a class in a file that `get_language` was not asked for before.
+        RuleExtrapError: If the name is unknown, or names a class in a file that `get_language` has not loaded.
     """
     if (language := recorded_language(name, paper=paper)) is not None:
         return language
     if is_file(name):
         raise RuleExtrapError(f"{name} is a class in a file: call get_language({name!r}) first, which runs the file")
-    # Whatever is wrong with the name is said there.
+    # This call raises the error that describes the fault of the name.
     return get_language(name, paper=paper)
 
 
@@ -138,11 +138,11 @@ def check_consent(name: str, where: str | Path) -> None:
     """Refuse a class in a file that a recipe or a grid names, unless the user has named it in this process, too.
 
     Args:
-        name: the language's name, as the file gives it.
-        where: the file.
+        name: The name of the language in the recipe or grid.
+        where: The path of the recipe or grid.
 
     Raises:
-        RuleExtrapError: the name is ``FILE.py:CLASS``, and `get_language` has not been asked for it.
+        RuleExtrapError: If the name is ``FILE.py:CLASS``, and `get_language` has not loaded the class.
     """
     if is_file(name) and _place(name) not in LOADED_CLASSES:
         raise RuleExtrapError(
@@ -152,7 +152,7 @@ def check_consent(name: str, where: str | Path) -> None:
 
 
 def is_file(name: str) -> bool:
-    """Whether a name is that of a class in a file, ``FILE.py:CLASS``."""
+    """Return whether a name is that of a class in a file, ``FILE.py:CLASS``."""
     return ".py:" in name or name.endswith(".py")
 
 
@@ -161,13 +161,13 @@ LOADED_CLASSES: dict[tuple[str, str], type[Language]] = {}
 
 
 def _place(reference: str) -> tuple[str, str]:
-    """The file of ``FILE.py:CLASS`` without links and relative parts, and the class."""
+    """Return the path of ``FILE.py:CLASS`` without links and relative parts, and the class."""
     file, _, name = reference.rpartition(":")
     return os.path.realpath(file.replace("\0", "")), name
 
 
 def _alike(place: tuple[str, str], reference: str) -> bool:
-    """Whether the file has the same name, wherever it lies: a run folder may have come from another machine."""
+    """Return whether the names are equal. The folders may differ, because a run folder may be from another machine."""
     file, _, name = reference.rpartition(":")
     return (Path(place[0]).name, place[1]) == (re.split(r"[/\\]", file)[-1], name)
 
@@ -196,7 +196,7 @@ def installed_languages() -> dict[str, EntryPoint]:
 
 
 def _from_file(reference: str) -> type[Language]:
-    """The class of ``FILE.py:CLASS``."""
+    """Return the class of ``FILE.py:CLASS``."""
     file, _, name = reference.rpartition(":") if ".py:" in reference else (reference, "", "")
     module = run_file(file)
     classes = [language_class.__name__ for language_class in _languages_in(module)]

@@ -6,7 +6,7 @@ from hf_ruleextrap.formal import Regular, group_word, starts_with
 
 
 class A5(Regular):
-    """a stands for a rotation of three of five things, b for one of all five: together they change nothing, a first.
+    """The symbol a rotates three of five things, and b rotates all five: their product is the identity, and a is first.
 
     A_5 is the smallest group that is not solvable, so its word problem is complete for NC^1.
 
@@ -14,8 +14,8 @@ class A5(Regular):
 
     The prompt ``bb`` breaks R2; ``bbbbb`` keeps R1.
 
-    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length (8: 128 ID, 128 OOD).
+    Sampler: the length is uniform among the lengths of words, and the words of a length are equally likely. Prompts:
+    all strings of one length (8: 128 ID, 128 OOD).
 
     Source: Barrington, JCSS 1989, for NC^1; state tracking as in Liu et al., ICLR 2023 (Transformers Learn Shortcuts to
     Automata), and Merrill et al., ICML 2024 (The Illusion of State); the second rule is ours, since a word problem

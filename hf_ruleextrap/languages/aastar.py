@@ -12,8 +12,8 @@ class AAStar(Regular):
 
     The prompt ``ab`` breaks R2 and keeps R1.
 
-    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length (8: 1 ID, 255 OOD).
+    Sampler: the length is uniform among the lengths of words, and the words of a length are equally likely. Prompts:
+    all strings of one length (8: 1 ID, 255 OOD).
 
     Source: (aa)* of Bhattamishra et al., EMNLP 2020; the b, which breaks the second rule, is ours.
 

@@ -12,8 +12,8 @@ class AbN(Regular):
 
     The prompt ``ba`` breaks R2 and keeps R1.
 
-    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length (8: 1 ID, 255 OOD).
+    Sampler: the length is uniform among the lengths of words, and the words of a length are equally likely. Prompts:
+    all strings of one length (8: 1 ID, 255 OOD).
 
     Source: an unused grammar of the authors' code, which generates it without rules; the two rules are ours.
 

@@ -16,8 +16,8 @@ class AnBmCnm(Language):
 
     The prompt ``ba`` breaks R2; ``bacc`` keeps R1. The prompt ``acc`` leaves each rule viable, but not both at once.
 
-    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length (5: 15 ID, 228 OOD).
+    Sampler: the length is uniform among the lengths of words, and the words of a length are equally likely. Prompts:
+    all strings of one length (5: 15 ID, 228 OOD).
 
     Source: a common counter language, as in Weiss et al., ACL 2018 (On the Practical Computational Power of Finite
     Precision RNNs); the rules are ours.

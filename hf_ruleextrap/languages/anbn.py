@@ -13,8 +13,8 @@ class AnBn(EqualBlocks):
     The prompt ``baa`` breaks R2: no suffix makes R2 hold, but ``baab`` keeps R1. The prompt ``abb`` leaves each rule
     viable, but not both at once.
 
-    Sampler: n uniform on {1, …, max_length // 2}. Prompts: all strings of a length (8: 5 ID, 251 OOD).
-    ``paper`` changes nothing.
+    Sampler: n is uniform on {1, …, max_length // 2}. Prompts: all strings of one length (8: 5 ID, 251 OOD). ``paper``
+    changes nothing.
 
     Source: Mészáros et al., NeurIPS 2024, L3.
 

@@ -49,8 +49,8 @@ class AnBnAn(Language):
 
     The prompt ``aaba`` can still keep each rule, but not both at once; ``aabab`` breaks R2, and ``aababa`` keeps R1.
 
-    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length that leave R1 viable (8: 6 ID, 20 OOD).
+    Sampler: the length is uniform among the lengths of words, and the words of a length are equally likely. Prompts:
+    all strings of one length that leave R1 viable (8: 6 ID, 20 OOD).
 
     Source: an unused grammar of the authors' code, which generates it without rules; the two rules are ours.
 

@@ -12,8 +12,8 @@ class AnBnCn(EqualBlocks):
 
     The prompt ``ba`` breaks R2; ``bac`` keeps R1.
 
-    Sampler: n uniform on {1, …, max_length // 3}. Prompts: all strings of a length (5: 4 ID, 239 OOD).
-    ``paper`` changes nothing.
+    Sampler: n is uniform on {1, …, max_length // 3}. Prompts: all strings of one length (5: 4 ID, 239 OOD). ``paper``
+    changes nothing.
 
     Source: Mészáros et al., NeurIPS 2024, L5.
 

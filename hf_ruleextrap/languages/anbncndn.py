@@ -14,7 +14,7 @@ class AnBnCnDn(EqualBlocks):
 
     The prompt ``ba`` breaks R2; ``bacd`` keeps R1.
 
-    Sampler: n uniform on {1, …, max_length // 4}. Prompts: all strings of a length (5: 4 ID, 1020 OOD).
+    Sampler: n is uniform on {1, …, max_length // 4}. Prompts: all strings of one length (5: 4 ID, 1020 OOD).
 
     Source: one block more than Mészáros et al., NeurIPS 2024, L5.
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from hf_ruleextrap.formal import Language, WordBatch, balanced
 from hf_ruleextrap.formal.counting import Entropy, bracket_entropies, uniform_entropy
-from hf_ruleextrap.formal.sampling import bracket_depth, bracket_log_probability, bracket_words
+from hf_ruleextrap.formal.families import bracket_depth, bracket_log_probability, bracket_words
 from hf_ruleextrap.formal.words import FloatArray, IntArray
 from hf_ruleextrap.languages.dyck import prime_words
 
@@ -18,9 +18,9 @@ class ContextSensitiveDyck(Language):
 
     The prompt ``)[`` breaks R2; ``)[]`` keeps R1.
 
-    Sampler: length uniform on the even numbers up to max_length; each symbol uniform over those that leave the prefix
-    viable, only closing ones once these need all the room. Prompts of length L: ``([`` w (ID) and ``)[`` w (OOD) for
-    every word w of L - 2 symbols (8: 70 and 70).
+    Sampler: the length is uniform on the even numbers up to max_length, and each symbol is uniform over the symbols
+    that leave the prefix viable. Once the open brackets need all remaining symbols, only closing symbols are drawn.
+    Prompts of length L: ``([`` w (ID) and ``)[`` w (OOD) for every word w of L - 2 symbols (8: 70 and 70).
 
     ``paper``: the prompts' w are 32 properly nested prime words (the authors' generator for `dyck`), drawn with
     replacement, the same for ID and OOD.
@@ -44,24 +44,24 @@ class ContextSensitiveDyck(Language):
     parameters = {"depth": "most brackets open at once"}  # noqa: RUF012  # never changed
 
     def draw(self, n: int, max_length: int, rng: np.random.Generator) -> WordBatch:
-        """Length first, then symbol by symbol."""
+        """Draw the length, then the symbols one by one."""
         lengths = 2 * rng.integers(1, max_length // 2, size=n, endpoint=True)
         return bracket_words(self, lengths, rng)
 
     def log_probability(self, words: WordBatch, max_length: int) -> FloatArray:
-        """The product of the choices that lead to the word."""
+        """Return the log of the product of the choices that lead to the word."""
         return bracket_log_probability(self, words, max_length)
 
     def entropy(self, max_length: int) -> Entropy:
-        """Of the length, and of each symbol after those before it."""
+        """Return the entropy of the length, and of each symbol given the symbols before it."""
         lengths = np.arange(2, max_length + 1, 2)
         return uniform_entropy(lengths, bracket_entropies(max_length, kinds=2, interleaved=True))
 
     def candidates(self, length: int, rng: np.random.Generator) -> list[str]:
-        """A prefix and a word."""
+        """Return prompts that consist of a prefix and a word."""
         inner = prime_words(length - 2, 32, rng) if self.paper else self.words_of_length(length - 2)
         return [prefix + word for prefix in ("([", ")[") for word in inner]
 
     def parameter_values(self, words: WordBatch) -> dict[str, IntArray]:
-        """Most brackets that are open at once."""
+        """Return the largest number of brackets that are open at the same place."""
         return {"depth": bracket_depth(self, words)}

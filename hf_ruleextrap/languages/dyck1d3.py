@@ -12,8 +12,8 @@ class ShallowDyck(Regular):
 
     The prompt ``((((`` breaks R2; ``(((())))`` keeps R1.
 
-    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length (8: 34 ID, 222 OOD).
+    Sampler: the length is uniform among the lengths of words, and the words of a length are equally likely. Prompts:
+    all strings of one length (8: 34 ID, 222 OOD).
 
     Source: D_3 of Bhattamishra et al., EMNLP 2020, which is star-free; the bound as the rule to be broken is ours.
 

@@ -12,8 +12,8 @@ class BoundedDyck(Language):
 
     The prompt ``([([`` breaks R2; ``([([])])`` keeps R1.
 
-    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length that leave R1 viable (5: 88 ID, 48 OOD).
+    Sampler: the length is uniform among the lengths of words, and the words of a length are equally likely. Prompts:
+    all strings of one length that leave R1 viable (5: 88 ID, 48 OOD).
 
     Source: Dyck-(k, m) of Hewitt et al., EMNLP 2020; the bound as the rule to be broken is ours.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hf_ruleextrap.formal import Regular, finite_automaton
 
-# What the next symbol may be, and what is expected after it.
+# The allowed next symbols in each state, and the state after each of them.
 EXPECTED = {
     "w": dict.fromkeys("w", "bit"),
     "bit": dict.fromkeys("01", "instruction"),
@@ -13,7 +13,7 @@ EXPECTED = {
 
 
 def follow(state: tuple[str, str, bool], symbol: str) -> tuple[str, str, bool] | None:
-    """The memory, the instruction that a bit may follow, and whether the latest pair was a read."""
+    """Return the memory, the instruction that a bit may follow, and whether the latest pair was a read."""
     memory, instruction, _ = state
     if symbol in ("w", "r", "i", ""):
         return memory, symbol, False
@@ -34,8 +34,8 @@ class FlipFlop(Regular):
 
     The prompt ``w1i1i`` is ID; ``w11`` breaks R2, and ``w11r1`` keeps R1.
 
-    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length that leave R1 viable (4: 10 ID, 471 OOD).
+    Sampler: the length is uniform among the lengths of words, and the words of a length are equally likely. Prompts:
+    all strings of one length that leave R1 viable (4: 10 ID, 471 OOD).
 
     Source: Liu et al., NeurIPS 2023 (Exposing Attention Glitches with Flip-Flop Language Modeling); the cut into rules
     is ours.

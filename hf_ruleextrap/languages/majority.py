@@ -12,8 +12,8 @@ class Majority(Language):
 
     The prompt ``ab`` breaks R2; ``aba`` keeps R1.
 
-    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length (8: 128 ID, 128 OOD).
+    Sampler: the length is uniform among the lengths of words, and the words of a length are equally likely. Prompts:
+    all strings of one length (8: 128 ID, 128 OOD).
 
     Source: the majority of Yang and Chiang, COLM 2024; the second rule is ours, since majority alone has no OOD
     prompts.

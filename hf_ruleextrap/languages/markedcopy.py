@@ -8,15 +8,15 @@ from hf_ruleextrap.formal import Marked, copied, exactly_one
 class MarkedCopy(Marked):
     """{ w # w : w over {a, b} }.
 
-    After the last # stands a copy of what stands before the first, and there is exactly one #.
+    A copy of the symbols before the first # follows the last #, and there is exactly one #.
 
     In the language: ``#``, ``a#a``, ``ab#ab``. Not: ``ab#ba`` (R1), ``a#b#a`` (R2).
 
     The prompt ``ab#b#`` breaks R2; ``ab#b#ab`` keeps R1. The prompt ``ab#b`` leaves each rule viable, but not both at
     once.
 
-    Sampler: the length of w uniform on {0, …, (max_length - 1) // 2}, then each of its symbols. Prompts: all strings of
-    a length (5: 60 ID, 183 OOD).
+    Sampler: the length of w is uniform on {0, …, (max_length - 1) // 2}, and each symbol of w is uniform. Prompts: all
+    strings of one length (5: 60 ID, 183 OOD).
 
     Source: copying as in Delétang et al., ICLR 2023, and Jelassi et al., ICML 2024; the rules are ours.
 

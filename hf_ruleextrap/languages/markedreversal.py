@@ -8,15 +8,15 @@ from hf_ruleextrap.formal import Marked, copied, exactly_one
 class MarkedReversal(Marked):
     """{ w # v : w over {a, b}, v its reversal }.
 
-    After the last # stands the reversal of what stands before the first, and there is exactly one #.
+    The reversal of the symbols before the first # follows the last #, and there is exactly one #.
 
     In the language: ``#``, ``a#a``, ``ab#ba``. Not: ``ab#ab`` (R1), ``a#b#a`` (R2).
 
     The prompt ``ab#a#`` breaks R2; ``ab#a#ba`` keeps R1. The prompt ``ab#a`` leaves each rule viable, but not both at
     once.
 
-    Sampler: the length of w uniform on {0, …, (max_length - 1) // 2}, then each of its symbols. Prompts: all strings of
-    a length (5: 60 ID, 183 OOD).
+    Sampler: the length of w is uniform on {0, …, (max_length - 1) // 2}, and each symbol of w is uniform. Prompts: all
+    strings of one length (5: 60 ID, 183 OOD).
 
     Source: reversal as in Delétang et al., ICLR 2023; the rules are ours.
 

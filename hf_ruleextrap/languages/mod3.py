@@ -12,8 +12,8 @@ class Mod3(Regular):
 
     The prompt ``ba`` breaks R2; ``baaa`` keeps R1. The prompt ``ab`` leaves each rule viable, but not both at once.
 
-    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length (8: 4 ID, 252 OOD).
+    Sampler: the length is uniform among the lengths of words, and the words of a length are equally likely. Prompts:
+    all strings of one length (8: 4 ID, 252 OOD).
 
     Source: counting modulo 3 as in Delétang et al., ICLR 2023; the second rule is ours.
 

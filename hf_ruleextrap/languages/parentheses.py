@@ -12,8 +12,8 @@ class Parentheses(Language):
 
     The prompt ``)`` breaks R2; ``)(`` keeps R1.
 
-    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length (8: 70 ID, 186 OOD).
+    Sampler: the length is uniform among the lengths of words, and the words of a length are equally likely. Prompts:
+    all strings of one length (8: 70 ID, 186 OOD).
 
     Source: a grammar of the authors' code whose rules are not evaluated there; the cut into two rules is ours.
 

@@ -12,8 +12,8 @@ class Parity(Regular):
 
     The prompt ``1001`` breaks R2 and keeps R1; so does ``001`` with one more 1.
 
-    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length (8: 55 ID, 201 OOD).
+    Sampler: the length is uniform among the lengths of words, and the words of a length are equally likely. Prompts:
+    all strings of one length (8: 55 ID, 201 OOD).
 
     Source: the parity of Hahn, TACL 2020; the second rule is ours, since parity alone has no OOD
     prompts.

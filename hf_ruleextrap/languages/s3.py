@@ -6,14 +6,14 @@ from hf_ruleextrap.formal import Regular, group_word, starts_with
 
 
 class S3(Regular):
-    """a stands for a swap of two of three things and b for their rotation: together they change nothing, and a first.
+    """The symbol a swaps two of three things, and b rotates all three: their product is the identity, and a is first.
 
     In the language: ``aa``, ``abab``. Not: ``a`` (R1), ``bbb`` (R2).
 
     The prompt ``bb`` breaks R2; ``bbb`` keeps R1.
 
-    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length (8: 128 ID, 128 OOD).
+    Sampler: the length is uniform among the lengths of words, and the words of a length are equally likely. Prompts:
+    all strings of one length (8: 128 ID, 128 OOD).
 
     Source: state tracking as in Liu et al., ICLR 2023 (Transformers Learn Shortcuts to Automata), and Merrill et al.,
     ICML 2024 (The Illusion of State); the second rule is ours, since a word problem alone has no OOD prompts.

@@ -19,8 +19,8 @@ class Separated(Language):
     The prompt ``[(`` breaks R2; ``[()]`` keeps R1 and R3. The prompt ``([`` leaves each rule viable, but not all at
     once.
 
-    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length that leave R1 viable (5: 25 ID, 437 OOD).
+    Sampler: the length is uniform among the lengths of words, and the words of a length are equally likely. Prompts:
+    all strings of one length that leave R1 viable (5: 25 ID, 437 OOD).
 
     Source: a grammar of the authors' code, which could not be trained there; the rules are ours.
 

@@ -12,8 +12,8 @@ class Tomita1(Regular):
 
     The prompt ``0`` breaks R2; ``01`` keeps R1.
 
-    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length (8: 1 ID, 255 OOD).
+    Sampler: the length is uniform among the lengths of words, and the words of a length are equally likely. Prompts:
+    all strings of one length (8: 1 ID, 255 OOD).
 
     Source: Tomita, CogSci 1982; the first rule is ours. Every word without 0 keeps it.
 

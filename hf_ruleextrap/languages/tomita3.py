@@ -21,8 +21,8 @@ class Tomita3(Regular):
 
     The prompt ``101`` breaks R2 and keeps R1.
 
-    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length (8: 126 ID, 130 OOD).
+    Sampler: the length is uniform among the lengths of words, and the words of a length are equally likely. Prompts:
+    all strings of one length (8: 126 ID, 130 OOD).
 
     Source: Tomita, CogSci 1982, whose examples of words outside the language include ``0111001101``; the first rule is
     ours.

@@ -12,8 +12,8 @@ class Tomita6(Regular):
 
     The prompt ``0`` breaks R2; ``01`` keeps R1.
 
-    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length (8: 128 ID, 128 OOD).
+    Sampler: the length is uniform among the lengths of words, and the words of a length are equally likely. Prompts:
+    all strings of one length (8: 128 ID, 128 OOD).
 
     Source: Tomita, CogSci 1982; the second rule is ours, since Tomita's rule alone has no OOD prompts.
 

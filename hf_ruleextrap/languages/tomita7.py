@@ -12,8 +12,8 @@ class Tomita7(Regular):
 
     The prompt ``1010`` breaks R2; ``10101`` keeps R1.
 
-    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length (8: 93 ID, 163 OOD).
+    Sampler: the length is uniform among the lengths of words, and the words of a length are equally likely. Prompts:
+    all strings of one length (8: 93 ID, 163 OOD).
 
     Source: Tomita, CogSci 1982; the first rule is ours.
 

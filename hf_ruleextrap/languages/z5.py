@@ -6,14 +6,14 @@ from hf_ruleextrap.formal import Regular, group_word, starts_with
 
 
 class Z5(Regular):
-    """a stands for +1 and b for -1 modulo 5: the sum is 0, and a first.
+    """The symbol a adds 1 and b subtracts 1 modulo 5: the sum is 0, and a is first.
 
     In the language: ``ab``, ``aaaaa``. Not: ``a`` (R1), ``ba`` (R2).
 
     The prompt ``b`` breaks R2; ``ba`` keeps R1.
 
-    Sampler: length uniform among those that words have, then every word of it equally likely. Prompts: all strings of a
-    length (8: 128 ID, 128 OOD).
+    Sampler: the length is uniform among the lengths of words, and the words of a length are equally likely. Prompts:
+    all strings of one length (8: 128 ID, 128 OOD).
 
     Source: state tracking as in Liu et al., ICLR 2023 (Transformers Learn Shortcuts to Automata), and Merrill et al.,
     ICML 2024 (The Illusion of State); the second rule is ours, since a word problem alone has no OOD prompts.

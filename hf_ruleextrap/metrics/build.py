@@ -34,17 +34,15 @@ def build_metric(folder: str | Path) -> list[Path]:
         The paths of the files, sorted. The same sources give the same bytes.
 
     Raises:
-        RuleExtrapError: The folder has another name.
+        RuleExtrapError: If the folder has another name.
     """
     folder, source = Path(folder), Path(RULE_EXTRAPOLATION)
     if folder.name != source.name:
         raise RuleExtrapError(f"{str(folder)!r}: evaluate needs a folder with the name {source.name!r}")
-    (folder / "golden").mkdir(parents=True, exist_ok=True)
-    for script in (f"{source.name}.py", "app.py"):
-        copy_file(source / script, folder / script)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (source / f"{source.name}.py", source / "app.py", GOLDEN):
+        copy_file(file, folder / file.name)
     write_text(folder / "rules.py", flat_source())
-    for case in GOLDEN.iterdir():
-        copy_file(case, folder / "golden" / case.name)
     return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
 
@@ -52,7 +50,7 @@ def flat_source() -> str:
     """Return one text with all modules that scoring needs, each module after the modules that it imports.
 
     Raises:
-        RuleExtrapError: Two modules define the same name.
+        RuleExtrapError: If two modules define the same name.
     """
     modules = [f"{_NAME}.languages.{name}" for name in built_in_languages()]
     imports: defaultdict[str, set[str]] = defaultdict(set)

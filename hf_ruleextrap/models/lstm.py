@@ -100,7 +100,7 @@ def _run_layer(
     Args:
         inputs: (B, T, E).
         weights: The weights and biases of the layer, as in `torch.nn.LSTM.all_weights`.
-        start: h and c before the first token, both (1, B, hidden_size).
+        start: H and c before the first token, both (1, B, hidden_size).
         lengths: (B,) int64, the number of tokens in each row; None for T.
 
     Returns:

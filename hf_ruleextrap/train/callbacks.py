@@ -159,7 +159,8 @@ class Learning(Recorder):
     The state is part of each checkpoint, so that a resumed run learns and ends at the same steps.
 
     Args:
-        stop_after: The number of evaluations after learning at which the training ends; None for no such end.
+        stop_after: The number of evaluations after learning at which the training ends; None if learning does not end
+            the training.
 
     Attributes:
         learned_at: The step of the first of two consecutive evaluations that meet the criterion; None before.

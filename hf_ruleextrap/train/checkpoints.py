@@ -17,7 +17,7 @@ from transformers.utils import logging
 from hf_ruleextrap.files import is_leftover, write_text
 
 from .callbacks import Learning
-from .written import CHECKPOINT, checkpoints, step_of
+from .folder import CHECKPOINT, checkpoints, step_of
 
 _SEAL = "sealed.json"
 logger = logging.get_logger("hf_ruleextrap")

@@ -34,8 +34,8 @@ class RationalRates:
     """The rates of the rational learners that have seen a run's training words, on the run's OOD prompts.
 
     Attributes:
-        rows: the rates of `rational-uniform`, `rational-simple` and `rational-modular`; empty if they are unknown.
-        reason: why they are unknown, else empty.
+        rows: The rates of `rational-uniform`, `rational-simple` and `rational-modular`; empty if the rates are unknown.
+        reason: The reason why the rates are unknown; empty if they are known.
     """
 
     rows: tuple[LearnerRates, ...]
@@ -43,9 +43,9 @@ class RationalRates:
 
 
 def rational_rates(recipe: Recipe) -> RationalRates:
-    """Return the rates of the rational learners of a run, which depend on its recipe alone.
+    """Return the rates of the rational learners of a run, which depend only on its recipe.
 
-    The first call for a language and seed takes up to a minute; later ones read the rates from a cache on disk.
+    The first call for a language and seed takes up to a minute; later calls read the rates from a cache on disk.
     """
     language = recorded_language(recipe.language, paper=recipe.paper)
     if language is None:
@@ -63,16 +63,16 @@ def rational_rates(recipe: Recipe) -> RationalRates:
 
 
 def resemblance_of(folder: str | Path) -> list[Divergence]:
-    """Return how far the best checkpoint of a run is from each rational learner of its words, the nearest first.
+    """Return the divergence of each rational learner of a run's words from the run's checkpoint, the nearest first.
 
     The divergences are those of `resemblance.nearest_learners` on the run's OOD prompts that leave a rule open, or on
     64 of them, drawn at random. They are cached on disk by the bytes of the checkpoint.
 
     Args:
-        folder: a finished run folder.
+        folder: A finished run folder.
 
     Raises:
-        RuleExtrapError: the folder holds no checkpoint, the language is unknown or has no rational learner, or the
+        RuleExtrapError: If the folder holds no checkpoint, the language is unknown or has no rational learner, or the
             model cannot read prompts and completions of the learners' length.
     """
     recipe, weights = RunFolder(folder).recipe(), Path(folder) / "model.safetensors"

@@ -199,11 +199,11 @@ class Recipe(BaseModel):
                 raise RuleExtrapError("settings_tried is part of the code length of a stream: add stream: true")
             return self
         for key in _NOT_OF_A_STREAM:
-            given = getattr(self, key)
+            value = getattr(self, key)
             required = False if key == "disjoint" else Recipe.model_fields[key].default
-            if key in self.model_fields_set and given != required:
+            if key in self.model_fields_set and value != required:
                 raise RuleExtrapError(
-                    f"{key} is {given!r}, which a stream of fresh words cannot use: remove {key}, or stream"
+                    f"{key} is {value!r}, which a stream of fresh words cannot use: remove {key}, or stream"
                 )
         object.__setattr__(self, "disjoint", False)
         return self

@@ -160,19 +160,18 @@ class Timing(BaseModel):
 
 
 class Results(BaseModel):
-    """The results of a run, which stand in the run folder as ``results.json``.
+    """The results of a run, which the run folder holds as ``results.json``.
 
-    The schema's version changes when a field changes its meaning.
-
-    As JSON, what ``best`` and ``last`` have in common stands once, beside them: their references, which depend on the
-    prompts and not on the checkpoint, the versions and the commit.
+    The version of the schema changes when a field changes its meaning. In JSON, the parts that ``best`` and ``last``
+    have in common are stored once, beside them: the references, which depend on the prompts and not on the checkpoint,
+    the versions and the commit.
 
     Attributes:
-        schema_version: of this schema.
+        schema_version: The version of this schema.
         recipe: The whole recipe.
-        training: How the training went. Its ``checkpoint`` is the described checkpoint.
+        training: The course of the training. Its ``checkpoint`` is the described checkpoint.
         validation, test: The likelihood of held-out words under the described checkpoint.
-        test_without_padding, test_with_padding: The test loss without and with PAD, whatever the recipe says.
+        test_without_padding, test_with_padding: The test loss without and with PAD, which do not depend on the recipe.
         divergence: The Kullback-Leibler divergence of the described checkpoint from the data, in nats per word; None
             if it cannot be computed.
         code_length: The prequential code length of a stream; None for a run on a fixed set of words.
@@ -182,7 +181,7 @@ class Results(BaseModel):
         paper: The authors' columns.
         versions: The versions of Python and the packages.
         git_commit: The commit of the working directory's repository, or None.
-        timing: Seconds and the machine; everything else is equal for equal recipe and seed.
+        timing: The times and the machine. All other fields are equal for two runs with the same recipe and seed.
 
     >>> from hf_ruleextrap import Recipe, Results, run_recipe
     >>> recipe = Recipe(train_size=8, held_out_size=8, max_length=16, max_steps=2, eval_steps=2, output_dir="my-run")
@@ -191,7 +190,7 @@ class Results(BaseModel):
     251
     """
 
-    # A diverged loss is NaN, and stays readable as that.
+    # JSON has no NaN, which is the loss of a run that diverged.
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
     schema_version: Literal[2] = SCHEMA_VERSION

@@ -44,7 +44,7 @@ def splits_of(recipe: Recipe, language: Language) -> Splits:
         disjoint=recipe.disjoint,
         prompt_lengths=[recipe.prompt_length or language.prompt_length, *recipe.by_length],
     )
-    # Generators of their own: these words do not depend on the sizes of validation and test.
+    # The stream and the noise have generators of their own, so that they do not depend on the sizes of other splits.
     rng = np.random.default_rng([recipe.seed, 2])
     train = splits.train
     if recipe.stream:

@@ -12,7 +12,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from hf_ruleextrap.completers import Answer, BackendConfig, Request, Turn, text_completer
-from hf_ruleextrap.completers.tokens import TextTokens
+from hf_ruleextrap.completers.in_process import TextTokens
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.protocol import ProtocolSettings, check_single_tokens
 from hf_ruleextrap.evaluation.text import TextRun

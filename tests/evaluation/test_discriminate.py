@@ -189,7 +189,7 @@ def test_a_rule_that_cannot_be_broken_alone_has_no_accuracy() -> None:
     discrimination = discriminate_text(OfText(indifferent), "it", ProtocolSettings("dyck", shots=4), limit=4)
     first, _, third = discrimination.to_dict()["rules"]
     assert first["accuracy"] is None
-    assert "what breaks it breaks properly_nested, too" in first["reason"]
+    assert "each string that breaks it also breaks properly_nested" in first["reason"]
     assert third["accuracy"]["n"] == 4
     headings, cells = discrimination_table(discrimination)
     assert all(len(row) == len(headings) for row in cells)

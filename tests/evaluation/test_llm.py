@@ -146,7 +146,7 @@ def test_a_difference_lies_within_its_interval_and_changes_sign_with_the_order(
         ([1.0] * 20, {"uniform": [0.1] * 20}, "above chance by 0.90"),
         ([0.0] * 20, {"uniform": [0.5] * 20}, "below chance: 0.00 against 0.50, difference -0.50 [-0.50, -0.34]"),
         ([0.0] * 20, {"uniform": [0.1] * 20}, "not above chance: 0.00 against 0.10, difference -0.10 [-0.10, 0.06]"),
-        ([], {"uniform": []}, "nothing was asked"),
+        ([], {"uniform": []}, "nothing to compare"),
     ],
 )
 def test_the_verdict_claims_no_more_than_the_intervals(

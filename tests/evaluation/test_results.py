@@ -147,7 +147,9 @@ def test_a_missing_set_of_references_is_refused_in_one_line(tmp_path: Path, by_s
 
 # Flags.
 
-SYMBOLS = "do(es)? not apply to a checkpoint that is asked symbol by symbol: leave (it|them) out, or give --protocol v2"
+SYMBOLS = (
+    "do(es)? not apply to a checkpoint that is evaluated symbol by symbol: leave (it|them) out, or give --protocol v2"
+)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +189,7 @@ def test_discriminate_refuses_flags_without_effect(
 ) -> None:
     command = ["discriminate", "--model", str(tiny_run), "--language", "anbn", *flags]
     assert main([*command, "--protocol", "symbols"]) == 2
-    assert f"{flags[0]} does not apply to a checkpoint that is asked symbol by symbol" in capsys.readouterr().err
+    assert f"{flags[0]} does not apply to a checkpoint that is evaluated symbol by symbol" in capsys.readouterr().err
     # Without --protocol, the flag selects the text protocol, which this checkpoint cannot follow.
     assert main(command) == 2
     assert "no spaces and line breaks" in capsys.readouterr().err

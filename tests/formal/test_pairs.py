@@ -74,13 +74,16 @@ def test_every_language_has_valid_pairs_or_a_reason(name: str) -> None:
 def test_a_rule_that_cannot_be_broken_alone_has_a_reason() -> None:
     first, second, third = minimal_pairs(get_language("dyck"), ["()", "[]()"], rng=rng())
     assert first.pairs == second.pairs == ()
-    assert first.reason.endswith("what breaks it breaks properly_nested, too")
+    assert first.reason.endswith("each string that breaks it also breaks properly_nested")
     assert third.pairs
     (ends, _) = minimal_pairs(get_language("tomita1"), ["111"], rng=rng())
-    assert ends.reason == "no string of up to 16 symbols breaks it alone: what breaks it breaks no_0, too"
+    assert (
+        ends.reason
+        == "no string of up to 16 symbols breaks the rule alone: each string that breaks it also breaks no_0"
+    )
     # The rule can be broken alone, but no string near this word does so.
     *_, nested = minimal_pairs(get_language("dyck"), ["()"], rng=rng())
-    assert nested.reason == "no string near these 1 words breaks it alone"
+    assert nested.reason == "no string near the 1 word breaks the rule alone"
 
 
 def test_the_broken_word_may_have_another_length() -> None:

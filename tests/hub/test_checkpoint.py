@@ -135,7 +135,7 @@ def test_the_card_of_a_checkpoint_describes_its_training(altered: Callable[..., 
     assert "symbols, the authors' draw; " in other
     assert "objective `oracle`, PAD is a target, too; optimizer `muon`" in other
     assert "schedule `linear` per epoch after 5 epochs of warm-up, weight decay 0.01 of all parameters; " in other
-    assert "precision `bf16`; width chosen for about 20,000 parameters." in other
+    assert "precision `bf16`; width fitted to 20,000 parameters." in other
     assert "AdamW" not in other
 
 

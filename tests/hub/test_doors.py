@@ -23,7 +23,7 @@ from tiny import TINY
 
 from hf_ruleextrap import score
 from hf_ruleextrap.cli import main
-from hf_ruleextrap.hub.metric import GRADIO
+from hf_ruleextrap.hub.spaces import GRADIO
 
 TRAIN = Path(__file__).parents[2] / "training" / "train.py"
 

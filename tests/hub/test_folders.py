@@ -25,8 +25,8 @@ from hf_ruleextrap.data import Splits, build_splits, fingerprints
 from hf_ruleextrap.formal import WordBatch
 from hf_ruleextrap.hub.cards import render
 from hf_ruleextrap.hub.dataset import overlap, word_columns, write_dataset
-from hf_ruleextrap.hub.metric import write_metric
-from hf_ruleextrap.hub.releases import find_releases
+from hf_ruleextrap.hub.push import find_releases
+from hf_ruleextrap.hub.spaces import write_metric
 
 PAPER = "https://arxiv.org/abs/2409.13728"
 
@@ -106,7 +106,7 @@ def test_the_card_is_valid_and_its_numbers_and_code_are_correct(
     train, validation = (load_dataset(f"ruleextrap/{name}", "paper", split=split) for split in ("train", "validation"))
     known = set(train["text"][:])
     share = sum(word in known for word in validation["text"]) / len(validation)
-    assert f"{100 * share:.0f} % of its validation words" in text
+    assert f"{100 * share:.0f} % of the validation words" in text
     assert not re.search(r"\{\{ |\{% ", text)
     for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
         exec(compile(block, "card", "exec"), {})
@@ -117,7 +117,7 @@ def test_the_card_is_valid_and_its_numbers_and_code_are_correct(
 def test_the_card_explains_the_configuration_paper(name: str, parent: Path) -> None:
     text = " ".join((parent / "ruleextrap" / name / "README.md").read_text(encoding="utf-8").split())
     notes = {
-        **dict.fromkeys(("anbn", "anbncn"), "each holds every word, so that 100 % of its validation words"),
+        **dict.fromkeys(("anbn", "anbncn"), "each split holds every word, so that 100 % of the validation words"),
         "ban": "The words are drawn as in `default`.",
         "bban": "a completion without b breaks R2",
         "dyck": "a word ends as soon as all its brackets are closed",
@@ -164,7 +164,8 @@ def test_a_missing_template_variable_is_an_error(
         variables.update(values, template=template)
         return render(template, **values)
 
-    monkeypatch.setattr(f"hf_ruleextrap.hub.{words[0]}.render", record_variables)
+    module = "spaces" if words == ["metric"] else words[0]
+    monkeypatch.setattr(f"hf_ruleextrap.hub.{module}.render", record_variables)
     words = [word.format(run=tiny_run) for word in words]
     assert main(["publish", *words, "--max-length=16", "--to", str(tmp_path)]) == 0
     template = str(variables.pop("template"))
@@ -308,7 +309,7 @@ def test_publishing_the_metric_to_a_full_disk_is_one_line(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hf_ruleextrap.hub.metric.build_metric", full)
+    monkeypatch.setattr("hf_ruleextrap.hub.spaces.build_metric", full)
     assert main(["publish", "metric", "--to", str(tmp_path), *words]) == 2
     folder = tempfile.gettempdir() if words else tmp_path
     line = f"error: cannot write {folder} (No space left on device; "

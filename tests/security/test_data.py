@@ -288,7 +288,7 @@ def test_a_chat_template_that_raises_or_loops_is_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("hf_ruleextrap.completers.tokens.MOST_TEMPLATE_SECONDS", 0.5)
+    monkeypatch.setattr("hf_ruleextrap.completers.in_process.MOST_TEMPLATE_SECONDS", 0.5)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(text_model, "theirs")
     Path("theirs/chat_template.jinja").write_text(TEMPLATES[name])

@@ -24,10 +24,9 @@ from hf_ruleextrap.evaluation.text import AnswerCache
 from hf_ruleextrap.files import hold, is_leftover
 from hf_ruleextrap.hub.dataset import write_dataset
 from hf_ruleextrap.train.checkpoints import latest_whole, remove_torn
-from hf_ruleextrap.train.folder import RECIPE, RunFolder
+from hf_ruleextrap.train.folder import RECIPE, RunFolder, remove_run, written_files
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.run import run_recipe
-from hf_ruleextrap.train.written import remove_run, written_files
 
 SHORT = {**TINY, "max_steps": 2, "eval_steps": 1}
 

@@ -28,10 +28,9 @@ from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.results import SCHEMA_VERSION
 from hf_ruleextrap.files import LOCK
 from hf_ruleextrap.report import read_study
-from hf_ruleextrap.sweep.display import Display, duration
 from hf_ruleextrap.sweep.grid import read_grid
 from hf_ruleextrap.sweep.job import Ended, Job, run_job
-from hf_ruleextrap.sweep.sweep import run_sweep
+from hf_ruleextrap.sweep.sweep import Display, duration, run_sweep
 from hf_ruleextrap.sweep.workers import Backend, Local, OnRay, WorkerDied, Workers
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.run import run_recipe

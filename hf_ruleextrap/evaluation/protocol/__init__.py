@@ -5,10 +5,17 @@ Every result contains the version of the protocol, which changes when scores wou
 
 from __future__ import annotations
 
-from .alphabets import ALPHABETS, CONTROL_ALPHABETS, check_single_tokens, merged_ends
 from .parsing import STATUSES, Parsed, Status, parse, read_answer
 from .rendering import Turn, context_text, context_words, rendered, rules_in_words, spelled
-from .settings import CONTEXTS, PROTOCOL_VERSION, ProtocolSettings
+from .settings import (
+    ALPHABETS,
+    CONTEXTS,
+    CONTROL_ALPHABETS,
+    PROTOCOL_VERSION,
+    ProtocolSettings,
+    check_single_tokens,
+    merged_ends,
+)
 
 __all__ = [
     "ALPHABETS",

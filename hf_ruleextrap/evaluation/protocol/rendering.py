@@ -14,7 +14,7 @@ import numpy as np
 from hf_ruleextrap.completers.base import Turn
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import WordBatch
-from hf_ruleextrap.formal.sampling import shuffled
+from hf_ruleextrap.formal.families import shuffled
 
 from .settings import ProtocolSettings
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from .cache import AnswerCache
-from .prompted import Prompted, requests_of
+from .prompted import AnswerCache, Prompted, requests_of
 from .run import Estimate, TextRun, conditions_of
 
 __all__ = ["AnswerCache", "Estimate", "Prompted", "TextRun", "conditions_of", "requests_of"]

@@ -25,8 +25,7 @@ from hf_ruleextrap.files import write_text
 from hf_ruleextrap.formal import PromptSet, Verdicts
 from hf_ruleextrap.versions import git_commit, package_versions
 
-from .cache import AnswerCache, as_record
-from .prompted import Prompted, counted, requests_of
+from .prompted import AnswerCache, Prompted, as_record, counted, requests_of
 
 SHOTS = (4, 8, 16, 32, 64)
 """The numbers of context words, K, of the controls."""

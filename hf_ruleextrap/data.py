@@ -1,4 +1,4 @@
-"""Train, validation and test words; the latter two are drawn from the language's own distribution."""
+"""A language as data: words split into train, validation and test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_HELD_OUT = 0.1
 """The largest probability that all held-out words have together."""
 
 _PROBE = 10
-"""Words drawn for each held-out one, to see which are drawn often where the sampler does not know its probabilities."""
+"""The number of words drawn for each held-out word, to count frequent words where their probabilities are not known."""
 
 _MOST_DRAWS = 1000
 """The largest number of rounds in which `replace_by_noise` draws words."""
@@ -33,8 +33,8 @@ class Splits:
     """The words of one data set.
 
     Attributes:
-        train, validation, test: words, repeated as they were drawn.
-        held_out: (H,) uint64, the sorted `fingerprints` of those validation and test words that are never trained on.
+        train, validation, test: Words, repeated as they were drawn.
+        held_out: (H,) uint64, the sorted `fingerprints` of the validation and test words that are not in training.
     """
 
     train: WordBatch
@@ -43,7 +43,7 @@ class Splits:
     held_out: Fingerprints = field(default_factory=lambda: np.zeros(0, np.uint64))
 
     def to_dataset_dict(self) -> DatasetDict:
-        """The three splits as Hugging Face datasets with the columns ``text`` and ``length``."""
+        """Return the three splits as Hugging Face datasets with the columns ``text`` and ``length``."""
         from datasets import Dataset, DatasetDict
 
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
@@ -67,30 +67,33 @@ def build_splits(
 ) -> Splits:
     """Draw the training, validation and test words of a language; the same arguments give the same words.
 
-    Validation and test are independent draws of the language's own distribution (`Language.draw`), so that the entropy
-    of what they are drawn from is `Language.entropy`, and no predictor's expected loss on them is less. A language with
-    at most one word of each length, all alike, stands whole in all three splits: its test loss is that expectation
-    itself.
+    Validation and test are independent draws from the language's own distribution (`Language.draw`), whose entropy is
+    `Language.entropy`. No predictor has a lower expected loss on these words. If a language has at most one word of
+    each length, and the words are equally likely, each split holds all words, and the test loss is exactly the expected
+    loss.
 
-    A word of validation or test is held out of training, unless
+    A word of validation or test is held out of training in most cases. There are two exceptions:
 
-    * it is drawn often: its probability is more than 0.1 over the number of validation and test words. So at least nine
-      tenths of the language's draws can be trained on, and a model is never taught that a common word is none;
-    * an ID prompt asks for it: no shorter word begins with the word's own beginning of that length.
+    * The word is drawn often: its probability is more than 0.1 divided by the number of validation and test words. So
+      the training words cover at least nine tenths of the distribution, and a model never learns that a common word is
+      impossible.
+    * The word is the shortest completion of an ID prompt: no shorter word begins with the same prompt.
 
-    A language with few words has none that are so rare, and is trained on whole.
+    A language with few words has no rare words, so that all its words are training words.
 
     Args:
-        language: what to draw.
-        max_length: most symbols in a word.
-        train_size: words to train on (a language with few words gives all of them).
-        held_out_size: words in validation, and in test.
-        seed: of the draws.
-        disjoint: whether to hold words out; without it, as in the paper, the splits are three independent draws.
-        prompt_lengths: of the ID prompts that are asked for; by default the language's ``prompt_length``.
+        language: The language.
+        max_length: The largest number of symbols in a word.
+        train_size: The number of training words; a language with few words gives all its words.
+        held_out_size: The number of words in validation, and in test.
+        seed: The random seed for drawing words.
+        disjoint: Whether to hold words out of training; otherwise the splits are three independent draws, as in the
+            paper.
+        prompt_lengths: The lengths of the ID prompts whose shortest completions stay in training; by default the
+            language's ``prompt_length``.
 
     Raises:
-        RuleExtrapError: ``max_length`` is too small for any word.
+        RuleExtrapError: If ``max_length`` is too small for any word.
 
     >>> from hf_ruleextrap import build_splits, get_language
     >>> splits = build_splits(get_language("ban"), max_length=12, train_size=100, held_out_size=10, seed=0)
@@ -156,7 +159,7 @@ def count_train_words(language: Language, *, max_length: int, train_size: int) -
     """Return the number of training words of `build_splits` for the same arguments, without drawing any.
 
     Raises:
-        RuleExtrapError: Every word is longer than ``max_length``.
+        RuleExtrapError: If every word is longer than ``max_length``.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> count_train_words(get_language("anbn"), max_length=64, train_size=512)
@@ -180,7 +183,7 @@ def draw_train_words(
         rng: The random number generator.
 
     Raises:
-        RuleExtrapError: Every word is longer than ``max_length``.
+        RuleExtrapError: If every word is longer than ``max_length``.
     """
     language.check_length(max_length)
     parts: list[WordBatch] = []
