@@ -26,11 +26,14 @@ FORMATS = (".png", ".svg", ".pdf")
 _FAINTEST = 1e-6
 """The smallest probability in the figure, relative to the most probable word."""
 
-# Colour-blind people can distinguish Okabe and Ito's colours. Each cell also has its own style of line.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A")
+"""Okabe and Ito's colours, which colour-blind people can distinguish. The page of a report has each in two themes."""
+
+# Each cell also has its own style of line.
 CELLS = {
-    "both": ("R1 and R2", "#0072B2", "-"),
-    "only_r1": ("only R1", "#D55E00", "--"),
-    "only_r2": ("only R2", "#009E73", "-."),
+    "both": ("R1 and R2", COLOURS[0], "-"),
+    "only_r1": ("only R1", COLOURS[1], "--"),
+    "only_r2": ("only R2", COLOURS[2], "-."),
     "neither": ("neither", "#999999", ":"),
 }
 

@@ -12,6 +12,7 @@ from hf_ruleextrap.errors import check_integer
 from hf_ruleextrap.formal import PromptSet, RationalLearner, Source
 from hf_ruleextrap.formal.words import FloatArray
 
+from .figures import COLOURS
 from .mass import all_completions, check_readable, steps_of
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def draw_nearest(runs: Sequence[tuple[str, Sequence[Divergence]]], axes: Axes) -
         by_learner = {divergence.learner: divergence.mean for divergence in divergences}
         nearest = min(by_learner, key=by_learner.__getitem__)
         for place, (learner, marker) in enumerate(_MARKERS.items()):
-            colour = f"C{place}"
+            colour = COLOURS[place]
             axes.plot(
                 by_learner[learner],
                 labels.index(label) + 0.25 * (place - 1),
@@ -189,7 +190,7 @@ def draw_nearest(runs: Sequence[tuple[str, Sequence[Divergence]]], axes: Axes) -
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(axis="y", alpha=0.2)
     handles = [
-        Line2D([], [], marker=marker, color=f"C{place}", linestyle="none", label=name)
+        Line2D([], [], marker=marker, color=COLOURS[place], linestyle="none", label=name)
         for place, (name, marker) in enumerate(_MARKERS.items())
     ]
     axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=8)

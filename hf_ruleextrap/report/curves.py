@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +26,14 @@ from .rows import in_chomsky_order, reference, variants
 from .style import (
     LEARNER_MARKERS,
     LEARNER_STYLE,
+    LINE_HEIGHT,
     SHADE,
     Model,
     Picture,
     label,
+    label_width,
     legend,
+    lines_of,
     logarithmic,
     looks,
     ordered,
@@ -47,12 +51,13 @@ _MEASURED = {"ood": "every open rule holds", "id": "a word of the language"}
 # The largest number of strings that are listed to compute the optimum.
 _MOST_STRINGS = 1 << 18
 _FAINTEST = 1e-5
+_MAIN = "Only the recipes that answer the claims are shown."
 
 
 def resemblance(analysis: Analysis, folder: Path) -> Picture | str:
     """Draw how far each learned run is from each rational learner, and which learner is the nearest."""
     lines = [
-        (f"{each.language}, {title_of(each.model)}", run.resemblance)
+        (f"{each.language}, {each.label}", run.resemblance)
         for each in analysis.main
         for run in each.learned
         if run.resemblance
@@ -60,11 +65,15 @@ def resemblance(analysis: Analysis, folder: Path) -> Picture | str:
     if not lines:
         return "No figure of the nearest rational learner: the report was made without --resemblance."
     title = "The rational learner that each network resembles"
-    labels = list(dict.fromkeys(label for label, _ in lines))
-    height = 0.9 + 0.25 * len(labels)
+    labels = [label(name, label_width()) for name in dict.fromkeys(name for name, _ in lines)]
+    height = 0.9 + (0.1 + LINE_HEIGHT * lines_of(labels)) * len(labels)
     figure, (axes,) = panels(1, title, width=5.5, height=height, row_labels=labels)
     draw_nearest(lines, axes)
+    axes.set_yticks(range(len(labels)), labels)
     axes.set_xlabel("divergence [nats]")
+    means = [each.mean for _, divergences in lines for each in divergences if 0 < each.mean < math.inf]
+    if means:
+        logarithmic(axes, "x", min(means) / 1.3, max(means) * 1.3)
     # A legend within the panel is wider than the page of a phone.
     key = axes.get_legend()
     assert key is not None
@@ -181,9 +190,8 @@ def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
     models = ordered([model for _, model in groups])
     keys = [(language, model) for language in languages for model in models if (language, model) in groups]
     title = "Probability of all short words along the training"
-    figure, axes = panels(
-        len(keys), title, x="optimizer step", width=2.1, height=2.0, columns=len(models) if len(models) < 6 else 5
-    )
+    columns = len(models) if len(models) < 6 else 5
+    figure, axes = panels(len(keys), title, x="optimizer step", width=2.1, height=2.0, columns=columns, same_y=True)
     masses = {key: mean_masses(groups[key]) for key in keys}
     least = max(_FAINTEST, min(float(values.min()) for _, cells in masses.values() for values in cells.values()))
     for panel, key in zip(axes, keys, strict=True):
@@ -213,7 +221,7 @@ def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
         "keep: the mean over n runs, at the steps that all runs have. The shaded area reaches from the first to the "
         "last step since which a run has learned the language. The dotted line is the probability of the words of the "
         "language in the data; all other words have probability 0 there. Values below "
-        f"{_FAINTEST:g} are drawn at {_FAINTEST:g}."
+        f"{_FAINTEST:g} are drawn at {_FAINTEST:g}. {_MAIN}"
     )
     return save(figure, Picture(folder, "dynamics", title, caption))
 
@@ -283,7 +291,8 @@ def by_length(runs: Sequence[Run], kind: Kind, folder: Path) -> Picture | str:
     legend(figure, [*marks, ("chance", {"ls": ":", "color": "black"})])
     caption = (
         f"Rates over all {_KINDS[kind]} prompts of each length ({_MEASURED[kind]}). "
-        "Lines are means over n runs; bands reach from the lowest run to the highest. The dotted line is chance."
+        "Lines are means over n runs; bands reach from the lowest run to the highest. The dotted line is chance. "
+        + _MAIN
     )
     return save(figure, Picture(folder, f"length_{kind}", title, caption))
 

@@ -75,6 +75,8 @@ def draw_all(
     Returns:
         The figures by name, and a line for each figure without data.
     """
+    of_claims = {run.key for combination in analysis.main for run in combination.runs}
+    main = [run for run in runs if run.key in of_claims] or runs
     with drawing(narrow=narrow):
         drawn = [
             rates(analysis, folder),
@@ -83,8 +85,8 @@ def draw_all(
             resemblance(analysis, folder),
             after_learning(analysis, folder),
             masses_after_learning(analysis, folder),
-            dynamics(runs, folder),
-            *(by_length(runs, kind, folder) for kind in ("ood", "id")),
+            dynamics(main, folder),
+            *(by_length(main, kind, folder) for kind in ("ood", "id")),
             authors(analysis.rows, folder),
             *(draw_code_lengths(lengths, folder) if lengths is not None else ()),
         ]

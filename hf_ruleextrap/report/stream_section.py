@@ -25,7 +25,27 @@ from .network_complexity import (
 )
 from .rows import language_of
 from .statistics import Spread, power
-from .style import COLOURS, GREY, Picture, is_narrow, legend, logarithmic, looks, model_marks, panels, save, title_of
+from .style import (
+    COLOURS,
+    GREY,
+    LINE_HEIGHT,
+    ON_DARK,
+    ON_LIGHT,
+    Picture,
+    is_narrow,
+    label,
+    label_width,
+    legend,
+    lines_of,
+    logarithmic,
+    logarithmic_ticks,
+    looks,
+    model_marks,
+    panels,
+    save,
+    tick_names,
+    title_of,
+)
 from .tables import (
     CORRELATION_HEADINGS,
     Cell,
@@ -58,6 +78,7 @@ METHOD = (
 
 _RELATED = 0.5
 _MOST_NAMED_LINES = len(COLOURS)
+_MOST_NARROW_COLUMNS = 5
 
 
 def sentence(lengths: CodeLengths, architecture: str) -> str:
@@ -245,27 +266,38 @@ def heat_map(lengths: CodeLengths, folder: Path) -> Picture:
     rows, columns = lengths.languages, lengths.architectures
     values = np.array([[lengths.excess.get((row, column), math.nan) for column in columns] for row in rows])
     shown = np.maximum(values, LEAST_BITS)
+    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
     title = "Excess code length in bits"
-    figure, (axes,) = panels(1, title, width=4.6 + 0.7 * len(columns), height=0.9 + 0.22 * len(rows))
-    image = axes.imshow(shown, norm=LogNorm(), cmap="viridis", aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
-    axes.set_yticks(range(len(rows)), rows)
-    # A narrow figure has no room for the tags.
-    if not is_narrow():
-        tags = axes.secondary_yaxis("right")
-        tags.set_yticks(range(len(rows)), map(_tags, rows))
-        tags.tick_params(length=0, labelsize=7, labelcolor=GREY)
-        tags.spines["right"].set_visible(False)
-    middle = math.sqrt(np.nanmin(shown) * np.nanmax(shown))
-    for (row, column), value in np.ndenumerate(values):
-        if math.isfinite(value):
-            colour = "white" if shown[row, column] < middle else "black"
-            axes.text(column, row, f"{value:,.0f}", ha="center", va="center", color=colour, fontsize=7)
-    figure.colorbar(image, ax=axes, label="bits", location="bottom", aspect=40, shrink=0.8)
+    names = [label(row, label_width()) for row in rows]
+    # A narrow figure has room for a few architectures beside each other.
+    most = _MOST_NARROW_COLUMNS if is_narrow() else len(columns)
+    starts = range(0, len(columns), most)
+    room = 2.0 if is_narrow() else max(2.5, 0.95 * len(columns))
+    texts, rotation, below = tick_names(columns, room)
+    height = 1.0 + below + (0.07 + LINE_HEIGHT * lines_of(names)) * len(rows)
+    figure, panels_of_blocks = panels(len(starts), title, width=3.6 + room, height=height, columns=1)
+    for axes, start in zip(panels_of_blocks, starts, strict=True):
+        block = slice(start, start + most)
+        image = axes.imshow(shown[:, block], norm=LogNorm(low / 1.1, high * 1.1), cmap="viridis", aspect="auto")
+        axes.set_xticks(range(len(texts[block])), texts[block], rotation=rotation)
+        axes.set_yticks(range(len(rows)), names)
+        # Nor has it room for the tags.
+        if not is_narrow():
+            tags = axes.secondary_yaxis("right")
+            tags.set_yticks(range(len(rows)), map(_tags, rows))
+            tags.tick_params(length=0, labelsize=7, labelcolor=GREY)
+            tags.spines["right"].set_visible(False)
+        for (row, column), value in np.ndenumerate(values[:, block]):
+            if math.isfinite(value):
+                colour = ON_DARK if max(value, LEAST_BITS) < math.sqrt(low * high) else ON_LIGHT
+                axes.text(column, row, f"{value:,.0f}", ha="center", va="center", color=colour, fontsize=7)
+    place: dict[str, Any] = {"location": "bottom", "aspect": 40, "shrink": 0.8, "pad": 0.02}
+    bar = figure.colorbar(image, ax=panels_of_blocks, label="bits", **place)
+    logarithmic_ticks(bar.ax.xaxis, low / 1.1, high * 1.1)
     caption = (
         "Excess of the prequential code length over the code length of the language's own distribution: what an "
         "architecture pays to learn the language. The easiest language is at the top; the tags of each language stand "
-        "beside its line, where the figure is wide. A white field is a combination without a run."
+        "beside its line, where the figure is wide. An empty field is a combination without a run."
     )
     return save(figure, Picture(folder, "code-lengths", title, caption))
 
@@ -304,21 +336,22 @@ def stability(stabilities: Sequence[Stability], folder: Path) -> Picture:
     named = languages if len(languages) <= _MOST_NAMED_LINES else []
     columns = max(sum(each.setting == other.setting for other in stabilities) for each in stabilities)
     title = "The order of the languages at other settings"
-    figure, axes = panels(len(stabilities), title, y="excess [bits]", width=2.6, height=2.4, columns=min(columns, 4))
-    for panel, each in zip(axes, stabilities, strict=True):
+    ticks = [tick_names(list(each.excess), 2.0) for each in stabilities]
+    height = 2.3 + max(below for _, _, below in ticks)
+    figure, axes = panels(len(stabilities), title, y="excess [bits]", width=2.6, height=height, columns=min(columns, 4))
+    for panel, each, (texts, rotation, _) in zip(axes, stabilities, ticks, strict=True):
         for language in each.languages:
             bits = [max(values[language], LEAST_BITS) for values in each.excess.values()]
             colour = COLOURS[named.index(language)] if named else GREY
             style: dict[str, Any] = {"color": colour, "lw": 1.4 if named else 0.7, "ms": 3.5 if named else 2}
             panel.plot(range(len(bits)), bits, "-o", **style)
-        ticks = [value.replace("_", "_\n").replace(" ", "\n") for value in each.excess]
-        panel.set_xticks(range(len(ticks)), ticks)
+        panel.set_xticks(range(len(texts)), texts, rotation=rotation)
         panel.set(xlabel=each.setting, xlim=(-0.3, len(each.excess) - 0.7))
         panel.set_title(f"{title_of((each.architecture, ''))}\nsame order: {100 * each.same_order:.0f} %")
         values = [max(bits, LEAST_BITS) for known in each.excess.values() for bits in known.values()]
         logarithmic(panel, "y", min(values) / 1.3, max(values) * 1.3)
     if named:
-        legend(figure, [(name, {"ls": "-", "marker": "o", "color": COLOURS[i]}) for i, name in enumerate(named)])
+        legend(figure, [(label(name), {"ls": "-", "marker": "o", "color": COLOURS[i]}) for i, name in enumerate(named)])
     caption = (
         "Each line is a language. Where two lines cross, the order of the two languages depends on the setting. The "
         "titles give the share of equal orders, over all pairs of languages and all pairs of values."

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from hf_ruleextrap.evaluation.figures import FORMATS, new_figure
+from hf_ruleextrap.evaluation.figures import COLOURS, FORMATS, new_figure
 from hf_ruleextrap.files import replacing
 from hf_ruleextrap.formal.rational import LEARNERS
 
@@ -23,16 +23,19 @@ from .tables import correlation_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours suit colour-blind readers; marker and line distinguish the models in grey.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A")
+# In grey, marker and line distinguish the models.
 _MARKERS = "os^DvPX"
 _LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
 _PRESETS = ("linear", "lstm", "transformer", "mamba", "xlstm")
 
 GREY, SHADE = "#8a8a8a", "#ececec"
 """The colour of runs that have not learned, and of an area behind the points."""
+
+ON_DARK, ON_LIGHT = "#fefefe", "#010101"
+"""The colours of text on a coloured field, which are the same in all themes of a page, as is the field."""
 
 LEARNER_MARKERS = dict(zip(LEARNERS, ("<", "d", ">"), strict=True))
 LEARNER_STYLE: dict[str, Any] = {"color": "black", "mfc": "white", "ms": 6}
@@ -112,7 +115,17 @@ def looks(models: Sequence[Model]) -> dict[Model, Look]:
 def title_of(model: Model, width: int | None = None) -> str:
     """Return the label of a model in short lines, which are shorter in a narrow figure."""
     name, variant = model
-    return label(f"{name} ({variant})" if variant else name, width or (18 if _narrow.get() else LABEL_WIDTH))
+    return label(f"{name} ({variant})" if variant else name, width or label_width())
+
+
+def label_width() -> int:
+    """Return the largest number of characters in a line of a label beside a panel."""
+    return 18 if _narrow.get() else LABEL_WIDTH
+
+
+def lines_of(labels: Iterable[str]) -> int:
+    """Return the largest number of lines of a label."""
+    return max((text.count("\n") + 1 for text in labels), default=1)
 
 
 def with_level(language: str, width: int = LABEL_WIDTH) -> str:
@@ -123,13 +136,16 @@ def with_level(language: str, width: int = LABEL_WIDTH) -> str:
 def label(text: str, width: int = LABEL_WIDTH) -> str:
     r"""Return a text in at most three short lines, without its middle where it is longer, and not as a formula.
 
+    A narrow figure, whose lines are shorter, has at most four.
+
     >>> label("transformer (learning_rate 0.005, optimizer muon)")
     'transformer (learning_rate\n0.005, optimizer muon)'
     """
     lines = textwrap.wrap(text, width, break_on_hyphens=False)
-    if len(lines) > _MOST_LINES:
+    most = _MOST_LINES + _narrow.get()
+    if len(lines) > most:
         # The beginning and the end, where labels differ most.
-        lines = [lines[0], f"{lines[1][: width - 1]}…", text[-width:].strip()]
+        lines = [*lines[: most - 2], f"{lines[most - 2][: width - 1]}…", text[-width:].strip()]
     return plain("\n".join(lines))
 
 
@@ -161,6 +177,7 @@ def drawing(*, narrow: bool = False) -> Iterator[None]:
         "axes.spines.right": False,
         "axes.titlesize": 9,
         "axes.titlelocation": "left",
+        "grid.color": GREY,
     }
     token = _narrow.set(narrow)
     try:
@@ -209,6 +226,7 @@ def panels(
     height: float = 2.7,
     columns: int | None = None,
     row_labels: Sequence[str] = (),
+    same_y: bool = False,
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure with n panels, and x and y as labels at its edges.
 
@@ -222,6 +240,7 @@ def panels(
         columns: the largest number of panels beside each other; by default three, or four where there are more than
             nine panels. A narrow figure has one, or two of half the width.
         row_labels: the labels of the y axis, which only the first panel of a row shows; the figure is wider by them.
+        same_y: give all panels the same y axis, whose numbers only the first panel of a row shows.
     """
     columns = columns or (3 if n <= 9 else 4)
     if _narrow.get():
@@ -230,11 +249,11 @@ def panels(
     lines = -(-n // columns)
     whole = max(width * columns, 3.6)
     if not _narrow.get():
-        whole += _CHARACTER * max((len(line) for text in row_labels for line in text.splitlines()), default=0)
+        whole += _CHARACTER * _longest(row_labels)
     # The title is larger than other text.
     title_lines = textwrap.wrap(title, int(whole / 0.095))
     figure = new_figure(whole, height * lines + 0.2 * len(title_lines) + 0.2, "\n".join(title_lines))
-    grid = figure.subplots(lines, columns, squeeze=False, sharey="row" if row_labels else "none")
+    grid = figure.subplots(lines, columns, squeeze=False, sharey="all" if same_y else "row" if row_labels else "none")
     for axes in grid.flat[n:]:
         axes.set_visible(False)
     visible: list[Axes] = list(np.ravel(grid))[:n]
@@ -256,15 +275,44 @@ def logarithmic(panel: Axes, axis: Literal["x", "y"], low: float, high: float) -
         low: the smallest value on the axis, larger than 0.
         high: the largest value on the axis.
     """
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    panel.set(**{f"{axis}scale": "log", f"{axis}lim": (low, high)})
+    logarithmic_ticks(getattr(panel, f"{axis}axis"), low, high)
+
+
+def logarithmic_ticks(axis: Axis, low: float, high: float) -> None:
+    """Give a logarithmic axis from low to high a few ticks whose labels have room."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     decades = math.log10(high / low)
-    digits = (1, 2, 5) if decades < 1 else (1, 3) if decades < 2 else (1,)
-    panel.set(**{f"{axis}scale": "log", f"{axis}lim": (low, high)})
-    ticks = getattr(panel, f"{axis}axis")
-    ticks.set_major_locator(LogLocator(subs=digits))
-    ticks.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ticks.set_minor_locator(NullLocator())
+    digits = [(1, 2, 5) if decades < 1 else (1, 3) if decades < 2 else (1,), range(1, 10)]
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+    known = [[d * 10.0**power for power in powers for d in each if low <= d * 10.0**power <= high] for each in digits]
+    ticks = known[0] if len(known[0]) > 1 else known[1] or [float(f"{math.sqrt(low * high):.2g}")]
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def tick_names(names: Sequence[str], room: float) -> tuple[list[str], int, float]:
+    """Return names as labels of ticks below an axis, where names without room beside each other stand upright.
+
+    Args:
+        names: the names.
+        room: the width of the axis in inches.
+
+    Returns:
+        The labels, their rotation in degrees, and their height in inches.
+    """
+    broken = [plain(name.replace("_", "_\n").replace(" ", "\n")) for name in names]
+    if _CHARACTER * (_longest(broken) + 1) * len(names) < room:
+        return broken, 0, LINE_HEIGHT * lines_of(broken)
+    labels = [label(name) for name in names]
+    return labels, 90, _CHARACTER * _longest(labels)
+
+
+def _longest(labels: Iterable[str]) -> int:
+    """Return the number of characters in the longest line."""
+    return max((len(line) for text in labels for line in text.splitlines()), default=0)
 
 
 def legend(figure: Figure, marks: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
@@ -277,10 +325,8 @@ def legend(figure: Figure, marks: Sequence[tuple[str, Mapping[str, Any]]]) -> No
     from matplotlib.lines import Line2D
 
     names = [name for name, _ in marks]
-    widest = max((len(line) for name in names for line in name.splitlines()), default=0)
-    columns = max(1, int(figure.get_figwidth() / (_CHARACTER * widest + 0.7)))
-    most = max((name.count("\n") + 1 for name in names), default=0)
-    figure.set_figheight(figure.get_figheight() + LINE_HEIGHT * (most + 0.4) * -(-len(names) // columns))
+    columns = max(1, int(figure.get_figwidth() / (_CHARACTER * _longest(names) + 0.7)))
+    figure.set_figheight(figure.get_figheight() + LINE_HEIGHT * (lines_of(names) + 0.4) * -(-len(names) // columns))
     handles = [Line2D([], [], **{"ls": "", **style}) for _, style in marks]
     figure.legend(handles, names, loc="outside lower center", frameon=False, ncols=min(columns, len(names) or 1))
 

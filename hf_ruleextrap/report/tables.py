@@ -72,6 +72,7 @@ class Table:
         headings: one heading for each column.
         lines: the rows.
         text_columns: the number of columns, from the left, that contain words.
+        note: an explanation of several tables, which pages show once above the tables, and LaTeX in each caption.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Table:
     headings: Sequence[str]
     lines: Sequence[Line]
     text_columns: int
+    note: str = ""
 
     @property
     def intervals(self) -> bool:
@@ -182,7 +184,8 @@ def markdown(table: Table) -> str:
     lines = [[escape_markdown(cell.text) for cell in line.cells] for line in table.lines]
     every = [[escape_markdown(heading) for heading in table.headings], rule, *lines]
     body = "\n".join(f"| {' | '.join(cells)} |" for cells in every)
-    return f"### {escape_markdown(table.title)}\n\n{body}\n\n{escape_markdown(table.caption)}\n"
+    parts = [f"### {escape_markdown(table.title)}", body, escape_markdown(table.caption)]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def escape_markdown(text: str) -> str:
@@ -206,7 +209,7 @@ def latex(table: Table) -> str:
         [
             "\\begin{table}",
             "\\centering",
-            f"\\caption{{{escape_latex(f'{table.title}. {table.caption}')}}}",
+            f"\\caption{{{escape_latex(f'{table.title}. {table.caption or table.note}')}}}",
             f"\\label{{tab:{table.name}}}",
             "\\medskip",
             "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",

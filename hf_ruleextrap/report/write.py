@@ -32,24 +32,24 @@ from .tables import Cell, Line, Section, Table, cell, escape_markdown, latex, ma
 if TYPE_CHECKING:
     from .figures import Picture
 
-_NOTES = {
+_NOTES: dict[Way, str] = {
     "corrected": (
-        "Rates are over all prompts: a completion that did not finish, or that contains a token that is not a symbol, "
-        "is a failure. Each number is the mean ± standard deviation over n runs; a number in brackets is the number of "
-        "runs where it is smaller than n. The loss is in nats per token, without PAD. Chance draws symbols and the end "
-        "uniformly. A reference is the mean over the prompts, or the test words, of n runs. The means of a model are "
-        "over the runs that have learned the language; the other runs have lines of their own, in grey. A line states "
-        "how many of its runs diverged; the numbers of such a run are those of its last checkpoint before."
+        "Corrected rates are over all prompts: a completion that did not finish, or that contains a token that is not "
+        "a symbol, is a failure. Each number is the mean ± standard deviation over n runs; a number in brackets is the "
+        "number of runs where it is smaller than n. The loss is in nats per token, without PAD. Chance draws symbols "
+        "and the end uniformly. A reference is the mean over the prompts, or the test words, of n runs. The means of a "
+        "model are over the runs that have learned the language; the other runs have lines of their own, in grey. A "
+        "line states how many of its runs diverged; the numbers of such a run are those of its last checkpoint before."
     ),
     "reproduced": (
-        "The authors' recipes, counted in the authors' way: rates among finished completions, and the loss with PAD. "
-        "Best check is the largest value of each rate over a run's evaluations, as in the authors' tables; this value "
-        "is biased upwards. Lowest loss takes all rates at the evaluation with the lowest validation loss. Where no "
-        "completion finished, a rate is undefined here and 0 in the authors' tables. Each number is the mean ± "
-        "standard deviation over n runs."
+        "Reproduced rates are those of the authors' recipes, counted in the authors' way: rates among finished "
+        "completions, and the loss with PAD. Best check is the largest value of each rate over a run's evaluations, as "
+        "in the authors' tables; this value is biased upwards. Lowest loss takes all rates at the evaluation with the "
+        "lowest validation loss. Where no completion finished, a rate is undefined here and 0 in the authors' tables. "
+        "Each number is the mean ± standard deviation over n runs."
     ),
 }
-_TITLES = {"corrected": "corrected, over all prompts", "reproduced": "reproduced, the authors' way"}
+_TITLES: dict[Way, str] = {"corrected": "corrected, over all prompts", "reproduced": "reproduced, the authors' way"}
 _COLUMNS_OF: dict[Way, list[str]] = {
     "corrected": list(COLUMNS),
     "reproduced": [column for column in COLUMNS if column not in ("excess", "ood_headline")],
@@ -60,8 +60,8 @@ _STATES = {"": "", "not learned": ": not learned", "unknown": ": unknown whether
 def write_report(study: Study, out: str | Path, *, wait: bool = False) -> list[Path]:
     """Write a study's report as ``report.md``, ``report.tex``, ``index.html`` and ``figures/``.
 
-    Beside them stand the numbers of the tables (``report.csv``), those of the runs (``runs.csv``), and the study itself
-    (``runs.parquet``), from which `read_study` gives the same report.
+    Beside them stand the numbers of the tables (``report.csv``), those of the runs with six digits (``runs.csv``), and
+    the study itself (``runs.parquet``), from which `read_study` gives the same report.
 
     Args:
         study: the study that `read_study` returns.
@@ -129,12 +129,14 @@ def _write_files(study: Study, folder: Path) -> list[Path]:
 
 
 def _languages(rows: Sequence[Row]) -> list[Section]:
-    """Return a section for each language, with a table for each way."""
-    sections = []
+    """Return a section with the notes of all tables, and a section for each language, with a table for each way."""
+    ways = [way for way in _NOTES if any(row.way == way for row in rows)]
+    notes = [_NOTES[way] for way in ways]
+    if "reproduced" in ways and not any(row.source == "best_check" for row in rows):
+        notes.append("No run of an authors' recipe is in this study.")
+    sections = [Section("Tables of the languages", notes)] if rows else []
     for name in in_chomsky_order(row.language for row in rows):
-        language_rows = [row for row in rows if row.language == name]
-        ways: list[Way] = ["corrected", "reproduced"]
-        by_way = {way: [row for row in language_rows if row.way == way] for way in ways}
+        by_way = {way: [row for row in rows if (row.language, row.way) == (name, way)] for way in ways}
         tables = [_table(name, way, way_rows) for way, way_rows in by_way.items() if way_rows]
         sections.append(Section(name, [_about(name)], tables))
     return sections
@@ -157,17 +159,15 @@ def _unnamed(name: str) -> str:
 def _table(name: str, way: Way, rows: Sequence[Row]) -> Table:
     columns = [column for column in _COLUMNS_OF[way] if any(column in row.values for row in rows)]
     lines = [_line(row, columns) for row in rows]
-    caption = _NOTES[way]
-    if way == "reproduced" and not any(row.source == "best_check" for row in rows):
-        caption += " No run of an authors' recipe is in this study."
     headings = ["model", *(["numbers"] if way == "reproduced" else []), "n", *(COLUMNS[c].heading for c in columns)]
     return Table(
         re.sub(r"\W+", "-", f"{name}-{way}"),
         f"{name}, {_TITLES[way]}",
-        caption,
+        "",
         headings,
         lines,
         2 if way == "reproduced" else 1,
+        note=_NOTES[way],
     )
 
 
@@ -331,4 +331,6 @@ def _run_line(run: Run) -> dict[str, object]:
     for name in REFERENCES:
         reference = run.references.get(name)
         line[f"ood_headline_{name}"] = reference["ood_headline"].rate if reference else None
-    return line | {"seconds": run.train_seconds, "git_commit": run.git_commit}
+    line |= {"seconds": run.train_seconds, "git_commit": run.git_commit}
+    # The Parquet file has all digits.
+    return {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in line.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_ruleextrap.errors import RuleExtrapError
-from hf_ruleextrap.evaluation.figures import CELLS, check_format, draw_dynamics, new_figure, save_figure
+from hf_ruleextrap.evaluation.figures import CELLS, COLOURS, check_format, draw_dynamics, new_figure, save_figure
 from hf_ruleextrap.evaluation.references import ALWAYS_STOP, CEILING, UNIFORM, heading
 from hf_ruleextrap.formal import Kind, Rate, Report
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.typing import LineStyleType
 
-# Blue and vermilion of Okabe and Ito, which colour-blind people tell apart, and which differ in lightness in print.
-_ID, _OOD = "#0072B2", "#D55E00"
+# Blue and vermilion also differ in lightness, in print.
+_ID, _OOD = COLOURS[:2]
 
 _REFERENCES: Mapping[str, LineStyleType] = {UNIFORM: ":", ALWAYS_STOP: (0, (5, 2)), CEILING: "-."}
 """The line style of each reference."""

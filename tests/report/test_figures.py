@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,19 @@ from matplotlib.text import Text
 from PIL import Image
 from studies import AUTHORS_WAY, MASSES, at_length, claim_runs, mass_log, results
 
+from hf_ruleextrap.evaluation.prequential import CodeLength
+from hf_ruleextrap.evaluation.resemblance import Divergence
 from hf_ruleextrap.formal import complexity
+from hf_ruleextrap.formal.rational import LEARNERS
 from hf_ruleextrap.languages import get_language, list_languages
 from hf_ruleextrap.report import Row, Run, Study, write_report
 from hf_ruleextrap.report.analysis import analyze, cause_of
-from hf_ruleextrap.report.curves import mean_masses, optimum
+from hf_ruleextrap.report.curves import mean_masses, optimum, resemblance
 from hf_ruleextrap.report.figures import draw_all
+from hf_ruleextrap.report.network_complexity import code_lengths
 from hf_ruleextrap.report.rows import all_rows
-from hf_ruleextrap.report.style import label, looks
+from hf_ruleextrap.report.stream_section import draw_code_lengths
+from hf_ruleextrap.report.style import ON_DARK, ON_LIGHT, drawing, label, looks
 from hf_ruleextrap.train.recipe import Recipe
 
 
@@ -89,12 +95,16 @@ class TestFigures:
         # Without colours, the markers distinguish the first seven models.
         assert len({marker for _, marker, _ in drawn[:7]}) == 7
 
-    def test_the_page_shows_the_colours_of_its_theme(self, report: Path) -> None:
-        page = (report / "index.html").read_text(encoding="utf-8")
+    def test_the_page_shows_the_colours_of_its_theme(self, tmp_path: Path) -> None:
+        runs, streams = with_all_figures(twelve_models()[::6])
+        write_report(Study([*runs, *streams]), tmp_path)
+        page = (tmp_path / "index.html").read_text(encoding="utf-8")
         drawings = page[page.index("<svg") :]
-        for colour in ("#000000", "#ffffff", "#0072b2"):
-            assert colour in (report / "figures" / "rates.svg").read_text(encoding="utf-8") or colour == "#0072b2"
-            assert colour not in drawings
+        # The fields of the heat map have the same colour in all themes, and so has the text on them.
+        assert set(re.findall(r"#[0-9a-f]{6}\b", drawings)) == {ON_DARK, ON_LIGHT}
+        for name in ("rates", "resemblance", "code-lengths", "stability", "excess-and-rates"):
+            colours = re.findall("#[0-9a-f]{6}", (tmp_path / "figures" / f"{name}.svg").read_text(encoding="utf-8"))
+            assert "#000000" in colours
         assert "var(--text)" in drawings
 
 
@@ -165,6 +175,24 @@ def every_language() -> list[Run]:
     return [Run.of(results(name)) for name in list_languages()]
 
 
+def with_all_figures(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """Return the runs with a divergence from each rational learner, and streams of their models at five settings."""
+    means = zip(LEARNERS, (0.02, 3.0, 150.0), strict=True)
+    near = tuple(Divergence(name, mean, mean / 2, 2 * mean, 64) for name, mean in means)
+    settings: list[dict[str, Any]] = [{}, {"learning_rate": 0.00123}, {"learning_rate": 0.0123}]
+    settings += [{"model": {"num_hidden_layers": 3}}, {"model": {"num_attention_heads": 2, "hidden_size": 96}}]
+    streams = {}
+    for place, run in enumerate(runs):
+        for more, keys in enumerate(settings):
+            nats = 1e4 * (place + 1) * (more + 2) ** 2
+            curve = [(tokens, nats * tokens / 80) for tokens in range(10, 90, 10)]
+            code = CodeLength(words=9, tokens=80, nats=nats, data=0, uniform=9, ngrams={}, curve=curve, reached={})
+            recipe = run.recipe.model_copy(update={"stream": True, "seed": 0, **keys})
+            cell = recipe.language, recipe.architecture, more
+            streams.setdefault(cell, run.model_copy(update={"recipe": recipe, "code_length": code}))
+    return [run.model_copy(update={"resemblance": near}) for run in runs], [*streams.values()]
+
+
 SCENES = {
     "own languages": own_languages,
     "long recipe differences": long_variants,
@@ -193,13 +221,21 @@ SCENES = {
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("scene", SCENES)
 def test_texts_do_not_overlap(scene: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = SCENES[scene]()
+    runs, streams = with_all_figures(SCENES[scene]())
     study = Study(runs, rows=[Row.over("anbn", "some-language-model", "greedy", "corrected", [{"ood_headline": 0.3}])])
     rows = all_rows(study.runs, study.rows)
+    analysis = analyze(runs, rows)
+    lengths = code_lengths(streams, analysis.main)
+    assert lengths is not None
     with drawn_texts(monkeypatch) as figures:
-        # The scenes with many panels differ in a narrow figure only by their number.
-        for narrow in (False,) if len(runs) > 24 else (False, True):
-            draw_all(runs, analyze(runs, rows), tmp_path, narrow=narrow)
+        draw_all(runs, analysis, tmp_path, lengths=lengths)
+        if len(runs) <= 24:
+            draw_all(runs, analysis, tmp_path, narrow=True, lengths=lengths)
+        else:
+            # A narrow figure with many panels differs only by their number, except for these figures.
+            with drawing(narrow=True):
+                resemblance(analysis, tmp_path)
+                draw_code_lengths(lengths, tmp_path)
     assert figures
     for figure, boxes in figures.items():
         assert overlaps(boxes) == []

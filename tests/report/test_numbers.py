@@ -132,8 +132,12 @@ class TestNumbers:
             shown = [
                 float(line[key]) for key in ("ood_headline", "ood_headline_low", "ood_headline_high", "ood_headline_n")
             ]
-            assert shown == pytest.approx([headline[key] for key in ("rate", "low", "high", "n")])
-            assert float(line["test_loss"]) == pytest.approx(run_results["test_without_padding"]["loss"], nan_ok=True)
+            assert shown == pytest.approx([headline[key] for key in ("rate", "low", "high", "n")], rel=1e-5)
+            loss = run_results["test_without_padding"]["loss"]
+            assert float(line["test_loss"]) == pytest.approx(loss, rel=1e-5, nan_ok=True)
+            # The Parquet file has the other digits.
+            digits = [value.replace(".", "").strip("0") for value in line.values() if re.fullmatch(r"\d+\.\d+", value)]
+            assert max(map(len, digits)) <= 6
 
 
 class TestRows:
@@ -225,6 +229,15 @@ class TestForms:
         for lines in tables:
             assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
         assert "no \\| memory" in text
+
+    def test_no_explanation_is_repeated(self, report: Path) -> None:
+        text = (report / "report.md").read_text(encoding="utf-8")
+        page = (report / "index.html").read_text(encoding="utf-8")
+        for paragraphs in (text.split("\n\n"), re.findall(r"<p[^>]*>(.*?)</p>", page)):
+            long = [paragraph for paragraph in paragraphs if len(paragraph) > 80 and not paragraph.startswith("|")]
+            assert len(long) > 9
+            assert Counter(long).most_common(1)[0][1] == 1
+        assert page.count("In small: the 95 % interval") == 1
 
     def test_no_mean_is_without_its_n(self, report: Path) -> None:
         text = (report / "report.md").read_text(encoding="utf-8")
