@@ -14,7 +14,6 @@ import hf_ruleextrap
 from hf_ruleextrap.cli import build_parser, main
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.hub.spaces import write_site
-from hf_ruleextrap.languages import get_language, list_languages
 from hf_ruleextrap.train.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -56,15 +55,6 @@ def test_the_commands_name_files_and_flags_that_exist() -> None:
         assert (ROOT / path).exists(), path
     for flag in re.findall(r"--([a-z]+_[a-z_]+)", README):
         assert flag in Recipe.model_fields, flag
-
-
-def test_the_table_of_languages_states_their_levels_and_rules() -> None:
-    rows = {cells[0].strip(" `"): cells for line in README.splitlines() if len(cells := line.split("|")[1:-1]) == 5}
-    for name in list_languages(tag="paper"):
-        language = get_language(name)
-        _, _, level, first, second = (cell.strip() for cell in rows[name])
-        assert level == language.level
-        assert [first, second] == [rule.summary for rule in language.rules[:2]]
 
 
 def test_all_results_of_the_page_on_rational_learners_are_found() -> None:
