@@ -279,7 +279,7 @@ def test_train_without_arguments_lists_the_recipes(
 
 
 @pytest.mark.slow
-def test_the_quickstart_does_what_the_readme_says(tmp_path: Path) -> None:
+def test_the_quickstart_learns_its_language_and_is_above_chance(tmp_path: Path) -> None:
     folder = tmp_path / "quickstart"
     launch = [sys.executable, "-m", "accelerate.commands.launch", "training/train.py"]
     process = subprocess.run(

@@ -144,7 +144,7 @@ def test_the_sidebar_names_the_kinds_of_pages_and_the_tasks(site: Path) -> None:
         assert task in sidebar
 
 
-def test_the_pages_can_be_searched_and_load_nothing_from_elsewhere(site: Path) -> None:
+def test_the_pages_can_be_searched_and_load_no_file_from_other_hosts(site: Path) -> None:
     assert "rational" in (site / "searchindex.js").read_text(encoding="utf-8")
     for page in site.rglob("*.html"):
         html = page.read_text(encoding="utf-8")

@@ -179,7 +179,9 @@ def test_an_invalid_line_of_completions_is_named(line: str, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("words", [["nonsense"], ["train", "--max_step", "3"], ["compare"], ["sample"]])
-def test_a_command_line_that_cannot_be_parsed_is_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_line_that_cannot_be_parsed_is_refused_in_one_line(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
         main(words)
     assert caught.value.code == 2

@@ -130,7 +130,7 @@ def test_every_auto_class_and_the_pipeline_know_our_models(imports: str, tiny_ru
     assert process.stdout.splitlines() == [f"{way} 0" for way in ways], process.stderr
 
 
-def test_importing_the_package_changes_nothing_and_load_model_registers_and_loads(tiny_run: Path) -> None:
+def test_the_import_changes_no_global_state_and_load_model_registers_and_loads(tiny_run: Path) -> None:
     code = """
 import sys
 before = list(sys.meta_path), list(sys.path_hooks)

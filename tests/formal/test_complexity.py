@@ -71,7 +71,7 @@ def test_nerode_classes_agree_with_their_definition(name: str) -> None:
         (language_of("ab", starts_with("a"), even_count("a")), 4),
     ],
 )
-def test_known_minimal_automata(language: Language, states: int) -> None:
+def test_minimal_automata_have_the_known_numbers_of_states(language: Language, states: int) -> None:
     assert nerode_classes(language, 14) == states
 
 
@@ -98,7 +98,9 @@ def test_known_minimal_automata(language: Language, states: int) -> None:
         ("anbn", 0, None),
     ],
 )
-def test_minimal_automata_of_rules_without_their_sink(name: str, rule: int, states: int | None) -> None:
+def test_minimal_automata_of_rules_have_the_known_numbers_of_states_without_the_sink(
+    name: str, rule: int, states: int | None
+) -> None:
     language = get_language(name)
     assert automaton_states(language.rules[rule], language.alphabet) == states
 
@@ -107,7 +109,7 @@ def test_minimal_automata_of_rules_without_their_sink(name: str, rule: int, stat
     ("name", "states"),
     [("dyck2d3", 15), ("aastar", 2), ("ban", 3), ("bban", 4), ("z5", 6), ("a5", 61), ("anbn", None), ("dyck", None)],
 )
-def test_minimal_automata_of_languages(name: str, states: int | None) -> None:
+def test_minimal_automata_of_languages_have_the_known_numbers_of_states(name: str, states: int | None) -> None:
     assert complexity(get_language(name), max_length=16, horizon=4).automaton_states == states
 
 
@@ -124,14 +126,14 @@ def test_automaton_states_are_the_classes_of_viable_prefixes(name: str) -> None:
     assert automaton_states(language, language.alphabet) == len({row for row in rows if any(row)})
 
 
-def test_states_that_only_look_different_are_one_class() -> None:
+def test_equivalent_states_are_one_class() -> None:
     doubled = finite_automaton(
         "a", (0, 0), lambda s, x: ((s[0] + (x == "a")) % 2, (s[1] + 1) % 3), lambda s: s[0] == 1, name="o", summary="o"
     )
     assert nerode_classes(language_of("ab", doubled, length_mod(1, 0)), 8) == 2
 
 
-def test_a_language_that_does_not_know_its_dead_prefixes_has_one_sink() -> None:
+def test_all_prefixes_without_a_suffix_to_a_word_are_one_class() -> None:
     # After b, each rule is viable, but both together are not. The viability of the language does not show this; its
     # classes do.
     rules = (even_count("b"), at_most("b", 1))
@@ -227,7 +229,7 @@ def test_the_name_of_a_rule_is_not_part_of_its_description(name: str, length: in
     assert len({rule.expression for rule in rules}) == 1
 
 
-def test_arguments_that_are_defaults_add_nothing() -> None:
+def test_default_arguments_are_no_part_of_a_description() -> None:
     assert ordered("a", "b", leading=False).expression == ordered("a", "b").expression
     assert even_count("a", since=None).expression == even_count(symbol="a").expression
 

@@ -168,7 +168,7 @@ def test_the_results_for_leaderboards_are_those_of_the_card_and_name_the_tasks_o
     ]
 
 
-def test_the_card_has_a_prompt_for_the_widget_and_says_how_to_install(checkpoint: Path) -> None:
+def test_the_card_has_a_prompt_for_the_widget_and_the_installation_command(checkpoint: Path) -> None:
     text = (checkpoint / "README.md").read_text(encoding="utf-8")
     (example,) = ModelCard(text).data.widget
     assert f'tokenizer(["{example["text"]}"]' in text

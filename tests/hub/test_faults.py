@@ -50,7 +50,7 @@ def files(folder: Path) -> dict[str, bytes]:
     [(BREAKS, "the Hub cannot be reached"), (503, "the Hub answers 503"), (403, r"the Hub refuses \(403\)")],
 )
 @pytest.mark.parametrize("where", ["/upload/", "/commit/"])
-def test_a_failed_upload_is_one_line_and_a_repeat_completes_it(
+def test_a_failed_upload_is_reported_in_one_line_and_a_repeat_completes_it(
     hub: Hub, folder: Path, fault: int, message: str, where: str
 ) -> None:
     hub.failing, hub.failures = where, [fault] * ALWAYS
@@ -88,7 +88,7 @@ def test_files_removed_from_the_folder_are_deleted_in_the_same_commit(hub: Hub, 
     assert "nothing has changed" in push_folder(folder, NAME, "dataset")
 
 
-def test_an_upload_that_ends_in_an_error_of_another_library_is_one_line(
+def test_an_error_of_another_library_during_an_upload_is_reported_in_one_line(
     hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def upload(*_: object, **__: object) -> None:

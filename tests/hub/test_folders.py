@@ -300,7 +300,7 @@ def test_a_dry_run_lists_what_would_be_written_and_writes_nothing(
 
 
 @pytest.mark.parametrize("words", [[], ["--dry-run"]])
-def test_publishing_the_metric_to_a_full_disk_is_one_line(
+def test_publishing_the_metric_to_a_full_disk_fails_with_one_line(
     words: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

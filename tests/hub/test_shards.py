@@ -117,7 +117,7 @@ def test_memory_does_not_grow_with_the_draw(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", [("dataset", "anbn", "--max-length", "64", "--train-size", "50"), ("metric",)])
-def test_publishing_to_a_full_disk_is_one_line_and_a_repeat_completes_the_work(
+def test_publishing_to_a_full_disk_fails_with_one_line_and_a_repeat_completes_the_work(
     what: tuple[str, ...], tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "hf_ruleextrap", "publish", *what, "--to", str(tmp_path)]

@@ -40,7 +40,7 @@ def test_rows_can_be_added_one_by_one_and_in_batches(metric: evaluate.Metric) ->
     assert metric.compute(predictions=["b"], references=["baa"])["n"] == 1
 
 
-def test_add_and_add_batch_take_what_compute_takes(metric: evaluate.Metric) -> None:
+def test_add_and_add_batch_accept_the_arguments_of_compute(metric: evaluate.Metric) -> None:
     expected = score("anbn", PROMPTS, COMPLETIONS, FINISHED).to_dict()
     metric.add_batch(predictions=COMPLETIONS[:2], references=PROMPTS[:2], finished=FINISHED[:2])
     for prompt, completion, flag in zip(PROMPTS[2:], COMPLETIONS[2:], FINISHED[2:], strict=True):

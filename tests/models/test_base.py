@@ -69,7 +69,7 @@ def test_tokens_move_to_the_front_in_their_order_and_back():
     assert reordered(moved, order.argsort(dim=1)).equal(inputs)
 
 
-def test_right_padding_moves_nothing():
+def test_right_padding_moves_no_token():
     assert tokens_first(None) is None
     assert tokens_first(torch.tensor([[True, True, False], [True, False, False], [False, False, False]])) is None
 

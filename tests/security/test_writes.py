@@ -278,7 +278,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "fault"), CASES)
-def test_a_failed_write_is_one_line_and_a_repeat_completes_the_work(
+def test_a_failed_write_is_reported_in_one_line_and_a_repeat_completes_the_work(
     name: str, fault: str, commands: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with FAULTS[fault]():

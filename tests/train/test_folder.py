@@ -142,7 +142,7 @@ sys.exit(main(sys.argv[2:]))
 
 @pytest.mark.parametrize("size", [6000, 100_000])
 @pytest.mark.timeout(120)
-def test_a_training_on_a_full_disk_is_one_line_and_a_repeat_completes_it(
+def test_a_training_on_a_full_disk_fails_with_one_line_and_a_repeat_completes_it(
     size: int, finished_run: Path, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-c", LIMITED, str(size), *words(tmp_path / "run")]
