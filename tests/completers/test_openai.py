@@ -230,11 +230,11 @@ def command(server: Server, out: Path, *more: str) -> list[str]:
 
 @pytest.mark.timeout(120)
 def test_a_killed_evaluation_resumes_and_sends_no_request_twice(tmp_path: Path) -> None:
-    held, release = threading.Semaphore(0), threading.Event()
+    waiting_connections, release = threading.Semaphore(0), threading.Event()
 
     def stalls(handler: Handler, body: dict[str, Any], number: int) -> None:
         if number > 7 and not release.is_set():
-            held.release()
+            waiting_connections.release()
             release.wait(60)
             return
         well(handler, body, number)
@@ -242,8 +242,8 @@ def test_a_killed_evaluation_resumes_and_sends_no_request_twice(tmp_path: Path) 
     with serving(stalls) as server:
         process = subprocess.Popen(command(server, tmp_path / "killed"), stderr=subprocess.DEVNULL)
         # Both connections wait, so all earlier answers have arrived.
-        assert held.acquire(timeout=60)
-        assert held.acquire(timeout=60)
+        assert waiting_connections.acquire(timeout=60)
+        assert waiting_connections.acquire(timeout=60)
         process.send_signal(signal.SIGKILL)
         process.wait(30)
         release.set()

@@ -153,8 +153,8 @@ def test_two_processes_give_one_result(tmp_path: Path) -> None:
     outputs = [process.communicate(timeout=120)[0].strip() for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     report = score("anbn", PROMPTS, COMPLETIONS)
-    held = report.rules["as_equal_bs"].word.all.hits
-    assert outputs == [str((4, report.headline.hits, held)), "None"]
+    kept_r1 = report.rules["as_equal_bs"].word.all.hits
+    assert outputs == [str((4, report.headline.hits, kept_r1)), "None"]
 
 
 # The folder of the metric.

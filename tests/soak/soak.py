@@ -88,11 +88,13 @@ class Soak:
         """Count a kill."""
         self.kills[kind] = self.kills.get(kind, 0) + 1
 
-    def check(self, kind: str, code: int | None, folder: str, whole: dict[str, str], how: str) -> None:
+    def check(self, kind: str, code: int | None, folder: str, expected_digests: dict[str, str], how: str) -> None:
         """Record the fault of a command that ended, and remove its folder."""
         self.ends[kind] = self.ends.get(kind, 0) + 1
-        held = contents(Path(folder))
-        different = sorted(name for name in {*whole, *held} if whole.get(name) != held.get(name))
+        digests = contents(Path(folder))
+        different = sorted(
+            name for name in {*expected_digests, *digests} if expected_digests.get(name) != digests.get(name)
+        )
         if code != 0 or different:
             tail = self.log.read_text(errors="replace")[-1500:]
             self.faults.append(f"{kind} ({how}): exit code {code}, different: {different}\n{tail}")
