@@ -67,8 +67,8 @@ class Commands(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the sections."""
         sections = []
-        # Each summary is on the line of its command if the line is long enough.
-        for name, summary in sorted(re.findall(r"^    ([\w-]+) +(\S.*)", _help(width=1000), flags=re.MULTILINE)):
+        # A summary follows its command, on the next line if the name is long, and is one line in 1,000 columns.
+        for name, summary in sorted(re.findall(r"^    ([\w-]+)\s+(\S.*)", _help(width=1000), flags=re.MULTILINE)):
             if name == "train":
                 text = "The flags of `train` are the [keys of a recipe](recipe.md).\n"
             else:
