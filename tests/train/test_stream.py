@@ -92,6 +92,8 @@ class TheLanguage(PreTrainedModel):
         for row, probability in zip(token_rows(words, language).tolist(), np.exp(logs), strict=True):
             for end in range(1, row.index(EOS_ID) + 2):
                 self.mass[tuple(row[:end])] += probability
+        # transformers sets the keys of tied weights here.
+        self.post_init()
 
     def forward(self, input_ids: torch.Tensor, **_: Any) -> CausalLMOutput:
         tokens = range(self.config.vocab_size)
