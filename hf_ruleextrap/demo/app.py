@@ -111,8 +111,10 @@ def _load_all(checkpoints: Sequence[Checkpoint]) -> None:
 
 
 def theme() -> gr.themes.Base:
-    """Return the theme, whose fonts are those of the reader's machine."""
-    return gr.themes.Soft(primary_hue="blue", font=_FONT, font_mono=["ui-monospace", "monospace"])
+    """Return the theme, whose fonts are those of the reader's machine, and whose fields are visible on white."""
+    soft = gr.themes.Soft(primary_hue="blue", font=_FONT, font_mono=["ui-monospace", "monospace"])
+    edges = {"input_border_width": "1px", "input_border_color": "*neutral_300", "checkbox_border_color": "*neutral_400"}
+    return soft.set(**edges, input_border_color_dark="*neutral_600", checkbox_border_color_dark="*neutral_500")
 
 
 def _caught(view: Callable[..., Sequence[Any]], empty: Sequence[Any]) -> Callable[..., tuple[Any, ...]]:

@@ -15,6 +15,7 @@ from .views import END, Answer, Reference, RuleTrace
 
 _MARKS = {"kept": "✓", "open": "○", "broken": "✗"}
 
+# Gradio rewrites the rules, and loses a shorthand with a variable of which a later line changes a part.
 CSS = """
 .gradio-container :focus-visible { outline: 2px solid #3b82f6 !important; outline-offset: 1px; }
 .re-rule { margin: 0 0 1.25rem; }
@@ -45,12 +46,13 @@ CSS = """
 .re-table { overflow-x: auto; }
 .re-table caption { text-align: left; white-space: nowrap; }
 .re-table table { border-collapse: collapse; border: 0 !important; font-size: .9rem; color: var(--body-text-color); }
-.re-table td, .re-table th { padding: .25rem .6rem; text-align: left;
-  border: solid var(--border-color-primary) !important; border-width: 0 0 1px !important; }
+.re-table tr { border: 0 !important; }
+.re-table td, .re-table th { padding: .25rem .6rem; text-align: left; border-style: solid !important;
+  border-color: var(--border-color-primary) !important; border-width: 0 0 1px !important; }
 .re-chart { margin: 0 0 1.5rem; color: var(--body-text-color); }
 .re-chart figcaption, .re-chart p { margin: 0 0 .8rem; font-size: .9rem; }
 .re-plot { position: relative; height: 16rem; margin: 0 1rem 1.6rem 2.2rem;
-  border: solid var(--border-color-primary); border-width: 0 0 1px 1px; }
+  border-style: solid; border-color: var(--body-text-color-subdued); border-width: 0 0 1px 1px; }
 .re-plot svg { position: absolute; width: 100%; height: 100%; overflow: visible; }
 .re-plot polyline { fill: none; stroke: var(--re-colour); stroke-width: 2px; vector-effect: non-scaling-stroke; }
 .re-plot i { position: absolute; width: 10px; height: 10px; margin: 0 0 -5px -5px; border-radius: 50%;
@@ -61,7 +63,8 @@ CSS = """
 .re-plot .re-y { right: calc(100% + .3rem); transform: translateY(50%); }
 @media (max-width: 480px) {
   .tab-container button { padding: 0 .4rem !important; }
-  .re-table table { font-size: .8rem; }
+  .re-table table { font-size: .8rem; min-width: 100%; }
+  .re-table caption { white-space: normal; }
   .re-table td, .re-table th { padding: .2rem .25rem; }
 }
 .re-badge { display: inline-block; margin: .15rem .3rem .15rem 0; padding: .1rem .45rem; border-radius: .8rem;

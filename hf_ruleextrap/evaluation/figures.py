@@ -67,6 +67,18 @@ def save_figure(figure: Figure, out: str | Path) -> None:
     """Write a figure to a file, whole or not at all."""
     with replacing(out) as draft:
         figure.savefig(draft, dpi=150, bbox_inches="tight")
+        shrink(draft)
+
+
+def shrink(path: Path) -> None:
+    """Write a PNG file again with a palette of 128 colours, which takes a third of the bytes; leave other files."""
+    if path.suffix != ".png":
+        return
+    from PIL import Image
+
+    with Image.open(path) as image:
+        small = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    small.save(path, "PNG", optimize=True)
 
 
 def draw_words(figure: Figure, mass: Mass, language: Language) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from hf_ruleextrap.evaluation.figures import COLOURS, FORMATS, new_figure
+from hf_ruleextrap.evaluation.figures import COLOURS, FORMATS, new_figure, shrink
 from hf_ruleextrap.files import replacing
 from hf_ruleextrap.formal.rational import LEARNERS
 
@@ -202,18 +202,8 @@ def save(figure: Figure, picture: Picture) -> Picture:
         dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
         with replacing(path) as draft:
             figure.savefig(draft, dpi=150, metadata=dates[path.suffix])
-            if path.suffix == ".png":
-                _shrink(draft)
+            shrink(draft)
     return picture
-
-
-def _shrink(path: Path) -> None:
-    """Write a PNG file again with a palette of 128 colours, which takes a third of the bytes."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        small = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
-    small.save(path, "PNG", optimize=True)
 
 
 def panels(

@@ -277,6 +277,9 @@ def test_every_view_works_in_a_browser(
         page.get_by_role("tab", name="Any model", exact=True).click()
         page.get_by_role("button", name="Score", exact=True).click()
         shown = row_of_answer(page, "report")
+        # Gradio's own borders would be a black grid.
+        line = "getComputedStyle(document.querySelector('.re-report tr')).borderTopWidth"
+        assert page.evaluate(line) == "0px"
         rate = score("anbn", ["baa", "aab", "abb"], ["b", "", ""]).headline
         assert f"{rate.hits} of {rate.n}" in shown
         assert f"{rate.rate:.3f}" in shown

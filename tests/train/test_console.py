@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from matplotlib.figure import Figure
+from PIL import Image
 from tiny import TINY
 from transformers import TrainerControl, TrainerState
 from transformers.utils import logging
@@ -229,3 +230,5 @@ def test_masses_appear_in_the_log_and_the_figure_of_a_run(tmp_path: Path) -> Non
     assert all(0 < check["eval_mass_both"] < 1 for check in checks)
     plot_run(folder, tmp_path / "three.png")
     assert (tmp_path / "three.png").stat().st_size > 5_000
+    with Image.open(tmp_path / "three.png") as image:
+        assert image.mode == "P", "a figure has a palette, which takes a third of the bytes"
