@@ -79,8 +79,9 @@ class RuleTrainer(Trainer):
         )
         # The labels are already shifted by one token, so the Trainer must count all of them.
         self._loss_shifts_labels = False
-        # A checkpoint holds tied weights once, and the Trainer would report the others as missing when it loads one.
-        model._keys_to_ignore_on_save = set(model.all_tied_weights_keys)
+        # A checkpoint holds tied weights once, and the Trainer would report the others as missing when it loads one. A
+        # model that does not call `post_init` has no such list.
+        model._keys_to_ignore_on_save = set(getattr(model, "all_tied_weights_keys", ()))
         self.remove_callback(PrinterCallback)
         completed = task.completed_prompts()
         self.completed: dict[str, torch.Tensor] | None = None
