@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 _LEAST_LOSS = 1e-4
 # The axis is logarithmic if the ratio of the largest value to the smallest is larger than this number.
 _WIDE = 30
+# The largest number of models that each have a mark of their own.
+_MOST_MODELS = 12
 _OUTCOME_LABELS = {"way": "best baseline (0) to ceiling (1)", "learning time": "learning time [steps]"}
 # The largest number of properties whose panels stand in one row.
 _MOST_COLUMNS = 5
@@ -229,12 +231,17 @@ def pairs(analysis: Analysis, folder: Path) -> Picture | str:
     if not points:
         return "No figure of loss against rate: no run that has learned its language has both."
     models = ordered(combination.model for combination, _, _ in points)
-    look = looks(models)
+    # A legend of more models could not be read: they look like their architecture, and other recipes are hollow.
+    is_crowded = len(models) > _MOST_MODELS
+    shown = [(name, "") for name in architectures(name for name, _ in models)] if is_crowded else models
+    look = looks(shown)
     languages = in_chomsky_order(combination.language for combination, _, _ in points)
     kinds = [each for each in analysis.equal[1:] if each.pairs]
     title = "Equal loss, different behaviour"
     figure, axes = panels(len(languages) + bool(kinds), title)
-    marks = model_marks(models, look)
+    marks = model_marks(shown, look)
+    if is_crowded:
+        marks.append(("another recipe", {"marker": "o", "color": GREY, "mfc": "none", "ms": 5}))
     if kinds:
         for each in kinds:
             apart = sorted(pair.apart for pair in each.pairs)
@@ -243,21 +250,17 @@ def pairs(analysis: Analysis, folder: Path) -> Picture | str:
             axes[0].step([0, *apart, 1], [*shares, 1], where="post", ls=line, color="black", lw=1.4)
             marks.append((f"pairs over {name}", {"ls": line, "color": "black"}))
         axes[0].axvline(APART, color=GREY, lw=1)
-        axes[0].set(
-            title="all languages",
-            xlabel="difference between OOD rates",
-            ylabel="share of pairs",
-            xlim=(-0.03, 1.03),
-            ylim=(-0.03, 1.03),
-        )
+        axes[0].set(title="all languages", xlabel="difference between OOD rates", ylabel="share of pairs")
+        axes[0].set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
         axes = axes[1:]
     losses = [loss for _, loss, _ in points]
     for panel, language in zip(axes, languages, strict=True):
         for combination, loss, rate in points:
             if combination.language == language:
-                panel.plot(
-                    loss, rate, look[combination.model].marker, color=look[combination.model].colour, ms=4.5, alpha=0.85
-                )
+                name, variant = combination.model
+                style = look[(name, "") if is_crowded else combination.model]
+                face = "none" if is_crowded and variant else style.colour
+                panel.plot(loss, rate, style.marker, color=style.colour, mfc=face, ms=4.5, alpha=0.85)
         panel.set(title=with_level(language), xlabel="excess loss [nats per token]", ylabel="OOD rate")
         panel.set_ylim(-0.05, 1.05)
         logarithmic(panel, "x", min(losses) / 1.5, max(losses) * 1.5)
