@@ -14,6 +14,7 @@ from hf_ruleextrap.errors import check_integer
 from hf_ruleextrap.formal import Clusters, Kind, Language, Verdicts, WordBatch
 from hf_ruleextrap.formal.words import FOREIGN_CODE, BoolArray
 
+from .figures import COLOURS
 from .references import Difference
 from .table import KINDS, Table
 
@@ -221,7 +222,7 @@ def draw(figure: Figure, comparison: Comparison) -> None:
     differences, shares = figure.subplots(1, 2, sharey=True)
     for place, rate in zip(places, comparison.rates, strict=True):
         each = rate.difference
-        colour = "#0072B2" if each.low > 0 else "#D55E00" if each.high < 0 else "0.5"
+        colour = COLOURS[0] if each.low > 0 else COLOURS[1] if each.high < 0 else "0.5"
         differences.plot([each.low, each.high], [place, place], color=colour, lw=2)
         differences.plot(each.mean, place, "o", color=colour)
     differences.axvline(0, color="0.4", lw=0.8)
@@ -245,10 +246,9 @@ def draw(figure: Figure, comparison: Comparison) -> None:
         axes.spines[["top", "right"]].set_visible(False)
 
 
-# Colour-blind people can distinguish Okabe and Ito's colours.
 _CELLS: Sequence[tuple[str, str, str]] = (
-    ("both", "both", "#56B4E9"),
-    ("only_first", "only the first", "#0072B2"),
-    ("only_second", "only the second", "#D55E00"),
+    ("both", "both", COLOURS[5]),
+    ("only_first", "only the first", COLOURS[0]),
+    ("only_second", "only the second", COLOURS[1]),
     ("neither", "neither", "#DDDDDD"),
 )

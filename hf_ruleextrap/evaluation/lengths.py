@@ -15,6 +15,8 @@ from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import Language, PromptSet, Rate, WordBatch
 from hf_ruleextrap.formal.words import symbol_codes
 
+from .figures import COLOURS
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -260,8 +262,8 @@ def draw_reach(figure: Figure, reach: Reach) -> None:
         lengths = [at.length for at in measured]
         rates = [at.rate for at in measured if at.rate is not None]
         low, middle, high = ([getattr(rate, name) for rate in rates] for name in ("low", "rate", "high"))
-        axes.fill_between(lengths, low, high, color="#0072B2", alpha=0.2, lw=0, label="95 % interval")
-        axes.plot(lengths, middle, "o-", color="#0072B2", ms=4, label="rate")
+        axes.fill_between(lengths, low, high, color=COLOURS[0], alpha=0.2, lw=0, label="95 % interval")
+        axes.plot(lengths, middle, "o-", color=COLOURS[0], ms=4, label="rate")
         chance = [at.chance.rate if at.chance else np.nan for at in measured]
         axes.plot(lengths, chance, ":", color="0.35", label="chance")
         axes.axvline(reach.train_length, color="0.6", lw=1, label="longest training word")

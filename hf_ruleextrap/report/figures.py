@@ -231,7 +231,7 @@ def pairs(analysis: Analysis, folder: Path) -> Picture | str:
     if not points:
         return "No figure of loss against rate: no run that has learned its language has both."
     models = ordered(combination.model for combination, _, _ in points)
-    # A legend of more models could not be read: they look like their architecture, and other recipes are hollow.
+    # A legend of more models is too long to read. Each mark then shows the architecture, hollow for other recipes.
     is_crowded = len(models) > _MOST_MODELS
     shown = [(name, "") for name in architectures(name for name, _ in models)] if is_crowded else models
     look = looks(shown)

@@ -177,6 +177,9 @@ class _Attempts:
 def _run_all(cells: list[Cell], attempts: _Attempts, display: Display) -> Iterator[tuple[Job, Ended, float]]:
     """Run the cells; yield each job as it ends, with its result and its start time."""
     queue, elsewhere, reported = deque(cells), list[Cell](), list[Cell]()
+    # The time of a cell is that of the last finished cell with the same recipe except for the seed, and a
+    # recipe without a finished cell counts as the longest.
+    kinds = {cell.key: key_without_seed(cell.recipe) for cell in cells}
     seconds: dict[str, float] = {}
     while queue or attempts.running or elsewhere:
         if not queue and not attempts.running:
@@ -187,7 +190,7 @@ def _run_all(cells: list[Cell], attempts: _Attempts, display: Display) -> Iterat
             reported, elsewhere = elsewhere, []
         # No more jobs start than there are workers, so that every job that the display shows really runs.
         while queue and len(attempts.running) < attempts.workers.room():
-            attempts.start(_take(queue, attempts.workers.room(), seconds))
+            attempts.start(_take(queue, attempts.workers.room(), lambda cell: seconds.get(kinds[cell.key], math.inf)))
         for future in wait(attempts.running, return_when=FIRST_COMPLETED).done:
             cell, job, since = attempts.running.pop(future)
             error = future.exception()
@@ -195,7 +198,8 @@ def _run_all(cells: list[Cell], attempts: _Attempts, display: Display) -> Iterat
                 attempts.tries[cell.key] -= 1
                 elsewhere.append(cell)
             elif error is None:
-                seconds[key_without_seed(cell.recipe)] = time.monotonic() - since
+                if future.result().status == "done":
+                    seconds[kinds[cell.key]] = time.monotonic() - since
                 yield job, future.result(), since
             elif attempts.may_start_again(cell, job, error):
                 display.say(f"{cell.key}: its worker died{_at(job)} ({first_line(error)}); the cell starts again")
@@ -205,15 +209,12 @@ def _run_all(cells: list[Cell], attempts: _Attempts, display: Display) -> Iterat
                 yield job, Ended("failed", f"its worker {deaths}: {first_line(error)}"), since
 
 
-def _take(queue: deque[Cell], workers: int, seconds: dict[str, float]) -> Cell:
-    """Remove a cell from the queue: the first one, or near the end of the sweep the one that takes longest.
+def _take(queue: deque[Cell], workers: int, seconds_of: Callable[[Cell], float]) -> Cell:
+    """Remove a cell from the queue and return it: the first cell, or near the end of the sweep the longest cell.
 
-    A long cell that starts last would leave the other workers without a cell. The time of a cell is that of the last
-    cell with the same recipe except for the seed; a recipe that has not run yet counts as the longest.
+    A long cell that starts last would leave the other workers without a cell.
     """
-    cell = queue[0]
-    if len(queue) <= _TAIL * workers:
-        cell = max(queue, key=lambda cell: seconds.get(key_without_seed(cell.recipe), math.inf))
+    cell = max(queue, key=seconds_of) if len(queue) <= _TAIL * workers else queue[0]
     queue.remove(cell)
     return cell
 

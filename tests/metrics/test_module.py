@@ -11,6 +11,7 @@ from types import ModuleType
 import evaluate
 import numpy as np
 import pytest
+from without_package import BLOCK
 
 from hf_ruleextrap import formal, get_language, score
 from hf_ruleextrap.errors import RuleExtrapError
@@ -220,15 +221,7 @@ def _weights(language: formal.Language) -> list[float]:
     return [0.98 / n] * n + [0.02]
 
 
-WITHOUT_THE_PACKAGE = """
-import sys
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "hf_ruleextrap":
-            raise ImportError("not installed here")
-
-sys.meta_path.insert(0, Refuse())
+LOAD_AND_COMPUTE = """
 import evaluate
 
 metric = evaluate.load(sys.argv[1], "dyck")
@@ -242,7 +235,7 @@ except ValueError as error:
 
 def test_the_metric_loads_and_computes_without_the_package(folder: Path, tmp_path: Path) -> None:
     process = subprocess.run(
-        [sys.executable, "-I", "-c", WITHOUT_THE_PACKAGE, str(folder)],
+        [sys.executable, "-I", "-c", BLOCK + LOAD_AND_COMPUTE, str(folder)],
         capture_output=True,
         text=True,
         timeout=120,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from without_package import BLOCK
 
 from hf_ruleextrap import get_language
 from hf_ruleextrap.architectures import build_model, get_preset, list_architectures
@@ -17,16 +18,7 @@ from hf_ruleextrap.tokenization import build_tokenizer
 
 EVERY = [(name, size) for name in list_architectures() for size in get_preset(name).sizes]
 
-# The package may be installed in this environment, so the other process blocks its import.
-WITHOUT_THE_PACKAGE = """
-import sys
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "hf_ruleextrap":
-            raise ImportError("hf_ruleextrap is not installed")
-
-sys.meta_path.insert(0, Blocker())
+LOAD_AND_GENERATE = """
 import json
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, pipeline
@@ -64,7 +56,7 @@ def run_without_the_package(tmp_path: Path, *arguments: str) -> subprocess.Compl
     settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
     other_variables = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "PYTHON"))}
     return subprocess.run(
-        [sys.executable, "-I", "-c", WITHOUT_THE_PACKAGE, *arguments],
+        [sys.executable, "-I", "-c", BLOCK + LOAD_AND_GENERATE, *arguments],
         cwd=cwd,
         env=other_variables | settings,
         capture_output=True,
