@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gc
-import os
 import pickle
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from hf_ruleextrap.versions import git_commit, package_versions
 from .callbacks import Interrupted, Learning, Meter, meets_criterion
 from .checkpoints import is_over, remove_torn
 from .folder import CHECKPOINT, LAST, LOG, RunFolder
+from .process import few_threads, kept_memory
 from .recipe import Recipe
 from .results import LengthRates, PaperColumns, Results, Timing, Training
 from .task import Task
@@ -89,7 +89,8 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, wait: bool = False) -
     _check_step(model, task)
     arguments = training_arguments(recipe)
     with ExitStack() as held:
-        held.enter_context(_threads(recipe))
+        held.enter_context(few_threads(recipe))
+        held.enter_context(kept_memory())
         checkpoint = _claim(folder, recipe, arguments, held, overwrite=overwrite, wait=wait)
         if (finished_results := folder.finished(recipe)) is not None:
             # Another process, which held the folder before, has finished the same run.
@@ -102,22 +103,6 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, wait: bool = False) -
             if arguments.process_index == 0:
                 remove_torn(folder.path)
             raise
-
-
-@contextmanager
-def _threads(recipe: Recipe) -> Iterator[None]:
-    """Compute a small model with one thread, unless ``OMP_NUM_THREADS`` states a number.
-
-    On two idle cores, a second thread saves at most a fifth of the time of a mini run; beside other programs it made a
-    run of 20 seconds take minutes. With one thread, the results do not depend on the number of cores either.
-    """
-    threads = torch.get_num_threads()
-    if recipe.size == "mini" and not os.environ.get("OMP_NUM_THREADS"):
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def leave() -> None:

@@ -6,15 +6,10 @@ The rational learners of a run follow from its recipe, and equal those that `eva
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from tiny import TINY
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_ruleextrap.__main__ import main
@@ -166,34 +161,6 @@ def test_a_run_killed_after_learning_ends_at_the_same_step(stage: str, tmp_path:
     assert cut.training == whole.training
     for name in ("model.safetensors", "log.jsonl"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-
-
-def test_one_setting_decides_the_threads_of_torch_and_numba() -> None:
-    code = (
-        "import hf_ruleextrap.kernels.sequential_scan, numba, torch;"
-        "print(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)"
-    )
-    environment = {key: value for key, value in os.environ.items() if key != "NUMBA_NUM_THREADS"}
-    for setting, threads in (("1", "1 1"), ("2", "2 2")):
-        command = [sys.executable, "-c", code]
-        variables = {**environment, "OMP_NUM_THREADS": setting}
-        printed = subprocess.run(command, env=variables, capture_output=True, text=True)
-        assert printed.stdout.strip() == threads, printed.stderr
-
-
-@pytest.mark.parametrize(("setting", "threads"), [(None, 1), ("2", 2)])
-def test_a_small_model_trains_with_one_thread_unless_omp_num_threads_is_set(
-    setting: str | None, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    if setting:
-        monkeypatch.setenv("OMP_NUM_THREADS", setting)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    results = run_recipe(Recipe(**TINY, output_dir=str(tmp_path / "run"), use_cpu=True))
-    assert results.timing.threads == threads
-    assert torch.get_num_threads() == 2
-    torch.set_num_threads(before)
 
 
 # Rational learners.
