@@ -37,7 +37,7 @@ with fast_imports():
 
     from hf_ruleextrap.architectures import build_model
     from hf_ruleextrap.languages import get_language
-    from hf_ruleextrap.train.batches import Batches, BatchLoader, by_length
+    from hf_ruleextrap.train.batches import Batches, BatchLoader, by_length, group_cells
     from hf_ruleextrap.train.recipe import Recipe
     from hf_ruleextrap.train.run import run_recipe
     from hf_ruleextrap.train.task import Task, splits_of
@@ -95,7 +95,7 @@ def _by_a_loop(task: Task) -> float:
         for batch in loader:
             optimizer.zero_grad()
             count = (batch["labels"] != -100).sum()
-            parts = by_length(batch, words.rows.shape[1] - 1)
+            parts = by_length(batch, words.rows.shape[1] - 1, group_cells("lstm"))
             loss = sum(
                 cross_entropy(model(part["input_ids"]).logits.transpose(1, 2), part["labels"], reduction="sum") / count
                 for part in parts

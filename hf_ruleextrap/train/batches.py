@@ -11,10 +11,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from hf_ruleextrap.formal.words import IntArray
 from hf_ruleextrap.tokenization import PAD_ID
 
-# The smallest number of cells (tokens and pads) for which a separate pass pays off.
-GROUP_CELLS = 4096
+# The smallest number of cells (tokens and pads) for which a separate pass pays off, measured on two cores: attention
+# takes a time that grows with the square of the width; a step of a recurrence is hardly faster for few rows than for
+# many.
+_GROUP_CELLS, _OTHER_GROUP_CELLS = {"transformer": 2720, "linear": 8192, "lstm": 8192, "xlstm": 8192}, 4096
 # The largest number of groups of one batch.
-_MAX_GROUPS = 8
+_MAX_GROUPS = 12
 # A placeholder row, which gives every process the same number of rows.
 _NO_ROW = -1
 
@@ -117,20 +119,26 @@ def _unchanged(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return batch
 
 
-def by_length(batch: dict[str, torch.Tensor], width: int) -> list[dict[str, torch.Tensor]]:
+def group_cells(architecture: str) -> int:
+    """Return the smallest number of cells of a group of rows for which a separate pass of an architecture pays off."""
+    return _GROUP_CELLS.get(architecture, _OTHER_GROUP_CELLS)
+
+
+def by_length(batch: dict[str, torch.Tensor], width: int, cells: int) -> list[dict[str, torch.Tensor]]:
     """Divide a batch into groups of rows of similar length; each group is as wide as its longest row.
 
     Args:
         batch: ``input_ids`` and ``labels`` of `TokenRows`, (B, T) int64, with labels -100 after each word.
-        width: The number of inputs of the longest row of the whole split. Only ``width`` and B decide the number of
-            groups, so that all processes run the model equally often.
+        width: The number of inputs of the longest row of the whole split. Only ``width``, B and ``cells`` decide the
+            number of groups, so that all processes run the model equally often.
+        cells: The smallest number of cells of a group, as if each row had the width.
 
     >>> ids, labels = torch.tensor([[1, 3, 4], [1, 2, 0]]), torch.tensor([[3, 4, 2], [2, -100, -100]])
-    >>> [part["labels"].tolist() for part in by_length({"input_ids": ids, "labels": labels}, 20_000)]
+    >>> [part["labels"].tolist() for part in by_length({"input_ids": ids, "labels": labels}, width=20, cells=20)]
     [[[2]], [[3, 4, 2]]]
     """
     labels = batch["labels"]
-    groups = min(_MAX_GROUPS, len(labels), len(labels) * width // GROUP_CELLS)
+    groups = min(_MAX_GROUPS, len(labels), len(labels) * width // cells)
     if groups <= 1:
         return [batch]
     lengths = (labels != -100).sum(dim=1)

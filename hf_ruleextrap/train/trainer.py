@@ -26,7 +26,7 @@ from transformers.utils.generic import ModelOutput
 from hf_ruleextrap.causality import depends_on_other_rows, looks_ahead
 from hf_ruleextrap.errors import RuleExtrapError
 
-from .batches import Batches, BatchLoader, TokenRows, by_length
+from .batches import Batches, BatchLoader, TokenRows, by_length, group_cells
 from .callbacks import Interrupt, JsonLog, Learning, Meter, meets_criterion
 from .checkpoints import Seal
 from .console import Progress
@@ -63,6 +63,7 @@ class RuleTrainer(Trainer):
         # A model that looks ahead reads the padding after a word, so every batch must be padded to the same width.
         full_width = recipe.loss_on_padding or looks_ahead(model)
         self.groups_rows = not (full_width or depends_on_other_rows(model))
+        self.group_cells = group_cells(recipe.architecture)
         train, validation = (
             TokenRows(task.rows(split, full=full_width), keep_padding=recipe.loss_on_padding, keep_width=full_width)
             for split in ("train", "validation")
@@ -170,7 +171,8 @@ class RuleTrainer(Trainer):
         """
         if return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        parts = by_length(inputs, self.words.rows.shape[1] - 1) if self.groups_rows else [inputs]
+        width = self.words.rows.shape[1] - 1
+        parts = by_length(inputs, width, self.group_cells) if self.groups_rows else [inputs]
         # The loss of each group is its summed cross-entropy divided by the number of tokens in the whole batch.
         count = (inputs["labels"] != -100).sum() if num_items_in_batch is None else num_items_in_batch
         loss = torch.stack([self._loss(model, part, count) for part in parts]).sum()

@@ -20,7 +20,6 @@ from tiny import TINY
 from torch.nn.functional import cross_entropy
 
 from hf_ruleextrap import build_model, list_architectures
-from hf_ruleextrap.train import batches
 from hf_ruleextrap.train.batches import Batches, BatchLoader, TokenRows
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import Results
@@ -124,10 +123,10 @@ def one_by_one(trainer: RuleTrainer, rows: list[int], *, width: int | None) -> t
 
 @pytest.mark.parametrize(("architecture", "fields", "grouped"), CASES)
 def test_loss_and_gradient_are_those_of_the_words_one_by_one(
-    architecture: str, fields: dict[str, Any], grouped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    architecture: str, fields: dict[str, Any], grouped: bool, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(batches, "GROUP_CELLS", 64)
     trainer = trainer_of(tmp_path, architecture, fields)
+    trainer.group_cells = 64
     assert trainer.groups_rows == grouped
     rows = trainer.words.widths.argsort()[::5].tolist()
     batch = trainer.words.__getitems__(rows)

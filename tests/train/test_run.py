@@ -180,17 +180,15 @@ def test_overwrite_replaces_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["lstm", "transformer", "mamba", "xlstm", "linear"])
-def test_a_batch_in_groups_of_similar_length_has_the_same_loss_and_gradient(
-    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_in_groups_of_similar_length_has_the_same_loss_and_gradient(architecture: str, tmp_path: Path) -> None:
     task = Task.of(recipe(tmp_path, architecture=architecture))
     computed = []
     for cells in (10**9, 40):
-        monkeypatch.setattr("hf_ruleextrap.train.batches.GROUP_CELLS", cells)
         model = build_model(architecture, language=task.language, seed=0)
         trainer = RuleTrainer(model.eval(), task, training_arguments(task.recipe))
+        trainer.group_cells = cells
         batch = trainer.train_dataset.__getitems__(list(range(len(task.splits.train))))
-        assert (len(by_length(batch, batch["labels"].shape[1])) == 1) == (cells > 40)
+        assert (len(by_length(batch, batch["labels"].shape[1], cells)) == 1) == (cells > 40)
         for count in (None, (batch["labels"] != -100).sum()):
             model.zero_grad()
             loss = trainer.compute_loss(model, batch, num_items_in_batch=count)
