@@ -89,7 +89,7 @@ def launch(
         The address of the page, which is of use with ``prevent_thread_lock=True``.
 
     Raises:
-        RuleExtrapError: A folder holds no finished run, or the port is in use.
+        RuleExtrapError: If a folder holds no finished run, or the port is in use.
     """
     checkpoints = find_checkpoints(runs)
     demo = build_demo(checkpoints, study.find_studies(results), languages, servers=servers)

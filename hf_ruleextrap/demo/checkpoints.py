@@ -67,7 +67,7 @@ def find_checkpoints(folders: Iterable[str | Path]) -> list[Checkpoint]:
     A run folder stands for its checkpoint, and a folder of runs for its `standard_checkpoints`.
 
     Raises:
-        RuleExtrapError: A folder holds no finished run.
+        RuleExtrapError: If a folder holds no finished run.
     """
     checkpoints: list[Checkpoint] = []
     for folder in map(Path, folders):
@@ -91,7 +91,7 @@ def standard_checkpoints(folders: Iterable[str | Path]) -> list[Checkpoint]:
         folders: Run folders, and folders of runs. Unreadable runs in a folder of runs are left out with a warning.
 
     Raises:
-        RuleExtrapError: A folder holds no finished run.
+        RuleExtrapError: If a folder holds no finished run.
     """
     results: dict[Path, Results] = {}
     for folder in map(Path, folders):

@@ -87,7 +87,7 @@ def view_study(runs: list[Run], language: str = ALL, architecture: str = ALL) ->
     """Return the view of the runs of one language and one architecture.
 
     Raises:
-        RuleExtrapError: No run has this language and architecture.
+        RuleExtrapError: If no run has this language and architecture.
     """
     for what, name, allowed in zip(("language", "model"), (language, architecture), choices_of(runs), strict=True):
         if name not in allowed:

@@ -81,7 +81,7 @@ def language_of(name: str) -> Language:
     """Return a language by its name; a name that a visitor sends never runs code.
 
     Raises:
-        RuleExtrapError: The name is unknown.
+        RuleExtrapError: If the name is unknown.
     """
     language = recorded_language(name)
     if language is None and is_file(name):
@@ -95,7 +95,7 @@ def read_prompt(language: Language, text: str) -> PromptSet:
     """Return the prompt that a visitor typed; spaces between symbols are ignored.
 
     Raises:
-        RuleExtrapError: The prompt is too long, or contains a character outside the alphabet.
+        RuleExtrapError: If the prompt is too long, or contains a character outside the alphabet.
     """
     prompt = "".join(text.split())
     if len(prompt) > MOST_SYMBOLS:
@@ -113,7 +113,7 @@ def trace_rules(language: Language, text: str) -> list[RuleTrace]:
     """Return the state of each rule, and of all rules together, at each symbol of a prompt.
 
     Raises:
-        RuleExtrapError: The prompt is too long, or contains a character outside the alphabet.
+        RuleExtrapError: If the prompt is too long, or contains a character outside the alphabet.
 
     >>> from hf_ruleextrap.languages import get_language
     >>> traces = trace_rules(get_language("anbn"), "ba")
@@ -204,7 +204,7 @@ def answer_prompt(
         max_new_symbols: The largest number of symbols in a completion.
 
     Raises:
-        RuleExtrapError: The prompt is too long, or contains a character outside the alphabet.
+        RuleExtrapError: If the prompt is too long, or contains a character outside the alphabet.
     """
     language = completer.language
     prompt = read_prompt(language, text)
@@ -269,7 +269,7 @@ def references_of(name: str, text: str, *, rational: bool = False, max_new_symbo
         max_new_symbols: The largest number of symbols in a completion.
 
     Raises:
-        RuleExtrapError: The prompt is too long, or contains a character outside the alphabet.
+        RuleExtrapError: If the prompt is too long, or contains a character outside the alphabet.
     """
     language = language_of(name)
     prompt = read_prompt(language, text)
@@ -320,7 +320,7 @@ def score_answers(name: str, rows: Sequence[dict[str, Any]]) -> Report:
         rows: Rows with ``prompt``, ``completion`` and ``finished``.
 
     Raises:
-        RuleExtrapError: There are no rows, or a prompt contains a character outside the alphabet.
+        RuleExtrapError: If there are no rows, or a prompt contains a character outside the alphabet.
     """
     from hf_ruleextrap.evaluation import score
 
@@ -341,7 +341,8 @@ def ask_server(name: str, address: str, model: str, *, prompts: int = 16, chat: 
         chat: Whether to ask in a conversation.
 
     Raises:
-        RuleExtrapError: A value is not allowed, the server is not on this machine, or it gives no answer.
+        RuleExtrapError: If a value is not allowed, the server is not on this machine, or the server leaves a prompt
+            unanswered.
     """
     from hf_ruleextrap.completers import BackendConfig, text_completer
     from hf_ruleextrap.evaluation.protocol import ProtocolSettings

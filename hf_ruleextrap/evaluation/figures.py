@@ -42,7 +42,8 @@ def check_format(out: str | Path) -> None:
     """Check that a figure can be written to a file, before any work is done for the figure.
 
     Raises:
-        RuleExtrapError: The name has another ending, the folder does not exist, or matplotlib is not installed.
+        RuleExtrapError: If the name has the ending of another format, the folder does not exist, or matplotlib is not
+            installed.
     """
     if Path(out).suffix not in FORMATS:
         raise RuleExtrapError(f"cannot draw {str(out)!r}: give a name that ends in {', '.join(FORMATS)}")

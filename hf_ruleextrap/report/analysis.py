@@ -44,10 +44,10 @@ class Relation:
     """A rank correlation of an outcome of the runs with a property of their language, or with their loss.
 
     Attributes:
-        outcome: the way from the best baseline to the ceiling, or the learning time.
+        outcome: The way from the best baseline to the ceiling, or the learning time.
         cause: ``level``, ``loss``, or the name of a measure of complexity.
-        correlation: the correlation, with its own p-value.
-        corrected: the p-value after Holm's correction for all correlations of the report.
+        correlation: The correlation, with its own p-value.
+        corrected: The p-value after Holm's correction for all correlations of the report.
     """
 
     outcome: Outcome
@@ -72,10 +72,11 @@ class Analysis:
     """The statistics of a study.
 
     Attributes:
-        rows: all rows of the tables.
-        combinations: one combination for each language and model, with all variants.
-        equal: the pairs of equal loss over all seeds, optimizers and architectures, and then for each kind of pair.
-        relations: the correlations, by outcome and cause.
+        rows: All rows of the tables.
+        combinations: One combination for each language and model, with all variants.
+        equal: The pairs of equal loss: first those over seeds, optimizers and architectures together, then those of
+            each kind.
+        relations: The correlations, by outcome and cause.
     """
 
     rows: Sequence[Row]
@@ -102,8 +103,8 @@ def analyze(runs: Sequence[Run], rows: Sequence[Row]) -> Analysis:
     """Compute the statistics of a study.
 
     Args:
-        runs: all runs.
-        rows: the rows of all tables.
+        runs: All runs.
+        rows: The rows of all tables.
     """
     combinations = combinations_of(runs)
     main = judged(main_combinations(combinations))

@@ -39,9 +39,9 @@ class Way:
 
     Attributes:
         value: (rate - baseline) / (ceiling - baseline).
-        low, high: the same for the ends of the rate's interval over prompts.
-        baseline: the best rate of a baseline on the prompts of the run.
-        ceiling: the ceiling on the prompts of the run.
+        low, high: The same number for each end of the rate's interval over prompts.
+        baseline: The best rate of a baseline on the prompts of the run.
+        ceiling: The ceiling on the prompts of the run.
     """
 
     value: float
@@ -74,10 +74,10 @@ class Combination:
     """All runs of one language and one model.
 
     Attributes:
-        language: the name of the language.
-        model: the architecture and the variant.
-        runs: all runs, learned or not.
-        corrected: the smallest false discovery rate at which the combination differs from its baseline, among all
+        language: The name of the language.
+        model: The architecture and the variant.
+        runs: All runs, whether they have learned the language or not.
+        corrected: The smallest false discovery rate at which the combination differs from its baseline, among all
             judged combinations; None for a combination that is not judged.
     """
 
@@ -207,10 +207,10 @@ class Pair:
     """Two learned runs of one language whose test losses are equal within `TOLERANCE`.
 
     Attributes:
-        kind: the difference between the two recipes.
-        first, second: the two runs.
-        apart: the absolute difference between their OOD rates.
-        clear: whether the 95 % interval of that difference over prompts excludes 0 (R. G. Newcombe, Statistics in
+        kind: The difference between the two recipes.
+        first, second: The two runs.
+        apart: The absolute difference between their OOD rates.
+        clear: Whether the 95 % interval of that difference over prompts excludes 0 (R. G. Newcombe, Statistics in
             Medicine 17, 1998, method 10).
     """
 
@@ -223,14 +223,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class EqualLoss:
-    """The pairs of some kinds.
+    """The pairs of one or several kinds, and how far apart their OOD rates are.
 
     Attributes:
-        kinds: the kinds of the pairs.
-        pairs: the pairs with equal loss.
-        tested: the number of pairs whose losses were compared.
-        mean: the mean difference between the OOD rates; None without a pair.
-        low, high: its 95 % interval, from resampling the runs of each combination; None without a pair.
+        kinds: The kinds of the pairs.
+        pairs: The pairs with equal loss.
+        tested: The number of pairs whose losses were compared.
+        mean: The mean difference between the OOD rates; None without a pair.
+        low, high: The 95 % interval of the mean, from resampling the runs of each combination; None without a pair.
     """
 
     kinds: tuple[PairKind, ...]

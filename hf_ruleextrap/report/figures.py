@@ -68,11 +68,11 @@ def draw_all(
     """Draw all figures for which the study has data.
 
     Args:
-        runs: the runs on fixed words.
-        analysis: their statistics.
-        folder: the folder for the figures.
-        narrow: draw them for the page of a phone, as SVG alone; else as SVG, PDF and PNG.
-        lengths: the code lengths of the study, if it has runs on streams.
+        runs: The runs on fixed words.
+        analysis: The statistics of the study.
+        folder: The folder for the figures.
+        narrow: Whether to draw the figures for the page of a phone, as SVG alone, and not as SVG, PDF and PNG.
+        lengths: The code lengths of the study, if it has runs on streams.
 
     Returns:
         The figures by name, and a line for each figure without data.

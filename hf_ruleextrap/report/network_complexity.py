@@ -51,10 +51,10 @@ class Association:
     """The rank correlation of the excess of one architecture with a property of the language.
 
     Attributes:
-        architecture: the name of the architecture.
+        architecture: The name of the architecture.
         cause: ``level``, a measure of complexity, a tag, `OOD_RATE`, or the name of another architecture.
-        correlation: over languages; the excess of a language is the mean over its seeds.
-        corrected: the p-value after Holm's correction for all associations.
+        correlation: The correlation over languages; the excess of a language is the mean over its seeds.
+        corrected: The p-value after Holm's correction for all associations.
     """
 
     architecture: str
@@ -78,9 +78,9 @@ class Stability:
     """The excess of several languages at several values of one setting of an architecture.
 
     Attributes:
-        architecture: the name of the architecture.
-        setting: the key of the recipe, or `STREAM_LENGTH`.
-        excess: the mean excess over seeds in bits, by value of the setting and by language. All values have the same
+        architecture: The name of the architecture.
+        setting: The key of the recipe, or `STREAM_LENGTH`.
+        excess: The mean excess over seeds in bits, by value of the setting and by language. All values have the same
             languages.
     """
 
@@ -110,14 +110,14 @@ class CodeLengths:
     """The excess code length of each language for each architecture, in bits.
 
     Attributes:
-        runs: the runs on streams with the main settings of their architecture.
-        languages: the languages, the easiest first; see `_by_difficulty`.
-        architectures: the architectures.
-        spreads: the excess over seeds.
-        rates: the mean OOD rate of the learned runs of the same study by (language, architecture).
-        associations: with level, measures, tags, the OOD rate and other architectures.
-        stabilities: the excess at other settings.
-        others: the number of runs with other than the main settings.
+        runs: The runs on streams with the main settings of their architecture.
+        languages: The languages, the easiest first, by their effect on the logarithm of the excess.
+        architectures: The architectures.
+        spreads: The mean and the spread of the excess over seeds.
+        rates: The mean OOD rate of the learned runs of the same study by (language, architecture).
+        associations: The correlations with level, measures, tags, the OOD rate and other architectures.
+        stabilities: The excess at several values of one setting, for each setting that has several.
+        others: The number of runs whose settings are not the main ones.
     """
 
     runs: Sequence[Run]
@@ -139,8 +139,8 @@ def code_lengths(runs: Sequence[Run], combinations: Sequence[Combination] = ()) 
     """Collect the code lengths of a study; None if it has no run on a stream.
 
     Args:
-        runs: all runs of the study.
-        combinations: the combinations of the runs on fixed words, whose OOD rates are correlated with the excess.
+        runs: All runs of the study.
+        combinations: The combinations of the runs on fixed words, whose OOD rates are correlated with the excess.
     """
     streams = [run for run in runs if run.code_length is not None]
     if not streams:

@@ -35,10 +35,10 @@ class Study:
     """The data of a report.
 
     Attributes:
-        runs: the finished runs.
-        missing: the reason for each run without results, by the name of the run.
-        rows: results of other sources, for the same tables and figures.
-        notes: a line for each store whose files were written by another version.
+        runs: The finished runs.
+        missing: The reason for each run without results, by the name of the run.
+        rows: The results of other sources, for the same tables and figures.
+        notes: A line for each store with files of an earlier version.
     """
 
     runs: Sequence[Run]
@@ -51,14 +51,14 @@ def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = (), *, resemb
     """Read the stores of sweeps, folders of several runs, evaluations of language models, or Parquet files of studies.
 
     Args:
-        stores: the folders, or the ``runs.parquet`` that a report wrote.
-        rows: the rows of other sources.
-        resemblance: compare the checkpoint of each run that has learned its language with the rational learners, which
-            takes several seconds for each run; see `hf_ruleextrap.train.rational.resemblance_of`.
+        stores: The folders, or the ``runs.parquet`` that a report wrote.
+        rows: The rows of other sources.
+        resemblance: Whether to compare the checkpoint of each run that has learned its language with the rational
+            learners, which takes several seconds for each run (`hf_ruleextrap.train.rational.resemblance_of`).
 
     Raises:
-        RuleExtrapError: a folder has no results, a file of results is incomplete or of another version, or two folders
-            hold the same run, which would count twice.
+        RuleExtrapError: If a folder has no results, a file of results is incomplete or of another version, or two
+            folders hold the same run, which would count twice.
     """
     runs: dict[str, tuple[Path, Run]] = {}
     missing: dict[str, str] = {}
@@ -156,7 +156,7 @@ def read_results(path: Path) -> tuple[Results, int]:
         The results, and the schema version of the file.
 
     Raises:
-        RuleExtrapError: the file is incomplete, or of another version.
+        RuleExtrapError: If the file is incomplete, or of another version.
     """
     advice = "remove the file and run its recipe again"
     try:
@@ -218,7 +218,7 @@ def text_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
     """Return a row for the greedy main condition of each evaluation over all prompts, and rows for its references.
 
     Args:
-        evaluations: the evaluations that `hf_ruleextrap.evaluation.read_evaluations` returns.
+        evaluations: The evaluations that `hf_ruleextrap.evaluation.read_evaluations` returns.
     """
     return [row for evaluation in evaluations for row in _rows_of(evaluation)]
 

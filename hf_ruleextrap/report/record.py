@@ -54,9 +54,9 @@ class Check(BaseModel):
     """One evaluation during the training, rounded to single precision.
 
     Attributes:
-        step: the optimizer step.
-        validation_loss: the validation loss, in nats per token.
-        id_r1, id_finished, ood_headline: rates over all prompts; None where the log lacks them.
+        step: The optimizer step.
+        validation_loss: The validation loss, in nats per token.
+        id_r1, id_finished, ood_headline: The rates over all prompts; None where the log lacks them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -98,32 +98,33 @@ class Run(BaseModel):
     """The data that a report reads from one run.
 
     Attributes:
-        recipe: the whole recipe.
-        parameters, steps: the number of parameters of the model, and the number of optimizer steps.
-        best_step: the step of the checkpoint with the lowest validation loss.
-        checkpoint_step: the step of the checkpoint that the numbers describe; None in files of an earlier version,
+        recipe: The whole recipe.
+        parameters, steps: The number of parameters of the model, and the number of optimizer steps.
+        best_step: The step of the checkpoint with the lowest validation loss.
+        checkpoint_step: The step of the checkpoint that the numbers describe; None in files of an earlier version,
             which describe the checkpoint with the lowest validation loss.
-        diverged_at: the step at which the validation loss was not finite, which ended the run; else None.
-        learned: whether the run has learned its language (`has_learned`); None if the run does not record what the
-            answer needs.
-        learned_at: the step of the first evaluation since which the run counts as learned; None if unknown.
-        validation_loss, validation_floor: the loss of the described checkpoint and its floor, as the recipe counts PAD.
-        test_loss, test_floor: the test loss of the described checkpoint without PAD, in nats per token, and its floor;
+        diverged_at: The step at which the validation loss was not finite, which ended the run; None for other runs.
+        learned: Whether the run has learned its language; None if the run does not record the numbers that decide
+            this (`has_learned`).
+        learned_at: The step of the first evaluation since which the run counts as learned; None if unknown.
+        validation_loss, validation_floor: The loss of the described checkpoint and its floor, as the recipe counts PAD.
+        test_loss, test_floor: The test loss of the described checkpoint without PAD, in nats per token, and its floor;
             None if the floor is unknown.
-        excess, excess_error: the test loss less the loss of the language's own distribution on the same words, and its
+        excess, excess_error: The test loss less the loss of the language's own distribution on the same words, and its
             standard error over words; None if unknown.
-        test_loss_with_padding, test_floor_with_padding: the same with PAD.
-        rates: the rates of the described checkpoint over all prompts.
-        references: the same rates for each computed reference of `REFERENCES`.
-        chance_among_finished: the rates of uniformly random symbols among finished completions.
-        best_check, minimum_loss: the authors' columns, in the authors' way.
-        by_length: the rates at other prompt lengths.
-        masses: the probabilities of short words over the training, if the recipe has ``mass_length``.
-        code_length: the code length of a run on a stream; None for other runs.
-        resemblance: how far the described checkpoint is from each rational learner, the nearest first; empty if this
-            was not computed.
-        checks: the evaluations during the training.
-        train_seconds, evaluate_seconds, device, torch, git_commit: the duration and the place of the run.
+        test_loss_with_padding, test_floor_with_padding: The test loss and its floor with PAD.
+        rates: The rates of the described checkpoint over all prompts.
+        references: The same rates for each computed reference of `REFERENCES`.
+        chance_among_finished: The rates of uniformly random symbols among finished completions.
+        best_check, minimum_loss: The columns of the authors' tables, each counted as the authors count them.
+        by_length: The rates at other prompt lengths.
+        masses: The probabilities of short words over the training, if the recipe has ``mass_length``.
+        code_length: The code length of a run on a stream; None for other runs.
+        resemblance: The divergence of each rational learner from the described checkpoint, the smallest first; empty
+            if the divergences were not computed.
+        checks: The evaluations during the training.
+        train_seconds, evaluate_seconds: The duration of the training and of the final evaluation.
+        device, torch, git_commit: The device, the version of torch, and the commit of the code.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -234,8 +235,8 @@ def has_learned(rates: Rates, excess: float | None) -> bool | None:
     The criterion is that of `hf_ruleextrap.train.callbacks`, for the test loss and at a single evaluation.
 
     Args:
-        rates: the columns of the checkpoint.
-        excess: the excess loss of the checkpoint in nats per token; None if unknown, and then the loss does not count.
+        rates: The columns of the checkpoint.
+        excess: The excess loss of the checkpoint in nats per token. The criterion ignores an unknown loss (None).
 
     Returns:
         Whether the run has learned its language; None if the rates on ID prompts are unknown.
@@ -255,7 +256,7 @@ def rates_of(evaluation: Evaluation) -> Rates:
     A completion that did not finish, or that contains a token that is not a symbol, is a failure.
 
     Args:
-        evaluation: the evaluation of any completer; prompts of a kind that it does not have give no columns.
+        evaluation: The evaluation of any completer. A kind of prompts that it lacks gives no columns.
     """
     return _over_kinds({kind: condition.greedy.report for kind, condition in evaluation.kinds.items()})
 
@@ -264,9 +265,9 @@ def columns_of(kind: Kind, report: Report, among: Literal["all", "finished"] = "
     """Return the columns of the tables for the prompts of one kind.
 
     Args:
-        kind: the kind of the prompts.
-        report: the report on these prompts.
-        among: whether the rates are over all prompts, or among finished completions; only the former has a headline.
+        kind: The kind of the prompts.
+        report: The report on these prompts.
+        among: Whether the rates are over all prompts or among finished completions. Only the former have a headline.
     """
     rules = list(report.rules.values())
     first, finished = getattr(rules[_R1].word, among), report.finished

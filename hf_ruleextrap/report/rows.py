@@ -31,9 +31,9 @@ class Column:
     """A column of a table.
 
     Attributes:
-        heading: the heading of the column.
-        digits: the number of digits after the decimal point.
-        rate: whether the numbers lie in [0, 1].
+        heading: The heading of the column.
+        digits: The number of digits after the decimal point.
+        rate: Whether the numbers lie in [0, 1].
     """
 
     heading: str
@@ -86,17 +86,17 @@ class Row:
     """One row of a table, from any source.
 
     Attributes:
-        language: the name of the language.
-        name: the name of the model; empty for a reference.
-        source: one of `SOURCES`, or the name of another source.
-        way: the kind of table.
-        values: the mean and its spread over runs, by column.
-        rates: the rates of the runs with their intervals over prompts, by column, where completions were counted.
-        variant: a label that distinguishes runs of one language and architecture whose recipes differ in more than the
-            seed; else empty.
-        state: whether the runs have learned their language.
-        total: the number of runs of the model, learned or not; 0 for a row without runs of ours.
-        diverged: the number of runs of the row whose validation loss diverged.
+        language: The name of the language.
+        name: The name of the model; empty for a reference.
+        source: One of `SOURCES`, or the name of another source.
+        way: The kind of table.
+        values: The mean and its spread over runs, by column.
+        rates: The rates of the runs with their intervals over prompts, by column; only columns that count completions.
+        variant: A label that distinguishes runs of one language and architecture whose recipes differ in more than the
+            seed; empty for the recipe with the most runs.
+        state: Whether the runs have learned their language.
+        total: The number of runs of the model, learned or not; 0 for a row without runs of ours.
+        diverged: The number of runs of the row whose validation loss diverged.
     """
 
     language: str
@@ -126,14 +126,14 @@ class Row:
         """Return the row of one model over its runs; a model that was evaluated once has one run.
 
         Args:
-            language: the name of the language.
-            name: the name of the model.
-            source: one of `SOURCES`, or the name of another source.
-            way: the kind of table.
-            variant: a label for runs that differ in more than the seed.
-            runs: the numbers of each run by column, such as those of `rates_of`.
-            state: whether the runs have learned their language.
-            total: the number of runs of the model, learned or not.
+            language: The name of the language.
+            name: The name of the model.
+            source: One of `SOURCES`, or the name of another source.
+            way: The kind of table.
+            variant: A label for runs that differ in more than the seed.
+            runs: The numbers of each run by column, such as those of `rates_of`.
+            state: Whether the runs have learned their language.
+            total: The number of runs of the model, learned or not.
         """
         columns = [column for column in COLUMNS if any(column in run for run in runs)]
         by_column = {column: [run.get(column) for run in runs] for column in columns}

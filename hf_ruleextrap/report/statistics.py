@@ -23,11 +23,11 @@ class Spread:
     """A number over the runs that have it.
 
     Attributes:
-        mean: the mean over runs; None where no run has the number.
-        std: the standard deviation with denominator n - 1, as in the paper's tables; None for fewer than two runs.
-        n: the number of runs that have the number.
-        low, high: the 95 % interval of the mean over runs (Student's t), within [0, 1] for a rate; None for fewer than
-            two runs. It has no width where all runs agree.
+        mean: The mean over runs; None where no run has the number.
+        std: The standard deviation with denominator n - 1, as in the paper's tables; None for fewer than two runs.
+        n: The number of runs that have the number.
+        low, high: The 95 % interval of the mean over runs (Student's t), within [0, 1] for a rate; None for fewer than
+            two runs. The interval has no width where all runs agree.
     """
 
     mean: float | None
@@ -155,11 +155,11 @@ class Correlation:
     """Spearman's rank correlation.
 
     Attributes:
-        value: the correlation; None if either number is constant, or for fewer than 3 pairs.
-        low: the lower end of the 95 % interval; None if the design has too few levels, or for a perfect correlation.
-        high: the upper end of the interval; None where ``low`` is None.
-        n: the number of pairs.
-        p: the p-value of the permutation test; None where ``value`` is None.
+        value: The correlation; None if either number is constant, or for fewer than 3 pairs.
+        low: The lower end of the 95 % interval; None if the design has too few levels, or for a perfect correlation.
+        high: The upper end of the interval; None where ``low`` is None.
+        n: The number of pairs.
+        p: The p-value of the permutation test; None where ``value`` is None.
     """
 
     value: float | None
@@ -196,7 +196,7 @@ def rank_correlation(
             default, each pair is the only level of one factor.
         strata: N labels; ranks are taken within each stratum and scaled to be alike, so that differences between
             strata have no influence.
-        permutations: number of permutations, the identity included; drawn with a fixed seed.
+        permutations: The number of permutations, which include the identity and are drawn with a fixed seed.
 
     >>> rank_correlation([1, 2, 3, 4, 5], [1, 4, 9, 25, 16]).value
     0.9
@@ -253,8 +253,8 @@ def _sources(design: tuple[tuple[int, ...], ...], permutations: int) -> IntArray
     """Return for each run the run whose x it takes, in each permutation of all factors' levels and of the replicates.
 
     Args:
-        design: the level of each of N runs, for each factor.
-        permutations: the number B of permutations, of which the first is the identity.
+        design: The level of each of N runs, for each factor.
+        permutations: The number B of permutations, of which the first is the identity.
 
     Returns:
         (B, N) int64; -1 where an incomplete design lacks that run.
@@ -302,10 +302,10 @@ def power(x: tuple[float, ...], related: float, *, studies: int = 2_000, permuta
     A study has one number for each x, which is normal and has the given correlation with x.
 
     Args:
-        x: the N values, such as the levels of N languages.
-        related: the true correlation.
-        studies: the number of simulated studies.
-        permutations: the number of permutations in the test of each study.
+        x: The N values, such as the levels of N languages.
+        related: The true correlation.
+        studies: The number of simulated studies.
+        permutations: The number of permutations in the test of each study.
 
     >>> power(tuple(range(20)), 0.9) > 0.95 > 0.4 > power((0, 0, 1, 1, 2, 2), 0.5)
     True

@@ -104,10 +104,10 @@ def write_store(path: Path, runs: Sequence[Run], missing: Mapping[str, str], row
     """Write a study as a Parquet file with a row for each run, completely or not at all.
 
     Args:
-        path: the file.
-        runs: the runs, in their order.
-        missing: the reason for each run without results, by the name of the run.
-        rows: the results of other sources.
+        path: The file.
+        runs: The runs, in their order.
+        missing: The reason for each run without results, by the name of the run.
+        rows: The results of other sources.
     """
     metadata = {
         _VERSION: str(SCHEMA_VERSION).encode(),
@@ -129,7 +129,7 @@ def read_store(path: Path) -> tuple[list[Run], dict[str, str], list[Row]]:
         The runs, the names of runs without results with their reasons, and the rows of other sources.
 
     Raises:
-        RuleExtrapError: the file is not a Parquet file, not the file of a study, or of another version.
+        RuleExtrapError: If the file is not a Parquet file, not the file of a study, or of another version.
     """
     advice = "name the folder of the run folders, or write the file again with `hf-ruleextrap report`"
     try:

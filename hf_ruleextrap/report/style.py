@@ -65,10 +65,10 @@ class Picture:
     """A figure on the disk.
 
     Attributes:
-        folder: the folder of the files.
-        name: the name of the SVG, PDF and PNG file, without the ending.
-        title: the title of the figure.
-        caption: the explanation below the figure.
+        folder: The folder of the files.
+        name: The name of the SVG, PDF and PNG file, without the ending.
+        title: The title of the figure.
+        caption: The explanation below the figure.
     """
 
     folder: Path
@@ -164,7 +164,7 @@ def drawing(*, narrow: bool = False) -> Iterator[None]:
     """Apply the settings of all figures; drawing twice gives the same bytes.
 
     Args:
-        narrow: draw one panel beside another only where the page of a phone has room.
+        narrow: Whether to draw one panel beside another only where the page of a phone has room.
     """
     import matplotlib as mpl
 
@@ -221,16 +221,16 @@ def panels(
     """Return a figure with n panels, and x and y as labels at its edges.
 
     Args:
-        n: the number of panels.
-        title: the title of the figure.
-        x: the label of the horizontal axes.
-        y: the label of the vertical axes.
-        width: the width of a panel in inches.
-        height: the height of a panel with its title in inches.
-        columns: the largest number of panels beside each other; by default three, or four where there are more than
+        n: The number of panels.
+        title: The title of the figure.
+        x: The label of the horizontal axes.
+        y: The label of the vertical axes.
+        width: The width of a panel in inches.
+        height: The height of a panel with its title in inches.
+        columns: The largest number of panels beside each other; by default three, or four where there are more than
             nine panels. A narrow figure has one, or two of half the width.
-        row_labels: the labels of the y axis, which only the first panel of a row shows; the figure is wider by them.
-        same_y: give all panels the same y axis, whose numbers only the first panel of a row shows.
+        row_labels: The labels of the y axis, for which the figure is wider. Only the first panel of a row shows them.
+        same_y: Whether all panels have the same y axis, whose numbers only the first panel of a row shows.
     """
     columns = columns or (3 if n <= 9 else 4)
     if _narrow.get():
@@ -260,10 +260,10 @@ def logarithmic(panel: Axes, axis: Literal["x", "y"], low: float, high: float) -
     """Make an axis logarithmic, with a few ticks whose labels have room.
 
     Args:
-        panel: the panel.
-        axis: the axis.
-        low: the smallest value on the axis, larger than 0.
-        high: the largest value on the axis.
+        panel: The panel.
+        axis: The axis.
+        low: The smallest value on the axis, larger than 0.
+        high: The largest value on the axis.
     """
     panel.set(**{f"{axis}scale": "log", f"{axis}lim": (low, high)})
     logarithmic_ticks(getattr(panel, f"{axis}axis"), low, high)
@@ -287,8 +287,8 @@ def tick_names(names: Sequence[str], room: float) -> tuple[list[str], int, float
     """Return names as labels of ticks below an axis, where names without room beside each other stand upright.
 
     Args:
-        names: the names.
-        room: the width of the axis in inches.
+        names: The names.
+        room: The width of the axis in inches.
 
     Returns:
         The labels, their rotation in degrees, and their height in inches.
@@ -309,8 +309,8 @@ def legend(figure: Figure, marks: Sequence[tuple[str, Mapping[str, Any]]]) -> No
     """Draw a legend below the panels, in as many columns as the figure has room for.
 
     Args:
-        figure: the figure.
-        marks: a label and the style of its line or marker, for each entry.
+        figure: The figure.
+        marks: For each entry, a label and the style of its line or marker.
     """
     from matplotlib.lines import Line2D
 

@@ -66,13 +66,13 @@ class Table:
     """A table.
 
     Attributes:
-        name: the LaTeX label.
-        title: the title above the table.
-        caption: the explanation below the table.
-        headings: one heading for each column.
-        lines: the rows.
-        text_columns: the number of columns, from the left, that contain words.
-        note: an explanation of several tables, which pages show once above the tables, and LaTeX in each caption.
+        name: The LaTeX label.
+        title: The title above the table.
+        caption: The explanation below the table.
+        headings: One heading for each column.
+        lines: The rows.
+        text_columns: The number of columns, from the left, that contain words.
+        note: An explanation of several tables. Pages show it once above the tables, and LaTeX in each caption.
     """
 
     name: str
@@ -94,11 +94,11 @@ class Section:
     """A section of the report.
 
     Attributes:
-        title: the title.
-        paragraphs: the text.
-        tables: the tables below the text.
-        figures: the names of the figures below the text, as far as they are drawn.
-        verdict: the answer to the claim that is the title; empty for other sections.
+        title: The title of the section.
+        paragraphs: The paragraphs of its text.
+        tables: The tables below the text.
+        figures: The names of the figures below the text. A name whose figure was not drawn is skipped.
+        verdict: The answer to the claim that is the title; empty for other sections.
     """
 
     title: str
@@ -151,8 +151,8 @@ def correlation_cells(correlation: Correlation, corrected: float | None) -> list
     """Return the cells of a correlation in a table of correlations.
 
     Args:
-        correlation: the correlation, with its own p-value.
-        corrected: the p-value after the correction for the number of comparisons.
+        correlation: The correlation, with its own p-value.
+        corrected: The p-value after the correction for the number of comparisons.
     """
     p_values = ["-" if p is None else f"{p:.4f}" for p in (correlation.p, corrected)]
     ends = interval(correlation.low, correlation.high) or "-"
@@ -163,9 +163,9 @@ def cell(spread: Spread | None, *, digits: int, n: int | None) -> Cell:
     """Return the cell for a number.
 
     Args:
-        spread: the number.
-        digits: the number of digits after the decimal point.
-        n: the number of runs of the line; a cell shows its own number of runs where the two differ.
+        spread: The mean of the number over runs, with its standard deviation.
+        digits: The number of digits after the decimal point.
+        n: The number of runs of the line; a cell shows its own number of runs where the two differ.
 
     >>> cell(Spread(0.5, 0.25, 3), digits=2, n=3).text, cell(Spread(0.5, None, 1), digits=2, n=3).text
     ('0.50 ± 0.25', '0.50 (1)')

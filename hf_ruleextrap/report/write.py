@@ -64,15 +64,15 @@ def write_report(study: Study, out: str | Path, *, wait: bool = False) -> list[P
     the study itself (``runs.parquet``), from which `read_study` gives the same report.
 
     Args:
-        study: the study that `read_study` returns.
-        out: the folder for the files; files of the same name are replaced.
-        wait: wait until no other process writes a report into the folder.
+        study: The study that `read_study` returns.
+        out: The folder for the files; files of the same name are replaced.
+        wait: Whether to wait while another process writes a report into the folder.
 
     Returns:
         The paths of the files.
 
     Raises:
-        RuleExtrapError: the study is empty, ``out`` cannot be a folder, or matplotlib is not installed.
+        RuleExtrapError: If the study is empty, ``out`` cannot be a folder, or matplotlib is not installed.
     """
     if not study.runs and not study.rows:
         raise RuleExtrapError("there are no results to report: run a sweep first")

@@ -28,11 +28,12 @@ def plot_run(folder: str | Path, out: str | Path) -> None:
     """Draw a run.
 
     Args:
-        folder: a finished run.
-        out: the file of the figure; its ending names the format (png, svg, pdf).
+        folder: A finished run.
+        out: The file of the figure; its ending names the format (png, svg, pdf).
 
     Raises:
-        RuleExtrapError: the folder holds no finished run, another format, or matplotlib is not installed.
+        RuleExtrapError: If the folder holds no finished run, ``out`` names another format, or matplotlib is not
+            installed.
     """
     folder, out = Path(folder), Path(out)
     if not (folder / "results.json").exists():
