@@ -32,7 +32,7 @@ __all__ = [
 _SPECIAL_IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 # The fields that the language and the tokenizer decide.
 _RESERVED_FIELDS = ("vocab_size", *_SPECIAL_IDS)
-_KINDS: dict[str, type | tuple[type, ...]] = {
+_FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
     "int": int,
     "float": (int, float),
     "bool": bool,
@@ -333,11 +333,11 @@ def _check_overrides(name: str, config_class: type[PreTrainedConfig], overrides:
             )
         if key not in fields:
             raise unknown(f"field of {name}", key, fields)
-        kinds = fields[key].replace(" ", "").split("|")
+        types = fields[key].replace(" ", "").split("|")
         # The configuration itself checks fields of other types.
-        if all(kind in _KINDS for kind in kinds) and not any(_is(value, _KINDS[kind]) for kind in kinds):
+        if all(each in _FIELD_TYPES for each in types) and not any(_is(value, _FIELD_TYPES[each]) for each in types):
             raise RuleExtrapError(
-                f"{key} of {name} is {value!r}, of type {type(value).__name__}: give {' or '.join(kinds)}"
+                f"{key} of {name} is {value!r}, of type {type(value).__name__}: give {' or '.join(types)}"
             )
         names = {key, *(alias for alias, own in config_class.attribute_map.items() if own == key)}
         if names & _AT_LEAST_1 and _is(value, int) and value < 1:

@@ -46,6 +46,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> Any:
         """Print one line and exit with code 2. An unknown flag is reported first, with the nearest known flags."""
+        # argparse has no public name for the flags of a parser (`_option_string_actions`) and for its subcommands.
         flags = (word.partition("=")[0] for word in self._words if word.startswith("--") and word != "--")
         # An unknown flag may be the reason why another one is missing.
         if not self._subparsers and message.startswith(("unrecognized", "the following arguments are required")):

@@ -16,7 +16,7 @@ from hf_ruleextrap.formal.words import FOREIGN_CODE, BoolArray
 
 from .figures import COLOURS
 from .references import Difference
-from .table import KINDS, Table
+from .table import KIND_NAMES, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -197,7 +197,7 @@ def paired_table(comparison: Comparison) -> Table:
     rows, kind = [], ""
     for rate in comparison.rates:
         first, second = rate.rates
-        label = "" if rate.kind == kind else KINDS[rate.kind]
+        label = "" if rate.kind == kind else KIND_NAMES[rate.kind]
         kind, difference = rate.kind, rate.difference
         cells = [f"{first:.2f}", f"{second:.2f}", f"{difference.mean:+.2f}"]
         cells += [f"[{difference.low:+.2f}, {difference.high:+.2f}]", str(rate.only_first), str(rate.only_second)]

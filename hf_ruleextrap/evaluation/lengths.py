@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 ReachKind: TypeAlias = Literal["id", "ood", "word"]
 
-KINDS: dict[ReachKind, str] = {
+REACH_KINDS: dict[ReachKind, str] = {
     "id": "ID prompts that become words",
     "ood": "OOD prompts on which every open rule holds",
     "word": "halves of words that become words",
 }
-"""The kinds of prompts, each with a description of the prompts that its rate counts."""
+"""The kinds of prompts for which a reach is measured, each with the prompts that its rate counts."""
 
 THRESHOLD = 0.95
 """The smallest rate that counts as kept."""
@@ -103,7 +103,7 @@ class Reach:
             "language": self.language,
             "train_length": self.train_length,
             "threshold": THRESHOLD,
-            "reach": {kind: self.of(kind) for kind in KINDS},
+            "reach": {kind: self.of(kind) for kind in REACH_KINDS},
             "rates": [asdict(at) for at in self.rates],
         }
 
@@ -144,7 +144,7 @@ def measure_reach(
         f"give lengths that add up to at most {int(MOST_SECONDS / _SECONDS_A_SYMBOL):,}",
         seconds=sum(lengths) * _SECONDS_A_SYMBOL,
     )
-    rates = [_measure(completer, language, kind, length, n, seed) for kind in KINDS for length in lengths]
+    rates = [_measure(completer, language, kind, length, n, seed) for kind in REACH_KINDS for length in lengths]
     return Reach(language.name, train_length, tuple(rates))
 
 
@@ -240,7 +240,7 @@ def _measure(completer: Completer, language: Language, kind: ReachKind, length: 
 
 def table_lines(reach: Reach) -> Iterator[str]:
     """Yield the rates as lines of text: a block with a heading and the reach for each kind of prompts."""
-    for kind, what in KINDS.items():
+    for kind, what in REACH_KINDS.items():
         longest = reach.of(kind)
         yield f"{what}: reach {'-' if longest is None else longest} (trained on up to {reach.train_length})"
         yield "  symbols  rate  95 % interval     n  chance  finished"
@@ -256,8 +256,8 @@ def draw_reach(figure: Figure, reach: Reach) -> None:
     """Draw a panel for each kind of prompts: the rate with its 95 % interval, and chance, against the length."""
     from matplotlib.ticker import NullLocator
 
-    panels: Sequence[Any] = figure.subplots(1, len(KINDS), sharey=True)
-    for axes, (kind, what) in zip(panels, KINDS.items(), strict=True):
+    panels: Sequence[Any] = figure.subplots(1, len(REACH_KINDS), sharey=True)
+    for axes, (kind, what) in zip(panels, REACH_KINDS.items(), strict=True):
         measured = [at for at in reach.of_kind(kind) if at.rate is not None and at.rate.rate is not None]
         lengths = [at.length for at in measured]
         rates = [at.rate for at in measured if at.rate is not None]

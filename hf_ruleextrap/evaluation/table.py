@@ -19,7 +19,8 @@ Table: TypeAlias = tuple[list[str], list[list[str]]]
 
 Decoding: TypeAlias = Literal["greedy", "drawn"]
 
-KINDS = {"id": "in distribution", "ood": "out of distribution"}
+KIND_NAMES = {"id": "in distribution", "ood": "out of distribution"}
+"""The kinds of prompts in words, for the first column of a table."""
 
 
 def rates_table(evaluation: Evaluation, decoding: Decoding = "greedy") -> Table:
@@ -39,7 +40,7 @@ def rates_table(evaluation: Evaluation, decoding: Decoding = "greedy") -> Table:
     for condition in evaluation.kinds.values():
         if (outcome := getattr(condition, decoding)) is None:
             continue
-        label = f"{KINDS[condition.kind]} ({condition.greedy.report.n})"
+        label = f"{KIND_NAMES[condition.kind]} ({condition.greedy.report.n})"
         label += _not_greedy(condition) if decoding == "greedy" else ""
         for what, rate_of in _counted(condition):
             rate = rate_of(outcome.report)

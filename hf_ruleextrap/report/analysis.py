@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from statistics import mean
 from typing import Literal
@@ -27,7 +27,7 @@ from .combinations import (
 )
 from .record import Run
 from .rows import Model, Row, language_of, level_of
-from .statistics import Correlation, holm, is_significant, rank_correlation, scaled_ranks
+from .statistics import Correlation, corrected, rank_correlation, scaled_ranks
 
 FEWEST_LANGUAGES = 3
 """The smallest number of languages for a correlation over languages."""
@@ -40,34 +40,6 @@ OUTCOMES: tuple[Outcome, ...] = ("way", "learning time")
 
 
 @dataclass(frozen=True)
-class Relation:
-    """A rank correlation of an outcome of the runs with a property of their language, or with their loss.
-
-    Attributes:
-        outcome: The way from the best baseline to the ceiling, or the learning time.
-        cause: ``level``, ``loss``, or the name of a measure of complexity.
-        correlation: The correlation, with its own p-value.
-        corrected: The p-value after Holm's correction for all correlations of the report.
-    """
-
-    outcome: Outcome
-    cause: str
-    correlation: Correlation
-    corrected: float | None = None
-
-    @property
-    def verdict(self) -> Verdict:
-        """Whether the outcome does not follow from the cause.
-
-        The claim is contradicted by a significant correlation, and supported by an interval within ± 0.5.
-        """
-        if is_significant(self.corrected):
-            return "contradicted"
-        low, high = self.correlation.low, self.correlation.high
-        return "supported" if low is not None and high is not None and low > -0.5 and high < 0.5 else "open"
-
-
-@dataclass(frozen=True)
 class Analysis:
     """The statistics of a study.
 
@@ -76,13 +48,14 @@ class Analysis:
         combinations: One combination for each language and model, with all variants.
         equal: The pairs of equal loss: first those over seeds, optimizers and architectures together, then those of
             each kind.
-        relations: The correlations, by outcome and cause.
+        correlations: The rank correlation of each outcome of the runs with each cause, by (outcome, cause). A cause is
+            ``level``, ``loss``, or the name of a measure of complexity.
     """
 
     rows: Sequence[Row]
     combinations: Sequence[Combination]
     equal: Sequence[EqualLoss]
-    relations: dict[tuple[Outcome, str], Relation]
+    correlations: dict[tuple[Outcome, str], Correlation]
 
     @cached_property
     def main(self) -> list[Combination]:
@@ -98,6 +71,17 @@ class Analysis:
             return "supported"
         return "contradicted" if directions and 2 * (above + unclear) <= len(directions) else "open"
 
+    def independence(self, cause: str) -> Verdict:
+        """Return the verdict on the claim that no outcome follows from a cause.
+
+        A correlation contradicts the claim if it is significant, and supports it if its interval lies within ± 0.5.
+        """
+        correlations = [self.correlations[outcome, cause] for outcome in OUTCOMES]
+        if any(each.is_significant for each in correlations):
+            return "contradicted"
+        ends = [end for each in correlations for end in (each.low, each.high)]
+        return "supported" if all(end is not None and abs(end) < 0.5 for end in ends) else "open"
+
 
 def analyze(runs: Sequence[Run], rows: Sequence[Row]) -> Analysis:
     """Compute the statistics of a study.
@@ -107,38 +91,23 @@ def analyze(runs: Sequence[Run], rows: Sequence[Row]) -> Analysis:
         rows: The rows of all tables.
     """
     combinations = combinations_of(runs)
-    main = judged(main_combinations(combinations))
-    others = judged(
-        [
-            combination
-            for combination in combinations
-            if (combination.language, combination.model) not in {(c.language, c.model) for c in main}
-        ]
-    )
-    by_name = {(combination.language, combination.model): combination for combination in (*main, *others)}
+    names = [(each.language, each.model) for each in combinations]
+    main = main_combinations(combinations)
+    others = [each for each in combinations if each not in main]
     pairs, tested = equal_pairs(runs)
     kinds: list[tuple[PairKind, ...]] = [("seed", "optimizer", "architecture")]
     kinds += [(kind,) for kind in ("seed", "optimizer", "architecture", "objective")]
-    relations = _relations(main)
-    corrected = holm([relation.correlation.p for relation in relations])
+    correlations: dict[tuple[Outcome, str], Correlation] = {
+        (outcome, cause): _over_languages(main, outcome, cause)
+        for outcome, cause in itertools.product(OUTCOMES, LANGUAGE_CAUSES)
+    }
+    correlations["way", "loss"] = _with_loss(main)
     return Analysis(
         rows,
-        [by_name[combination.language, combination.model] for combination in combinations],
+        sorted([*judged(main), *judged(others)], key=lambda each: names.index((each.language, each.model))),
         [equal_loss(kind, pairs, tested) for kind in kinds],
-        {
-            (relation.outcome, relation.cause): replace(relation, corrected=p)
-            for relation, p in zip(relations, corrected, strict=True)
-        },
+        corrected(correlations),
     )
-
-
-def _relations(combinations: Sequence[Combination]) -> list[Relation]:
-    """Correlate both outcomes with the level and the measures of complexity, and the way with the loss."""
-    relations = [
-        Relation(outcome, cause, _over_languages(combinations, outcome, cause))
-        for outcome, cause in itertools.product(OUTCOMES, LANGUAGE_CAUSES)
-    ]
-    return [*relations, Relation("way", "loss", _with_loss(combinations))]
 
 
 def _over_languages(combinations: Sequence[Combination], outcome: Outcome, cause: str) -> Correlation:

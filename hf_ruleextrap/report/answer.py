@@ -11,17 +11,12 @@ from hf_ruleextrap.formal import LEVELS
 from hf_ruleextrap.formal.rational import LEARNERS
 from hf_ruleextrap.languages import get_language, list_languages
 
-from .analysis import OUTCOMES, Analysis, Relation
-from .claim_tables import CAUSES, KINDS, OUTCOME_NAMES, is_clear
-from .combinations import APART, FEWEST_RUNS, HEADLINE, TOLERANCE, Combination, Verdict
+from .analysis import OUTCOMES, Analysis
+from .claim_tables import CAUSES, OUTCOME_NAMES, PAIR_NAMES, is_clear
+from .combinations import APART, FEWEST_RUNS, HEADLINE, TOLERANCE, Combination
 from .rows import in_chomsky_order, level_of, reference
 from .statistics import power
-from .tables import (
-    Section,
-    correlation_text,
-    interval,
-    number,
-)
+from .tables import Section, correlation_text, interval, number
 
 _RELATED = 0.8
 """The true correlation whose detection the report states."""
@@ -66,24 +61,14 @@ def claims(analysis: Analysis) -> list[Section]:
     if not analysis.combinations:
         text = "No run of a corrected recipe is in this study, and the authors' recipes cannot answer the claims."
         return [Section("Answer", [text])]
-    verdicts: tuple[Verdict, ...] = (
-        analysis.verdict,
-        analysis.equal[0].verdict,
-        _both([analysis.relations[outcome, "level"] for outcome in OUTCOMES]),
-    )
+    verdicts = (analysis.verdict, analysis.equal[0].verdict, analysis.independence("level"))
     texts = (_keep(analysis), _equal(analysis), _level(analysis))
-    answers = [
-        f"{title}: {verdict}. {first}" for title, verdict, (first, *_) in zip(TITLES, verdicts, texts, strict=True)
-    ]
-    return [
-        Section("Answer", answers),
-        *(
-            Section(title, details, figures=[figure], verdict=verdict)
-            for title, verdict, (_, *details), figure in zip(
-                TITLES, verdicts, texts, ("rates", "pairs", "causes"), strict=True
-            )
-        ),
-    ]
+    figures = ("rates", "pairs", "causes")
+    answers, sections = [], []
+    for title, verdict, (first, *details), figure in zip(TITLES, verdicts, texts, figures, strict=True):
+        answers.append(f"{title}: {verdict}. {first}")
+        sections.append(Section(title, details, figures=[figure], verdict=verdict))
+    return [Section("Answer", answers), *sections]
 
 
 def _keep(analysis: Analysis) -> list[str]:
@@ -174,7 +159,7 @@ def _equal(analysis: Analysis) -> list[str]:
         f"{number(rates[1][0])} ({rates[1][1]})."
     )
     parts = [
-        f"{KINDS[each.kinds[0]]} {number(each.mean)} {interval(each.low, each.high)} "
+        f"{PAIR_NAMES[each.kinds[0]]} {number(each.mean)} {interval(each.low, each.high)} "
         f"({counted(len(each.pairs), 'pair')})"
         for each in by_kind
         if each.mean is not None
@@ -182,22 +167,17 @@ def _equal(analysis: Analysis) -> list[str]:
     return [first, far, f"The mean differences by the kind of pair: {'; '.join(parts)}."]
 
 
-def _both(relations: Sequence[Relation]) -> Verdict:
-    verdicts = {relation.verdict for relation in relations}
-    return "contradicted" if "contradicted" in verdicts else "supported" if verdicts == {"supported"} else "open"
-
-
 def _level(analysis: Analysis) -> list[str]:
-    rate, time = (analysis.relations[outcome, "level"] for outcome in ("way", "learning time"))
+    rate, time = (analysis.correlations[outcome, "level"] for outcome in OUTCOMES)
     names = in_chomsky_order(each.language for each in analysis.main if each.learned)
     first = (
         f"Over languages, the rank correlation of the Chomsky level with the OOD rate is "
-        f"{correlation_text(rate.correlation)}, and with the learning time {correlation_text(time.correlation)}."
+        f"{correlation_text(rate)}, and with the learning time {correlation_text(time)}."
     )
     significant = [
-        f"{OUTCOME_NAMES[relation.outcome]} against {CAUSES[relation.cause]} {number(relation.correlation.value)}"
-        for relation in analysis.relations.values()
-        if relation.verdict == "contradicted" and relation.cause != "level"
+        f"{OUTCOME_NAMES[outcome]} against {CAUSES[cause]} {number(correlation.value)}"
+        for (outcome, cause), correlation in analysis.correlations.items()
+        if correlation.is_significant and cause != "level"
     ]
     others = (
         f"Of the other correlations, these are significant after correction: {'; '.join(significant)}."

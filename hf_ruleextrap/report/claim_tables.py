@@ -16,7 +16,7 @@ from .rows import reference
 from .statistics import Spread
 from .tables import CORRELATION_HEADINGS, Cell, Line, Table, cell, correlation_cells, interval, number, unclear
 
-KINDS = {
+PAIR_NAMES = {
     "seed": "seeds of one recipe",
     "optimizer": "optimizers and learning rates",
     "architecture": "architectures",
@@ -109,7 +109,7 @@ def _pairs(analysis: Analysis) -> Table:
 
 
 def _pair_line(each: EqualLoss) -> Line:
-    name = "seeds, optimizers, architectures" if len(each.kinds) > 1 else KINDS[each.kinds[0]]
+    name = "seeds, optimizers, architectures" if len(each.kinds) > 1 else PAIR_NAMES[each.kinds[0]]
     apart = sorted(pair.apart for pair in each.pairs)
     numbers = ["-"] * 5
     if apart:
@@ -122,11 +122,10 @@ def _pair_line(each: EqualLoss) -> Line:
 
 def _correlations(analysis: Analysis) -> Table:
     lines = []
-    for (outcome, cause), relation in analysis.relations.items():
+    for (outcome, cause), correlation in analysis.correlations.items():
         first = cause == LANGUAGE_CAUSES[0]
         names = [Cell(OUTCOME_NAMES[outcome] if first else ""), Cell(CAUSES[cause])]
-        cells = correlation_cells(relation.correlation, relation.corrected)
-        lines.append(Line("ours" if first else "", [*names, *cells]))
+        lines.append(Line("ours" if first else "", [*names, *correlation_cells(correlation)]))
     caption = (
         "Spearman's rank correlations. Those with a property of the language are over n languages, and that with the "
         "loss over n runs, within languages. The interval (95 %) and p belong to each correlation by itself. The "

@@ -46,7 +46,6 @@ from .style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_KINDS = {"ood": "OOD", "id": "ID"}
 _MEASURED = {"ood": "every open rule holds", "id": "a word of the language"}
 # The largest number of strings that are listed to compute the optimum.
 _MOST_STRINGS = 1 << 18
@@ -257,14 +256,14 @@ def by_length(runs: Sequence[Run], kind: Kind, folder: Path) -> Picture | str:
     groups = {key: group for key, group in learned.items() if group}
     if not groups:
         return (
-            f"No figure of {_KINDS[kind]} rate against length: no run that has learned has by_length in its recipe."
+            f"No figure of {kind.upper()} rate against length: no run that has learned has by_length in its recipe."
             if kind == "ood"
-            else f"No figure of {_KINDS[kind]} rate against length: no recipe of this study has by_length."
+            else f"No figure of {kind.upper()} rate against length: no recipe of this study has by_length."
         )
     languages = in_chomsky_order(language for language, _ in groups)
     models = ordered([model for _, model in groups])
     look = looks(models)
-    title = f"{_KINDS[kind]} rate against the length of the prompt"
+    title = f"{kind.upper()} rate against the length of the prompt"
     figure, axes = panels(len(languages), title, x="symbols in the prompt", y=_MEASURED[kind])
     for panel, language in zip(axes, languages, strict=True):
         for model in models:
@@ -290,7 +289,7 @@ def by_length(runs: Sequence[Run], kind: Kind, folder: Path) -> Picture | str:
     ]
     legend(figure, [*marks, ("chance", {"ls": ":", "color": "black"})])
     caption = (
-        f"Rates over all {_KINDS[kind]} prompts of each length ({_MEASURED[kind]}). "
+        f"Rates over all {kind.upper()} prompts of each length ({_MEASURED[kind]}). "
         "Lines are means over n runs; bands reach from the lowest run to the highest. The dotted line is chance. "
         + _MAIN
     )

@@ -36,11 +36,11 @@ from .style import (
     model_marks,
     ordered,
     panels,
-    rho,
     save,
     title_of,
     with_level,
 )
+from .tables import correlation_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -279,7 +279,7 @@ def pairs(analysis: Analysis, folder: Path) -> Picture | str:
 
 def complexities(analysis: Analysis, folder: Path) -> Picture | str:
     """Draw the way and the learning time of each run against the level and the complexity of its language."""
-    known = {cause for (_, cause), relation in analysis.relations.items() if relation.correlation.value is not None}
+    known = {cause for (_, cause), correlation in analysis.correlations.items() if correlation.value is not None}
     shown = [cause for cause in LANGUAGE_CAUSES if cause in known]
     drawn = [
         outcome
@@ -313,8 +313,8 @@ def complexities(analysis: Analysis, folder: Path) -> Picture | str:
             else:
                 panel.plot(x + shift, 1.6 * latest, "x", color=GREY, ms=4)
         _axis(panel, cause, [x for _, x, _ in points])
-        correlation = rho(analysis.relations[outcome, cause].correlation)
-        panel.set_title(correlation.replace(" (n", "\n(n"))
+        correlation = correlation_text(analysis.correlations[outcome, cause])
+        panel.set_title(rf"$\rho$ = {correlation}".replace(" (n", "\n(n"))
         if outcome == "learning time":
             earliest = min((value for _, _, value in points if math.isfinite(value)), default=1.0)
             logarithmic(panel, "y", earliest / 1.3, 2 * latest)

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import mean
@@ -14,7 +14,6 @@ from typing import TypeGuard
 
 import numpy as np
 
-from hf_ruleextrap.formal.measures import MEASURES
 from hf_ruleextrap.sweep.grid import key_of
 from hf_ruleextrap.train.recipe import Recipe
 
@@ -22,13 +21,13 @@ from .analysis import LANGUAGE_CAUSES, cause_of
 from .combinations import HEADLINE, Combination
 from .record import Run
 from .rows import architectures, language_of
-from .statistics import Correlation, Spread, holm, is_significant, rank_correlation
+from .statistics import Correlation, Spread, corrected, rank_correlation
 
 TAGS = ("star-free", "C-RASP")
 """The tags of languages that are correlated with the excess, as 0 and 1, beside level and measures."""
 
 OOD_RATE = "OOD rate"
-"""The cause of an association with the OOD rate of the runs of a study that have learned the language."""
+"""The cause in the correlation with the OOD rate of the runs of a study that have learned the language."""
 
 STREAM_LENGTH = "share of the stream"
 """The setting of a stability that compares the beginning of each stream with the whole stream."""
@@ -37,40 +36,12 @@ LEAST_BITS = 1.0
 """The excess that takes the place of a smaller one, which noise can bring about and which has no logarithm."""
 
 _REFERENCES = Path(__file__).with_name("code_lengths.json")
-_CAUSES = {"level": "the Chomsky level", **{name: title.split(" [")[0] for name, title in MEASURES.items()}}
 _SHARES = {"1/8": 0.125, "1/4": 0.25, "1/2": 0.5, "1": 1.0}
 # These keys do not belong to the settings of an architecture.
 _NO_SETTINGS = {"language", "seed", "settings_tried", "eval_steps"}
 
 Cells = dict[tuple[str, str], Spread]
 """The excess in bits over seeds, by (language, architecture)."""
-
-
-@dataclass(frozen=True)
-class Association:
-    """The rank correlation of the excess of one architecture with a property of the language.
-
-    Attributes:
-        architecture: The name of the architecture.
-        cause: ``level``, a measure of complexity, a tag, `OOD_RATE`, or the name of another architecture.
-        correlation: The correlation over languages; the excess of a language is the mean over its seeds.
-        corrected: The p-value after Holm's correction for all associations.
-    """
-
-    architecture: str
-    cause: str
-    correlation: Correlation
-    corrected: float | None = None
-
-    @property
-    def name(self) -> str:
-        """The name of the cause in a sentence."""
-        return _CAUSES.get(self.cause, self.cause)
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether the correlation is significant after the correction."""
-        return is_significant(self.corrected)
 
 
 @dataclass(frozen=True)
@@ -115,7 +86,9 @@ class CodeLengths:
         architectures: The architectures.
         spreads: The mean and the spread of the excess over seeds.
         rates: The mean OOD rate of the learned runs of the same study by (language, architecture).
-        associations: The correlations with level, measures, tags, the OOD rate and other architectures.
+        correlations: The rank correlation over languages of the excess of an architecture with a cause, by
+            (architecture, cause). A cause is ``level``, a measure of complexity, a tag, `OOD_RATE`, or the name of
+            another architecture, whose excess is correlated.
         stabilities: The excess at several values of one setting, for each setting that has several.
         others: The number of runs whose settings are not the main ones.
     """
@@ -125,7 +98,7 @@ class CodeLengths:
     architectures: Sequence[str]
     spreads: Cells
     rates: Mapping[tuple[str, str], float]
-    associations: Sequence[Association]
+    correlations: Mapping[tuple[str, str], Correlation]
     stabilities: Sequence[Stability]
     others: int
 
@@ -155,25 +128,24 @@ def code_lengths(runs: Sequence[Run], combinations: Sequence[Combination] = ()) 
         if (values := [rate for run in each.learned if (rate := run.rates[HEADLINE].rate) is not None])
     }
     by_language = {run.recipe.language: run for run in main}
-    associations = []
+    correlations: dict[tuple[str, str], Correlation] = {}
     for name in names:
         for cause in (*LANGUAGE_CAUSES, *TAGS):
             known = {language: _property(run, cause) for language, run in by_language.items()}
-            associations.append(Association(name, cause, _correlation(excess, name, known)))
+            correlations[name, cause] = _correlation(excess, name, known)
         if rates:
             own_rates = {language: rates.get((language, name)) for language in by_language}
-            associations.append(Association(name, OOD_RATE, _correlation(excess, name, own_rates)))
+            correlations[name, OOD_RATE] = _correlation(excess, name, own_rates)
     for first, second in itertools.combinations(names, 2):
         other = {language: excess.get((language, second)) for language in by_language}
-        associations.append(Association(first, second, _correlation(excess, first, other)))
-    corrected = holm([association.correlation.p for association in associations])
+        correlations[first, second] = _correlation(excess, first, other)
     return CodeLengths(
         main,
         _by_difficulty(excess),
         names,
         spreads,
         rates,
-        [replace(association, corrected=p) for association, p in zip(associations, corrected, strict=True)],
+        corrected(correlations),
         [*_stabilities(streams), *_over_stream_length(main)],
         len(streams) - len(main),
     )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
+from typing import TypeVar
 
 import numpy as np
 
 from hf_ruleextrap.formal.words import FloatArray, IntArray
 
 _Z95 = 1.959963984540054
+Key = TypeVar("Key")
 PERMUTATIONS = 5_000
 LEVEL = 0.05
 # Two correlations count as equal if their difference is smaller than this number.
@@ -109,11 +111,6 @@ def interval_tail(rate: float, low: float, high: float, value: float) -> float:
     return math.erfc(_Z95 * distance / side / math.sqrt(2)) if side > 0 else 0.0
 
 
-def is_significant(p: float | None) -> bool:
-    """Return whether a p-value is known and at most `LEVEL`."""
-    return p is not None and p <= LEVEL
-
-
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Correct p-values for the number of comparisons (S. Holm, Scandinavian Journal of Statistics 6, 1979).
 
@@ -160,6 +157,7 @@ class Correlation:
         high: The upper end of the interval; None where ``low`` is None.
         n: The number of pairs.
         p: The p-value of the permutation test; None where ``value`` is None.
+        corrected: The p-value after Holm's correction; None where ``p`` is None, and before the correction.
     """
 
     value: float | None
@@ -167,6 +165,21 @@ class Correlation:
     high: float | None
     n: int
     p: float | None = None
+    corrected: float | None = None
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the p-value after the correction is at most `LEVEL`."""
+        return self.corrected is not None and self.corrected <= LEVEL
+
+
+def corrected(correlations: Mapping[Key, Correlation]) -> dict[Key, Correlation]:
+    """Return the correlations with p-values that are corrected for their number (`holm`)."""
+    p_values = holm([correlation.p for correlation in correlations.values()])
+    return {
+        key: replace(correlation, corrected=p)
+        for (key, correlation), p in zip(correlations.items(), p_values, strict=True)
+    }
 
 
 def rank_correlation(

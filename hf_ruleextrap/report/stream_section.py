@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 
 from hf_ruleextrap.errors import counted
+from hf_ruleextrap.formal.measures import MEASURES
 
 from .analysis import LANGUAGE_CAUSES
 from .network_complexity import (
     LEAST_BITS,
     STREAM_LENGTH,
-    Association,
     CodeLengths,
     Stability,
     crossed_correlation,
     excess_bits,
 )
 from .rows import language_of
-from .statistics import Spread, power
+from .statistics import Correlation, Spread, power
 from .style import (
     COLOURS,
     GREY,
@@ -76,6 +76,7 @@ METHOD = (
 )
 """The definitions of the section."""
 
+_CAUSES = {"level": "the Chomsky level", **{name: title.split(" [")[0] for name, title in MEASURES.items()}}
 _RELATED = 0.5
 _MOST_NAMED_LINES = len(COLOURS)
 _MOST_NARROW_COLUMNS = 5
@@ -83,21 +84,24 @@ _MOST_NARROW_COLUMNS = 5
 
 def sentence(lengths: CodeLengths, architecture: str) -> str:
     """Return a sentence that names the properties of a language that go with the excess of an architecture."""
-    own = [a for a in lengths.associations if a.architecture == architecture and a.cause not in lengths.architectures]
-    n = max(a.correlation.n for a in own)
+    own = {
+        _CAUSES.get(cause, cause): correlation
+        for (name, cause), correlation in lengths.correlations.items()
+        if name == architecture and cause not in lengths.architectures
+    }
+    n = max(correlation.n for correlation in own.values())
     if n < FEWEST_LANGUAGES:
         return f"{architecture}: {counted(n, 'language')}, too few to say what goes with the excess."
-    clear = [_named(a) for a in own if a.is_clear]
-    others = [a.name for a in own if not a.is_clear and a.correlation.value is not None]
+    clear = [_named(name, correlation) for name, correlation in own.items() if correlation.is_significant]
+    others = [name for name, each in own.items() if not each.is_significant and each.value is not None]
     if not clear:
         return f"{architecture}: of {len(own)} properties of {n} languages, nothing tested goes with the excess."
     return f"{architecture}: the excess goes with {', '.join(clear)}; not clearly with {', '.join(others) or 'others'}."
 
 
-def _named(association: Association) -> str:
-    correlation = association.correlation
+def _named(name: str, correlation: Correlation) -> str:
     numbers = [number(correlation.value), interval(correlation.low, correlation.high)]
-    return f"{association.name} ({' '.join(filter(None, numbers))})"
+    return f"{name} ({' '.join(filter(None, numbers))})"
 
 
 def order_sentence(lengths: CodeLengths, architecture: str) -> str:
@@ -155,9 +159,12 @@ def code_length_section(lengths: CodeLengths) -> Section:
             f"A study of {counted(len(lengths.languages), 'language')} finds a true correlation of {_RELATED} with "
             f"probability {chance:.2f} (one question, without correction)."
         )
-    if between := [a for a in lengths.associations if a.cause in lengths.architectures and a.correlation.n > 2]:
-        texts = (f"{a.architecture} and {a.cause} {correlation_text(a.correlation)}" for a in between)
-        paragraphs.append(f"Rank correlations between architectures: {'; '.join(texts)}.")
+    if between := [
+        f"{name} and {cause} {correlation_text(correlation)}"
+        for (name, cause), correlation in lengths.correlations.items()
+        if cause in lengths.architectures and correlation.n > 2
+    ]:
+        paragraphs.append(f"Rank correlations between architectures: {'; '.join(between)}.")
     if orders := [text for name in lengths.architectures if (text := order_sentence(lengths, name))]:
         paragraphs.append(f"The expected order of the excess is {' < '.join(EXPECTED_ORDER)}. {' '.join(orders)}")
     if common := [cell for cell in lengths.excess if cell in lengths.rates]:
@@ -168,7 +175,7 @@ def code_length_section(lengths: CodeLengths) -> Section:
         )
     paragraphs += stability_sentences(lengths.stabilities)
     tables = [_table(lengths)]
-    tables += [_association_table(lengths)] if any(a.correlation.n > 2 for a in lengths.associations) else []
+    tables += [_correlation_table(lengths)] if any(each.n > 2 for each in lengths.correlations.values()) else []
     tables += [_stability_table(lengths.stabilities)] if lengths.stabilities else []
     figures = ["code-lengths", "excess-and-rates", "stability"]
     return Section("What is complex for a network", paragraphs, tables=tables, figures=figures)
@@ -206,13 +213,12 @@ def _bits(spread: Spread | None) -> Cell:
     return Cell(f"{spread.mean:,.0f}" + ("" if spread.std is None else f" ± {spread.std:,.0f}"), ends)
 
 
-def _association_table(lengths: CodeLengths) -> Table:
+def _correlation_table(lengths: CodeLengths) -> Table:
     lines = []
-    for association in lengths.associations:
-        names = [Cell(association.architecture), Cell(association.name)]
-        cells = correlation_cells(association.correlation, association.corrected)
-        verdict = Cell(_verdict(association))
-        lines.append(Line("ours" if association.cause == LANGUAGE_CAUSES[0] else "", [*names, *cells, verdict]))
+    for (architecture, cause), correlation in lengths.correlations.items():
+        names = [Cell(architecture), Cell(_CAUSES.get(cause, cause))]
+        cells = [*names, *correlation_cells(correlation), Cell(_verdict(correlation))]
+        lines.append(Line("ours" if cause == LANGUAGE_CAUSES[0] else "", cells))
     caption = (
         "Spearman's rank correlation over n languages of the excess of an architecture with a property of the "
         "language, with the OOD rate of its learned runs, or with the excess of another architecture. The corrected p "
@@ -222,11 +228,11 @@ def _association_table(lengths: CodeLengths) -> Table:
     return Table("code-length-correlations", "What goes with the excess", caption, headings, lines, text_columns=2)
 
 
-def _verdict(association: Association) -> str:
+def _verdict(correlation: Correlation) -> str:
     """Return whether a correlation is clear, with the reason where it is not."""
-    if association.correlation.value is None:
-        return correlation_text(association.correlation)
-    return "clear" if association.is_clear else unclear(association.correlation)
+    if correlation.value is None:
+        return correlation_text(correlation)
+    return "clear" if correlation.is_significant else unclear(correlation)
 
 
 def _stability_table(stabilities: Sequence[Stability]) -> Table:

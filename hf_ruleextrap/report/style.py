@@ -18,8 +18,6 @@ from hf_ruleextrap.files import replacing
 from hf_ruleextrap.formal.rational import LEARNERS
 
 from .rows import Model, architectures, level_of
-from .statistics import Correlation
-from .tables import correlation_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -147,11 +145,6 @@ def label(text: str, width: int = LABEL_WIDTH) -> str:
         # The beginning and the end, where labels differ most.
         lines = [*lines[: most - 2], f"{lines[most - 2][: width - 1]}…", text[-width:].strip()]
     return plain("\n".join(lines))
-
-
-def rho(correlation: Correlation) -> str:
-    """Return a correlation as part of a title."""
-    return rf"$\rho$ = {correlation_text(correlation)}"
 
 
 def plain(text: str) -> str:

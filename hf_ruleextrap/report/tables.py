@@ -147,14 +147,9 @@ CORRELATION_HEADINGS = ("n", "correlation", "95 % interval", "p", "corrected p")
 """The headings of `correlation_cells`."""
 
 
-def correlation_cells(correlation: Correlation, corrected: float | None) -> list[Cell]:
-    """Return the cells of a correlation in a table of correlations.
-
-    Args:
-        correlation: The correlation, with its own p-value.
-        corrected: The p-value after the correction for the number of comparisons.
-    """
-    p_values = ["-" if p is None else f"{p:.4f}" for p in (correlation.p, corrected)]
+def correlation_cells(correlation: Correlation) -> list[Cell]:
+    """Return the cells of a correlation in a table of correlations."""
+    p_values = ["-" if p is None else f"{p:.4f}" for p in (correlation.p, correlation.corrected)]
     ends = interval(correlation.low, correlation.high) or "-"
     return [*map(Cell, [str(correlation.n), number(correlation.value), ends, *p_values])]
 

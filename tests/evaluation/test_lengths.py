@@ -15,7 +15,7 @@ from hf_ruleextrap.completers import Completions, LocalModel, Oracle
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.figures import new_figure
 from hf_ruleextrap.evaluation.lengths import (
-    KINDS,
+    REACH_KINDS,
     LengthRate,
     Reach,
     draw_reach,
@@ -46,7 +46,7 @@ class Limited(Oracle):
         return super().complete(prompts, max_new_symbols=max_new_symbols, samples=samples, seed=seed)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", REACH_KINDS)
 @pytest.mark.parametrize("name", ["ban", "anbn", "dyck", "random-regular-7", "random-context-free-2", "tomita3"])
 def test_long_prompts_have_the_requested_kind_and_length(name: str, kind: str) -> None:
     language = get_language(name)
@@ -84,7 +84,7 @@ def test_every_language_has_long_prompts_or_a_status_with_the_reason(name: str) 
 def test_the_oracle_reaches_the_largest_length(name: str) -> None:
     language = get_language(name)
     reach = measure_reach(Oracle(language), language, train_length=10, n=10)
-    for kind in KINDS:
+    for kind in REACH_KINDS:
         lengths = [at.length for at in reach.of_kind(kind)]
         assert lengths == sorted({round(factor * 10) for factor in (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4)})
         assert [at.rate.rate for at in reach.of_kind(kind) if at.rate] == [1.0] * len(lengths)

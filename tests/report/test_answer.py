@@ -202,7 +202,7 @@ class TestLevel:
     def test_the_correlation_has_one_case_for_each_language(self) -> None:
         """The outcome of a language is the mean rank of its runs among the runs of a model, averaged over models."""
         runs = claim_runs()
-        relations = analysis(runs).relations
+        correlations = analysis(runs).correlations
         ways: dict[str, list[float]] = {"ban": [], "anbn": [], "csdyck": []}
         times: dict[str, list[float]] = {"ban": [], "anbn": [], "csdyck": []}
         for architecture in ("lstm", "transformer"):
@@ -220,7 +220,7 @@ class TestLevel:
                 late = [step for _, _, step in cell] + [10**9] * never.get(name, 0)
                 times[name].append(statistics.mean(step_ranks[steps.index(step)] for step in late))
         for outcome, scores in (("way", ways), ("learning time", times)):
-            correlation = relations[outcome, "level"].correlation  # type: ignore[index]  # both are outcomes
+            correlation = correlations[outcome, "level"]  # type: ignore[index]  # both are outcomes
             means = [statistics.mean(scores[name]) for name in ("ban", "anbn", "csdyck")]
             assert correlation.value == pytest.approx(pearson([1, 2, 3], slow_ranks(means)))
             assert correlation.n == 3
@@ -239,7 +239,7 @@ class TestLevel:
                 for name, k in zip(ordered, hits, strict=True)
                 for run in repeated((k, k, k, k), language=name, learned_at=100 + k)
             ]
-            return analysis(runs).relations["way", "level"].verdict
+            return analysis(runs).independence("level")
 
         assert verdict(range(19, 8, -1)) == "contradicted"
         assert verdict([12, 9, 17, 10, 14, 11, 18, 13, 9, 16, 15]) == "open"
@@ -247,7 +247,7 @@ class TestLevel:
     def test_two_languages_are_too_few(self) -> None:
         runs = [run for run in claim_runs() if run.recipe.language != "anbn"]
         study = analysis(runs)
-        assert study.relations["way", "level"].correlation.value is None
+        assert study.correlations["way", "level"].value is None
         assert claims(study)[-1].verdict == "open"
 
     def test_the_power_is_stated_for_the_study_and_for_all_languages(self) -> None:

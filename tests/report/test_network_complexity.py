@@ -131,8 +131,8 @@ def test_the_excess_is_correlated_with_the_ood_rate_of_the_same_study(runs: list
     ]
     lengths = code_lengths([*fixed, *streams], analyze(fixed, summarize(fixed)).main)
     assert lengths is not None
-    (with_rate,) = (each for each in lengths.associations if each.cause == OOD_RATE)
-    assert (with_rate.correlation.value, with_rate.correlation.n) == (-1, len(LANGUAGES))
+    with_rate = lengths.correlations["lstm", OOD_RATE]
+    assert (with_rate.value, with_rate.n) == (-1, len(LANGUAGES))
 
 
 def test_a_study_of_streams_alone_has_no_tables_of_rates(runs: list[Run], tmp_path: Path) -> None:
