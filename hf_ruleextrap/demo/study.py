@@ -9,7 +9,7 @@ from typing import Any
 from hf_ruleextrap.errors import RuleExtrapError, counted, unknown
 from hf_ruleextrap.evaluation.references import CEILING, UNIFORM
 from hf_ruleextrap.report.read import read_study
-from hf_ruleextrap.report.record import Run
+from hf_ruleextrap.report.record import HEADLINE, Run
 from hf_ruleextrap.report.rows import variants
 
 FILE = "runs.parquet"
@@ -101,7 +101,7 @@ def view_study(runs: list[Run], language: str = ALL, architecture: str = ALL) ->
     points = [
         Point(run.test_loss, rate, run.recipe.architecture, _title_of(run, settings), not settings[run.key])
         for run in chosen
-        if (rate := run.rates["ood_headline"].rate) is not None
+        if (rate := run.ood_rate) is not None
     ]
     return StudyView(_sentence(chosen), [_row(run, settings[run.key]) for run in chosen], points, _masses(chosen))
 
@@ -113,8 +113,8 @@ def _sentence(runs: list[Run]) -> str:
     if not on_words:
         return "These runs trained on OOD prompts, so that their rates are no extrapolation."
     sentence = f"{len(learned)} of {counted(len(on_words), 'run')} learned the language"
-    rates = [rate for run in learned if (rate := run.rates["ood_headline"].rate) is not None]
-    chances = [rate for run in learned if (rate := _reference(run, UNIFORM)) is not None]
+    rates = [rate for run in learned if (rate := run.ood_rate) is not None]
+    chances = [rate for run in learned if (rate := run.reference_rate(UNIFORM)) is not None]
     if not rates:
         return f"{sentence}."
     sentence += f" and keep every open rule after {_mean(rates):.2f} of the OOD prompts on average"
@@ -137,9 +137,9 @@ def _title_of(run: Run, settings: dict[str, str]) -> str:
 
 
 def _row(run: Run, setting: str) -> list[Any]:
-    rate = run.rates["ood_headline"]
+    rate = run.rates[HEADLINE]
     interval = "" if rate.low is None or rate.high is None else f"{rate.low:.2f} to {rate.high:.2f}"
-    numbers = (rate.rate, _reference(run, UNIFORM), _reference(run, CEILING))
+    numbers = (rate.rate, run.reference_rate(UNIFORM), run.reference_rate(CEILING))
     headline, chance, ceiling = ("" if number is None else f"{number:.2f}" for number in numbers)
     recipe = run.recipe
     return [
@@ -153,11 +153,6 @@ def _row(run: Run, setting: str) -> list[Any]:
         chance,
         ceiling,
     ]
-
-
-def _reference(run: Run, name: str) -> float | None:
-    rates = run.references.get(name, {})
-    return rates["ood_headline"].rate if "ood_headline" in rates else None
 
 
 def _masses(runs: list[Run]) -> list[Point]:

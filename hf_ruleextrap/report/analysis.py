@@ -10,8 +10,10 @@ from functools import cache, cached_property
 from statistics import mean
 from typing import Literal
 
+from hf_ruleextrap.evaluation.references import GREEDY
 from hf_ruleextrap.formal import LEVELS
 from hf_ruleextrap.formal.measures import MEASURES, Complexity, complexity
+from hf_ruleextrap.formal.rational import LEARNERS
 
 from .combinations import (
     Combination,
@@ -25,7 +27,7 @@ from .combinations import (
     main_combinations,
     way_of,
 )
-from .record import Run
+from .record import HEADLINE, Run
 from .rows import Model, Row, language_of, level_of
 from .statistics import Correlation, corrected, rank_correlation, scaled_ranks
 
@@ -70,6 +72,17 @@ class Analysis:
         if 2 * above > len(directions):
             return "supported"
         return "contradicted" if directions and 2 * (above + unclear) <= len(directions) else "open"
+
+    def reference_rate(self, language: str, name: str) -> float | None:
+        """Return the mean OOD rate of a reference on the prompts of the corrected runs; None where it is unknown."""
+        key = (language, name, "corrected")
+        spreads = (row.values.get(HEADLINE) for row in self.rows if (row.language, row.source, row.way) == key)
+        return next((spread.mean for spread in spreads if spread is not None), None)
+
+    def learner_rates(self, language: str) -> dict[str, float]:
+        """Return the known OOD rates of the greedy completions of the rational learners, by learner."""
+        rates = {learner: self.reference_rate(language, f"{learner}{GREEDY}") for learner in LEARNERS}
+        return {learner: rate for learner, rate in rates.items() if rate is not None}
 
     def independence(self, cause: str) -> Verdict:
         """Return the verdict on the claim that no outcome follows from a cause.

@@ -6,15 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 from hf_ruleextrap.errors import counted
-from hf_ruleextrap.evaluation.references import GREEDY
 from hf_ruleextrap.formal import LEVELS
 from hf_ruleextrap.formal.rational import LEARNERS
 from hf_ruleextrap.languages import get_language, list_languages
 
 from .analysis import OUTCOMES, Analysis
 from .claim_tables import CAUSES, OUTCOME_NAMES, PAIR_NAMES, is_clear
-from .combinations import APART, FEWEST_RUNS, HEADLINE, TOLERANCE, Combination
-from .rows import in_chomsky_order, level_of, reference
+from .combinations import APART, FEWEST_RUNS, TOLERANCE, Combination, mean_ends
+from .rows import in_chomsky_order, level_of
 from .statistics import power
 from .tables import Section, correlation_text, interval, number
 
@@ -128,11 +127,11 @@ def _nearest(analysis: Analysis) -> list[str]:
 
 def _learner_way(analysis: Analysis, language: str, learner: str) -> float | None:
     """Return the rate of a rational learner's greedy completions on the way from the best baseline to the ceiling."""
-    rate = reference(analysis.rows, language, f"{learner}{GREEDY}", HEADLINE)
+    rate = analysis.learner_rates(language).get(learner)
     ways = [way for each in analysis.main if each.language == language for way in each.ways]
     if rate is None or not ways:
         return None
-    baseline, ceiling = (sum(getattr(way, name) for way in ways) / len(ways) for name in ("baseline", "ceiling"))
+    baseline, ceiling = mean_ends(ways)
     return (rate - baseline) / (ceiling - baseline)
 
 
@@ -148,7 +147,7 @@ def _equal(analysis: Analysis) -> list[str]:
         return [f"Of {counted(overall.tested, 'pair')} of learned runs, none has equal test losses."]
     clear = sum(pair.clear for pair in overall.pairs)
     widest = max(overall.pairs, key=lambda pair: pair.apart)
-    rates = sorted((run.rates[HEADLINE].rate or 0.0, run.key) for run in (widest.first, widest.second))
+    rates = sorted((run.ood_rate or 0.0, run.key) for run in (widest.first, widest.second))
     first = (
         f"{len(overall.pairs):,} of {counted(overall.tested, 'pair')} of learned runs of one language have equal test "
         f"losses, and the OOD rates of the two differ by {number(overall.mean)} {interval(overall.low, overall.high)} "

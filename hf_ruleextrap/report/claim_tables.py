@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from hf_ruleextrap.evaluation.references import GREEDY
 from hf_ruleextrap.evaluation.resemblance import Divergence
 from hf_ruleextrap.formal.measures import MEASURES
 from hf_ruleextrap.formal.rational import LEARNERS
 
 from .analysis import LANGUAGE_CAUSES, Analysis
-from .combinations import APART, FEWEST_RUNS, HEADLINE, Combination, EqualLoss
-from .rows import reference
+from .combinations import APART, FEWEST_RUNS, Combination, EqualLoss, mean_ends
 from .statistics import Spread
 from .tables import CORRELATION_HEADINGS, Cell, Line, Table, cell, correlation_cells, interval, number, unclear
 
@@ -23,8 +21,6 @@ PAIR_NAMES = {
     "objective": "objectives (control)",
 }
 """The kinds of pairs in words."""
-
-_MODULAR = "rational-modular"
 
 CAUSES = {"level": "Chomsky level", **MEASURES, "loss": "excess loss, within languages"}
 """The properties with which outcomes are correlated, in words."""
@@ -52,11 +48,8 @@ def _cells(analysis: Analysis) -> Table:
     main = {(each.language, each.model) for each in analysis.main}
     for each in analysis.combinations:
         spread = each.spread
-        rate = Spread.over([run.rates[HEADLINE].rate for run in each.learned if HEADLINE in run.rates])
-        baseline, ceiling = (
-            number(sum(getattr(way, name) for way in each.ways) / len(each.ways)) if each.ways else "-"
-            for name in ("baseline", "ceiling")
-        )
+        rate = Spread.over([run.ood_rate for run in each.learned])
+        baseline, ceiling = map(number, mean_ends(each.ways) if each.ways else (None, None))
         texts = [each.language if each.language != before else "", f"{each.label}{_diverged(each)}"]
         cells = [
             *map(Cell, texts),
@@ -162,7 +155,7 @@ def _after_learning(analysis: Analysis) -> list[Table]:
 
 def _distances(analysis: Analysis, each: Combination) -> str:
     """Return the mean distance of the OOD rates from the modular learner, at learning and at the end."""
-    learner = reference(analysis.rows, each.language, f"{_MODULAR}{GREEDY}", HEADLINE)
+    learner = analysis.learner_rates(each.language).get("rational-modular")
     if learner is None:
         return "-"
     ends = zip(*each.changes, strict=True)

@@ -17,15 +17,12 @@ import numpy as np
 from hf_ruleextrap.evaluation.references import CEILING
 from hf_ruleextrap.train.recipe import Recipe
 
-from .record import BASELINES, Run
-from .rows import Model, in_chomsky_order, source_of, variants
+from .record import BASELINES, HEADLINE, Run
+from .rows import Model, corrected_runs, source_of
 from .statistics import LEVEL, Spread, benjamini_hochberg, interval_tail, t_tail
 
 FEWEST_RUNS = 4
 """The smallest number of learned runs of a combination from which the report concludes anything."""
-
-HEADLINE = "ood_headline"
-"""The column whose rates the claims are about."""
 
 Verdict = Literal["supported", "contradicted", "open"]
 """The answer to a claim; the report's section on its method states what each word means for each claim."""
@@ -54,11 +51,8 @@ class Way:
 def way_of(run: Run) -> Way | None:
     """Return the way of a run from the best baseline to the ceiling; None where a number is missing."""
     rate = run.rates.get(HEADLINE)
-    known = {
-        name: rates[HEADLINE].rate for name, rates in run.references.items() if name in BASELINES and HEADLINE in rates
-    }
-    baselines = [value for value in known.values() if value is not None]
-    ceiling = run.references[CEILING][HEADLINE].rate if HEADLINE in run.references.get(CEILING, {}) else None
+    baselines = [known for name in BASELINES if (known := run.reference_rate(name)) is not None]
+    ceiling = run.reference_rate(CEILING)
     if rate is None or rate.rate is None or not baselines or ceiling is None or ceiling <= max(baselines):
         return None
     baseline = max(baselines)
@@ -67,6 +61,11 @@ def way_of(run: Run) -> Way | None:
         return math.nan if value is None else (value - baseline) / (ceiling - baseline)
 
     return Way(scaled(rate.rate), scaled(rate.low), scaled(rate.high), baseline, ceiling)
+
+
+def mean_ends(ways: Sequence[Way]) -> tuple[float, float]:
+    """Return the mean baseline and the mean ceiling of at least one way."""
+    return sum(way.baseline for way in ways) / len(ways), sum(way.ceiling for way in ways) / len(ways)
 
 
 @dataclass(frozen=True)
@@ -155,15 +154,11 @@ class Combination:
 
 def combinations_of(runs: Sequence[Run]) -> list[Combination]:
     """Return the combinations whose recipes are corrected and train only on words, languages in Chomsky order."""
-    combinations = []
-    for language in in_chomsky_order(run.recipe.language for run in runs):
-        plain = [run for run in runs if run.recipe.language == language and not run.recipe.paper]
-        combinations += [
-            Combination(language, model, tuple(group))
-            for model, group in variants(plain).items()
-            if source_of(group[0].recipe) == "ours"
-        ]
-    return combinations
+    return [
+        Combination(language, model, tuple(group))
+        for (language, model), group in corrected_runs(runs).items()
+        if source_of(group[0].recipe) == "ours"
+    ]
 
 
 def main_combinations(combinations: Iterable[Combination]) -> list[Combination]:
@@ -282,25 +277,23 @@ def equal_pairs(runs: Sequence[Run]) -> tuple[list[Pair], dict[PairKind, int]]:
     """Return the pairs of learned runs with equal loss, and the number of tested pairs of each kind."""
     pairs: list[Pair] = []
     tested: dict[PairKind, int] = {}
-    for language in in_chomsky_order(run.recipe.language for run in runs):
-        plain = [run for run in runs if run.recipe.language == language and not run.recipe.paper]
-        groups = [[run for run in group if run.learned] for group in variants(plain).values()]
-        groups = [group for group in groups if len(group) >= FEWEST_RUNS]
-        for first, second in itertools.combinations_with_replacement(groups, 2):
-            kind = pair_kind(first[0].recipe, second[0].recipe)
-            couples = itertools.combinations(first, 2) if first is second else itertools.product(first, second)
-            for a, b in couples if kind else ():
-                equal = equal_losses(a, b)
-                if kind is None or equal is None or a.rates[HEADLINE].rate is None or b.rates[HEADLINE].rate is None:
-                    continue
-                tested[kind] = tested.get(kind, 0) + 1
-                if equal:
-                    apart, clear = _difference(a, b)
-                    pairs.append(Pair(kind, a, b, apart, clear))
+    groups = [[run for run in group if run.learned] for group in corrected_runs(runs).values()]
+    groups = [group for group in groups if len(group) >= FEWEST_RUNS]
+    for first, second in itertools.combinations_with_replacement(groups, 2):
+        kind = pair_kind(first[0].recipe, second[0].recipe)
+        couples = itertools.combinations(first, 2) if first is second else itertools.product(first, second)
+        for a, b in couples if kind else ():
+            equal = equal_losses(a, b)
+            if kind is None or equal is None or a.ood_rate is None or b.ood_rate is None:
+                continue
+            tested[kind] = tested.get(kind, 0) + 1
+            if equal:
+                pairs.append(Pair(kind, a, b, *_difference(a, b)))
     return pairs, tested
 
 
 def _difference(a: Run, b: Run) -> tuple[float, bool]:
+    """Return how far apart the OOD rates of two runs are, and whether the interval of the difference excludes 0."""
     upper, lower = sorted((a.rates[HEADLINE], b.rates[HEADLINE]), key=lambda rate: -(rate.rate or 0.0))
     assert upper.rate is not None
     assert upper.low is not None
@@ -315,7 +308,7 @@ def equal_loss(kinds: tuple[PairKind, ...], pairs: Sequence[Pair], tested: dict[
     chosen = [pair for pair in pairs if pair.kind in kinds]
     number = sum(tested.get(kind, 0) for kind in kinds)
     if not chosen:
-        return EqualLoss(kinds, chosen, number, None, None, None)
+        return EqualLoss(kinds, chosen, number)
     runs = list({run.key: run for pair in chosen for run in (pair.first, pair.second)}.values())
     place = {run.key: i for i, run in enumerate(runs)}
     first, second = (

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hf_ruleextrap.evaluation.figures import CELLS
-from hf_ruleextrap.evaluation.references import GREEDY
 from hf_ruleextrap.evaluation.resemblance import draw_nearest
 from hf_ruleextrap.formal import Kind, WordBatch
 from hf_ruleextrap.formal.rational import LEARNERS
@@ -20,18 +19,18 @@ from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import LengthRates
 
 from .analysis import Analysis
-from .combinations import HEADLINE
 from .record import Run
-from .rows import in_chomsky_order, reference, variants
+from .rows import corrected_runs, in_chomsky_order
 from .style import (
     LEARNER_MARKERS,
     LEARNER_STYLE,
     LINE_HEIGHT,
     SHADE,
-    Model,
+    Marks,
     Picture,
     label,
     label_width,
+    learner_marks,
     legend,
     lines_of,
     logarithmic,
@@ -45,12 +44,17 @@ from .style import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _MEASURED = {"ood": "every open rule holds", "id": "a word of the language"}
 # The largest number of strings that are listed to compute the optimum.
 _MOST_STRINGS = 1 << 18
 _FAINTEST = 1e-5
 _MAIN = "Only the recipes that answer the claims are shown."
+_SINCE_LEARNING = (
+    "A thin line is a run, from the evaluation since which it has learned its language; a thick line is the mean of "
+    "the runs of a model, at the steps that all of them have."
+)
 
 
 def resemblance(analysis: Analysis, folder: Path) -> Picture | str:
@@ -76,7 +80,7 @@ def resemblance(analysis: Analysis, folder: Path) -> Picture | str:
     # A legend within the panel is wider than the page of a phone.
     key = axes.get_legend()
     assert key is not None
-    marks = [
+    marks: Marks = [
         (text.get_text(), {"marker": handle.get_marker(), "color": handle.get_color()})
         for handle, text in zip(key.get_lines(), key.get_texts(), strict=True)
     ]
@@ -93,30 +97,37 @@ def resemblance(analysis: Analysis, folder: Path) -> Picture | str:
 def after_learning(analysis: Analysis, folder: Path) -> Picture | str:
     """Draw the OOD rate of each learned run from the step of learning on, and the mean of each model."""
     title = "OOD rate after learning"
-
-    def finish(panel: Axes, language: str) -> None:
+    drawn = _since_learning(analysis, title, "OOD rate", Run.rates_since_learning)
+    if drawn is None:
+        return "No figure of the time after learning: no run has two evaluations after it had learned."
+    figure, by_language, marks = drawn
+    rates = {language: analysis.learner_rates(language) for language in by_language}
+    for language, panel in by_language.items():
         panel.set_ylim(-0.03, 1.05)
         # The learners do not learn over these steps: their rates stand at the right edge.
-        for learner, marker in LEARNER_MARKERS.items():
-            known = reference(analysis.rows, language, f"{learner}{GREEDY}", HEADLINE)
-            if known is not None:
-                transform = panel.get_yaxis_transform()
-                panel.plot(1.0, known, marker=marker, transform=transform, clip_on=False, **LEARNER_STYLE)
-
-    picture = _since_learning(analysis, folder, "after_learning", title, "OOD rate", Run.rates_since_learning, finish)
-    return picture or "No figure of the time after learning: no run has two evaluations after it had learned."
+        for learner, rate in rates[language].items():
+            style = {**LEARNER_STYLE, "marker": LEARNER_MARKERS[learner], "transform": panel.get_yaxis_transform()}
+            panel.plot(1.0, rate, clip_on=False, **style)
+    learners = [learner for learner in LEARNERS if any(learner in known for known in rates.values())]
+    legend(figure, marks + learner_marks(learners))
+    caption = _SINCE_LEARNING
+    caption += " The marks at the right edge are the rates of the rational learners." if learners else ""
+    return save(figure, Picture(folder, "after_learning", title, caption))
 
 
 def masses_after_learning(analysis: Analysis, folder: Path) -> Picture | str:
     """Draw the exact probability of the short words that keep R1 alone, from the step of learning on."""
-
-    def finish(panel: Axes, language: str) -> None:  # noqa: ARG001  # the same form as in `after_learning`
+    title = "Probability of short words that keep R1 alone, after learning"
+    drawn = _since_learning(analysis, title, "probability", _r1_alone)
+    if drawn is None:
+        return "No figure of cell masses after learning: no learned run has mass_length in its recipe."
+    figure, by_language, marks = drawn
+    for panel in by_language.values():
         low, high = panel.get_ylim()
         logarithmic(panel, "y", max(low, _FAINTEST / 2), max(high, 10 * _FAINTEST))
-
-    title = "Probability of short words that keep R1 alone, after learning"
-    picture = _since_learning(analysis, folder, "masses_after_learning", title, "probability", _r1_alone, finish)
-    return picture or "No figure of cell masses after learning: no learned run has mass_length in its recipe."
+    legend(figure, marks)
+    caption = f"{_SINCE_LEARNING} Values below {_FAINTEST:g} are drawn at {_FAINTEST:g}."
+    return save(figure, Picture(folder, "masses_after_learning", title, caption))
 
 
 def _r1_alone(run: Run) -> dict[int, float]:
@@ -124,15 +135,13 @@ def _r1_alone(run: Run) -> dict[int, float]:
 
 
 def _since_learning(
-    analysis: Analysis,
-    folder: Path,
-    name: str,
-    title: str,
-    y: str,
-    curve_of: Callable[[Run], dict[int, float]],
-    finish: Callable[[Axes, str], None],
-) -> Picture | None:
-    """Draw a curve of each learned run over the steps since learning, and their mean; None without two steps."""
+    analysis: Analysis, title: str, y: str, curve_of: Callable[[Run], dict[int, float]]
+) -> tuple[Figure, dict[str, Axes], Marks] | None:
+    """Draw a curve of each learned run over the steps since learning, and the mean of each model.
+
+    Returns:
+        The figure, the panel of each language, and the entries of the legend; None without a curve of two steps.
+    """
     curves = {
         (combination.language, combination.model): known
         for combination in analysis.main
@@ -154,24 +163,8 @@ def _since_learning(
             panel.plot(steps, means, ls=style.line, color=style.colour, lw=2.2)
         panel.set_title(with_level(language))
         panel.locator_params(axis="x", nbins=4)
-        finish(panel, language)
-    marks: list[tuple[str, dict[str, Any]]] = [
-        (title_of(model), {"ls": look[model].line, "color": look[model].colour}) for model in models
-    ]
-    caption = (
-        "A thin line is a run, from the evaluation since which it has learned its language; a thick line is the mean "
-        "of the runs of a model, at the steps that all of them have."
-    )
-    if name == "after_learning":
-        learners = [each for each in LEARNERS if any(row.source == f"{each}{GREEDY}" for row in analysis.rows)]
-        marks += [
-            (f"rational: {LEARNERS[each]}", {**LEARNER_STYLE, "marker": LEARNER_MARKERS[each]}) for each in learners
-        ]
-        caption += " The marks at the right edge are the rates of the rational learners." if learners else ""
-    else:
-        caption += f" Values below {_FAINTEST:g} are drawn at {_FAINTEST:g}."
-    legend(figure, marks)
-    return save(figure, Picture(folder, name, title, caption))
+    marks: Marks = [(title_of(model), {"ls": look[model].line, "color": look[model].colour}) for model in models]
+    return figure, dict(zip(languages, axes, strict=True)), marks
 
 
 def _common_mean(curves: Sequence[Mapping[int, float]]) -> tuple[list[int], list[float]]:
@@ -182,7 +175,7 @@ def _common_mean(curves: Sequence[Mapping[int, float]]) -> tuple[list[int], list
 
 def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
     """Draw the probability of the four cells over the training, as the mean over seeds, for each language and model."""
-    groups = {key: group for key, group in _cells(runs).items() if all(run.recipe.mass_length for run in group)}
+    groups = {key: group for key, group in corrected_runs(runs).items() if all(run.recipe.mass_length for run in group)}
     if not groups:
         return "No figure of cell masses: no corrected recipe of this study has mass_length."
     languages = in_chomsky_order(language for language, _ in groups)
@@ -208,9 +201,7 @@ def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
         logarithmic(panel, "y", least / 2, 1.5)
         panel.locator_params(axis="x", nbins=3)
         panel.set_title(f"{label(language, 22)}\n{title_of(model, 22)}\nn = {len(groups[key])}")
-    marks: list[tuple[str, dict[str, Any]]] = [
-        (name, {"ls": line, "color": colour}) for name, colour, line in CELLS.values()
-    ]
+    marks: Marks = [(name, {"ls": line, "color": colour}) for name, colour, line in CELLS.values()]
     marks.append(("optimum of R1 and R2", {"ls": (0, (1, 2)), "color": "black"}))
     marks.append(("first to last step of learning", {"marker": "s", "color": SHADE, "ms": 8}))
     legend(figure, marks)
@@ -249,17 +240,17 @@ def optimum(recipe: Recipe) -> float | None:
 def by_length(runs: Sequence[Run], kind: Kind, folder: Path) -> Picture | str:
     """Draw the headline rate over the length of the prompt, a panel for each language and a line for each model."""
     groups = {
-        key: shown for key, group in _cells(runs).items() if (shown := [run for run in group if _by_length(run, kind)])
+        key: shown
+        for key, group in corrected_runs(runs).items()
+        # OOD rates are those of runs that have learned, as everywhere in the report.
+        if (shown := [run for run in group if _by_length(run, kind) and (run.learned or kind == "id")])
     }
-    # OOD rates are those of runs that have learned, as everywhere in the report.
-    learned = {key: [run for run in group if run.learned or kind == "id"] for key, group in groups.items()}
-    groups = {key: group for key, group in learned.items() if group}
     if not groups:
-        return (
-            f"No figure of {kind.upper()} rate against length: no run that has learned has by_length in its recipe."
-            if kind == "ood"
-            else f"No figure of {kind.upper()} rate against length: no recipe of this study has by_length."
-        )
+        reasons = {
+            "ood": "run that has learned has by_length in its recipe",
+            "id": "recipe of this study has by_length",
+        }
+        return f"No figure of {kind.upper()} rate against length: no {reasons[kind]}."
     languages = in_chomsky_order(language for language, _ in groups)
     models = ordered([model for _, model in groups])
     look = looks(models)
@@ -283,7 +274,7 @@ def by_length(runs: Sequence[Run], kind: Kind, folder: Path) -> Picture | str:
         counts = sorted({len(group) for group in language_groups})
         panel.set_title(f"{with_level(language)}\nn = {' or '.join(map(str, counts))}")
         panel.set_ylim(-0.03, 1.05)
-    marks: list[tuple[str, dict[str, Any]]] = [
+    marks: Marks = [
         (title_of(model), {"marker": look[model].marker, "ls": look[model].line, "color": look[model].colour, "ms": 4})
         for model in models
     ]
@@ -309,12 +300,3 @@ def _band(runs: Sequence[dict[int, float | None]]) -> tuple[list[int], FloatArra
 
 def _by_length(run: Run, kind: Kind) -> list[LengthRates]:
     return [at for at in run.by_length if at.kind == kind]
-
-
-def _cells(runs: Sequence[Run]) -> dict[tuple[str, Model], list[Run]]:
-    """Return the corrected runs by language and model."""
-    cells: dict[tuple[str, Model], list[Run]] = {}
-    for language in in_chomsky_order(run.recipe.language for run in runs):
-        plain = [run for run in runs if run.recipe.language == language and not run.recipe.paper]
-        cells |= {(language, model): group for model, group in variants(plain).items()}
-    return cells

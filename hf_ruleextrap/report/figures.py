@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_ruleextrap.evaluation.references import CEILING, GREEDY, heading
+from hf_ruleextrap.evaluation.references import CEILING, heading
 from hf_ruleextrap.formal import LEVELS
 from hf_ruleextrap.formal.measures import MEASURES
 from hf_ruleextrap.formal.rational import LEARNERS
 
-from .analysis import FEWEST_LANGUAGES, LANGUAGE_CAUSES, OUTCOMES, Analysis, cause_of, outcomes
-from .combinations import APART, FEWEST_RUNS, HEADLINE, Combination
+from .analysis import FEWEST_LANGUAGES, LANGUAGE_CAUSES, OUTCOMES, Analysis, Outcome, cause_of, outcomes
+from .combinations import APART, FEWEST_RUNS, Combination, EqualLoss, mean_ends
 from .curves import after_learning, by_length, dynamics, masses_after_learning, resemblance
 from .network_complexity import CodeLengths
-from .record import BASELINES, Run
-from .rows import SOURCES, Row, architectures, in_chomsky_order, reference
+from .record import BASELINES, HEADLINE, Run
+from .rows import SOURCES, Model, Row, architectures, in_chomsky_order
 from .stream_section import draw_code_lengths
 from .style import (
     GREY,
@@ -28,8 +28,10 @@ from .style import (
     LINE_HEIGHT,
     SHADE,
     Look,
+    Marks,
     Picture,
     drawing,
+    learner_marks,
     legend,
     logarithmic,
     looks,
@@ -44,6 +46,7 @@ from .tables import correlation_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # A loss at the floor, or below the floor because of the choice of test words, has no logarithm.
 _LEAST_LOSS = 1e-4
@@ -105,52 +108,34 @@ def rates(analysis: Analysis, folder: Path) -> Picture | str:
     ]
     if not analysis.main and not others:
         return "No figure of rates over all prompts: no run of a corrected recipe is in this study."
-    languages = in_chomsky_order(
-        [*(combination.language for combination in analysis.main), *(row.language for row in others)]
-    )
-    models = ordered(
-        [*(combination.model for combination in analysis.main), *((row.name, row.variant) for row in others)]
-    )
+    cells = {(each.language, each.model): each for each in analysis.main}
+    languages = in_chomsky_order([*(language for language, _ in cells), *(row.language for row in others)])
+    models = ordered([*(model for _, model in cells), *((row.name, row.variant) for row in others)])
     look = looks(models)
-    names = [title_of(model) for model in models]
-    learners = [
-        name
-        for name in LEARNERS
-        if any(reference(analysis.rows, each, f"{name}{GREEDY}", HEADLINE) is not None for each in languages)
-    ]
-    names += ["rational learners"] if learners else []
-    places = _places(names)
+    learners = [name for name in LEARNERS if any(name in analysis.learner_rates(each) for each in languages)]
+    names = [*map(title_of, models), *(["rational learners"] if learners else [])]
     title = "OOD prompts on which every open rule holds"
-    height = LINE_HEIGHT * (places[-1] + 2) + 1.0
-    figure, axes = panels(len(languages), title, x="OOD rate", height=height, row_labels=names)
-    for panel, language in zip(axes, languages, strict=True):
-        combinations = {
-            combination.model: combination for combination in analysis.main if combination.language == language
-        }
+    figure, by_language, places = _panels_with_lines(languages, names, title, "OOD rate")
+    for language, panel in by_language.items():
         for place, model in zip(places, models, strict=False):
-            if model in combinations:
-                _runs(panel, place, combinations[model], look[model])
+            if (language, model) in cells:
+                _runs(panel, place, cells[language, model], look[model])
             for row in (row for row in others if (row.language, row.name, row.variant) == (language, *model)):
                 _other(panel, place, row, look[model])
-        for learner in learners:
-            known = reference(analysis.rows, language, f"{learner}{GREEDY}", HEADLINE)
-            if known is not None:
-                panel.plot(known, places[-1], marker=LEARNER_MARKERS[learner], **LEARNER_STYLE)
+        for learner, rate in analysis.learner_rates(language).items():
+            panel.plot(rate, places[-1], marker=LEARNER_MARKERS[learner], **LEARNER_STYLE)
         _references(panel, analysis, language)
-        panel.set_title(with_level(language))
-        panel.set_yticks(places, names)
-        panel.set_ylim(places[-1] + 1.2, -1.2)
         panel.set_xlim(-0.03, 1.03)
         panel.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
     unknown = any(run.learned is None for combination in analysis.main for run in combination.runs)
-    marks: list[tuple[str, dict[str, Any]]] = [
+    marks: Marks = [
         ("a run that has learned", {"marker": "o", "color": "black", "ms": 4}),
         ("mean, 95 % interval", {"marker": "|", "ls": "-", "color": "black", "ms": 9}),
         ("not learned", {"marker": "x", "color": GREY, "ms": 4}),
         *([("unknown whether learned", {"marker": "+", "color": GREY, "ms": 5})] if unknown else []),
         ("up to the best baseline", {"marker": "s", "color": SHADE, "ms": 9}),
         (heading(CEILING), {"ls": "--", "color": "black", "lw": 1}),
-        *((f"rational: {LEARNERS[name]}", {**LEARNER_STYLE, "marker": LEARNER_MARKERS[name]}) for name in learners),
+        *learner_marks(learners),
     ]
     legend(figure, marks)
     caption = (
@@ -164,34 +149,43 @@ def rates(analysis: Analysis, folder: Path) -> Picture | str:
     return save(figure, Picture(folder, "rates", title, caption))
 
 
-def _places(names: Sequence[str]) -> list[float]:
-    """Return the middle of each label's lines, from the top, in lines of text; each label has room for a mark."""
+def _panels_with_lines(
+    languages: Sequence[str], names: Sequence[str], title: str, x: str
+) -> tuple[Figure, dict[str, Axes], list[float]]:
+    """Return a figure with a line for each name, the panel of each language, and the place of each line.
+
+    A place is the middle of the label's lines, from the top, in lines of text; each label has room for a mark.
+    """
     heights = [max(2.0, name.count("\n") + 1.5) for name in names]
-    return [float(top + height / 2) for top, height in zip(np.cumsum([0.0, *heights]), heights, strict=False)]
+    places = [float(top + height / 2) for top, height in zip(np.cumsum([0.0, *heights]), heights, strict=False)]
+    height = LINE_HEIGHT * (places[-1] + 2) + 1.0
+    figure, axes = panels(len(languages), title, x=x, height=height, row_labels=names)
+    for panel, language in zip(axes, languages, strict=True):
+        panel.set_title(with_level(language))
+        panel.set_yticks(places, names)
+        panel.set_ylim(places[-1] + 1.2, -1.2)
+    return figure, dict(zip(languages, axes, strict=True)), places
 
 
 def _runs(panel: Axes, place: float, combination: Combination, look: Look) -> None:
     """Draw the runs of a combination as marks, one below another, and the mean of the learned ones."""
     for state, marker, colour in ((False, "x", GREY), (None, "+", GREY), (True, look.marker, look.colour)):
-        values = [rate.rate for run in combination.runs if run.learned is state and (rate := run.rates.get(HEADLINE))]
+        values = [run.ood_rate for run in combination.runs if run.learned is state and HEADLINE in run.rates]
         offsets = np.linspace(-0.45, 0.45, len(values)) if len(values) > 1 else [0.0]
         for offset, value in zip(offsets, values, strict=False):
             if value is not None:
-                panel.plot(
-                    value,
-                    place + offset,
-                    marker,
-                    color=colour,
-                    ms=4,
-                    mew=0.9 if not state else 0.3,
-                    alpha=0.85,
-                    zorder=3,
-                )
+                style: dict[str, Any] = {
+                    "color": colour,
+                    "ms": 4,
+                    "mew": 0.3 if state else 0.9,
+                    "alpha": 0.85,
+                    "zorder": 3,
+                }
+                panel.plot(value, place + offset, marker, **style)
     spread = combination.spread
     if spread.mean is None:
         return
-    ends = ([getattr(way, end) for way in combination.ways] for end in ("baseline", "ceiling"))
-    baseline, ceiling = (float(np.mean(values)) for values in ends)
+    baseline, ceiling = mean_ends(combination.ways)
     panel.plot(baseline + spread.mean * (ceiling - baseline), place, "|", color="black", ms=10, mew=1.6, zorder=4)
     if combination.judged and spread.low is not None and spread.high is not None:
         low, high = (baseline + way * (ceiling - baseline) for way in (spread.low, spread.high))
@@ -212,22 +206,22 @@ def _other(panel: Axes, place: float, row: Row, look: Look) -> None:
 
 def _references(panel: Axes, analysis: Analysis, language: str) -> None:
     ways = [way for combination in analysis.main if combination.language == language for way in combination.ways]
-    known = (reference(analysis.rows, language, name, HEADLINE) for name in BASELINES)
+    known = (analysis.reference_rate(language, name) for name in BASELINES)
     baselines = [way.baseline for way in ways] or [max((rate for rate in known if rate is not None), default=0.0)]
     panel.axvspan(-0.03, float(np.mean(baselines)), color=SHADE, lw=0, zorder=0)
-    ceiling = reference(analysis.rows, language, CEILING, HEADLINE)
+    ceiling = analysis.reference_rate(language, CEILING)
     if ceiling is not None:
         panel.axvline(ceiling, color="black", ls="--", lw=1, zorder=1)
 
 
 def pairs(analysis: Analysis, folder: Path) -> Picture | str:
     """Draw how far apart the OOD rates of pairs with equal loss are, and the runs of each language by loss and rate."""
-    points: list[tuple[Combination, float, float]] = []
-    for combination in analysis.combinations:
-        for run in combination.learned:
-            rate = run.rates[HEADLINE].rate if HEADLINE in run.rates else None
-            if rate is not None and run.excess is not None and math.isfinite(run.excess):
-                points.append((combination, max(run.excess, _LEAST_LOSS), rate))
+    points = [
+        (combination, max(run.excess, _LEAST_LOSS), rate)
+        for combination in analysis.combinations
+        for run in combination.learned
+        if (rate := run.ood_rate) is not None and run.excess is not None and math.isfinite(run.excess)
+    ]
     if not points:
         return "No figure of loss against rate: no run that has learned its language has both."
     models = ordered(combination.model for combination, _, _ in points)
@@ -243,18 +237,9 @@ def pairs(analysis: Analysis, folder: Path) -> Picture | str:
     if is_crowded:
         marks.append(("another recipe", {"marker": "o", "color": GREY, "mfc": "none", "ms": 5}))
     if kinds:
-        for each in kinds:
-            apart = sorted(pair.apart for pair in each.pairs)
-            shares = np.arange(len(apart) + 1) / len(apart)
-            name, line = _PAIR_LINES[each.kinds[0]]
-            axes[0].step([0, *apart, 1], [*shares, 1], where="post", ls=line, color="black", lw=1.4)
-            marks.append((f"pairs over {name}", {"ls": line, "color": "black"}))
-        axes[0].axvline(APART, color=GREY, lw=1)
-        axes[0].set(title="all languages", xlabel="difference between OOD rates", ylabel="share of pairs")
-        axes[0].set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-        axes = axes[1:]
+        marks += _shares(axes[0], kinds)
     losses = [loss for _, loss, _ in points]
-    for panel, language in zip(axes, languages, strict=True):
+    for panel, language in zip(axes[bool(kinds) :], languages, strict=True):
         for combination, loss, rate in points:
             if combination.language == language:
                 name, variant = combination.model
@@ -277,6 +262,21 @@ def pairs(analysis: Analysis, folder: Path) -> Picture | str:
     return save(figure, Picture(folder, "pairs", title, caption))
 
 
+def _shares(panel: Axes, kinds: Sequence[EqualLoss]) -> Marks:
+    """Draw the share of pairs against the difference between their OOD rates, and return the entries of the legend."""
+    marks: Marks = []
+    for each in kinds:
+        apart = sorted(pair.apart for pair in each.pairs)
+        shares = np.arange(len(apart) + 1) / len(apart)
+        name, line = _PAIR_LINES[each.kinds[0]]
+        panel.step([0, *apart, 1], [*shares, 1], where="post", ls=line, color="black", lw=1.4)
+        marks.append((f"pairs over {name}", {"ls": line, "color": "black"}))
+    panel.axvline(APART, color=GREY, lw=1)
+    panel.set(title="all languages", xlabel="difference between OOD rates", ylabel="share of pairs")
+    panel.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    return marks
+
+
 def complexities(analysis: Analysis, folder: Path) -> Picture | str:
     """Draw the way and the learning time of each run against the level and the complexity of its language."""
     known = {cause for (_, cause), correlation in analysis.correlations.items() if correlation.value is not None}
@@ -294,34 +294,10 @@ def complexities(analysis: Analysis, folder: Path) -> Picture | str:
     columns = len(shown) if len(shown) <= _MOST_COLUMNS else -(-len(shown) // 2)
     figure, axes = panels(len(shown) * len(drawn), title, width=2.6, columns=columns)
     grid = [(outcome, cause) for outcome in drawn for cause in shown]
-    for panel, (outcome, cause) in zip(axes, grid, strict=True):
-        points = [
-            (combination.model, x, value)
-            for combination in analysis.main
-            for run, value in outcomes(combination, outcome)
-            if (x := cause_of(run, cause)) is not None
-        ]
-        latest = max((value for _, _, value in points if math.isfinite(value)), default=1.0)
-        for model, x, value in points:
-            style = look[model]
-            # Models stand beside each other, so that the marks of one language do not hide each other.
-            shift = (
-                (models.index(model) - (len(models) - 1) / 2) * (0.6 / max(len(models), 1)) if cause == "level" else 0.0
-            )
-            if math.isfinite(value):
-                panel.plot(x + shift, value, style.marker, color=style.colour, ms=4, alpha=0.75)
-            else:
-                panel.plot(x + shift, 1.6 * latest, "x", color=GREY, ms=4)
-        _axis(panel, cause, [x for _, x, _ in points])
+    for i, (panel, (outcome, cause)) in enumerate(zip(axes, grid, strict=True)):
+        _outcomes(panel, analysis, outcome, cause, look)
         correlation = correlation_text(analysis.correlations[outcome, cause])
         panel.set_title(rf"$\rho$ = {correlation}".replace(" (n", "\n(n"))
-        if outcome == "learning time":
-            earliest = min((value for _, _, value in points if math.isfinite(value)), default=1.0)
-            logarithmic(panel, "y", earliest / 1.3, 2 * latest)
-        else:
-            panel.set_ylim(min(-0.05, *(value for _, _, value in points)) - 0.05 if points else -0.1, 1.1)
-            panel.axhline(0, color=GREY, lw=0.8)
-    for i, (panel, (outcome, cause)) in enumerate(zip(axes, grid, strict=True)):
         if i % columns == 0 or cause == shown[0]:
             panel.set_ylabel(_OUTCOME_LABELS[outcome])
     marks = model_marks(models, look)
@@ -334,6 +310,34 @@ def complexities(analysis: Analysis, folder: Path) -> Picture | str:
         + "."
     )
     return save(figure, Picture(folder, "causes", title, caption))
+
+
+def _outcomes(panel: Axes, analysis: Analysis, outcome: Outcome, cause: str, look: Mapping[Model, Look]) -> None:
+    """Draw an outcome of each run against a property of its language."""
+    points = [
+        (combination.model, x, value)
+        for combination in analysis.main
+        for run, value in outcomes(combination, outcome)
+        if (x := cause_of(run, cause)) is not None
+    ]
+    models = ordered(combination.model for combination in analysis.main)
+    # Models stand beside each other, so that the marks of one language do not hide each other.
+    width = 0.6 / len(models) if cause == "level" else 0.0
+    shifts = {model: (i - (len(models) - 1) / 2) * width for i, model in enumerate(models)}
+    finite = [value for _, _, value in points if math.isfinite(value)]
+    latest = max(finite, default=1.0)
+    for model, x, value in points:
+        style = look[model]
+        if math.isfinite(value):
+            panel.plot(x + shifts[model], value, style.marker, color=style.colour, ms=4, alpha=0.75)
+        else:
+            panel.plot(x + shifts[model], 1.6 * latest, "x", color=GREY, ms=4)
+    _axis(panel, cause, [x for _, x, _ in points])
+    if outcome == "learning time":
+        logarithmic(panel, "y", min(finite, default=1.0) / 1.3, 2 * latest)
+    else:
+        panel.set_ylim(min([-0.05, *finite]) - 0.05, 1.1)
+        panel.axhline(0, color=GREY, lw=0.8)
 
 
 def _axis(panel: Axes, cause: str, values: Sequence[float]) -> None:
@@ -367,11 +371,9 @@ def authors(rows: Sequence[Row], folder: Path) -> Picture | str:
         return "No figure of the reproduction: no run of an authors' recipe is in this study."
     names = architectures(row.name for row in shown)
     labels = [title_of((name, "")) for name in names]
-    places = _places(labels)
     title = "OOD R1 in the authors' way: among finished completions, best check"
-    height = LINE_HEIGHT * (places[-1] + 2) + 1.0
-    figure, axes = panels(len(languages), title, x="OOD R1", height=height, row_labels=labels)
-    for panel, language in zip(axes, languages, strict=True):
+    figure, by_language, places = _panels_with_lines(languages, labels, title, "OOD R1")
+    for language, panel in by_language.items():
         for row in (row for row in shown if row.language == language):
             _, marker, fill = sources[row.source]
             spread, place = row.values["ood_r1"], places[names.index(row.name)]
@@ -381,11 +383,8 @@ def authors(rows: Sequence[Row], folder: Path) -> Picture | str:
                 continue
             style: dict[str, Any] = {"color": "black", "mfc": fill, "ms": 4.5, "lw": 1, "capsize": 2}
             panel.errorbar(spread.mean, place, xerr=spread.std or 0.0, fmt=marker, **style)
-        panel.set_title(with_level(language))
-        panel.set_yticks(places, labels)
-        panel.set_ylim(places[-1] + 1.2, -1.2)
         panel.set_xlim(-0.15, 1.15)
-    marks: list[tuple[str, dict[str, Any]]] = [
+    marks: Marks = [
         (name, {"marker": marker, "color": "black", "mfc": fill}) for name, marker, fill in sources.values()
     ]
     legend(figure, [*marks, ("no rate", {"marker": "x", "color": GREY})])

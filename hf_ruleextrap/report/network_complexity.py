@@ -18,7 +18,7 @@ from hf_ruleextrap.sweep.grid import key_of
 from hf_ruleextrap.train.recipe import Recipe
 
 from .analysis import LANGUAGE_CAUSES, cause_of
-from .combinations import HEADLINE, Combination
+from .combinations import Combination
 from .record import Run
 from .rows import architectures, language_of
 from .statistics import Correlation, Spread, corrected, rank_correlation
@@ -125,7 +125,7 @@ def code_lengths(runs: Sequence[Run], combinations: Sequence[Combination] = ()) 
     rates = {
         (each.language, each.model[0]): mean(values)
         for each in combinations
-        if (values := [rate for run in each.learned if (rate := run.rates[HEADLINE].rate) is not None])
+        if (values := [rate for run in each.learned if (rate := run.ood_rate) is not None])
     }
     by_language = {run.recipe.language: run for run in main}
     correlations: dict[tuple[str, str], Correlation] = {}

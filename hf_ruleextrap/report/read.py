@@ -22,7 +22,7 @@ from hf_ruleextrap.train.folder import RunFolder
 from hf_ruleextrap.train.rational import rational_rates, resemblance_of
 from hf_ruleextrap.train.results import Results
 
-from .record import FORMER_NAMES, Rates, Run, columns_of, rates_of
+from .record import FORMER_NAMES, HEADLINE, Rates, Run, columns_of, rates_of
 from .rows import Row, source_of
 from .store import read_store
 
@@ -120,8 +120,8 @@ def _with_learners(runs: Sequence[Run]) -> list[Run]:
         place = min((i for i in places if words[i] == most_common), key=lambda i: runs[i].recipe.seed)
         rates: dict[str, Rates] = {}
         for row in rational_rates(runs[place].recipe).rows:
-            rates[row.learner] = {"ood_headline": row.expected}
-            rates[f"{row.learner}{GREEDY}"] = {"ood_headline": row.greedy}
+            rates[row.learner] = {HEADLINE: row.expected}
+            rates[f"{row.learner}{GREEDY}"] = {HEADLINE: row.greedy}
         with_rates[place] = runs[place].model_copy(update={"references": {**runs[place].references, **rates}})
     return with_rates
 

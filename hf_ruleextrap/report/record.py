@@ -23,6 +23,9 @@ from hf_ruleextrap.sweep.grid import key_of
 from hf_ruleextrap.train.recipe import Recipe
 from hf_ruleextrap.train.results import LengthRates, Results
 
+HEADLINE = "ood_headline"
+"""The column of the rate at which every open rule holds on OOD prompts, which the claims are about."""
+
 BASELINES = (UNIFORM, ALWAYS_STOP, *(f"{n}-gram" for n in NGRAMS))
 """The references that keep a rule without having learned it: a model must do better than the best of these."""
 
@@ -166,6 +169,16 @@ class Run(BaseModel):
         """The name of the run, which its recipe determines."""
         return key_of(self.recipe)
 
+    @property
+    def ood_rate(self) -> float | None:
+        """The rate at which every open rule holds on OOD prompts; None where it is unknown."""
+        return self.rates[HEADLINE].rate if HEADLINE in self.rates else None
+
+    def reference_rate(self, name: str) -> float | None:
+        """Return the rate of a reference that compares with `ood_rate`; None where it is unknown."""
+        rates = self.references.get(name, {})
+        return rates[HEADLINE].rate if HEADLINE in rates else None
+
     def rates_since_learning(self) -> dict[int, float]:
         """Return the OOD rates by the number of steps since the run has learned its language; empty if it has not."""
         rates = {check.step: check.ood_headline for check in self.checks if check.ood_headline is not None}
@@ -273,7 +286,7 @@ def columns_of(kind: Kind, report: Report, among: Literal["all", "finished"] = "
     first, finished = getattr(rules[_R1].word, among), report.finished
     if kind == "id":
         return {"id_r1": first, "id_r2": getattr(rules[_R2].word, among), "id_finished": finished}
-    headline = {"ood_headline": report.headline} if among == "all" else {}
+    headline = {HEADLINE: report.headline} if among == "all" else {}
     second = getattr(rules[_R2].completion, among)
     return {**headline, "ood_r1": first, "ood_r2_completion": second, "ood_finished": finished}
 

@@ -11,13 +11,14 @@ from typing import Literal
 from hf_ruleextrap.evaluation.references import UNIFORM, heading
 from hf_ruleextrap.formal import LEVELS, Language, Rate
 from hf_ruleextrap.languages import recorded_language
-from hf_ruleextrap.sweep.grid import key_of
+from hf_ruleextrap.sweep.grid import key_of, key_without_seed
 from hf_ruleextrap.train.recipe import Recipe
 
-from .record import REFERENCES, Run
+from .record import HEADLINE, REFERENCES, Run
 from .statistics import Spread
 
-_PRESETS = ("linear", "lstm", "transformer", "mamba", "xlstm")
+PRESETS = ("linear", "lstm", "transformer", "mamba", "xlstm")
+"""The paper's architectures, in its order."""
 
 PAPER = json.loads((Path(__file__).parent / "paper.json").read_text(encoding="utf-8"))
 """The authors' numbers and their source: ``results[language][architecture][column]``."""
@@ -47,7 +48,7 @@ COLUMNS = {
     "id_r1": Column("ID R1"),
     "id_r2": Column("ID R2"),
     "id_finished": Column("ID finished"),
-    "ood_headline": Column("OOD every open rule"),
+    HEADLINE: Column("OOD every open rule"),
     "ood_r1": Column("OOD R1"),
     "ood_r2_completion": Column("OOD R2 completion"),
     "ood_finished": Column("OOD finished"),
@@ -76,7 +77,7 @@ STATES: dict[bool | None, State] = {True: "", False: "not learned", None: "unkno
 Model = tuple[str, str]
 """An architecture and the label of a variant."""
 
-_AUTHORS_COLUMNS = [column for column in COLUMNS if column not in ("test_loss", "excess", "ood_headline")]
+_AUTHORS_COLUMNS = [column for column in COLUMNS if column not in ("test_loss", "excess", HEADLINE)]
 
 Number = float | Rate | None
 
@@ -205,7 +206,7 @@ def language_of(name: str) -> Language | None:
 
 def architectures(names: Iterable[str]) -> list[str]:
     """Return each name once, the paper's architectures first."""
-    return sorted(set(names), key=lambda name: (_PRESETS.index(name) if name in _PRESETS else len(_PRESETS), name))
+    return sorted(set(names), key=lambda name: (PRESETS.index(name) if name in PRESETS else len(PRESETS), name))
 
 
 def variants(runs: Sequence[Run]) -> dict[Model, list[Run]]:
@@ -217,7 +218,7 @@ def variants(runs: Sequence[Run]) -> dict[Model, list[Run]]:
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(key_of(run.recipe.model_copy(update={"seed": 0})), []).append(run)
+        groups.setdefault(key_without_seed(run.recipe), []).append(run)
     labelled = {}
     for name in architectures(run.recipe.architecture for run in runs):
         alike = [group for group in groups.values() if group[0].recipe.architecture == name]
@@ -234,6 +235,16 @@ def variants(runs: Sequence[Run]) -> dict[Model, list[Run]]:
                 keys.append("objective")
             labelled[name, ", ".join(_setting(key, getattr(recipe, key)) for key in keys)] = group
     return labelled
+
+
+def corrected_runs(runs: Sequence[Run]) -> dict[tuple[str, Model], list[Run]]:
+    """Return the runs of corrected recipes by language (in Chomsky order) and model; see `variants`."""
+    plain = [run for run in runs if not run.recipe.paper]
+    return {
+        (language, model): group
+        for language in in_chomsky_order(run.recipe.language for run in plain)
+        for model, group in variants([run for run in plain if run.recipe.language == language]).items()
+    }
 
 
 def _setting(key: str, value: object) -> str:
@@ -315,13 +326,6 @@ def _floor(language: str, way: Way, floors: Sequence[float | None]) -> list[Row]
     if all(floor is None for floor in floors):
         return []
     return [Row.over(language, "", "floor", way, [{"test_loss": floor} for floor in floors])]
-
-
-def reference(rows: Sequence[Row], language: str, source: str, column: str) -> float | None:
-    """Return the mean of a reference on the prompts of the corrected runs; None where it is unknown."""
-    key = (language, source, "corrected")
-    spreads = (row.values.get(column) for row in rows if (row.language, row.source, row.way) == key)
-    return next((spread.mean for spread in spreads if spread is not None), None)
 
 
 def _value(number: Number) -> float | None:

@@ -17,7 +17,7 @@ from hf_ruleextrap.evaluation.figures import COLOURS, FORMATS, new_figure, shrin
 from hf_ruleextrap.files import replacing
 from hf_ruleextrap.formal.rational import LEARNERS
 
-from .rows import Model, architectures, level_of
+from .rows import PRESETS, Model, architectures, level_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 # In grey, marker and line distinguish the models.
 _MARKERS = "os^DvPX"
 _LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
-_PRESETS = ("linear", "lstm", "transformer", "mamba", "xlstm")
 
 GREY, SHADE = "#8a8a8a", "#ececec"
 """The colour of runs that have not learned, and of an area behind the points."""
@@ -38,6 +37,9 @@ ON_DARK, ON_LIGHT = "#fefefe", "#010101"
 LEARNER_MARKERS = dict(zip(LEARNERS, ("<", "d", ">"), strict=True))
 LEARNER_STYLE: dict[str, Any] = {"color": "black", "mfc": "white", "ms": 6}
 """The marks of the rational learners, by name."""
+
+Marks = list[tuple[str, dict[str, Any]]]
+"""The entries of a legend: a label and the style of its line or marker."""
 
 LABEL_WIDTH = 26
 """The largest number of characters in a line of a label."""
@@ -94,7 +96,7 @@ def ordered(models: Iterable[Model]) -> list[Model]:
 
 def looks(models: Sequence[Model]) -> dict[Model, Look]:
     """Return a look for each model; the paper's architectures look the same in every report."""
-    names = architectures([*_PRESETS, *(name for name, _ in models)])
+    names = architectures([*PRESETS, *(name for name, _ in models)])
     # Variants of an architecture take the remaining styles in turn.
     order = [(name, "") for name in names]
     order += [model for model in dict.fromkeys(models) if model not in order]
@@ -298,13 +300,8 @@ def _longest(labels: Iterable[str]) -> int:
     return max((len(line) for text in labels for line in text.splitlines()), default=0)
 
 
-def legend(figure: Figure, marks: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-    """Draw a legend below the panels, in as many columns as the figure has room for.
-
-    Args:
-        figure: The figure.
-        marks: For each entry, a label and the style of its line or marker.
-    """
+def legend(figure: Figure, marks: Marks) -> None:
+    """Draw a legend below the panels, in as many columns as the figure has room for."""
     from matplotlib.lines import Line2D
 
     names = [name for name, _ in marks]
@@ -314,6 +311,11 @@ def legend(figure: Figure, marks: Sequence[tuple[str, Mapping[str, Any]]]) -> No
     figure.legend(handles, names, loc="outside lower center", frameon=False, ncols=min(columns, len(names) or 1))
 
 
-def model_marks(models: Sequence[Model], look: Mapping[Model, Look]) -> list[tuple[str, dict[str, Any]]]:
+def learner_marks(learners: Iterable[str]) -> Marks:
+    """Return the entries of a legend for rational learners."""
+    return [(f"rational: {LEARNERS[name]}", {**LEARNER_STYLE, "marker": LEARNER_MARKERS[name]}) for name in learners]
+
+
+def model_marks(models: Sequence[Model], look: Mapping[Model, Look]) -> Marks:
     """Return the entries of a legend for models that are drawn as markers."""
     return [(title_of(model), {"marker": look[model].marker, "color": look[model].colour, "ms": 5}) for model in models]

@@ -6,6 +6,7 @@ import csv
 import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +22,7 @@ from .answer import METHOD, claims
 from .claim_tables import tables_of_claims
 from .network_complexity import code_lengths
 from .read import Study
-from .record import REFERENCES, Run
+from .record import HEADLINE, REFERENCES, Run
 from .rows import COLUMNS, PAPER, SOURCES, WITHOUT_MODEL, Row, Way, all_rows, in_chomsky_order, language_of, level_of
 from .store import write_store
 from .stream_section import METHOD as STREAM_METHOD
@@ -52,7 +53,7 @@ _NOTES: dict[Way, str] = {
 _TITLES: dict[Way, str] = {"corrected": "corrected, over all prompts", "reproduced": "reproduced, the authors' way"}
 _COLUMNS_OF: dict[Way, list[str]] = {
     "corrected": list(COLUMNS),
-    "reproduced": [column for column in COLUMNS if column not in ("excess", "ood_headline")],
+    "reproduced": [column for column in COLUMNS if column not in ("excess", HEADLINE)],
 }
 _STATES = {"": "", "not learned": ": not learned", "unknown": ": unknown whether learned"}
 
@@ -145,15 +146,10 @@ def _languages(rows: Sequence[Row]) -> list[Section]:
 def _about(name: str) -> str:
     language = language_of(name)
     if language is None:
-        return _unnamed(name)
+        unknown = "This version of the package does not have the language, so the rules are unknown."
+        return not_run(name) if is_file(name) else unknown
     rules = " ".join(f"R{i}: {rule.summary}." for i, rule in enumerate(language.rules, start=1))
     return f"{language.summary} ({language.level}). {rules}"
-
-
-def _unnamed(name: str) -> str:
-    if is_file(name):
-        return not_run(name)
-    return "This version of the package does not have the language, so the rules are unknown."
 
 
 def _table(name: str, way: Way, rows: Sequence[Row]) -> Table:
@@ -291,11 +287,7 @@ def _tidy(row: Row) -> list[dict[str, object]]:
             "variant": row.variant,
             "state": row.state,
             "column": column,
-            "mean": spread.mean,
-            "std": spread.std,
-            "n": spread.n,
-            "low": spread.low,
-            "high": spread.high,
+            **asdict(spread),
         }
         for column, spread in row.values.items()
     ]
@@ -329,8 +321,7 @@ def _run_line(run: Run) -> dict[str, object]:
     for column, rate in run.rates.items():
         line |= {column: rate.rate, **{f"{column}_{part}": getattr(rate, part) for part in ("low", "high", "n")}}
     for name in REFERENCES:
-        reference = run.references.get(name)
-        line[f"ood_headline_{name}"] = reference["ood_headline"].rate if reference else None
+        line[f"{HEADLINE}_{name}"] = run.reference_rate(name)
     line |= {"seconds": run.train_seconds, "git_commit": run.git_commit}
     # The Parquet file has all digits.
     return {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in line.items()}
