@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import Language, WordBatch, oracle
-from hf_ruleextrap.formal.words import BoolArray, concatenate
+from hf_ruleextrap.formal.words import BoolArray, concatenate, symbol_codes
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -137,7 +137,7 @@ def replace_by_noise(words: WordBatch, language: Language, share: float, rng: np
     >>> sum(word == "ab" for word in noisy), noisy.lengths.tolist()
     (2, [2, 2, 2, 2])
     """
-    codes, symbols = words.codes.copy(), np.frombuffer("".join(language.alphabet).encode(), np.uint8)
+    codes, symbols = words.codes.copy(), symbol_codes(language.alphabet)
     missing, queue = round(share * len(words)), rng.permutation(len(words))
     for _ in range(_MOST_DRAWS):
         if not missing:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import Language, WordBatch
-from hf_ruleextrap.formal.words import FOREIGN_CODE, BoolArray, IntArray
+from hf_ruleextrap.formal.words import FOREIGN_CODE, BoolArray, IntArray, symbol_codes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -148,5 +148,5 @@ def decode_completions(
     finished = ends.any(axis=1)
     lengths = np.where(finished, ends.argmax(axis=1), tokens.shape[1]).astype(np.int64)
     table = np.full(int(max(tokens.max(initial=0), ids.max())) + 1, FOREIGN_CODE, dtype=np.uint8)
-    table[ids] = np.frombuffer("".join(language.alphabet).encode("ascii"), dtype=np.uint8)
+    table[ids] = symbol_codes(language.alphabet)
     return WordBatch.from_codes(table[tokens], lengths), finished

@@ -145,17 +145,9 @@ def _raising(call: Callable[..., Any]) -> Callable[..., Any]:
 def _prompt_field(language: gr.Dropdown, start: str) -> tuple[gr.Textbox, Any]:
     """Add the field of a prompt, with a button for each symbol; return the field and the event of another language."""
     prompt = gr.Textbox(start, label="Prompt", max_lines=1, elem_classes="re-prompt")
-    symbols = get_language(_LANGUAGE).alphabet
     with gr.Row():
-        buttons = [
-            gr.Button(
-                symbols[place] if place < len(symbols) else "",
-                visible=place < len(symbols),
-                size="sm",
-                min_width=48,
-            )
-            for place in range(_MOST_BUTTONS)
-        ]
+        symbols = _buttons_of(get_language(_LANGUAGE).alphabet)
+        buttons = [gr.Button(**symbol, size="sm", min_width=48) for symbol in symbols]
         undo = gr.Button("⌫ Undo", size="sm", min_width=80)
         clear = gr.Button("Clear", size="sm", min_width=80)
         draw = gr.Button("Random OOD prompt", size="sm", min_width=160)
@@ -166,17 +158,18 @@ def _prompt_field(language: gr.Dropdown, start: str) -> tuple[gr.Textbox, Any]:
     clear.click(None, None, prompt, js="() => ''", api_visibility="private")
 
     def alphabet_of(name: str) -> list[Any]:
-        symbols = views.language_of(name).alphabet
-        return [
-            gr.update(value=symbols[place] if place < len(symbols) else "", visible=place < len(symbols))
-            for place in range(_MOST_BUTTONS)
-        ]
+        return [gr.update(**button) for button in _buttons_of(views.language_of(name).alphabet)]
 
     # Leaving the field with the keyboard is an `input`, although the language stays the same.
     language.change(alphabet_of, language, buttons, **_QUIET)
     other_language = language.change(views.draw_prompt, language, prompt, **_QUIET)
     draw.click(views.draw_prompt, language, prompt, **_QUIET)
     return prompt, other_language
+
+
+def _buttons_of(alphabet: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the text and the visibility of each button; the buttons that the alphabet does not need are hidden."""
+    return [{"value": "".join(alphabet[i : i + 1]), "visible": i < len(alphabet)} for i in range(_MOST_BUTTONS)]
 
 
 def _rules_view(demo: gr.Blocks, languages: Sequence[str]) -> None:

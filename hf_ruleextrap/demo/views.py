@@ -153,7 +153,7 @@ def _states(
     for length, prefix in enumerate(prefixes):
         status: Status = "kept" if kept[length] else "open" if viable[length] else "broken"
         if status == "kept":
-            why = f"{_word(prefix)} keeps {what} as it stands."
+            why = f"{prefix or 'The empty prompt'} keeps {what} as it stands."
         elif status == "open" and repaired[length]:
             why = f"Not yet kept: {prefix}[{repairs[length]}] keeps {what}."
         elif status == "open":
@@ -165,10 +165,6 @@ def _states(
             why = f"{breaker} breaks {what}: no continuation repairs it."
         states.append(RuleState(prefix, status, why))
     return tuple(states)
-
-
-def _word(prefix: str) -> str:
-    return prefix or "The empty prompt"
 
 
 @dataclass(frozen=True)
@@ -210,14 +206,12 @@ def answer_prompt(
     prompt = read_prompt(language, text)
     completions = completer.complete(prompt, max_new_symbols=max_new_symbols, samples=samples, seed=seed)
     verdicts = formal.score(language, prompt, completions.words, completions.finished, samples=samples or 1)
-    good = verdicts.open_hold if prompt.ood[0] else verdicts.grammatical
-    judged = bool(prompt.in_headline[0] or not prompt.ood[0])
     return [
         Answer(
             word,
             bool(completions.finished[row]),
             tuple(map(bool, verdicts.word[row])),
-            bool(good[row]) if judged else None,
+            bool(verdicts.success[row]) if prompt.judged[0] else None,
             next_symbols(completer, prompt.texts[0], word),
         )
         for row, word in enumerate(completions.words)

@@ -143,28 +143,19 @@ def compare(
         for counted, successes in _counted(language, kind):
             ours, theirs = (successes(each) for each in verdicts)
             rates.append(_paired(kind, counted, ours, theirs))
-        ours, theirs = (_success(each, kind) for each in verdicts)
-        counted_rows = np.flatnonzero(prompts.in_headline | ~prompts.ood)
-        for row in counted_rows[ours != theirs]:
+        ours, theirs = (each.success for each in verdicts)
+        for row in np.flatnonzero(prompts.judged & (ours != theirs)).tolist():
             texts = [_text(each.words, bool(each.finished[row]), row) for each in completions]
-            won = bool(_success_of_all(verdicts[0], kind)[row])
-            differing.append(DifferingPrompt(kind, prompts.texts[row], (texts[0], texts[1]), won))
+            differing.append(DifferingPrompt(kind, prompts.texts[row], (texts[0], texts[1]), bool(ours[row])))
     return Comparison(language.name, models, max_new_symbols, tuple(rates), tuple(differing))
-
-
-def _success_of_all(verdicts: Verdicts, kind: Kind) -> BoolArray:
-    return verdicts.grammatical if kind == "id" else verdicts.open_hold
-
-
-def _success(verdicts: Verdicts, kind: Kind) -> BoolArray:
-    """Return the success after each ID prompt, and after each OOD prompt that leaves a rule open."""
-    return _success_of_all(verdicts, kind)[verdicts.prompts.in_headline | ~verdicts.prompts.ood]
 
 
 def _counted(language: Language, kind: Kind) -> list[tuple[str, Callable[[Verdicts], BoolArray]]]:
     """Return the name of each rate and the function that returns the success after each prompt, the main rate first."""
     name = "a word of the language" if kind == "id" else "every open rule holds"
-    counted: list[tuple[str, Callable[[Verdicts], BoolArray]]] = [(name, lambda verdicts: _success(verdicts, kind))]
+    counted: list[tuple[str, Callable[[Verdicts], BoolArray]]] = [
+        (name, lambda verdicts: verdicts.success[verdicts.prompts.judged])
+    ]
     for i, rule in enumerate(language.rules):
         counted.append(
             (f"R{i + 1}: {rule.summary}", lambda verdicts, i=i: verdicts.word[:, i] & verdicts.counts)  # type: ignore[misc]  # a default binds the number

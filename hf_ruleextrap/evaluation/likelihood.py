@@ -116,7 +116,9 @@ def divergence(model: PreTrainedModel, language: Language, *, max_length: int) -
         The exact sum over all words; None if the probabilities of the language's words are not known, or if there are
         more than 2^14 words.
     """
-    words = list(islice(language.words(max_length), _MOST_WORDS + 1)) if _is_small(language, max_length) else []
+    # Listing the words takes long where their number may grow with k to the power of the length.
+    is_small = language.one_word_per_length or len(language.alphabet) ** max_length <= _MOST_WORDS
+    words = list(islice(language.words(max_length), _MOST_WORDS + 1)) if is_small else []
     if not 0 < len(words) <= _MOST_WORDS:
         return None
     batch = WordBatch.from_strings(words)
@@ -125,11 +127,6 @@ def divergence(model: PreTrainedModel, language: Language, *, max_length: int) -
         return None
     possible = np.exp(known) > 0
     return float((np.exp(known) * (known - word_log_probability(model, batch, language)))[possible].sum())
-
-
-def _is_small(language: Language, max_length: int) -> bool:
-    """Return whether listing the words takes little time. The list may grow with k to the power of the length."""
-    return language.one_word_per_length or len(language.alphabet) ** max_length <= _MOST_WORDS
 
 
 def _batches(

@@ -19,7 +19,7 @@ from hf_ruleextrap.completers import check_positions
 from hf_ruleextrap.errors import RuleExtrapError, check_integer
 from hf_ruleextrap.formal import Language, Machine, PromptSet, Source, WordBatch
 from hf_ruleextrap.formal.machine import Conjunction, State
-from hf_ruleextrap.formal.words import FloatArray, IntArray, concatenate
+from hf_ruleextrap.formal.words import FloatArray, IntArray, concatenate, symbol_codes
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.tokenization import BOS_ID, EOS_ID, SPECIAL_TOKENS, encode
 
@@ -309,7 +309,7 @@ def _walk(
     steps: Steps, language: Language, machine: Machine, words: WordBatch, max_new_symbols: int
 ) -> Iterator[_Layer]:
     """Yield all continuations of the words layer by layer. A large layer continues in parts, one after the other."""
-    codes = np.frombuffer("".join(language.alphabet).encode("ascii"), dtype=np.uint8)
+    codes = symbol_codes(language.alphabet)
     k = len(codes)
     carried, log_next = steps.first(words)
     state = machine.read(words, to_the_end=True)

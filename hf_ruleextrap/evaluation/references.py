@@ -129,10 +129,7 @@ def success(verdicts: Verdicts) -> Clusters:
     After an OOD prompt, a completion succeeds if every open rule holds (the headline). After an ID prompt, a completion
     succeeds if the prompt with the completion is a word of the language.
     """
-    ood = verdicts.prompts.ood
-    good = np.where(ood, verdicts.open_hold, verdicts.grammatical)
-    counts = verdicts.prompts.in_headline | ~ood
-    hits = good[counts].reshape(-1, verdicts.samples).sum(axis=1).astype(np.float64)
+    hits = verdicts.success[verdicts.prompts.judged].reshape(-1, verdicts.samples).sum(axis=1).astype(np.float64)
     return Clusters(hits, np.full(len(hits), float(verdicts.samples)))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from hf_ruleextrap.errors import check_integer
 from hf_ruleextrap.formal import PromptSet, RationalLearner, Source
+from hf_ruleextrap.formal.intervals import Z95
 from hf_ruleextrap.formal.words import FloatArray
 
 from .figures import COLOURS
@@ -25,7 +26,6 @@ _MOST_COMPLETIONS = 1 << 16
 _DRAWS = 4
 """The number of completions that are drawn for each prompt if there are more completions than the exact sum allows."""
 
-_Z95 = 1.959963984540054
 _MARKERS = {"rational-uniform": "s", "rational-simple": "^", "rational-modular": "o"}
 
 
@@ -74,7 +74,7 @@ def nearest_learners(
     for learner in learners:
         by_prompt = divergence_by_prompt(model, learner, prompts, draws=draws, seed=seed)
         n, mean = len(by_prompt), float(by_prompt.mean())
-        error = _Z95 * float(by_prompt.std(ddof=1)) / n**0.5 if n > 1 else None
+        error = Z95 * float(by_prompt.std(ddof=1)) / n**0.5 if n > 1 else None
         low, high = (None, None) if error is None else (mean - error, mean + error)
         exact = draws is None and _is_exact(learner, prompts)
         divergences.append(Divergence(learner.name, mean, low, high, n, exact))

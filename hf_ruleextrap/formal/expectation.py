@@ -136,7 +136,7 @@ def chance_by_prompt(
     >>> chance_by_prompt(lang, lang.label(["ab", "ba"]), uniform(lang), max_new_symbols=64).hits.round(6).tolist()
     [0.333333, 0.333333]
     """
-    rows = np.flatnonzero(prompts.in_headline | ~prompts.ood)
+    rows = np.flatnonzero(prompts.judged)
     walk, of_these = _Walk(language, source, max_new_symbols), prompts.take(rows)
     try:
         # All rules are open after an ID prompt.
@@ -145,8 +145,7 @@ def chance_by_prompt(
     except RuleExtrapError:
         # The states are too many to be held at once: the probabilities are estimated from draws.
         pass
-    verdicts = walk.sampled(prompts, seed)
-    success = np.where(verdicts.prompts.ood, verdicts.open_hold, verdicts.grammatical)
+    success = walk.sampled(prompts, seed).success
     of_prompts = success.reshape(len(prompts), -1)[rows].astype(np.float64)
     return Clusters.of_rates(of_prompts.mean(axis=1), rows=of_prompts.shape[1])
 

@@ -13,7 +13,7 @@ from .language import Language
 from .machine import Conjunction, State
 from .rules import Rule, combinator
 from .viability import Finite
-from .words import PAD_CODE, BoolArray, ByteArray, FloatArray, IntArray, WordBatch, concatenate
+from .words import PAD_CODE, BoolArray, ByteArray, FloatArray, IntArray, WordBatch, concatenate, symbol_codes
 
 
 class Regular(Language):
@@ -162,7 +162,7 @@ class Marked(Language):
         """Draw the length of the copied word uniformly, and then each of its symbols."""
         lengths = rng.integers(0, (max_length - 1) // 2, size=n, endpoint=True)
         *symbols, mark = self.alphabet
-        codes = rng.choice(np.frombuffer("".join(symbols).encode(), np.uint8), size=(n, int(lengths.max(initial=0))))
+        codes = rng.choice(symbol_codes(symbols), size=(n, int(lengths.max(initial=0))))
         order = np.tile(np.arange(codes.shape[1]), (n, 1))
         if self.reverse:
             order = np.maximum(lengths[:, None] - 1 - order, 0)
@@ -252,7 +252,7 @@ def bracket_log_probability(
         allowed[:, change > 0] &= (depth < words.lengths - place)[:, None]
         forced -= np.log(np.maximum(allowed.sum(axis=1), 1)) * inside
         state = language.step(state, codes)
-        depth += (codes[:, None] == _codes(language)) @ change
+        depth += (codes[:, None] == symbol_codes(language.alphabet)) @ change
     lengths = max_length // 2
     if not prime:
         return np.asarray(forced - np.log(lengths))
@@ -268,12 +268,8 @@ def bracket_depth(language: Language, words: WordBatch) -> IntArray:
         words: N words of the language.
     """
     change = np.zeros(256, np.int64)
-    change[_codes(language)] = _depth_changes(language)
+    change[symbol_codes(language.alphabet)] = _depth_changes(language)
     return np.asarray(change[words.codes].cumsum(axis=1).max(axis=1, initial=0))
-
-
-def _codes(language: Language) -> ByteArray:
-    return np.frombuffer("".join(language.alphabet).encode("ascii"), dtype=np.uint8)
 
 
 def _depth_changes(language: Language) -> IntArray:
@@ -283,13 +279,13 @@ def _depth_changes(language: Language) -> IntArray:
 
 def _steps(language: Language, state: State, n: int) -> list[State]:
     """Return the state after each symbol of the alphabet."""
-    return [language.step(state, np.full(n, symbol, np.uint8)) for symbol in _codes(language)]
+    return [language.step(state, np.full(n, symbol, np.uint8)) for symbol in symbol_codes(language.alphabet)]
 
 
 def _grow(language: Language, lengths: IntArray, rng: np.random.Generator, prime: bool) -> WordBatch:
     """Draw words as `bracket_words` does, all at once."""
     n, width = len(lengths), int(lengths.max(initial=0))
-    symbols, change = _codes(language), _depth_changes(language)
+    symbols, change = symbol_codes(language.alphabet), _depth_changes(language)
     codes = np.full((width, n), PAD_CODE, np.uint8)
     state, depth, ends = language.start(n), np.zeros(n, np.int64), lengths.copy()
     for place in range(width):

@@ -9,7 +9,8 @@ import numpy as np
 
 from .words import BoolArray, FloatArray
 
-_Z95 = 1.959963984540054
+Z95 = 1.959963984540054
+"""The half-width of a 95 % interval of the normal distribution, in standard errors."""
 
 
 def wilson(hits: float, n: float) -> tuple[float, float]:
@@ -22,9 +23,9 @@ def wilson(hits: float, n: float) -> tuple[float, float]:
     >>> [round(end, 4) for end in wilson(2, 3)]
     [0.2077, 0.9385]
     """
-    p, z2 = hits / n, _Z95**2
+    p, z2 = hits / n, Z95**2
     center = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z95 / (1 + z2 / n) * sqrt(max(0.0, p * (1 - p)) / n + z2 / (4 * n * n))
+    half = Z95 / (1 + z2 / n) * sqrt(max(0.0, p * (1 - p)) / n + z2 / (4 * n * n))
     return max(0.0, min(p, center - half)), min(1.0, max(p, center + half))
 
 

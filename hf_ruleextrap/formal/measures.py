@@ -16,6 +16,7 @@ from hf_ruleextrap.errors import RuleExtrapError
 
 from .automata import FiniteAutomaton
 from .graph import explore
+from .intervals import Z95
 from .language import Language
 from .machine import Machine, NonEmpty, distinct
 from .rules import Rule, tokens
@@ -25,7 +26,6 @@ BITS_PER_TOKEN = 4.0
 """Bits that the prefix code spends on one token."""
 
 _WORDS = 20_000
-_Z = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def entropy_rate(language: Language, max_length: int) -> tuple[float | None, flo
         return None, None, None
     assert logs is not None
     error = float(np.std(-logs - rate * words.lengths) / words.lengths.mean() / np.sqrt(len(words)))
-    return rate, rate - _Z * error, rate + _Z * error
+    return rate, rate - Z95 * error, rate + Z95 * error
 
 
 def nerode_classes(language: Language, n: int) -> int | None:

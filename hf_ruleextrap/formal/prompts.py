@@ -62,6 +62,11 @@ class PromptSet(Sequence[Prompt]):
         return np.asarray(self.ood & self.open.any(axis=1))
 
     @property
+    def judged(self) -> BoolArray:
+        """(N,) bool: whether a completion can succeed (`Verdicts.success`): the prompt is ID or leaves a rule open."""
+        return np.asarray(self.in_headline | ~self.ood)
+
+    @property
     def texts(self) -> list[str]:
         """The prompts as strings."""
         return list(self.words)

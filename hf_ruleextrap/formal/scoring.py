@@ -149,6 +149,11 @@ class Verdicts:
         """(N,) bool: whether the completion is finished, parsed, and keeps every rule that the prompt leaves open."""
         return np.asarray(self.counts & (self.word | ~self.prompts.open).all(axis=1))
 
+    @property
+    def success(self) -> BoolArray:
+        """(N,) bool: `open_hold` after an OOD prompt, and `grammatical` after an ID prompt; see `PromptSet.judged`."""
+        return np.where(self.prompts.ood, self.open_hold, self.grammatical)
+
     def take(self, rows: BoolArray) -> Verdicts:
         """Return the verdicts of some rows. The selection has all rows of a prompt, or none of them."""
         finished, empty, parsed = self.finished[rows], self.empty[rows], self.parsed[rows]

@@ -11,7 +11,7 @@ import numpy as np
 from .graph import NOWHERE, Graph
 from .language import Language
 from .machine import Machine, State
-from .words import BoolArray, ByteArray, FloatArray, IntArray, WordBatch
+from .words import BoolArray, ByteArray, FloatArray, IntArray, WordBatch, symbol_codes
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Source(Machine):
     @cached_property
     def symbols(self) -> ByteArray:
         """(k,) uint8: the code of each symbol."""
-        return np.frombuffer("".join(self.alphabet).encode("ascii"), dtype=np.uint8)
+        return symbol_codes(self.alphabet)
 
     @cached_property
     def _digits(self) -> IntArray:

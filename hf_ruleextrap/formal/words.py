@@ -124,7 +124,7 @@ class WordBatch:
         ended = np.pad(ended, ((0, 0), (0, 1)), constant_values=True)
         lengths = ended.argmax(axis=1).astype(np.int64)
         table = np.zeros(256, np.uint8)
-        table[: len(alphabet)] = np.frombuffer("".join(alphabet).encode("ascii"), dtype=np.uint8)
+        table[: len(alphabet)] = symbol_codes(alphabet)
         return cls.from_codes(table.take(matrix.astype(np.uint8), mode="clip"), lengths)
 
     @classmethod

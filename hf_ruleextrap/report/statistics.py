@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from hf_ruleextrap.formal.intervals import Z95
 from hf_ruleextrap.formal.words import FloatArray, IntArray
 
-_Z95 = 1.959963984540054
 Key = TypeVar("Key")
 PERMUTATIONS = 5_000
 LEVEL = 0.05
@@ -108,7 +108,7 @@ def interval_tail(rate: float, low: float, high: float, value: float) -> float:
     distance, side = abs(rate - value), rate - low if value < rate else high - rate
     if distance == 0:
         return 1.0
-    return math.erfc(_Z95 * distance / side / math.sqrt(2)) if side > 0 else 0.0
+    return math.erfc(Z95 * distance / side / math.sqrt(2)) if side > 0 else 0.0
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

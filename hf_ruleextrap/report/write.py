@@ -55,6 +55,10 @@ _COLUMNS_OF: dict[Way, list[str]] = {
     "corrected": list(COLUMNS),
     "reproduced": [column for column in COLUMNS if column not in ("excess", HEADLINE)],
 }
+_RECORDED = (
+    *("parameters", "steps", "best_step", "checkpoint_step", "learned", "learned_at", "diverged_at"),
+    *("test_loss", "test_floor", "excess", "excess_error"),
+)
 _STATES = {"": "", "not learned": ": not learned", "unknown": ": unknown whether learned"}
 
 
@@ -303,17 +307,8 @@ def _run_line(run: Run) -> dict[str, object]:
         "architecture": recipe.architecture,
         "paper": recipe.paper,
         "seed": recipe.seed,
-        "parameters": run.parameters,
-        "steps": run.steps,
-        "best_step": run.best_step,
-        "checkpoint_step": run.checkpoint_step,
+        **{name: getattr(run, name) for name in _RECORDED},
         "learned": {True: "yes", False: "no", None: "unknown"}[run.learned],
-        "learned_at": run.learned_at,
-        "diverged_at": run.diverged_at,
-        "test_loss": run.test_loss,
-        "test_floor": run.test_floor,
-        "excess": run.excess,
-        "excess_error": run.excess_error,
         "excess_code_bits": None if run.code_length is None else run.code_length.excess_bits,
         "test_loss_with_padding": run.test_loss_with_padding,
         "test_floor_with_padding": run.test_floor_with_padding,

@@ -72,31 +72,17 @@ def _cost(recipes: list[Recipe]) -> ShapeCost:
         # The end of a run evaluates two checkpoints, and one of them at each other prompt length.
         evaluations = each.max_steps / each.eval_steps + 2 + len(each.by_length)
         seconds += setup_seconds + each.max_steps * step_seconds + evaluations * evaluation_seconds
-    return ShapeCost(
-        recipe.language,
-        recipe.architecture,
-        recipe.size,
-        recipe.max_length,
-        recipe.optimizer,
-        len(recipes),
-        step_seconds,
-        evaluation_seconds,
-        seconds,
-    )
+    shape = recipe.language, recipe.architecture, recipe.size, recipe.max_length, recipe.optimizer
+    return ShapeCost(*shape, len(recipes), step_seconds, evaluation_seconds, seconds)
 
 
 def _measure(recipe: Recipe) -> tuple[float, float, float]:
     """Return the processor seconds of a run's setup with its first evaluation, of a step, and of an evaluation."""
     with tempfile.TemporaryDirectory() as folder:
         # A step needs the longest words and no more than a few batches of them.
-        few_words = min(recipe.train_size, 4 * recipe.batch_size)
-        steps = {
-            "max_steps": _WARM_UP_STEPS + _MEASURED_STEPS,
-            "train_size": few_words,
-            "disjoint": False,
-            "patience": None,
-        }
-        measured = recipe.model_copy(update={**steps, "output_dir": folder, "report_to": "none"})
+        words = {"train_size": min(recipe.train_size, 4 * recipe.batch_size), "disjoint": False}
+        steps = {"max_steps": _WARM_UP_STEPS + _MEASURED_STEPS, "patience": None}
+        measured = recipe.model_copy(update={**words, **steps, "output_dir": folder, "report_to": "none"})
         started = time.process_time()
         task = Task.of(measured)
         fields = {**recipe.network, **fitted_fields(recipe, task.language)}

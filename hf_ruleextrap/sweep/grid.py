@@ -60,7 +60,8 @@ def read_grid(path: str | Path, store: str | Path) -> list[Cell]:
     path = find_file("grid", path)
     grid = read_yaml(path, "grid")
     parts = grid.get("parts", [grid])
-    if "parts" in grid and (len(grid) > 1 or not isinstance(parts, list) or not all(map(_is_mapping, parts))):
+    are_grids = isinstance(parts, list) and all(isinstance(part, dict) for part in parts)
+    if "parts" in grid and (len(grid) > 1 or not are_grids):
         raise RuleExtrapError(f"{path}: give `parts` alone, as a list of grids with recipes and axes")
     cells: dict[str, Cell] = {}
     for number, part in enumerate(parts, start=1):
@@ -69,10 +70,6 @@ def read_grid(path: str | Path, store: str | Path) -> list[Cell]:
             key = key_of(recipe)
             cells.setdefault(key, Cell(key, recipe.model_copy(update={"output_dir": str(Path(store) / key)})))
     return list(cells.values())
-
-
-def _is_mapping(part: object) -> bool:
-    return isinstance(part, dict)
 
 
 def _recipes(part: dict[str, Any], path: Path, where: str) -> list[Recipe]:

@@ -137,10 +137,6 @@ def _claim(store: Path) -> None:
             (store / folder).mkdir(exist_ok=True)
 
 
-def _process_name() -> str:
-    return f"{socket.gethostname()}-{os.getpid()}"
-
-
 class _Attempts:
     """The running jobs, and the number of attempts at each cell."""
 
@@ -154,7 +150,7 @@ class _Attempts:
     def start(self, cell: Cell) -> None:
         """Start a job for a cell."""
         self.tries[cell.key] += 1
-        ticket = f"{_process_name()}-{next(self._numbers)}"
+        ticket = f"{socket.gethostname()}-{os.getpid()}-{next(self._numbers)}"
         recipe = cell.recipe.to_yaml()
         place = str(self.store), cell.key, ticket, str(Path.cwd())
         job = Job(recipe, *place, self.workers.threads, self.wait_for_runs, is_any_cost_allowed())

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 5
 
-
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """The devices of GPUs by NVIDIA, by AMD, and under Windows. Without one, there is no need to import torch and ask."""
 
@@ -212,7 +211,10 @@ class OnRay:
             RuleExtrapError: If Ray is not installed, if no cluster listens at the address, or if no machine has room
                 for a run.
         """
-        ray = _import_ray()
+        try:
+            import ray
+        except ImportError:
+            raise RuleExtrapError("--address needs Ray: pip install 'hf-ruleextrap[ray]'") from None
         settings: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
         if self.address == "local":
             settings |= {"num_cpus": _cores(), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
@@ -278,14 +280,6 @@ class OnRay:
                 f"nothing listens at {address} ({first_line(error)}): start a cluster with `ray start --head`, "
                 "or give --address local"
             ) from None
-
-
-def _import_ray() -> Any:
-    try:
-        import ray
-    except ImportError:
-        raise RuleExtrapError("--address needs Ray: pip install 'hf-ruleextrap[ray]'") from None
-    return ray
 
 
 def first_line(error: BaseException) -> str:

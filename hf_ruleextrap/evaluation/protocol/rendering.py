@@ -15,6 +15,7 @@ from hf_ruleextrap.completers.base import Turn
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import WordBatch
 from hf_ruleextrap.formal.families import shuffled
+from hf_ruleextrap.formal.words import symbol_codes
 
 from .settings import ProtocolSettings
 
@@ -148,8 +149,7 @@ def _crossed(words: WordBatch, alphabet: tuple[str, ...], rng: np.random.Generat
 
 def _random(words: WordBatch, alphabet: tuple[str, ...], rng: np.random.Generator) -> WordBatch:
     """Return strings of the lengths of the words, with each symbol drawn uniformly."""
-    codes = np.frombuffer("".join(alphabet).encode("ascii"), dtype=np.uint8)
-    return WordBatch.from_codes(rng.choice(codes, size=words.codes.shape), words.lengths)
+    return WordBatch.from_codes(rng.choice(symbol_codes(alphabet), size=words.codes.shape), words.lengths)
 
 
 def _any_line(words: WordBatch, alphabet: tuple[str, ...], rng: np.random.Generator) -> WordBatch:

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -122,11 +121,6 @@ class Prompted:
             # A tokenizer may change a text that is no prompt.
             ids = None
         return len(thoughts.split()) if ids is None else len(ids)
-
-
-def counted(statuses: tuple[str, ...] | None) -> dict[str, int]:
-    """Return the number of answers of each status, the most frequent status first."""
-    return dict(Counter(statuses or ()).most_common())
 
 
 class AnswerCache:

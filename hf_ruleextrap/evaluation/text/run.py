@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from hf_ruleextrap.files import write_text
 from hf_ruleextrap.formal import PromptSet, Verdicts
 from hf_ruleextrap.versions import git_commit, package_versions
 
-from .prompted import AnswerCache, Prompted, as_record, counted, requests_of
+from .prompted import AnswerCache, Prompted, as_record, requests_of
 
 SHOTS = (4, 8, 16, 32, 64)
 """The numbers of context words, K, of the controls."""
@@ -262,7 +263,7 @@ def _decode(
 def _outcome(completions: Completions, verdicts: Verdicts, references: References, prompted: Prompted) -> Outcome:
     return Outcome(
         report=formal.aggregate(verdicts),
-        statuses=counted(completions.statuses),
+        statuses=dict(Counter(completions.statuses).most_common()),
         verdict=judge(success(verdicts), references.success),
         reasoning_tokens=prompted.reasoning_tokens,
         refused=prompted.refused,
