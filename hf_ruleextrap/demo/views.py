@@ -42,6 +42,8 @@ END = "end"
 """The name of the end of a word among the next symbols."""
 
 _LONGEST_REPAIR = 48
+# The largest number of symbols in a completion.
+_MOST_NEW = 24
 
 Status = Literal["kept", "open", "broken"]
 
@@ -187,9 +189,7 @@ class Answer:
     steps: tuple[dict[str, float], ...]
 
 
-def answer_prompt(
-    completer: LocalModel, text: str, *, samples: int | None = None, seed: int = 0, max_new_symbols: int = 24
-) -> list[Answer]:
+def answer_prompt(completer: LocalModel, text: str, *, samples: int | None = None, seed: int = 0) -> list[Answer]:
     """Return the greedy completion of a prompt, or sampled completions, with verdicts and probabilities.
 
     Args:
@@ -197,14 +197,13 @@ def answer_prompt(
         text: The prompt.
         samples: The number of sampled completions; None for the greedy completion alone.
         seed: The random seed of the samples.
-        max_new_symbols: The largest number of symbols in a completion.
 
     Raises:
         RuleExtrapError: If the prompt is too long, or contains a character outside the alphabet.
     """
     language = completer.language
     prompt = read_prompt(language, text)
-    completions = completer.complete(prompt, max_new_symbols=max_new_symbols, samples=samples, seed=seed)
+    completions = completer.complete(prompt, max_new_symbols=_MOST_NEW, samples=samples, seed=seed)
     verdicts = formal.score(language, prompt, completions.words, completions.finished, samples=samples or 1)
     return [
         Answer(
@@ -253,14 +252,13 @@ class Reference:
 
 
 @lru_cache(1 << 10)
-def references_of(name: str, text: str, *, rational: bool = False, max_new_symbols: int = 24) -> tuple[Reference, ...]:
+def references_of(name: str, text: str, *, rational: bool = False) -> tuple[Reference, ...]:
     """Return how often the references succeed on one prompt.
 
     Args:
         name: The name of the language.
         text: The prompt.
         rational: Whether to add the rational learner, which takes up to a minute for some languages.
-        max_new_symbols: The largest number of symbols in a completion.
 
     Raises:
         RuleExtrapError: If the prompt is too long, or contains a character outside the alphabet.
@@ -270,7 +268,7 @@ def references_of(name: str, text: str, *, rational: bool = False, max_new_symbo
     references = []
     for reference in (UNIFORM, ALWAYS_STOP, *([RATIONAL] if rational else []), CEILING):
         try:
-            report = reference_report(language, prompt, reference, max_new_symbols=max_new_symbols)
+            report = reference_report(language, prompt, reference, max_new_symbols=_MOST_NEW)
         except RuleExtrapError as error:
             references.append(Reference(heading(reference), None, str(error)))
             continue

@@ -196,13 +196,13 @@ def paired_table(comparison: Comparison) -> Table:
     return [*headings, "n"], rows
 
 
-def prompt_lines(comparison: Comparison, most: int = _SHOWN) -> list[str]:
+def prompt_lines(comparison: Comparison) -> list[str]:
     """Return a line for each of the first prompts on which the models differ: the prompt and both completions."""
     lines = [
         f"  only {'1st' if each.first_succeeds else '2nd'}  {' │ '.join((each.prompt, *each.completions))}"
-        for each in comparison.prompts[:most]
+        for each in comparison.prompts[:_SHOWN]
     ]
-    left_out = len(comparison.prompts) - most
+    left_out = len(comparison.prompts) - _SHOWN
     return [*lines, f"  and {left_out} more; --json lists all"] if left_out > 0 else lines
 
 

@@ -199,46 +199,7 @@ class Evaluator:
         self.settings = SymbolSettings(
             prompt_length=int(prompts.words.lengths[0]), max_new_symbols=max_new_symbols, seed=seed
         )
-        names = [name for name in REFERENCES if train_words is not None or not is_ngram(name)]
-
-        def report(kind: Kind, name: str) -> Report:
-            of_kind = self.prompts[kind]
-            return reference_report(
-                language, of_kind, name, max_new_symbols=max_new_symbols, train_words=train_words, seed=seed
-            )
-
-        def success_by_prompt(kind: Kind) -> dict[str, _Stored]:
-            success_of = success_of_references(
-                language, self.prompts[kind], max_new_symbols=max_new_symbols, train_words=train_words, seed=seed
-            )
-            return {name: (each.hits.tolist(), each.rows.tolist(), each.exact) for name, each in success_of.items()}
-
-        # The references depend on no model, and computing them takes as long as training a small model.
-        key = {
-            **language_key(language),
-            "prompts": {kind: digest(of_kind) for kind, of_kind in self.prompts.items()},
-            "train_words": None if train_words is None else digest(train_words),
-            "max_new_symbols": max_new_symbols,
-            "seed": seed,
-        }
-        self.references: dict[Kind, dict[str, Report]] = cached(
-            "references",
-            key,
-            dict[Kind, dict[str, Report]],
-            lambda: {kind: {name: report(kind, name) for name in names} for kind in self.prompts},
-        )
-        stored: dict[Kind, dict[str, _Stored]] = cached(
-            "reference-success",
-            key,
-            dict[Kind, dict[str, _Stored]],
-            lambda: {kind: success_by_prompt(kind) for kind in self.prompts},
-        )
-        self._success = {
-            kind: {
-                name: Clusters(np.array(hits), np.array(rows), exact) for name, (hits, rows, exact) in by_name.items()
-            }
-            for kind, by_name in stored.items()
-        }
+        self.references, self._success = self._compute_references(train_words)
         self.rational: list[LearnerRates] = []
         self._notes: list[str] = []
         if rational and train_words is not None:
@@ -248,6 +209,51 @@ class Evaluator:
                 )
             except RuleExtrapError as error:
                 self._notes = [f"no rates of rational learners: {error}"]
+
+    def _compute_references(
+        self, train_words: WordBatch | None
+    ) -> tuple[dict[Kind, dict[str, Report]], dict[Kind, dict[str, Clusters]]]:
+        """Return the rates of the references and their successes after each prompt, by kind and name.
+
+        Both are cached on disk: they depend on no model, and computing them takes as long as training a small model.
+        """
+        limit, seed = self.settings.max_new_symbols, self.settings.seed
+        names = [name for name in REFERENCES if train_words is not None or not is_ngram(name)]
+        key = {
+            **language_key(self.language),
+            "prompts": {kind: digest(prompts) for kind, prompts in self.prompts.items()},
+            "train_words": None if train_words is None else digest(train_words),
+            "max_new_symbols": limit,
+            "seed": seed,
+        }
+
+        def report(prompts: PromptSet, name: str) -> Report:
+            return reference_report(
+                self.language, prompts, name, max_new_symbols=limit, train_words=train_words, seed=seed
+            )
+
+        def successes(prompts: PromptSet) -> dict[str, _Stored]:
+            by_name = success_of_references(
+                self.language, prompts, max_new_symbols=limit, train_words=train_words, seed=seed
+            )
+            return {name: (each.hits.tolist(), each.rows.tolist(), each.exact) for name, each in by_name.items()}
+
+        reports: dict[Kind, dict[str, Report]] = cached(
+            "references",
+            key,
+            dict[Kind, dict[str, Report]],
+            lambda: {kind: {name: report(prompts, name) for name in names} for kind, prompts in self.prompts.items()},
+        )
+        stored: dict[Kind, dict[str, _Stored]] = cached(
+            "reference-success",
+            key,
+            dict[Kind, dict[str, _Stored]],
+            lambda: {kind: successes(prompts) for kind, prompts in self.prompts.items()},
+        )
+        return reports, {
+            kind: {name: Clusters(np.array(hits), np.array(rows), exact) for name, (hits, rows, exact) in each.items()}
+            for kind, each in stored.items()
+        }
 
     def __call__(self, completer: Completer, model: str = "") -> Evaluation:
         """Complete all prompts and score them.

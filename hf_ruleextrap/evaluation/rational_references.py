@@ -11,18 +11,16 @@ import numpy as np
 
 from hf_ruleextrap import formal
 from hf_ruleextrap.disk_cache import cached, digest, language_key
-from hf_ruleextrap.errors import RuleExtrapError, check_integer
+from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.formal import (
     HypothesisSpace,
     Language,
     PromptSet,
     Rate,
     RationalLearner,
-    RationalSettings,
     Report,
     WordBatch,
 )
-from hf_ruleextrap.formal.posterior import Track
 from hf_ruleextrap.formal.rational import LEARNERS
 from hf_ruleextrap.languages import get_language
 
@@ -42,35 +40,23 @@ def is_rational(name: str) -> bool:
 
 
 def learner_of(
-    language: str | Language,
-    name: str = "rational-modular",
-    *,
-    words: int = WORDS,
-    max_length: int = MAX_LENGTH,
-    seed: int = 0,
-    settings: RationalSettings | None = None,
-    track: Track | None = None,
+    language: str | Language, name: str = "rational-modular", *, max_length: int = MAX_LENGTH
 ) -> RationalLearner:
-    """Return a learner that has seen words drawn from the language itself.
+    """Return a learner that has seen `WORDS` words, drawn from the language itself with seed 0.
 
     Args:
         language: The name of a language, or a Language.
         name: ``rational-uniform``, ``rational-simple`` or ``rational-modular``; ``rational`` means
             ``rational-modular``.
-        words: The number of training words.
         max_length: The largest length of a word.
-        seed: The random seed for drawing the training words.
-        settings: The assumptions of the learner.
-        track: The function that shows the progress of work of more than ten seconds.
 
     Raises:
         RuleExtrapError: If the language or the learner is unknown, or the language's words of these lengths cannot be
             counted.
     """
     language = get_language(language)
-    check_integer("words", words)
-    sample = language.sample(words, max_length=max_length, rng=np.random.default_rng(seed))
-    return RationalLearner.of(HypothesisSpace(language, max_length, settings, track=track), sample, name)
+    words = language.sample(WORDS, max_length=max_length, rng=np.random.default_rng(0))
+    return RationalLearner.of(HypothesisSpace(language, max_length), words, name)
 
 
 def rational_report(
@@ -80,7 +66,6 @@ def rational_report(
     *,
     max_new_symbols: int | None = None,
     train_words: WordBatch | None = None,
-    max_length: int | None = None,
 ) -> Report:
     """Return the rates of a rational learner on prompts.
 
@@ -90,7 +75,6 @@ def rational_report(
         name: One of `RATIONAL`.
         max_new_symbols: The length limit of a completion; None for no limit.
         train_words: The words that the learner has seen; by default 128 words of at most 16 symbols, drawn with seed 0.
-        max_length: The largest length of a word; by default the length of the longest training word.
 
     Raises:
         RuleExtrapError: If a prompt is longer than any word, there are no training words, or the words cannot be
@@ -98,9 +82,9 @@ def rational_report(
     """
     kind = name.removesuffix(GREEDY)
     if train_words is None:
-        learner = learner_of(language, kind, max_length=MAX_LENGTH if max_length is None else max_length)
+        learner = learner_of(language, kind)
     else:
-        (learner,) = learners_of(language, train_words, names=[kind], max_length=max_length)
+        (learner,) = learners_of(language, train_words, names=[kind])
     if not name.endswith(GREEDY):
         return formal.expected_report(learner, prompts, max_new_symbols=max_new_symbols)
     completions, finished = learner.complete(prompts, max_new_symbols=max_new_symbols)
@@ -130,23 +114,20 @@ class LearnerRates:
         return f"{self.learner}: {self.expected.rate:.2f} expected, {self.greedy.rate:.2f} greedy"
 
 
-def learners_of(
-    language: Language, words: WordBatch, *, names: Iterable[str] = LEARNERS, max_length: int | None = None
-) -> list[RationalLearner]:
+def learners_of(language: Language, words: WordBatch, *, names: Iterable[str] = LEARNERS) -> list[RationalLearner]:
     """Return rational learners that have seen the training words of a model.
 
     Args:
         language: The language.
-        words: The training words.
+        words: The training words. The longest of them sets the largest length that the learners consider.
         names: The names of the learners; by default all three.
-        max_length: The largest length of a word; by default the length of the longest training word.
 
     Raises:
         RuleExtrapError: If there are no training words, or the words of a hypothesis cannot be counted.
     """
     if not len(words):
         raise RuleExtrapError("a rational learner needs training words, and there are none: give at least one")
-    space = _space(_Known.of(language), int(words.lengths.max()) if max_length is None else max_length)
+    space = _space(_Known.of(language), int(words.lengths.max()))
     return [RationalLearner.of(space, words, name) for name in names]
 
 

@@ -82,8 +82,9 @@ def reference_report(
     if name == CEILING:
         return formal.ceiling(language, prompts, max_new_symbols=limit)
     if name in (ALWAYS_STOP, ORACLE):
+        completer = Oracle(language) if name == ORACLE else FromSource(formal.always_stop(language))
         # These references have one completion of a prompt, so their rates are exact.
-        return formal.aggregate(_verdicts(_completer(name, language), language, prompts, limit)).as_exact()
+        return formal.aggregate(complete_and_score(completer, language, prompts, limit)[1]).as_exact()
     if name == UNIFORM:
         source = formal.uniform(language)
     else:
@@ -92,11 +93,7 @@ def reference_report(
     return formal.chance(language, prompts, source, max_new_symbols=max_new_symbols, seed=seed)
 
 
-def _completer(name: str, language: Language) -> Completer:
-    return Oracle(language) if name == ORACLE else FromSource(formal.always_stop(language))
-
-
-def _verdicts(
+def complete_and_score(
     completer: Completer,
     language: Language,
     prompts: PromptSet,
@@ -104,9 +101,11 @@ def _verdicts(
     *,
     samples: int | None = None,
     seed: int = 0,
-) -> Verdicts:
+) -> tuple[Completions, Verdicts]:
+    """Return the completions of prompts, greedy or a number of samples, and the verdicts on them."""
     completions = completer.complete(prompts, max_new_symbols=max_new_symbols, samples=samples, seed=seed)
-    return formal.score(language, prompts, completions.words, completions.finished, samples=samples or 1)
+    verdicts = formal.score(language, prompts, completions.words, completions.finished, samples=samples or 1)
+    return completions, verdicts
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ def success_of_references(
     sources = {UNIFORM: formal.uniform(language)}
     if train_words is not None:
         sources |= {f"{n}-gram": formal.ngram(language, train_words, n) for n in NGRAMS}
-    stop = _verdicts(_completer(ALWAYS_STOP, language), language, prompts, max_new_symbols)
+    _, stop = complete_and_score(FromSource(formal.always_stop(language)), language, prompts, max_new_symbols)
     return {ALWAYS_STOP: success(stop)} | {
         name: formal.chance_by_prompt(language, prompts, source, max_new_symbols=max_new_symbols, seed=seed)
         for name, source in sources.items()
@@ -178,7 +177,7 @@ def _protocol_references(settings: ProtocolSettings) -> References:
     rates = {name: common.success[name] for name in (UNIFORM, ALWAYS_STOP)}
     for n in NGRAMS if settings.shots else ():
         for name, samples in ((f"{n}-gram{GREEDY}", None), (f"{n}-gram", _DRAWS)):
-            verdicts = _verdicts(
+            _, verdicts = complete_and_score(
                 FromContext(settings, n), language, prompts, limit, samples=samples, seed=settings.seed
             )
             report = formal.aggregate(verdicts, groups=False)

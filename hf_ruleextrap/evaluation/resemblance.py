@@ -54,9 +54,6 @@ def nearest_learners(
     model: PreTrainedModel | Source,
     learners: Sequence[RationalLearner],
     prompts: PromptSet,
-    *,
-    draws: int | None = None,
-    seed: int = 0,
 ) -> list[Divergence]:
     """Return the divergence of each learner from a model, the nearest learner first.
 
@@ -64,20 +61,17 @@ def nearest_learners(
         model: A causal language model with the language's tokenizer, or a source.
         learners: The learners, all of one language.
         prompts: The prompts, all of one length; usually the OOD prompts.
-        draws: The number of completions that are drawn for each prompt; see `divergence_by_prompt`.
-        seed: The random seed for drawing completions.
 
     Raises:
         RuleExtrapError: If the prompts have several lengths, or the model has too few positions.
     """
     divergences = []
     for learner in learners:
-        by_prompt = divergence_by_prompt(model, learner, prompts, draws=draws, seed=seed)
+        by_prompt = divergence_by_prompt(model, learner, prompts)
         n, mean = len(by_prompt), float(by_prompt.mean())
         error = Z95 * float(by_prompt.std(ddof=1)) / n**0.5 if n > 1 else None
         low, high = (None, None) if error is None else (mean - error, mean + error)
-        exact = draws is None and _is_exact(learner, prompts)
-        divergences.append(Divergence(learner.name, mean, low, high, n, exact))
+        divergences.append(Divergence(learner.name, mean, low, high, n, _is_exact(learner, prompts)))
     return sorted(divergences, key=lambda divergence: divergence.mean)
 
 

@@ -187,25 +187,13 @@ def _resemblance(analysis: Analysis) -> list[Table]:
         known = [run.resemblance for run in each.learned if run.resemblance]
         if not known:
             continue
-        by_learner = {
-            learner: Spread.over(
-                [
-                    divergence.mean
-                    for divergences in known
-                    for divergence in divergences
-                    if divergence.learner == learner
-                ],
-                rate=False,
-            )
-            for learner in LEARNERS
-        }
+        means = [(each.learner, each.mean) for divergences in known for each in divergences]
+        spreads = [Spread.over([mean for name, mean in means if name == learner], rate=False) for learner in LEARNERS]
         nearest = Counter(divergences[0].learner for divergences in known)
         counts = ", ".join(f"{LEARNERS[learner]} {n}" for learner, n in nearest.most_common())
-        cells = [cell(spread, digits=2, n=len(known)) for spread in by_learner.values()]
-        clear = Cell(str(sum(map(is_clear, known))))
-        lines.append(
-            Line("", [Cell(each.language), Cell(each.label), Cell(str(len(known))), *cells, Cell(counts), clear])
-        )
+        cells = [cell(spread, digits=2, n=len(known)) for spread in spreads]
+        texts = [each.language, each.label, str(len(known))], [counts, str(sum(map(is_clear, known)))]
+        lines.append(Line("", [*map(Cell, texts[0]), *cells, *map(Cell, texts[1])]))
     if not lines:
         return []
     caption = (

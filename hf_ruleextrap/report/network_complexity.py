@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -170,21 +170,19 @@ def _means(spreads: Cells) -> dict[tuple[str, str], float]:
 
 def _main_settings(runs: Sequence[Run]) -> list[Run]:
     """Return the runs of one architecture with the settings of most runs; among equals, those with the least excess."""
-    groups = list(_grouped(runs, _NO_SETTINGS).values())
-    return min(groups, key=lambda group: (-len(group), mean(map(_log_excess, group))))
+    return min(
+        _grouped(runs, _NO_SETTINGS).values(),
+        key=lambda group: (-len(group), mean(math.log(max(excess_bits(run), LEAST_BITS)) for run in group)),
+    )
 
 
 def _grouped(runs: Sequence[Run], ignored: set[str]) -> dict[str, list[Run]]:
     """Return groups of runs whose recipes differ in the ignored keys alone."""
     groups: dict[str, list[Run]] = {}
+    ignoring = {key: Recipe.model_fields[key].get_default() for key in ignored}
     for run in runs:
-        ignoring = {key: Recipe.model_fields[key].get_default() for key in ignored}
         groups.setdefault(key_of(run.recipe.model_copy(update=ignoring)), []).append(run)
     return groups
-
-
-def _log_excess(run: Run) -> float:
-    return math.log(max(excess_bits(run), LEAST_BITS))
 
 
 def _by_difficulty(excess: Mapping[tuple[str, str], float]) -> list[str]:
@@ -242,22 +240,20 @@ def _stabilities(streams: Sequence[Run]) -> Iterator[Stability]:
         for key in settings:
             if len({repr(getattr(run.recipe, key)) for run in runs}) > 1:
                 largest = max(_grouped(runs, {*_NO_SETTINGS, key}).values(), key=len)
-                excess: dict[Hashable, dict[str, list[float]]] = {}
+                excess: dict[str, dict[str, list[float]]] = {}
                 for run in sorted(largest, key=lambda run: _sortable(getattr(run.recipe, key))):
                     by_language = excess.setdefault(_shown(getattr(run.recipe, key)), {})
                     by_language.setdefault(run.recipe.language, []).append(excess_bits(run))
                 yield from _of_common_languages(name, key, excess)
 
 
-def _of_common_languages(
-    name: str, key: str, excess: Mapping[Hashable, Mapping[str, Sequence[float]]]
-) -> list[Stability]:
+def _of_common_languages(name: str, key: str, excess: Mapping[str, Mapping[str, Sequence[float]]]) -> list[Stability]:
     """Return the stability over the languages that were measured at all values, if it compares anything."""
     several = {value: known for value, known in excess.items() if len(known) > 1}
     common = sorted(set.intersection(*map(set, several.values()))) if several else []
     if len(common) < 2 or len(several) < 2:
         return []
-    means = {str(value): {language: mean(known[language]) for language in common} for value, known in several.items()}
+    means = {value: {language: mean(known[language]) for language in common} for value, known in several.items()}
     return [Stability(name, key, means)]
 
 
@@ -280,7 +276,7 @@ def _shown(value: object) -> str:
 def _over_stream_length(runs: Sequence[Run]) -> Iterator[Stability]:
     """Yield the excess of the languages after shares of the stream, for each architecture."""
     for name in architectures(run.recipe.architecture for run in runs):
-        excess: dict[Hashable, dict[str, list[float]]] = {share: {} for share in _SHARES}
+        excess: dict[str, dict[str, list[float]]] = {share: {} for share in _SHARES}
         for run in (run for run in runs if run.recipe.architecture == name):
             assert run.code_length is not None
             tokens, nats = zip(*run.code_length.curve, strict=True) if run.code_length.curve else ((), ())

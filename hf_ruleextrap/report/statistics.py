@@ -309,16 +309,14 @@ def _correlations(ranks: FloatArray, sources: IntArray) -> FloatArray:
 
 
 @cache
-def power(x: tuple[float, ...], related: float, *, studies: int = 2_000, permutations: int = 1_000) -> float:
-    """Return the share of simulated studies whose rank correlation with x has a p-value of at most 5 %.
+def power(x: tuple[float, ...], related: float) -> float:
+    """Return the share of 2,000 simulated studies whose rank correlation with x has a p-value of at most 5 %.
 
     A study has one number for each x, which is normal and has the given correlation with x.
 
     Args:
         x: The N values, such as the levels of N languages.
         related: The true correlation.
-        studies: The number of simulated studies.
-        permutations: The number of permutations in the test of each study.
 
     >>> power(tuple(range(20)), 0.9) > 0.95 > 0.4 > power((0, 0, 1, 1, 2, 2), 0.5)
     True
@@ -326,8 +324,8 @@ def power(x: tuple[float, ...], related: float, *, studies: int = 2_000, permuta
     rng = np.random.default_rng(0)
     layer = (0,) * len(x)
     standard = (np.array(x) - np.mean(x)) / np.std(x)
-    numbers = related * standard + math.sqrt(1 - related**2) * rng.normal(size=(studies, len(x)))
+    numbers = related * standard + math.sqrt(1 - related**2) * rng.normal(size=(2_000, len(x)))
     y = np.array([scaled_ranks(study, layer) for study in numbers])
-    shuffled = scaled_ranks(x, layer)[_shuffles(rng, permutations, 1, len(x))[:, 0]]
+    shuffled = scaled_ranks(x, layer)[_shuffles(rng, 1_000, 1, len(x))[:, 0]]
     size = np.abs((shuffled - shuffled.mean()) @ y.T)
     return float(np.mean(np.mean(size >= size[0] - _TOLERANCE, axis=0) <= LEVEL))

@@ -236,19 +236,10 @@ def _verdict(correlation: Correlation) -> str:
 
 
 def _stability_table(stabilities: Sequence[Stability]) -> Table:
-    lines = [
-        Line(
-            "",
-            [
-                Cell(each.architecture),
-                Cell(each.setting),
-                Cell(", ".join(each.excess)),
-                Cell(str(len(each.languages))),
-                Cell(f"{100 * each.same_order:.0f} %"),
-            ],
-        )
-        for each in stabilities
-    ]
+    lines = []
+    for each in stabilities:
+        texts = [each.architecture, each.setting, ", ".join(each.excess), str(len(each.languages))]
+        lines.append(Line("", [*map(Cell, texts), Cell(f"{100 * each.same_order:.0f} %")]))
     caption = (
         "The share of equal orders, over all pairs of languages and all pairs of values of the setting. "
         f"The {STREAM_LENGTH} compares the excess after the first tokens of each stream with that of the whole stream."

@@ -128,9 +128,9 @@ def lines_of(labels: Iterable[str]) -> int:
     return max((text.count("\n") + 1 for text in labels), default=1)
 
 
-def with_level(language: str, width: int = LABEL_WIDTH) -> str:
+def with_level(language: str) -> str:
     """Return the label of a language in short lines."""
-    return label(f"{language} ({level_of(language) or 'level unknown'})", width)
+    return label(f"{language} ({level_of(language) or 'level unknown'})")
 
 
 def label(text: str, width: int = LABEL_WIDTH) -> str:

@@ -6,10 +6,11 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hf_ruleextrap import formal
-from hf_ruleextrap.completers import Completer, Completions, Request, TextCompleter, Turn
+from hf_ruleextrap.completers import Completions, Request, TextCompleter, Turn
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.protocol import (
     CONTEXTS,
@@ -20,10 +21,10 @@ from hf_ruleextrap.evaluation.protocol import (
     merged_ends,
     rendered,
 )
-from hf_ruleextrap.evaluation.references import References, judge, protocol_references, success
+from hf_ruleextrap.evaluation.references import References, complete_and_score, judge, protocol_references, success
 from hf_ruleextrap.evaluation.results import Condition, Evaluation, Outcome, samples_of
 from hf_ruleextrap.files import write_text
-from hf_ruleextrap.formal import PromptSet, Verdicts
+from hf_ruleextrap.formal import Verdicts
 from hf_ruleextrap.versions import git_commit, package_versions
 
 from .prompted import AnswerCache, Prompted, as_record, requests_of
@@ -196,11 +197,14 @@ class TextRun:
     def _condition(self, name: str, prompted: Prompted) -> Condition:
         settings, prompts = self.conditions[name], self._prompts[name]
         references = protocol_references(settings)
-        greedy, verdicts = _decode(settings, prompts, prompted)
+        complete = partial(
+            complete_and_score, prompted, settings.the_language, prompts, settings.max_new_symbols, seed=settings.seed
+        )
+        greedy, verdicts = complete()
         outcome = _outcome(greedy, verdicts, references, prompted)
         drawn, notes = None, [*self._notes(settings), *_notes_on(outcome, settings)]
         if settings.samples:
-            several, drawn_verdicts = _decode(settings, prompts, prompted, settings.samples)
+            several, drawn_verdicts = complete(samples=settings.samples)
             drawn = _outcome(several, drawn_verdicts, references, prompted)
             repeated = [word for word in greedy.words for _ in range(settings.samples)]
             if not prompted.faults and list(several.words) == repeated:
@@ -248,16 +252,6 @@ class TextRun:
 
     def _ids(self, text: str) -> Sequence[int]:
         return self._encode(text) or ()
-
-
-def _decode(
-    settings: ProtocolSettings, prompts: PromptSet, completer: Completer, samples: int | None = None
-) -> tuple[Completions, Verdicts]:
-    completions = completer.complete(
-        prompts, max_new_symbols=settings.max_new_symbols, samples=samples, seed=settings.seed
-    )
-    words, finished = completions.words, completions.finished
-    return completions, formal.score(settings.the_language, prompts, words, finished, samples=samples or 1)
 
 
 def _outcome(completions: Completions, verdicts: Verdicts, references: References, prompted: Prompted) -> Outcome:
