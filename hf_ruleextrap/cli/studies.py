@@ -41,6 +41,7 @@ def _add_estimate(commands: Commands) -> None:
         "estimate", help="measure a few steps of each shape in a grid, and print its core-hours"
     )
     parser.add_argument("grid", help="a grid file (YAML), or the name of a grid of the package")
+    add_own_languages(parser, "so that the grid can name its language")
     add_json(parser)
     parser.set_defaults(run=_estimate)
 
@@ -51,6 +52,7 @@ def _estimate(arguments: argparse.Namespace) -> None:
     from hf_ruleextrap.sweep.estimates import estimate
     from hf_ruleextrap.sweep.grid import read_grid
 
+    load_own_languages(arguments)
     costs = estimate(read_grid(arguments.grid, "runs"))
     runs, hours = sum(cost.runs for cost in costs), sum(cost.seconds for cost in costs) / 3600
     if arguments.json:

@@ -55,8 +55,9 @@ class StudyView:
         sentence: The mean rate over the chosen runs that learned their language from words alone, beside chance.
         table: A row for each run, with the columns `COLUMNS`.
         points: For each run its test loss, its rate and its model.
-        masses: The mean probability of short words by the rules that they keep, at each step that the chosen runs
-            share; empty for several languages, and for runs that do not record these probabilities.
+        masses: The mean probability of short words by the rules that they keep, at each step that all runs of the mean
+            share: the runs that learned their language from words alone, or the chosen runs if there are none. Empty
+            for several languages, and for runs that do not record these probabilities.
     """
 
     sentence: str
@@ -159,6 +160,7 @@ def _masses(runs: list[Run]) -> list[Point]:
     if len({run.recipe.language for run in runs}) > 1:
         # A mean over languages would say nothing about any of them.
         return []
+    runs = [run for run in runs if run.learned and run.recipe.objective == "likelihood"] or runs
     # Runs of different lengths share some steps alone, and a mean over changing sets of runs would jump.
     shared = set.intersection(*({masses.step for masses in run.masses} for run in runs))
     by_step: dict[tuple[int, str], list[float]] = {}

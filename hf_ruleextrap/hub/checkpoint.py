@@ -170,7 +170,7 @@ def _rates(results: Results) -> list[tuple[str, str, float]]:
 
 
 def read_model(run: Path, architecture: str) -> PreTrainedModel:
-    """Load the best checkpoint of a run.
+    """Load the checkpoint in a run folder.
 
     Args:
         run: The run folder.

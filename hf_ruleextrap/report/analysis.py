@@ -168,11 +168,11 @@ def _with_loss(combinations: Sequence[Combination]) -> Correlation:
 
 
 def outcomes(combination: Combination, outcome: Outcome) -> list[tuple[Run, float]]:
-    """Return the runs with a known outcome; the learning time of a run that never learned is infinite."""
+    """Return the runs with a known outcome; the learning time of a run that has not learned is infinite."""
     if outcome == "way":
         return [(run, way.value) for run in combination.learned if (way := way_of(run)) is not None]
-    known = [run for run in combination.runs if run.learned is False or run.learned_at is not None]
-    return [(run, math.inf if run.learned_at is None else float(run.learned_at)) for run in known]
+    times = [(run, math.inf if run.learned is False else run.learned_at) for run in combination.runs]
+    return [(run, float(time)) for run, time in times if time is not None]
 
 
 def cause_of(run: Run, cause: str) -> float | None:

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from hf_ruleextrap.errors import counted
 from hf_ruleextrap.formal import LEVELS
 from hf_ruleextrap.formal.rational import LEARNERS
-from hf_ruleextrap.languages import get_language, list_languages
+from hf_ruleextrap.languages import built_in_languages, get_language
 
 from .analysis import OUTCOMES, Analysis
 from .claim_tables import CAUSES, OUTCOME_NAMES, PAIR_NAMES, is_clear
 from .combinations import APART, FEWEST_RUNS, TOLERANCE, Combination, mean_ends
 from .rows import in_chomsky_order, level_of
-from .statistics import power
+from .statistics import mean_over_groups, power
 from .tables import Section, correlation_text, interval, number
 
 _RELATED = 0.8
@@ -22,14 +22,16 @@ _RELATED = 0.8
 
 METHOD = (
     "A run is the unit of all statistics. A run has learned its language if, at an evaluation and at the next one, R1 "
-    "holds on at least 95 % of the ID prompts, all completions of ID prompts finish, and the excess loss is small. OOD "
-    "rates are those of the runs that have learned; the other runs are shown in grey and are in no mean.",
+    "holds on at least 95 % of the ID prompts, all completions of ID prompts finish, and the excess loss is small, and "
+    "if the described checkpoint meets this criterion. OOD rates are those of the runs that have learned; the other "
+    "runs are shown in grey and are in no mean.",
     "A combination is all runs of one language and one model. The claims use, for each language and architecture, "
     "the recipe with the most runs. The way of a run is its OOD rate on a scale from 0, the best of chance, a "
     "completer that stops at once and n-grams, to 1, the ceiling. A combination with at least "
     f"{FEWEST_RUNS} learned runs is judged: it is above (or below) if its mean way differs from 0 both over runs "
     "(Student's t) and over prompts (the runs' own intervals), at a false discovery rate of 5 % over the judged "
-    "combinations. The interval of a mean way is the wider of the two at each end.",
+    "combinations. The interval of a mean way is the wider of the two at each end; that of the mean over all judged "
+    "combinations is over runs.",
     "Most models keep the other rule: supported if more than half of the judged combinations are above; contradicted "
     "if at most half would be above even if all unclear combinations were; otherwise open.",
     f"Equal loss, different behaviour: two runs have equal losses if the 90 % interval of the difference of their "
@@ -58,7 +60,7 @@ TITLES = (
 def claims(analysis: Analysis) -> list[Section]:
     """Return a section with one sentence for each claim, and a section with the numbers and the figure of each."""
     if not analysis.combinations:
-        text = "No run of a corrected recipe is in this study, and the authors' recipes cannot answer the claims."
+        text = "No run of a corrected recipe that trains on words alone is in this study, so the claims have no answer."
         return [Section("Answer", [text])]
     verdicts = (analysis.verdict, analysis.equal[0].verdict, analysis.independence("level"))
     texts = (_keep(analysis), _equal(analysis), _level(analysis))
@@ -76,19 +78,24 @@ def _keep(analysis: Analysis) -> list[str]:
     learned, total = sum(len(each.learned) for each in main), sum(len(each.runs) for each in main)
     share = f"{learned} of {counted(total, 'run')} have learned their language, and {len(judged)} of "
     share += f"{counted(len(main), 'combination')} have the {FEWEST_RUNS} learned runs that a judgement needs."
+    without_scale = [each for each in main if each.direction == "no scale"]
+    if without_scale:
+        share += f" {counted(len(without_scale), 'other combination has')} them, but no baseline below the ceiling."
     unknown = sum(run.learned is None for each in main for run in each.runs)
     if unknown:
         share += f" For {counted(unknown, 'run')} it is unknown whether they have learned."
     if not judged:
-        no_answer = f"No combination has {FEWEST_RUNS} learned runs, so the study says nothing about this claim."
+        reason = f"{FEWEST_RUNS} learned runs" + (" and a baseline below the ceiling" if without_scale else "")
+        no_answer = f"No combination has {reason}, so the study says nothing about this claim."
         return [no_answer, *_nearest(analysis), share]
     directions = Counter(each.direction for each in judged)
     ranked = sorted(judged, key=lambda each: each.spread.mean or 0.0)
-    mean = sum(each.spread.mean or 0.0 for each in judged) / len(judged)
+    mean = mean_over_groups([each.spread for each in judged])
     first = (
         f"In {directions['above']} of {counted(len(judged), 'judged combination')} the OOD rate is clearly above the "
         f"best of chance, stopping at once and n-grams, in {directions['below']} clearly below, and in "
-        f"{directions['unclear']} unclear; the mean way from that baseline (0) to the ceiling (1) is {number(mean)}."
+        f"{directions['unclear']} unclear; the mean way from that baseline (0) to the ceiling (1) is "
+        f"{number(mean.mean)} {interval(mean.low, mean.high)}."
     )
     ends = f"The mean ways of the judged combinations reach from {_named(ranked[0])} to {_named(ranked[-1])}."
     return [first, ends, *_rational(analysis), *_nearest(analysis), share]
@@ -189,7 +196,7 @@ def _level(analysis: Analysis) -> list[str]:
 def _power(names: Sequence[str]) -> list[str]:
     """Return a sentence on what the study would have seen if the level did predict the outcomes."""
     levels = [LEVELS.index(level_of(name)) for name in names if level_of(name) in LEVELS]
-    every = [LEVELS.index(get_language(name).level) for name in list_languages()]
+    every = [LEVELS.index(get_language(name).level) for name in built_in_languages()]
     if len(set(levels)) < 2:
         return []
     here, all_languages = (100 * power(tuple(sorted(each)), _RELATED) for each in (levels, every))

@@ -84,7 +84,9 @@ def _diverged(each: Combination) -> str:
 def _reason(each: Combination) -> str:
     """Return the verdict on a combination, with the reason where it is not clear."""
     if each.direction == "too few runs":
-        return f"too few runs (n = {len(each.ways)})"
+        return f"too few runs (n = {len(each.learned)})"
+    if each.direction == "no scale":
+        return "no scale (the best baseline is at the ceiling, or unknown)"
     return unclear(each.spread) if each.direction == "unclear" else each.direction
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from hf_ruleextrap.evaluation.references import CEILING
+from hf_ruleextrap.sweep.grid import key_without_seed
 from hf_ruleextrap.train.recipe import Recipe
 
 from .record import BASELINES, HEADLINE, Run
@@ -27,7 +28,7 @@ FEWEST_RUNS = 4
 Verdict = Literal["supported", "contradicted", "open"]
 """The answer to a claim; the report's section on its method states what each word means for each claim."""
 
-Direction = Literal["above", "below", "unclear", "too few runs"]
+Direction = Literal["above", "below", "unclear", "too few runs", "no scale"]
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,12 @@ class Combination:
 
     @property
     def direction(self) -> Direction:
-        """Whether the mean way is above or below the best baseline, at a false discovery rate of 5 %."""
+        """Whether the mean way is above or below the best baseline, at a false discovery rate of 5 %.
+
+        There is no scale where the runs have learned and have no way, because the best baseline is at the ceiling.
+        """
         if self.corrected is None:
-            return "too few runs"
+            return "no scale" if len(self.learned) >= FEWEST_RUNS else "too few runs"
         if self.corrected > LEVEL:
             return "unclear"
         return "above" if (self.spread.mean or 0.0) > 0 else "below"
@@ -193,7 +197,11 @@ _RESAMPLES = 2_000
 # One-sided 5 % of the normal distribution.
 _Z90 = 1.644854
 _OPTIMIZER = {"optimizer", "learning_rate", "weight_decay"}
-_OTHER_WORDS = {"language", "paper", "max_length", "train_size", "held_out_size", "disjoint", "noise"}
+# Runs that differ in one of these keys have other words, or other prompts on which their rates cannot be compared.
+_OTHER_TASK = {
+    *("language", "paper", "max_length", "train_size", "held_out_size", "disjoint", "noise"),
+    *("prompt_length", "max_new_symbols"),
+}
 _ELSEWHERE = {"seed", "output_dir", "use_cpu", "push_to_hub", "hub_organization", "report_to", "by_length"}
 
 
@@ -258,9 +266,9 @@ def equal_losses(a: Run, b: Run) -> bool | None:
 
 
 def pair_kind(a: Recipe, b: Recipe) -> PairKind | None:
-    """Return in what two recipes differ; None where the two train on other words, or differ in something else."""
+    """Return in what two recipes differ; None where they have other words or prompts, or differ in something else."""
     differing = {key for key in Recipe.model_fields if getattr(a, key) != getattr(b, key)} - _ELSEWHERE
-    if differing & _OTHER_WORDS:
+    if differing & _OTHER_TASK:
         return None
     if "objective" in differing:
         return None if "architecture" in differing else "objective"
@@ -285,6 +293,9 @@ def equal_pairs(runs: Sequence[Run]) -> tuple[list[Pair], dict[PairKind, int]]:
         for a, b in couples if kind else ():
             equal = equal_losses(a, b)
             if kind is None or equal is None or a.ood_rate is None or b.ood_rate is None:
+                continue
+            if kind == "seed" and a.recipe.seed == b.recipe.seed:
+                # The same training, which two recipes evaluate at other lengths.
                 continue
             tested[kind] = tested.get(kind, 0) + 1
             if equal:
@@ -317,7 +328,7 @@ def equal_loss(kinds: tuple[PairKind, ...], pairs: Sequence[Pair], tested: dict[
     apart = np.array([pair.apart for pair in chosen])
     combinations: dict[str, list[int]] = {}
     for i, run in enumerate(runs):
-        combinations.setdefault(repr(run.recipe.model_copy(update={"seed": 0, "output_dir": ""})), []).append(i)
+        combinations.setdefault(key_without_seed(run.recipe), []).append(i)
     rng = np.random.default_rng(0)
     counts = np.zeros((_RESAMPLES, len(runs)))
     for members in combinations.values():

@@ -20,8 +20,9 @@ from hf_ruleextrap.train.results import LengthRates
 
 from .analysis import Analysis
 from .record import Run
-from .rows import corrected_runs, in_chomsky_order
+from .rows import Model, corrected_runs, in_chomsky_order
 from .style import (
+    GREY,
     LEARNER_MARKERS,
     LEARNER_STYLE,
     LINE_HEIGHT,
@@ -51,6 +52,7 @@ _MEASURED = {"ood": "every open rule holds", "id": "a word of the language"}
 _MOST_STRINGS = 1 << 18
 _FAINTEST = 1e-5
 _MAIN = "Only the recipes that answer the claims are shown."
+_NOT_LEARNED = "A grey line is a model of which no run has learned the language. "
 _SINCE_LEARNING = (
     "A thin line is a run, from the evaluation since which it has learned its language; a thick line is the mean of "
     "the runs of a model, at the steps that all of them have."
@@ -174,10 +176,14 @@ def _common_mean(curves: Sequence[Mapping[int, float]]) -> tuple[list[int], list
 
 
 def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
-    """Draw the probability of the four cells over the training, as the mean over seeds, for each language and model."""
-    groups = {key: group for key, group in corrected_runs(runs).items() if all(run.recipe.mass_length for run in group)}
+    """Draw the probability of the four cells over the training, as the mean over seeds, for each language and model.
+
+    The runs of a mean have all learned the language; a panel in grey shows a model of which no run has learned it.
+    """
+    groups = _learned_first(runs, lambda run: bool(run.masses and run.recipe.mass_length))
+    groups = {key: group for key, group in groups.items() if mean_masses(group)[0]}
     if not groups:
-        return "No figure of cell masses: no corrected recipe of this study has mass_length."
+        return "No figure of cell masses: no run of a corrected recipe has recorded them (mass_length)."
     languages = in_chomsky_order(language for language, _ in groups)
     models = ordered([model for _, model in groups])
     keys = [(language, model) for language in languages for model in models if (language, model) in groups]
@@ -200,7 +206,10 @@ def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
             panel.axvspan(min(learning), max(learning), color=SHADE, zorder=0)
         logarithmic(panel, "y", least / 2, 1.5)
         panel.locator_params(axis="x", nbins=3)
-        panel.set_title(f"{label(language, 22)}\n{title_of(model, 22)}\nn = {len(groups[key])}")
+        has_learned = groups[key][0].learned
+        count = f"n = {len(groups[key])}" + ("" if has_learned else ", not learned")
+        names = f"{label(language, 22)}\n{title_of(model, 22)}"
+        panel.set_title(f"{names}\n{count}", color="black" if has_learned else GREY)
     marks: Marks = [(name, {"ls": line, "color": colour}) for name, colour, line in CELLS.values()]
     marks.append(("optimum of R1 and R2", {"ls": (0, (1, 2)), "color": "black"}))
     marks.append(("first to last step of learning", {"marker": "s", "color": SHADE, "ms": 8}))
@@ -208,8 +217,9 @@ def dynamics(runs: Sequence[Run], folder: Path) -> Picture | str:
     sizes = sorted({run.recipe.mass_length for group in groups.values() for run in group if run.recipe.mass_length})
     caption = (
         f"Exact probability of all words of up to {' or '.join(map(str, sizes))} symbols, by the rules that the words "
-        "keep: the mean over n runs, at the steps that all runs have. The shaded area reaches from the first to the "
-        "last step since which a run has learned the language. The dotted line is the probability of the words of the "
+        "keep: the mean over n runs that have learned the language, at the steps that all of them have. A grey title "
+        "marks a model of which no run has learned the language. The shaded area reaches from the first to the last "
+        "step since which a run has learned the language. The dotted line is the probability of the words of the "
         "language in the data; all other words have probability 0 there. Values below "
         f"{_FAINTEST:g} are drawn at {_FAINTEST:g}. {_MAIN}"
     )
@@ -239,12 +249,10 @@ def optimum(recipe: Recipe) -> float | None:
 
 def by_length(runs: Sequence[Run], kind: Kind, folder: Path) -> Picture | str:
     """Draw the headline rate over the length of the prompt, a panel for each language and a line for each model."""
-    groups = {
-        key: shown
-        for key, group in corrected_runs(runs).items()
+    groups = _learned_first(runs, lambda run: bool(_by_length(run, kind)))
+    if kind == "ood":
         # OOD rates are those of runs that have learned, as everywhere in the report.
-        if (shown := [run for run in group if _by_length(run, kind) and (run.learned or kind == "id")])
-    }
+        groups = {key: group for key, group in groups.items() if group[0].learned}
     if not groups:
         reasons = {
             "ood": "run that has learned has by_length in its recipe",
@@ -258,15 +266,14 @@ def by_length(runs: Sequence[Run], kind: Kind, folder: Path) -> Picture | str:
     figure, axes = panels(len(languages), title, x="symbols in the prompt", y=_MEASURED[kind])
     for panel, language in zip(axes, languages, strict=True):
         for model in models:
-            rates = [
-                {at.length: at.headline.rate for at in _by_length(run, kind)}
-                for run in groups.get((language, model), [])
-            ]
+            group = groups.get((language, model), [])
+            rates = [{at.length: at.headline.rate for at in _by_length(run, kind)} for run in group]
             if rates:
                 x, mean, low, high = _band(rates)
                 style = look[model]
-                panel.fill_between(x, low, high, color=style.colour, alpha=0.18, lw=0)
-                panel.plot(x, mean, marker=style.marker, ls=style.line, color=style.colour, ms=4, lw=1.4)
+                colour = style.colour if group[0].learned else GREY
+                panel.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
+                panel.plot(x, mean, marker=style.marker, ls=style.line, color=colour, ms=4, lw=1.4)
         language_groups = [group for (name, _), group in groups.items() if name == language]
         chance = [{at.length: at.chance.rate for at in _by_length(group[0], kind)} for group in language_groups]
         x, mean, _, _ = _band(chance)
@@ -281,8 +288,8 @@ def by_length(runs: Sequence[Run], kind: Kind, folder: Path) -> Picture | str:
     legend(figure, [*marks, ("chance", {"ls": ":", "color": "black"})])
     caption = (
         f"Rates over all {kind.upper()} prompts of each length ({_MEASURED[kind]}). "
-        "Lines are means over n runs; bands reach from the lowest run to the highest. The dotted line is chance. "
-        + _MAIN
+        "Lines are means over n runs that have learned the language; bands reach from the lowest run to the highest. "
+        f"{_NOT_LEARNED if kind == 'id' else ''}The dotted line is chance. {_MAIN}"
     )
     return save(figure, Picture(folder, f"length_{kind}", title, caption))
 
@@ -296,6 +303,15 @@ def _band(runs: Sequence[dict[int, float | None]]) -> tuple[list[int], FloatArra
     }
     parts = [np.array([get(values) for values in known.values()]) for get in (np.mean, np.min, np.max)]
     return list(known), parts[0], parts[1], parts[2]
+
+
+def _learned_first(runs: Sequence[Run], has_data: Callable[[Run], bool]) -> dict[tuple[str, Model], list[Run]]:
+    """Return the corrected runs with data by language and model: those that have learned the language.
+
+    A group is of other runs only if no run with data has learned the language, so that no mean contains both.
+    """
+    with_data = {key: list(filter(has_data, group)) for key, group in corrected_runs(runs).items()}
+    return {key: [run for run in group if run.learned] or group for key, group in with_data.items() if group}
 
 
 def _by_length(run: Run, kind: Kind) -> list[LengthRates]:

@@ -107,7 +107,7 @@ def rates(analysis: Analysis, folder: Path) -> Picture | str:
         if row.way == "corrected" and row.name and row.source not in SOURCES and HEADLINE in row.values
     ]
     if not analysis.main and not others:
-        return "No figure of rates over all prompts: no run of a corrected recipe is in this study."
+        return "No figure of rates over all prompts: no run of a corrected recipe that trains on words alone is here."
     cells = {(each.language, each.model): each for each in analysis.main}
     languages = in_chomsky_order([*(language for language, _ in cells), *(row.language for row in others)])
     models = ordered([*(model for _, model in cells), *((row.name, row.variant) for row in others)])
@@ -170,7 +170,7 @@ def _panels_with_lines(
 def _runs(panel: Axes, place: float, combination: Combination, look: Look) -> None:
     """Draw the runs of a combination as marks, one below another, and the mean of the learned ones."""
     for state, marker, colour in ((False, "x", GREY), (None, "+", GREY), (True, look.marker, look.colour)):
-        values = [run.ood_rate for run in combination.runs if run.learned is state and HEADLINE in run.rates]
+        values = [run.ood_rate for run in combination.runs if run.learned is state]
         offsets = np.linspace(-0.45, 0.45, len(values)) if len(values) > 1 else [0.0]
         for offset, value in zip(offsets, values, strict=False):
             if value is not None:

@@ -122,11 +122,12 @@ def code_lengths(runs: Sequence[Run], combinations: Sequence[Combination] = ()) 
     main = [run for name in names for run in _main_settings([r for r in streams if r.recipe.architecture == name])]
     spreads = {cell: Spread.over(values, rate=False) for cell, values in _by_cell(main).items()}
     excess = _means(spreads)
-    rates = {
-        (each.language, each.model[0]): mean(values)
-        for each in combinations
-        if (values := [rate for run in each.learned if (rate := run.ood_rate) is not None])
-    }
+    rates_of_runs: dict[tuple[str, str], list[float]] = {}
+    for each in combinations:
+        for run in each.learned:
+            if run.ood_rate is not None:
+                rates_of_runs.setdefault((each.language, each.model[0]), []).append(run.ood_rate)
+    rates = {cell: mean(values) for cell, values in rates_of_runs.items()}
     by_language = {run.recipe.language: run for run in main}
     correlations: dict[tuple[str, str], Correlation] = {}
     for name in names:

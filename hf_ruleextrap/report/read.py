@@ -38,7 +38,7 @@ class Study:
         runs: The finished runs.
         missing: The reason for each run without results, by the name of the run.
         rows: The results of other sources, for the same tables and figures.
-        notes: A line for each store with files of an earlier version.
+        notes: A line for each store with files of an earlier version, and for each file without checkpoints to compare.
     """
 
     runs: Sequence[Run]
@@ -58,17 +58,19 @@ def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = (), *, resemb
 
     Raises:
         RuleExtrapError: If a folder has no results, a file of results is incomplete or of another version, or two
-            folders hold the same run, which would count twice.
+            stores hold the same run or the same evaluation, which would count twice.
     """
     runs: dict[str, tuple[Path, Run]] = {}
     missing: dict[str, str] = {}
     other = list(rows)
     notes: list[str] = []
-    for store in map(Path, stores):
+    for store in _each_once(stores):
         diverged: dict[str, str] = {}
         if store.is_file():
             store_runs, store_missing, store_rows = read_store(store)
             placed = [(store, run) for run in store_runs]
+            if resemblance:
+                notes.append(f"{store}: a file holds no checkpoints that --resemblance could compare with the learners")
         else:
             finished: dict[RunFolder, Results] = {}
             old = 0
@@ -92,11 +94,37 @@ def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = (), *, resemb
             )
         for place, run in placed:
             if run.key in runs:
-                raise RuleExtrapError(f"{place} and {runs[run.key][0]} are the same run ({run.key}): remove one")
+                raise RuleExtrapError(
+                    f"{place} and {runs[run.key][0]} are the same run ({run.key}): remove one, or name only one store"
+                    if place != runs[run.key][0]
+                    else f"{place} holds the run {run.key} twice: write the file again with `hf-ruleextrap report`"
+                )
             runs[run.key] = (place, run)
         missing |= store_missing
-        other += store_rows
+        other += _without_repeats(store, store_rows, other)
+    # A run without results in one store may have results in another.
+    missing = {name: reason for name, reason in missing.items() if name not in runs}
     return Study(_with_learners([run for _, run in runs.values()]), missing, other, notes)
+
+
+def _each_once(stores: Iterable[str | Path]) -> list[Path]:
+    """Return the stores; a store that is named twice would count twice."""
+    paths: dict[Path, Path] = {}
+    for store in map(Path, stores):
+        if store.resolve() in paths:
+            raise RuleExtrapError(f"{store} is named twice: name each store once")
+        paths[store.resolve()] = store
+    return list(paths.values())
+
+
+def _without_repeats(store: Path, rows: Sequence[Row], others: Sequence[Row]) -> Sequence[Row]:
+    """Return the rows of a store, unless another store has results of the same evaluation of a model."""
+    for row in rows:
+        if row.name and row in others:
+            raise RuleExtrapError(
+                f"{store} holds results of {row.label} in {row.language} that another store holds, too: remove one"
+            )
+    return rows
 
 
 def _with_learners(runs: Sequence[Run]) -> list[Run]:

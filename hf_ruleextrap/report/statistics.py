@@ -63,6 +63,33 @@ class Spread:
         return cls.of(mean, float(np.std(known, ddof=1)) if len(known) > 1 else None, len(known), rate=rate)
 
 
+def mean_over_groups(groups: Sequence[Spread]) -> Spread:
+    """Return the mean of the means of some groups, with its interval over the runs of these groups.
+
+    The groups are fixed, so the interval holds for them alone. Its width is Student's t with the degrees of freedom of
+    B. L. Welch (Biometrika 34, 1947), so that one group has its own interval.
+
+    Args:
+        groups: The spreads of K groups of at least two runs each.
+
+    Returns:
+        The mean with its interval; n is K.
+
+    >>> one, other = Spread.of(0.4, 0.2, 4, rate=False), Spread.of(0.6, 0.2, 4, rate=False)
+    >>> mean_over_groups([one]).low == one.low
+    True
+    >>> [round(end, 3) for end in (mean_over_groups([one, other]).low, mean_over_groups([one, other]).high)]
+    [0.327, 0.673]
+    """
+    mean = float(np.mean([group.mean for group in groups]))
+    squares = [(group.std or 0.0) ** 2 / group.n for group in groups]
+    if not any(squares):
+        return Spread(mean, None, len(groups), mean, mean)
+    df = sum(squares) ** 2 / sum(square**2 / (group.n - 1) for square, group in zip(squares, groups, strict=True))
+    half = t_quantile(max(1, math.floor(df + _TOLERANCE))) * math.sqrt(sum(squares)) / len(groups)
+    return Spread(mean, None, len(groups), mean - half, mean + half)
+
+
 def t_tail(t: float, df: int) -> float:
     """Return the two-sided tail probability of Student's t.
 

@@ -148,7 +148,7 @@ def read_store(path: Path) -> tuple[list[Run], dict[str, str], list[Row]]:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise RuleExtrapError(f"{path} does not fit schema {version} ({where}: {first['msg']}): {advice}") from None
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RuleExtrapError(f"{path} does not fit schema {version} ({error}): {advice}") from None
 
 

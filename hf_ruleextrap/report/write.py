@@ -268,8 +268,8 @@ def _page_colour(colour: str) -> str:
 def _write_csv(path: Path, groups: Iterable[Sequence[dict[str, object]]]) -> None:
     lines = [line for group in groups for line in group]
     with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        # All lines of a file have the same keys.
-        writer = csv.DictWriter(file, list(lines[0]) if lines else [])
+        # The results of another version may lack some columns.
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for line in lines for key in line)))
         writer.writeheader()
         writer.writerows({name: _inert(value) for name, value in line.items()} for line in lines)
 

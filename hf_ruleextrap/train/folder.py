@@ -31,7 +31,7 @@ LOG = "log.jsonl"
 # The recipe keys that say where a run is stored and published. They do not affect its results.
 _PLACE = {"output_dir", "push_to_hub", "hub_organization"}
 LAST = "last"
-"""The folder of the last checkpoint, inside the run folder. The run folder itself is the best checkpoint."""
+"""The folder of the last checkpoint, inside the run folder, which is itself the checkpoint that the recipe chooses."""
 
 CHECKPOINT = "checkpoint-"
 """The prefix of the Trainer's checkpoint folders, followed by the step."""

@@ -68,15 +68,22 @@ def _draw_loss(axes: Axes, log: list[dict[str, Any]], checks: list[dict[str, Any
     axes.plot(
         [c["step"] for c in checks], [c["eval_loss"] for c in checks], "o-", ms=3, color="0.2", label="validation"
     )
-    best = results.training.best_step
-    axes.plot(best, results.validation.loss, "*", ms=12, color="0.2", label="best checkpoint")
+    described = results.training
+    axes.plot(
+        described.chosen_step,
+        results.validation.loss,
+        "*",
+        ms=12,
+        color="0.2",
+        label=f"{described.checkpoint} checkpoint",
+    )
     axes.set_title("loss per token [nats]", loc="left", fontsize="medium")
     _legend(axes)
 
 
 def _draw_rates(axes: Axes, checks: list[dict[str, Any]], results: Results) -> None:
     steps = [check["step"] for check in checks]
-    kinds = results.best.kinds
+    kinds, described = results.chosen.kinds, results.training
 
     def first_rule(report: Report) -> Rate:
         return next(iter(report.rules.values())).word.all
@@ -97,12 +104,12 @@ def _draw_rates(axes: Axes, checks: list[dict[str, Any]], results: Results) -> N
         final = rate_of(kinds[kind].greedy.report)
         if final.rate is not None and final.low is not None and final.high is not None:
             size = [[final.rate - final.low], [final.high - final.rate]]
-            axes.errorbar(results.training.best_step, final.rate, size, fmt="*", ms=12, capsize=3, color=colour)
+            axes.errorbar(described.chosen_step, final.rate, size, fmt="*", ms=12, capsize=3, color=colour)
         for name, style in _REFERENCES.items():
             rate = rate_of(kinds[kind].references[name]).rate
             if rate is not None:
                 axes.axhline(rate, color=colour, ls=style, lw=1.2)
-    axes.plot([], [], "*", color="0.4", label="best checkpoint, 95 % interval")
+    axes.plot([], [], "*", color="0.4", label=f"{described.checkpoint} checkpoint, 95 % interval")
     for name, style in _REFERENCES.items():
         axes.plot([], [], ls=style, color="0.4", label=f"{heading(name)} on the prompts of the same colour")
     axes.set_ylim(-0.03, 1.05)

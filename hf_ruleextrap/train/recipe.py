@@ -185,7 +185,7 @@ class Recipe(BaseModel):
 
     output_dir: str = Field("", description="run folder; the default is runs/LANGUAGE-ARCHITECTURE-seedN")
     use_cpu: bool = Field(False, description="train on the CPU even if the machine has a GPU")
-    push_to_hub: bool = Field(False, description="publish the best checkpoint at the end of the run")
+    push_to_hub: bool = Field(False, description="publish the run folder's checkpoint at the end of the run")
     hub_organization: str | None = Field(
         None, description="organization that owns the published repository; the default is your own account"
     )

@@ -56,6 +56,20 @@ def splits_of(recipe: Recipe, language: Language) -> Splits:
     return replace(splits, train=train)
 
 
+def check_lengths(recipe: Recipe, language: Language) -> None:
+    """Refuse the lengths of a recipe for which the language has no words or no prompts, or too many words to sum over.
+
+    Raises:
+        RuleExtrapError: If a length is out of range.
+    """
+    language.check_length(recipe.max_length)
+    if recipe.mass_length is not None:
+        check_size(language, 1, recipe.mass_length)
+    for length in (recipe.prompt_length, *recipe.by_length):
+        if length is not None:
+            language.prompts(length=length, limit=1)
+
+
 @dataclass(frozen=True)
 class Task:
     """The data, the prompts and the measures of one recipe."""
@@ -74,13 +88,9 @@ class Task:
             RuleExtrapError: If the language is unknown, a length is too small, or there are no prompts.
         """
         language = get_language(recipe.language, paper=recipe.paper)
-        if recipe.mass_length is not None:
-            check_size(language, 1, recipe.mass_length)
+        check_lengths(recipe, language)
         splits = splits_of(recipe, language)
-        task = cls(recipe, language, splits, build_tokenizer(language), _evaluator(recipe, language, splits))
-        for length in recipe.by_length:
-            language.prompts(length=length, limit=1)
-        return task
+        return cls(recipe, language, splits, build_tokenizer(language), _evaluator(recipe, language, splits))
 
     def rows(self, split: str, *, full: bool) -> IntArray:
         """Return the token ids of a split, padded to ``max_length`` with ``full``, else to its longest word."""

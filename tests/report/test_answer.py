@@ -17,7 +17,7 @@ from hf_ruleextrap.formal import LEVELS
 from hf_ruleextrap.formal.rational import LEARNERS
 from hf_ruleextrap.languages import get_language
 from hf_ruleextrap.report import Run, summarize
-from hf_ruleextrap.report.analysis import Analysis, analyze
+from hf_ruleextrap.report.analysis import Analysis, analyze, outcomes
 from hf_ruleextrap.report.answer import claims
 from hf_ruleextrap.report.claim_tables import tables_of_claims
 from hf_ruleextrap.report.combinations import TOLERANCE, equal_losses, pair_kind, way_of
@@ -78,10 +78,35 @@ class TestMostModelsKeepTheOtherRule:
         assert f"In {counts['above']} of 6 judged combinations" in answer.paragraphs[0]
         assert f"in {counts['below']} clearly below, and in {counts['unclear']} unclear" in answer.paragraphs[0]
         assert (
-            f"the mean way from that baseline (0) to the ceiling (1) is {number(statistics.mean(means))}"
+            f"the mean way from that baseline (0) to the ceiling (1) is {number(statistics.mean(means))} "
             in (answer.paragraphs[0])
         )
         assert "28 of 30 runs have learned their language, and 6 of 6 combinations" in section.paragraphs[-1]
+
+    def test_the_mean_way_has_an_interval_over_the_runs_of_all_combinations(self) -> None:
+        hits = {"lstm": (6, 9, 12, 18), "mamba": (5, 5, 8, 9), "xlstm": (12, 13, 13, 12)}
+        runs = [run for name, counts in hits.items() for run in repeated(counts, architecture=name)]
+        ways = [[(k / PROMPTS - BASELINE) / (CEILING - BASELINE) for k in counts] for counts in hits.values()]
+        mean = statistics.mean(map(statistics.mean, ways))
+        squares = [statistics.variance(values) / 4 for values in ways]
+        df = int(sum(squares) ** 2 / sum(square**2 / 3 for square in squares))
+        half = T95[df + 1] * math.sqrt(sum(squares)) / 3
+        text = claims(analysis(runs))[0].paragraphs[0]
+        assert f"the ceiling (1) is {number(mean)} {interval(mean - half, mean + half)}." in text
+        # Runs that all agree have no spread.
+        text = claims(analysis(repeated((12, 12, 12, 12))))[0].paragraphs[0]
+        assert "the ceiling (1) is 0.50 [0.50, 0.50]." in text
+
+    def test_a_language_whose_baseline_reaches_the_ceiling_has_no_way(self) -> None:
+        """A completer that stops at once keeps the open rules of `aastar` on all prompts, so no model can do better."""
+        runs = [Run.of(run) for run in repeated((19, 19, 19, 19), language="aastar")]
+        best = {"ceiling": runs[0].references["always-stop"]}
+        runs = [run.model_copy(update={"references": {**run.references, **best}}) for run in runs]
+        study = analyze(runs, summarize(runs))
+        assert tables_of_claims(study)[0].lines[0].cells[-1].text.startswith("no scale")
+        answer, section, *_ = claims(study)
+        assert "No combination has 4 learned runs and a baseline below the ceiling" in answer.paragraphs[0]
+        assert "1 other combination has them, but no baseline below the ceiling" in section.paragraphs[-1]
 
     @pytest.mark.parametrize(
         ("hits", "verdict"),
@@ -174,6 +199,12 @@ class TestEqualLoss:
         assert not equal_losses(run(0.02, 0.01), run(0.021, 0.01))
         assert equal_losses(run(0.02, 0.001), Run.of(results(floor=None))) is None
 
+    def test_a_run_is_in_no_pair_with_its_own_training(self) -> None:
+        """Two recipes that differ in the lengths of an evaluation train the same model."""
+        runs = [Run.of(run) for run in repeated((9, 9, 9, 9))]
+        others = [run.model_copy(update={"recipe": run.recipe.model_copy(update={"by_length": [4]})}) for run in runs]
+        assert analyze([*runs, *others], summarize(runs)).equal[1].tested == 2 * 6 + 4 * 3
+
     def test_pair_kind_names_the_difference_of_two_recipes(self) -> None:
         def kind(**keys: object) -> str | None:
             return pair_kind(Recipe(), Recipe(**keys))  # type: ignore[arg-type]
@@ -184,6 +215,8 @@ class TestEqualLoss:
         assert kind(objective="oracle") == "objective"
         # Losses on other words cannot be compared.
         assert kind(max_length=16) is None
+        # Nor can rates on other prompts.
+        assert kind(architecture="mamba", prompt_length=6) is None
         assert kind(model={"num_hidden_layers": 3}) is None
 
     def test_the_interval_covers_the_mean_over_new_runs(self) -> None:
@@ -243,6 +276,12 @@ class TestLevel:
 
         assert verdict(range(19, 8, -1)) == "contradicted"
         assert verdict([12, 9, 17, 10, 14, 11, 18, 13, 9, 16, 15]) == "open"
+
+    def test_a_run_that_lost_its_language_counts_as_later_than_all_others(self) -> None:
+        early, lost = (Run.of(results(seed=seed, learned_at=100)) for seed in range(2))
+        runs = [early, lost.model_copy(update={"learned": False})]
+        times = outcomes(analyze(runs, summarize(runs)).main[0], "learning time")
+        assert [time for _, time in times] == [100, math.inf]
 
     def test_two_languages_are_too_few(self) -> None:
         runs = [run for run in claim_runs() if run.recipe.language != "anbn"]
@@ -352,4 +391,6 @@ class TestLearned:
         assert [cell.model for cell in study.main] == [("lstm", "")]
 
     def test_a_study_without_corrected_runs_is_reported_in_words(self) -> None:
-        assert "No run of a corrected recipe" in claims(analysis([results(paper=AUTHORS_WAY)]))[0].paragraphs[0]
+        for runs in ([results(paper=AUTHORS_WAY)], repeated((9,) * 4, objective="adversarial")):
+            text = claims(analysis(runs))[0].paragraphs[0]
+            assert "No run of a corrected recipe that trains on words alone is in this study" in text

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -22,14 +23,14 @@ from hf_ruleextrap.evaluation.resemblance import Divergence
 from hf_ruleextrap.formal import complexity
 from hf_ruleextrap.formal.rational import LEARNERS
 from hf_ruleextrap.languages import get_language, list_languages
-from hf_ruleextrap.report import Row, Run, Study, write_report
+from hf_ruleextrap.report import Row, Run, Study, curves, write_report
 from hf_ruleextrap.report.analysis import analyze, cause_of
-from hf_ruleextrap.report.curves import mean_masses, optimum, resemblance
+from hf_ruleextrap.report.curves import by_length, dynamics, mean_masses, optimum, resemblance
 from hf_ruleextrap.report.figures import draw_all
 from hf_ruleextrap.report.network_complexity import code_lengths
 from hf_ruleextrap.report.rows import all_rows
 from hf_ruleextrap.report.stream_section import draw_code_lengths
-from hf_ruleextrap.report.style import ON_DARK, ON_LIGHT, drawing, label, looks
+from hf_ruleextrap.report.style import GREY, ON_DARK, ON_LIGHT, drawing, label, looks
 from hf_ruleextrap.train.recipe import Recipe
 
 
@@ -73,6 +74,36 @@ class TestFigures:
         for name, mass in MASSES.items():
             assert cells[name].tolist() == pytest.approx([mass * 1.5 / 3, mass * 1.5 * 2 / 3])
 
+    def test_no_mean_contains_runs_that_have_not_learned(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        lengths = {hits: [at_length(4, hits, kind="id")] for hits in (20, 2)}
+        learned = Run.of(results(seed=0, mass_length=4, by_length=lengths[20]), mass_log(1))
+        other = Run.of(results(seed=1, mass_length=4, by_length=lengths[2], learned=False), mass_log(3))
+        # The log of a run may be lost.
+        lost = Run.of(results(seed=2, mass_length=4))
+        for runs, factor, rate, title, colour in (
+            ([learned, other, lost], 1, 1.0, "n = 1", "black"),
+            ([other, lost], 3, 0.1, "n = 1, not learned", GREY),
+        ):
+            panel = drawn_panel(lambda shown=runs: dynamics(shown, tmp_path), monkeypatch)
+            assert panel.lines[0].get_ydata().tolist() == pytest.approx(
+                [MASSES["both"] * factor * k / 3 for k in (1, 2, 3)]
+            )
+            assert [
+                (text.get_text().splitlines()[-1], text.get_color())
+                for text in panel.get_children()
+                if isinstance(text, Text) and text.get_text()
+            ] == [(title, colour)]
+            panel = drawn_panel(lambda shown=runs: by_length(shown, "id", tmp_path), monkeypatch)
+            assert panel.lines[0].get_ydata().tolist() == [rate]
+            assert (panel.lines[0].get_color() == GREY) == (colour == GREY)
+        with drawing():
+            assert str(dynamics([lost], tmp_path)).startswith("No figure of cell masses")
+            apart = [
+                Run.of(results(seed=seed, mass_length=4), log)
+                for seed, log in enumerate((mass_log(1)[:2], mass_log(1)[2:]))
+            ]
+            assert str(dynamics(apart, tmp_path)).startswith("No figure of cell masses")
+
     def test_the_optimum_is_the_mass_of_the_training_distribution(self) -> None:
         # The words are a^n b^n with n from 1 to 8, which are equally likely. Two of the eight have up to 4 symbols.
         keys = {"language": "anbn", "max_length": 16}
@@ -106,6 +137,15 @@ class TestFigures:
             colours = re.findall("#[0-9a-f]{6}", (tmp_path / "figures" / f"{name}.svg").read_text(encoding="utf-8"))
             assert "#000000" in colours
         assert "var(--text)" in drawings
+
+
+def drawn_panel(draw: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> Axes:
+    """Return the first panel of a figure of curves, and write no files."""
+    figures: list[Figure] = []
+    with monkeypatch.context() as patch, drawing():
+        patch.setattr(curves, "save", lambda figure, _: figures.append(figure))
+        draw()
+    return figures[0].axes[0]
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import json
 import math
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from language_models import serving
@@ -60,6 +61,7 @@ def test_the_nearest_learners_of_learned_runs_are_kept(tmp_path: Path, monkeypat
     assert [run.resemblance for run in study.runs] == [tuple(divergences), (), (), ()]
     store_file = write_parquet(tmp_path / "runs.parquet", study.runs, {}, [])
     assert read_study([store_file]).runs == study.runs
+    assert "a file holds no checkpoints" in read_study([store_file], resemblance=True).notes[0]
 
 
 def test_the_parquet_file_does_not_name_the_folder_of_a_run(tmp_path: Path) -> None:
@@ -73,6 +75,28 @@ def test_a_parquet_file_can_be_extended_and_overwritten(tmp_path: Path) -> None:
     file = tmp_path / "out" / "runs.parquet"
     assert main(["report", str(file), str(second), "--out", str(tmp_path / "out")]) == 0
     assert [run.recipe.seed for run in read_study([file]).runs] == [0, 1]
+
+
+def test_a_run_that_another_store_has_finished_is_not_missing(tmp_path: Path) -> None:
+    """A file of an unfinished sweep names the runs without results, and other stores may have some of them."""
+    whole, later = results(seed=0), results(seed=1)
+    missing = {Run.of(later).key: "not finished", "other": "not finished"}
+    write_report(Study([Run.of(whole)], missing), tmp_path / "first")
+    store = write_store(tmp_path / "later", [later])
+    for stores in ([tmp_path / "first" / "runs.parquet", store], [store, tmp_path / "first" / "runs.parquet"]):
+        study = read_study(stores)
+        assert (len(study.runs), study.missing) == (2, {"other": "not finished"})
+
+
+def test_runs_with_other_columns_stand_in_one_table(tmp_path: Path) -> None:
+    """The first run lacks the rates on OOD prompts, which other versions may not have measured."""
+    first, *others = (Run.of(results(seed=seed)) for seed in range(5))
+    of_id = {name: rate for name, rate in first.rates.items() if name.startswith("id")}
+    runs = [first.model_copy(update={"rates": of_id}), *others]
+    write_report(Study(runs), tmp_path)
+    with (tmp_path / "runs.csv").open(encoding="utf-8") as file:
+        assert [line["ood_headline"] for line in csv.DictReader(file)] == ["", *["0.5"] * 4]
+    assert [run.rates for run in read_study([tmp_path / "runs.parquet"]).runs] == [run.rates for run in runs]
 
 
 def test_a_run_that_diverged_after_a_checkpoint_is_marked(tmp_path: Path) -> None:
@@ -110,6 +134,12 @@ def test_an_invalid_parquet_file_is_refused_in_one_line(
         "does not fit schema 1": table.drop_columns(["test_loss"]),
         "(best_step": table.set_column(
             table.column_names.index("best_step"), "best_step", table["language"].combine_chunks()
+        ),
+        "does not fit schema 1 (Expecting value": table.set_column(
+            table.column_names.index("resemblance"), "resemblance", table["language"].combine_chunks()
+        ),
+        "has no attribute": table.set_column(
+            table.column_names.index("rates"), "rates", pa.array([["text"]] * table.num_rows)
         ),
     }
     for message, content in files.items():
@@ -199,6 +229,18 @@ class TestBadInput:
         write_store(tmp_path / "a", [results(), results(seed=1)])
         write_store(tmp_path / "b", [results(output_dir="elsewhere")])
         assert "are the same run" in self.fails(capsys, tmp_path / "a", tmp_path / "b", "--out", tmp_path / "out")
+        run = Run.of(results())
+        file = write_parquet(tmp_path / "twice.parquet", [run, run], {}, [])
+        assert f"holds the run {run.key} twice" in self.fails(capsys, file, "--out", tmp_path / "out")
+        again = tmp_path / "b" / ".." / "a"
+        assert "is named twice" in self.fails(capsys, tmp_path / "a", again, "--out", tmp_path / "out")
+
+    def test_a_duplicate_evaluation_is_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        row = Row.over("anbn", "some llm", "greedy", "corrected", [rates_of(evaluation("anbn", (20,) * 4, (9,) * 4))])
+        for name in "ab":
+            write_parquet(tmp_path / f"{name}.parquet", [], {}, [row])
+        error = self.fails(capsys, tmp_path / "a.parquet", tmp_path / "b.parquet", "--out", tmp_path / "out")
+        assert "b.parquet holds results of some llm in anbn that another store holds, too" in error
 
     def test_an_empty_study_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="no results to report"):

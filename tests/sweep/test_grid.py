@@ -122,9 +122,25 @@ def test_parts_come_one_after_the_other_and_a_cell_of_two_parts_runs_once(tmp_pa
         ("parts: []\naxes: {seed: [0]}", "give `parts` alone"),
         ("parts: [anbn]", "give `parts` alone"),
         ("parts:\n- axes: {seed: [0]}\n- axis: {seed: [0]}", r"part 2: unknown key 'axis': did you mean 'axes'"),
+        ("parts:\n- parts: []", r"part 1: unknown key 'parts': known: axes, recipes"),
+        # A grid without a cell, or with values of another type that are as empty as no value.
+        ("", "has neither recipes nor axes"),
+        ("recipes: []\naxes: {}", "has neither recipes nor axes"),
+        ("parts: []", "`parts` is empty"),
+        ("parts:\n- axes: {seed: [0]}\n- {}", "part 2 has neither recipes nor axes"),
+        ("recipes: [mini-anbn]\naxes: []", "give `recipes` as a list of files, and `axes` as keys"),
+        ("recipes: false\naxes: {seed: [0]}", "give `recipes` as a list of files"),
+        ("recipes: ''\naxes: {seed: [0]}", "give `recipes` as a list of files"),
+        # Lengths that every run would refuse at its start.
+        ("axes: {by_length: [[4, 0]]}", "no id prompt of anbn has 0 symbols"),
+        ("axes: {mass_length: [60]}", r"2\^60 words are too many"),
+        (
+            "axes: {" + ", ".join(f"{key}: {[*range(1, 101)]}" for key in ("seed", "max_steps", "batch_size")) + "}",
+            "has 1,000,000 cells: give shorter axes",
+        ),
     ],
 )
-def test_invalid_parts_are_refused(text: str, reason: str, tmp_path: Path) -> None:
+def test_a_grid_without_valid_cells_is_refused(text: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(text)
     with pytest.raises(RuleExtrapError, match=reason):
         read_grid(tmp_path / "grid.yaml", tmp_path / "store")
@@ -157,6 +173,21 @@ def test_an_estimate_measures_each_shape_once(tmp_path: Path, capsys: pytest.Cap
         assert 0 < 4 * 30000 * shape["step_seconds"] < shape["seconds"]
     assert estimate["core_hours"] == pytest.approx(sum(shape["seconds"] for shape in estimate["shapes"]) / 3600)
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_estimate_may_run_the_file_of_a_language(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = f"{tmp_path / 'mine.py'}:Mine"
+    (tmp_path / "mine.py").write_text(
+        "from hf_ruleextrap.formal import Regular, count_mod, no_factor\n"
+        "class Mine(Regular):\n"
+        "    name, summary, alphabet = 'mine', 'the number of a is even, no two b in a row', ('a', 'b')\n"
+        "    rules = (count_mod('a', 2, 0), no_factor('bb'))\n"
+    )
+    (tmp_path / "grid.yaml").write_text(f"axes: {{language: ['{name}'], max_length: [8], train_size: [16]}}")
+    assert main(["estimate", str(tmp_path / "grid.yaml"), "--json"]) == 2
+    assert f"give --language {name} to allow that" in capsys.readouterr().err
+    assert main(["estimate", str(tmp_path / "grid.yaml"), "--language", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"] == 1
 
 
 def test_the_longest_cells_start_before_the_last_ones(tmp_path: Path) -> None:

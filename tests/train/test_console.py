@@ -208,6 +208,22 @@ def test_the_references_are_lines_with_a_legend(
     assert all(name in texts for name in ("chance", "stop at once", "ceiling", "best checkpoint"))
 
 
+def test_the_star_stands_at_the_described_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe.of({**TINY, "checkpoint": "last", "output_dir": str(tmp_path)}, "test")
+    results = run_recipe(recipe)
+    # The lowest validation loss may be at the last step, so the results name an earlier one.
+    training = results.training.model_copy(update={"best_step": 0})
+    results.model_copy(update={"training": training}).write(tmp_path)
+    figures: list[Figure] = []
+    monkeypatch.setattr("hf_ruleextrap.train.plot.save_figure", lambda figure, _: figures.append(figure))
+    plot_run(tmp_path, tmp_path / "run.png")
+    loss, rates = figures[0].axes
+    (star,) = (line for line in loss.lines if line.get_label() == "last checkpoint")
+    assert (star.get_xdata()[0], star.get_ydata()[0]) == (results.training.last_step, results.validation.loss)
+    places = {float(bar.lines[0].get_xdata()[0]) for bar in rates.containers}
+    assert places == {results.training.last_step}
+
+
 def test_plot_refuses_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plot", str(tmp_path)]) == 2
     assert "holds no finished run" in capsys.readouterr().err
