@@ -11,8 +11,8 @@ from hf_ruleextrap.evaluation.references import CEILING, UNIFORM
 from hf_ruleextrap.report.read import read_study
 from hf_ruleextrap.report.record import HEADLINE, Run
 from hf_ruleextrap.report.rows import variants
+from hf_ruleextrap.report.store import FILE
 
-FILE = "runs.parquet"
 ALL = "all"
 """The choice of all languages, or of all architectures."""
 

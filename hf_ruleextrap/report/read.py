@@ -24,7 +24,7 @@ from hf_ruleextrap.train.results import Results
 
 from .record import FORMER_NAMES, HEADLINE, Rates, Run, columns_of, rates_of
 from .rows import Row, source_of
-from .store import read_store
+from .store import FILE, read_store
 
 _MOST_NOTE = 1 << 20
 """The largest number of bytes in the note of a failed cell."""
@@ -89,8 +89,9 @@ def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = (), *, resemb
             ]
             store_missing, store_rows = _missing(store, folders) | diverged, text_rows(read_evaluations(store))
         if not placed and not store_rows and not diverged:
+            study_file = store / FILE if (store / FILE).is_file() else f"a report's {FILE}"
             raise RuleExtrapError(
-                f"{store} holds no results: name the folder of a sweep or of several runs, or a report's runs.parquet"
+                f"{store} holds no results: name the folder of a sweep or of several runs, or {study_file}"
             )
         for place, run in placed:
             if run.key in runs:

@@ -19,6 +19,9 @@ from hf_ruleextrap.train.recipe import Recipe
 from .record import FORMER_NAMES, Check, Masses, Run, excess_of, has_learned
 from .rows import Row
 
+FILE = "runs.parquet"
+"""The name of the file in the folder of a report."""
+
 SCHEMA_VERSION = 1
 """The version of the file's schema. A change in the meaning of a field changes the version."""
 

@@ -24,7 +24,7 @@ from .network_complexity import code_lengths
 from .read import Study
 from .record import HEADLINE, REFERENCES, Run
 from .rows import COLUMNS, PAPER, SOURCES, WITHOUT_MODEL, Row, Way, all_rows, in_chomsky_order, language_of, level_of
-from .store import write_store
+from .store import FILE, write_store
 from .stream_section import METHOD as STREAM_METHOD
 from .stream_section import code_length_section
 from .style import COLOURS, GREY, SHADE
@@ -80,7 +80,9 @@ def write_report(study: Study, out: str | Path, *, wait: bool = False) -> list[P
         RuleExtrapError: If the study is empty, ``out`` cannot be a folder, or matplotlib is not installed.
     """
     if not study.runs and not study.rows:
-        raise RuleExtrapError("there are no results to report: run a sweep first")
+        examples = "".join(f"; {name}: {reason}" for name, reason in list(study.missing.items())[:1])
+        reason = f"{counted(len(study.missing), 'run has')} none{examples}" if examples else "run a sweep first"
+        raise RuleExtrapError(f"there are no results to report: {reason}")
     if find_spec("matplotlib") is None:
         raise RuleExtrapError("the report's figures need matplotlib: pip install 'hf-ruleextrap[plot]'")
     folder = Path(out)
@@ -128,7 +130,7 @@ def _write_files(study: Study, folder: Path) -> list[Path]:
         write_text(path, content)
     _write_csv(folder / "report.csv", map(_tidy, rows))
     _write_csv(folder / "runs.csv", ([_run_line(run)] for run in study.runs))
-    store = write_store(folder / "runs.parquet", study.runs, study.missing, study.rows)
+    store = write_store(folder / FILE, study.runs, study.missing, study.rows)
     figures = [path for picture in pictures.values() for path in picture.files]
     return sorted([*text, folder / "report.csv", folder / "runs.csv", store, *figures])
 

@@ -193,6 +193,17 @@ class TestBadInput:
     def test_a_folder_without_results_is_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert "holds no results" in self.fails(capsys, tmp_path, "--out", tmp_path / "out")
         assert "holds no results" in self.fails(capsys, tmp_path / "nowhere", "--out", tmp_path / "out")
+        file = write_parquet(tmp_path / "runs.parquet", [Run.of(results())], {}, [])
+        assert f"or of several runs, or {file}" in self.fails(capsys, tmp_path, "--out", tmp_path / "out")
+
+    def test_a_study_whose_runs_all_diverged_names_one_of_them(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run = results(learned=False)
+        training = run.training.model_copy(update={"diverged_at": 40, "best_step": 0})
+        write_store(tmp_path, [run.model_copy(update={"training": training})])
+        error = self.fails(capsys, tmp_path, "--out", tmp_path / "out")
+        assert "1 run has none; 00: diverged at step 40, before its first checkpoint" in error
 
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', "\xff"])
     def test_torn_results_are_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
