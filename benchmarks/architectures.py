@@ -5,7 +5,8 @@
 The step is forward, backward and AdamW in fp32 on the paper's batch of a^n b^n, which has 128 words of 2 to 256
 symbols, padded to 258 tokens. The peers are ``nn.TransformerEncoder`` with boolean masks, the packages mambapy and
 xlstm (backend vanilla), ``nn.LSTM``, and a three-way einsum for the linear model. The peers also compute the padding.
-Both sides run in one process, in turn, after one step of warm-up.
+Both sides run in one process, in turn. The peer has one step of warm-up. Ours keeps freed memory as a run does, and has
+two steps of warm-up in each pair, because that memory is returned before the peer's step.
 
 The script needs the packages of the peers: ``pip install mambapy xlstm``.
 
@@ -150,7 +151,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _seconds_in_a_run(work: Callable[[], object]) -> float:
+def seconds_in_a_run(work: Callable[[], object]) -> float:
     """Return the seconds of a step as in a run, which keeps the memory that the steps before have freed."""
     with kept_memory():
         work()
@@ -222,7 +223,7 @@ def compare_steps(names: list[str], repeats: int) -> None:
     for name in names:
         ours, theirs = our_step(name, rows), peer_step(PEERS[name](), rows)
         theirs()
-        pairs = [(_seconds_in_a_run(ours), seconds(theirs)) for _ in range(repeats)]
+        pairs = [(seconds_in_a_run(ours), seconds(theirs)) for _ in range(repeats)]
         mine, other = (statistics.median(side) for side in zip(*pairs, strict=True))
         least = 28 * build_model(name, vocab_size=VOCAB, size="paper").num_parameters() / speed
         print(f"{name:12} {mine:9.3f} {other:9.3f} {other / mine:6.1f} {least:10.4f}", flush=True)

@@ -95,11 +95,11 @@ def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = (), *, resemb
             )
         for place, run in placed:
             if run.key in runs:
-                raise RuleExtrapError(
-                    f"{place} and {runs[run.key][0]} are the same run ({run.key}): remove one, or name only one store"
-                    if place != runs[run.key][0]
-                    else f"{place} holds the run {run.key} twice: write the file again with `hf-ruleextrap report`"
-                )
+                other_place, _ = runs[run.key]
+                reason = f"{place} and {other_place} are the same run ({run.key}): remove one, or name only one store"
+                if place == other_place:
+                    reason = f"{place} holds the run {run.key} twice: write the file again with `hf-ruleextrap report`"
+                raise RuleExtrapError(reason)
             runs[run.key] = (place, run)
         missing |= store_missing
         other += _without_repeats(store, store_rows, other)

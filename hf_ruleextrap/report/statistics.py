@@ -66,8 +66,8 @@ class Spread:
 def mean_over_groups(groups: Sequence[Spread]) -> Spread:
     """Return the mean of the means of some groups, with its interval over the runs of these groups.
 
-    The groups are fixed, so the interval holds for them alone. Its width is Student's t with the degrees of freedom of
-    B. L. Welch (Biometrika 34, 1947), so that one group has its own interval.
+    The groups are fixed, so the interval holds for them alone. It is that of Student's t with the degrees of freedom of
+    B. L. Welch (Biometrika 34, 1947), which for one group is the group's own interval.
 
     Args:
         groups: The spreads of K groups of at least two runs each.

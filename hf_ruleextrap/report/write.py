@@ -80,9 +80,11 @@ def write_report(study: Study, out: str | Path, *, wait: bool = False) -> list[P
         RuleExtrapError: If the study is empty, ``out`` cannot be a folder, or matplotlib is not installed.
     """
     if not study.runs and not study.rows:
-        examples = "".join(f"; {name}: {reason}" for name, reason in list(study.missing.items())[:1])
-        reason = f"{counted(len(study.missing), 'run has')} none{examples}" if examples else "run a sweep first"
-        raise RuleExtrapError(f"there are no results to report: {reason}")
+        advice = "run a sweep first"
+        if study.missing:
+            name, reason = next(iter(study.missing.items()))
+            advice = f"{counted(len(study.missing), 'run has')} none; {name}: {reason}"
+        raise RuleExtrapError(f"there are no results to report: {advice}")
     if find_spec("matplotlib") is None:
         raise RuleExtrapError("the report's figures need matplotlib: pip install 'hf-ruleextrap[plot]'")
     folder = Path(out)

@@ -11,10 +11,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from hf_ruleextrap.formal.words import IntArray
 from hf_ruleextrap.tokenization import PAD_ID
 
-# The smallest number of cells (tokens and pads) for which a separate pass pays off, measured on two cores: attention
-# takes a time that grows with the square of the width; a step of a recurrence is hardly faster for few rows than for
-# many.
-_GROUP_CELLS, _OTHER_GROUP_CELLS = {"transformer": 2720, "linear": 8192, "lstm": 8192, "xlstm": 8192}, 4096
+# The smallest number of cells (tokens and pads) for which a separate pass pays off, measured on two cores. The time of
+# attention grows with the square of the width, so small groups suit it. A step of a recurrence is hardly faster for
+# few rows than for many, so large groups suit it.
+_GROUP_CELLS = {"transformer": 2720, "linear": 8192, "lstm": 8192, "xlstm": 8192}
+_OTHER_GROUP_CELLS = 4096
 # The largest number of groups of one batch.
 _MAX_GROUPS = 12
 # A placeholder row, which gives every process the same number of rows.
@@ -131,7 +132,7 @@ def by_length(batch: dict[str, torch.Tensor], width: int, cells: int) -> list[di
         batch: ``input_ids`` and ``labels`` of `TokenRows`, (B, T) int64, with labels -100 after each word.
         width: The number of inputs of the longest row of the whole split. Only ``width``, B and ``cells`` decide the
             number of groups, so that all processes run the model equally often.
-        cells: The smallest number of cells of a group, as if each row had the width.
+        cells: The smallest number of cells of a group if all rows had the width; see `group_cells`.
 
     >>> ids, labels = torch.tensor([[1, 3, 4], [1, 2, 0]]), torch.tensor([[3, 4, 2], [2, -100, -100]])
     >>> [part["labels"].tolist() for part in by_length({"input_ids": ids, "labels": labels}, width=20, cells=20)]

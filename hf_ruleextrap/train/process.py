@@ -12,11 +12,10 @@ import torch
 
 from .recipe import Recipe
 
-# Parameters of mallopt in glibc's malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-MEBIBYTE = 1 << 20
-# Without calls of mallopt, glibc raises both thresholds up to these sizes.
-MMAP_THRESHOLD, TRIM_THRESHOLD = 32 * MEBIBYTE, 64 * MEBIBYTE
+# The thresholds in glibc's malloc.h, each with the size up to which glibc raises the threshold by itself.
+_M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 64 << 20
+_M_MMAP_THRESHOLD, _MMAP_BYTES = -3, 32 << 20
+_LARGEST_INT = 2**31 - 1
 
 
 @contextmanager
@@ -37,21 +36,20 @@ def few_threads(recipe: Recipe) -> Iterator[None]:
 
 @contextmanager
 def kept_memory() -> Iterator[None]:
-    """Keep the memory of freed tensors in the process until the end of the context, as far as the C library is glibc.
+    """Keep the memory of freed tensors in the process until the end of the context, if the C library is glibc.
 
-    glibc returns each tensor of more than 32 MiB to the system when it is freed, and the system clears its pages when
-    the next step asks for them again. That takes half of a training step of the paper's LSTM on 128 rows of 258 tokens.
+    glibc returns the memory of each freed tensor of more than 32 MiB to the system, and the system clears the pages
+    that the next step asks for. That takes half of a training step of the paper's LSTM on 128 rows of 258 tokens.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is None:
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if library is None or not hasattr(library, "mallopt"):
         yield
         return
-    largest = 2**31 - 1
-    mallopt(M_MMAP_THRESHOLD, largest)
-    mallopt(M_TRIM_THRESHOLD, largest)
+    library.mallopt(_M_MMAP_THRESHOLD, _LARGEST_INT)
+    library.mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)
     try:
         yield
     finally:
-        mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD)
-        mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD)
-        ctypes.CDLL(None).malloc_trim(0)
+        library.mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
+        library.mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
+        library.malloc_trim(0)

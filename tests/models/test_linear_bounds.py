@@ -6,7 +6,6 @@ is therefore a sum of convex functions, one for each position, and each has one 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -17,21 +16,15 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from hf_ruleextrap import build_model, get_language
 from hf_ruleextrap.evaluation.likelihood import token_rows
-from hf_ruleextrap.formal import Language, WordBatch
+from hf_ruleextrap.formal import WordBatch
 from hf_ruleextrap.tokenization import EOS_ID, PAD_ID, encode
 from hf_ruleextrap.train.callbacks import LEAST_ID_R1, MOST_EXCESS
 
 
-def every_word(language: Language, max_length: int) -> WordBatch:
-    lengths = range(1, max_length + 1)
-    strings = ["".join(symbols) for n in lengths for symbols in itertools.product(language.alphabet, repeat=n)]
-    return WordBatch.of(list(itertools.compress(strings, language.contains(strings))), language.alphabet)
-
-
 def features(prefixes: Tensor) -> Tensor:
-    """Return a 1 for each position and the symbol that stands there, but for one symbol, and a constant 1.
+    """Return a constant 1, and for each position and each symbol but the first whether the symbol stands there.
 
-    The ids of the special tokens lie below those of the symbols, and the first symbol is the one left out.
+    The ids of the symbols follow those of the special tokens.
     """
     symbols = one_hot(prefixes[:, 1:], int(prefixes.max()) + 1)[..., EOS_ID + 2 :]
     return torch.cat([torch.ones(len(prefixes), 1), symbols.flatten(1)], dim=1).double()
@@ -74,7 +67,7 @@ def least_loss(rows: Tensor, weights: Tensor, *, steps: int) -> tuple[float, lis
 
 def test_the_least_loss_is_what_a_trained_linear_model_reaches() -> None:
     language = get_language("ban")
-    words = every_word(language, 5)
+    words = WordBatch.from_strings(list(language.words(5)))
     rows = torch.from_numpy(token_rows(words, language))
     weights = torch.from_numpy(np.exp(language.log_probability(words, 5)))
     model = build_model("linear", language=language, seed=0, max_position_embeddings=8).double()
@@ -90,7 +83,7 @@ def test_the_least_loss_is_what_a_trained_linear_model_reaches() -> None:
 
 def test_the_linear_model_with_the_least_loss_on_ban_keeps_parity_on_too_few_prompts() -> None:
     language = get_language("ban")
-    words = every_word(language, 12)
+    words = WordBatch.from_strings(list(language.words(12)))
     log_probability = language.log_probability(words, 12)
     probability = np.exp(log_probability)
     weights, rows = torch.from_numpy(probability), torch.from_numpy(token_rows(words, language))
@@ -112,7 +105,7 @@ def test_the_linear_model_with_the_least_loss_on_ban_keeps_parity_on_too_few_pro
 
 @pytest.mark.parametrize(("name", "excess"), [("dyck", 0.137), ("csdyck", 0.111)])
 def test_no_linear_model_comes_close_enough_to_the_distribution_of_brackets(name: str, excess: float) -> None:
-    """The least loss on drawn words is, in the mean over draws, at most that on all words: it is fitted to the draw."""
+    """The least loss on drawn words is a lower bound on average over draws, because the model is fitted to the draw."""
     language = get_language(name)
     words = language.draw(20_000, 32, np.random.default_rng(0))
     rows, weights = torch.from_numpy(token_rows(words, language)), torch.ones(len(words), dtype=torch.float64)
