@@ -11,11 +11,14 @@ import sys
 from collections.abc import Hashable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from .errors import RuleExtrapError, unknown
+from .errors import RuleExtrapError, one_line, unknown
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 FILE_MODULE = "hf_ruleextrap_file_"
 """The beginning of a module's name for a file that the user names as FILE.py:CLASS; the file's name follows."""
@@ -148,6 +151,12 @@ def parse_json(text: str, where: str) -> Any:
         raise RuleExtrapError(f"{where} nests too deeply: write plain lists and objects") from None
     except ValueError as error:
         raise RuleExtrapError(f"{where} is JSON that cannot be read: {error}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the place and the reason of the first field that does not fit a schema, as one line."""
+    problem = error.errors()[0]
+    return one_line(f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']}")
 
 
 def parse_json_lines(text: str, where: str, example: str = '{"key": value, …}') -> list[tuple[int, dict[str, Any]]]:

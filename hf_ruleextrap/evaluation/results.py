@@ -20,11 +20,11 @@ from pydantic import (
 from pydantic_core.core_schema import SerializerFunctionWrapHandler
 
 from hf_ruleextrap.completers.base import Completions
-from hf_ruleextrap.errors import RuleExtrapError, one_line
+from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import write_text
 from hf_ruleextrap.formal import Kind, Report, Verdicts
 from hf_ruleextrap.formal.words import FOREIGN_CODE
-from hf_ruleextrap.inputs import parse_json, read_text
+from hf_ruleextrap.inputs import first_problem, parse_json, read_text
 
 from .protocol import STATUSES, ProtocolSettings
 from .rational_references import LearnerRates
@@ -300,11 +300,9 @@ def read_document(schema: type[Document], path: Path, what: str, advice: str) ->
     try:
         return schema.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
         raise RuleExtrapError(
-            f"{path} holds no {what} of this version: {place}: {one_line(first['msg'])}; remove the file, and repeat "
-            "the command that wrote it"
+            f"{path} holds no {what} of this version: {first_problem(error)}; remove the file, and repeat the command "
+            "that wrote it"
         ) from None
 
 

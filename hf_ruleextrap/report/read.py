@@ -17,7 +17,7 @@ from hf_ruleextrap.evaluation.protocol import ProtocolSettings
 from hf_ruleextrap.evaluation.rational_references import RATIONAL
 from hf_ruleextrap.evaluation.references import GREEDY, heading, is_ngram
 from hf_ruleextrap.evaluation.results import SCHEMA_VERSION
-from hf_ruleextrap.inputs import read_text
+from hf_ruleextrap.inputs import first_problem, read_text
 from hf_ruleextrap.train.folder import RunFolder
 from hf_ruleextrap.train.rational import rational_rates, resemblance_of
 from hf_ruleextrap.train.results import Results
@@ -198,8 +198,7 @@ def read_results(path: Path) -> tuple[Results, int]:
     try:
         return Results.model_validate(_from_version_1(document) if version == 1 else document), version
     except ValidationError as error:
-        first = error.errors()[0]
-        where = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        where = first_problem(error)
     except (KeyError, TypeError, AttributeError):
         where = "a field is missing"
     raise RuleExtrapError(f"{path} does not fit schema {version} ({where}): {advice}")

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.evaluation.prequential import CodeLength
 from hf_ruleextrap.files import replacing
+from hf_ruleextrap.inputs import first_problem
 from hf_ruleextrap.train.recipe import Recipe
 
 from .record import FORMER_NAMES, Check, Masses, Run, excess_of, has_learned
@@ -148,9 +149,7 @@ def read_store(path: Path) -> tuple[list[Run], dict[str, str], list[Row]]:
         missing = TypeAdapter(dict[str, str]).validate_json(metadata[_MISSING])
         return runs, missing, _ROWS_TYPE.validate_json(metadata[_ROWS])
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise RuleExtrapError(f"{path} does not fit schema {version} ({where}: {first['msg']}): {advice}") from None
+        raise RuleExtrapError(f"{path} does not fit schema {version} ({first_problem(error)}): {advice}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RuleExtrapError(f"{path} does not fit schema {version} ({error}): {advice}") from None
 
