@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,13 @@ _HOW = {
     False: "Validation and test are drawn from the language's own distribution. Their words are not in train, except "
     "words that are drawn often (the words that are not in train have a total probability of at most 0.1) and words "
     "that complete an ID prompt of the `prompts` configuration.",
+}
+_USES = {
+    "train": "for training",
+    "validation": "for choosing a checkpoint",
+    "test": "for measuring",
+    "id": "prompts that some suffix completes",
+    "ood": "prompts that no suffix completes",
 }
 
 
@@ -71,77 +79,49 @@ def write_dataset(
     """
     if train_size < 1:
         raise RuleExtrapError(f"train_size is {train_size}: give 1 or more")
-    language = get_language(language)
-    paper = type(language)(paper=True)
+    language, folder = get_language(language), Path(folder)
     large = train_size > shard_words and not language.one_word_per_length
-    default = build_splits(
+    # For a large draw, only the held-out words are drawn here.
+    splits = build_splits(
         language,
         max_length=max_length,
-        # For a large draw, only the held-out words are drawn here.
         train_size=1 if large else train_size,
         held_out_size=held_out_size,
         seed=seed,
     )
-    authors = build_splits(
-        paper,
-        max_length=max_length,
-        train_size=paper.paper_train_size,
-        held_out_size=paper.paper_train_size,
-        seed=seed,
-        disjoint=False,
-    )
+    tables, overlap_of_authors = {"default": _words(language, splits)}, None
+    if "paper" in language.tags:
+        authors = _authors_splits(language, max_length, seed)
+        tables["paper"], overlap_of_authors = _words(language, authors), overlap(authors)
     prompts = language.prompts(rng=np.random.default_rng(seed))
-    tables: dict[str, dict[str, tuple[dict[str, Any], str]]] = {
-        "default": _words(language, default),
-        "paper": _words(paper, authors),
-        "prompts": {
-            kind: (prompt_columns(prompts.of_kind(kind)), f"prompts that {suffix} completes")  # type: ignore[arg-type]  # the two kinds
-            for kind, suffix in (("id", "some suffix"), ("ood", "no suffix"))
-        },
-    }
-    if "paper" not in language.tags:
-        del tables["paper"]
-    folder = Path(folder)
-    configs: list[dict[str, Any]] = []
-    contents: list[ConfigContents] = []
-    for name, splits in tables.items():
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        written: dict[str, list[Path]] = {}
-        listed = []
-        for split, (columns, description) in splits.items():
-            path, rows = f"{name}/{split}-00000-of-00001.parquet", len(columns["length"])
-            if large and (name, split) == ("default", "train"):
-                shards = write_shards(
-                    language,
-                    folder / name,
-                    size=train_size,
-                    max_length=max_length,
-                    seed=seed,
-                    held_out=default.held_out,
-                    columns=word_columns,
-                    shard_words=shard_words,
-                )
-                written[split] = shards
-                path, rows = f"{name}/train-*-of-{len(shards):05}.parquet", train_size
-            else:
-                write_table(columns, folder / path)
-                written[split] = [folder / path]
-            listed.append({"name": split, "path": path, "rows": rows, "what": description})
-        _remove_files_of_other_draws(folder / name, chain.from_iterable(written.values()))
-        contents.append(ConfigContents.read(name, written))
-        configs.append({"name": name, "splits": listed})
+    tables["prompts"] = {kind: prompt_columns(prompts.of_kind(kind)) for kind in ("id", "ood")}
+    write_train = partial(
+        write_shards,
+        language,
+        folder / "default",
+        size=train_size,
+        max_length=max_length,
+        seed=seed,
+        held_out=splits.held_out,
+        columns=word_columns,
+        shard_words=shard_words,
+    )
+    configs = [
+        _write_config(folder / name, columns, write_train if large and name == "default" else None)
+        for name, columns in tables.items()
+    ]
     card = render(
         "dataset.md",
         language=language,
         repository=f"{organization}/{language.name}",
-        size_category=_size_category(sum(split["rows"] for config in configs for split in config["splits"])),
+        size_category=_size_category(sum(split.num_examples for config in configs for split in config.splits)),
         configs=configs,
-        contents=contents,
+        uses=_USES,
         max_length=max_length,
         held_out=_HOW[language.one_word_per_length],
         entropy=language.entropy(max_length),
         columns=language.parameters,
-        paper_overlap=overlap(authors) if "paper" in tables else None,
+        paper_overlap=overlap_of_authors,
         paper_note=_paper_note(language) if "paper" in tables else "",
         install=INSTALL,
         prompt_length=language.prompt_length,
@@ -153,6 +133,35 @@ def write_dataset(
     write_text(folder / "README.md", card)
     write_text(folder / "eval.yaml", _benchmark(language))
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _authors_splits(language: Language, max_length: int, seed: int) -> Splits:
+    """Return the splits of the authors' code: each holds every word, or they are three independent draws."""
+    paper = type(language)(paper=True)
+    size = paper.paper_train_size
+    return build_splits(paper, max_length=max_length, train_size=size, held_out_size=size, seed=seed, disjoint=False)
+
+
+def _write_config(
+    folder: Path, tables: dict[str, dict[str, Any]], write_train: Callable[[], list[Path]] | None
+) -> ConfigContents:
+    """Write the files of a configuration.
+
+    Args:
+        folder: The folder of the configuration, which has its name.
+        tables: The columns of each split.
+        write_train: A function that writes the split ``train`` and returns its files; None to write its columns.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files: dict[str, list[Path]] = {}
+    for split, columns in tables.items():
+        if split == "train" and write_train is not None:
+            files[split] = write_train()
+        else:
+            files[split] = [folder / f"{split}-00000-of-00001.parquet"]
+            write_table(columns, *files[split])
+    _remove_files_of_other_draws(folder, chain.from_iterable(files.values()))
+    return ConfigContents.read(folder.name, files)
 
 
 def _benchmark(language: Language) -> str:
@@ -213,9 +222,8 @@ def prompt_columns(prompts: PromptSet) -> dict[str, Any]:
     } | {f"{name}_open": prompts.open[:, i] for i, name in enumerate(prompts.rules)}
 
 
-def _words(language: Language, splits: Splits) -> dict[str, tuple[dict[str, Any], str]]:
-    uses = {"train": "for training", "validation": "for choosing a checkpoint", "test": "for measuring"}
-    return {name: (word_columns(language, getattr(splits, name)), use) for name, use in uses.items()}
+def _words(language: Language, splits: Splits) -> dict[str, dict[str, Any]]:
+    return {name: word_columns(language, getattr(splits, name)) for name in ("train", "validation", "test")}
 
 
 def _size_category(rows: int) -> str:
@@ -252,8 +260,7 @@ def write_suite(folder: str | Path, *, organization: str = ORGANIZATION) -> list
     card = render(
         "suite.md",
         repository=f"{organization}/{SUITE_REPOSITORY}",
-        path=_SUITE_FILE,
-        contents=[ConfigContents.read("default", {"test": [folder / _SUITE_FILE]})],
+        configs=[ConfigContents.read("default", {"test": [folder / _SUITE_FILE]})],
         size=len(languages),
         levels=levels,
         prompts=sum(len(row[kind]) for row in rows for kind in ("id_prompts", "ood_prompts")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,11 +132,13 @@ class SplitContents:
 
     Attributes:
         name: The name of the split.
+        path: The path in the repository, with a star for the numbers of several files.
         num_bytes: The size of the rows in memory, in Arrow's format.
         num_examples: The number of rows.
     """
 
     name: str
+    path: str
     num_bytes: int
     num_examples: int
 
@@ -166,7 +168,7 @@ class ConfigContents:
         return sum(split.num_bytes for split in self.splits)
 
     @classmethod
-    def read(cls, config_name: str, files: Mapping[str, Iterable[Path]]) -> ConfigContents:
+    def read(cls, config_name: str, files: Mapping[str, Sequence[Path]]) -> ConfigContents:
         """Read the Parquet files of a configuration, one at a time.
 
         Args:
@@ -186,5 +188,7 @@ class ConfigContents:
                 num_bytes, num_examples = num_bytes + table.nbytes, num_examples + table.num_rows
                 download_size += path.stat().st_size
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
-            splits.append(SplitContents(name, num_bytes, num_examples))
+            first, count = paths[0], len(paths)
+            pattern = first.name if count == 1 else f"{name}-*-of-{count:05}.parquet"
+            splits.append(SplitContents(name, f"{first.parent.name}/{pattern}", num_bytes, num_examples))
         return cls(config_name, tuple(splits), download_size, digest.hexdigest())
