@@ -96,7 +96,7 @@ def read_study(stores: Iterable[str | Path], rows: Sequence[Row] = (), *, resemb
         for place, run in placed:
             if run.key in runs:
                 other_place, _ = runs[run.key]
-                reason = f"{place} and {other_place} are the same run ({run.key}): remove one, or name only one store"
+                reason = f"{place} and {other_place} hold the same run, {run.key}: remove one, or name only one store"
                 if place == other_place:
                     reason = f"{place} holds the run {run.key} twice: write the file again with `hf-ruleextrap report`"
                 raise RuleExtrapError(reason)

@@ -239,7 +239,7 @@ class TestBadInput:
     def test_a_duplicate_run_is_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         write_store(tmp_path / "a", [results(), results(seed=1)])
         write_store(tmp_path / "b", [results(output_dir="elsewhere")])
-        assert "are the same run" in self.fails(capsys, tmp_path / "a", tmp_path / "b", "--out", tmp_path / "out")
+        assert "hold the same run" in self.fails(capsys, tmp_path / "a", tmp_path / "b", "--out", tmp_path / "out")
         run = Run.of(results())
         file = write_parquet(tmp_path / "twice.parquet", [run, run], {}, [])
         assert f"holds the run {run.key} twice" in self.fails(capsys, file, "--out", tmp_path / "out")
