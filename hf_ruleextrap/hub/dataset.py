@@ -22,7 +22,7 @@ from hf_ruleextrap.formal.generated import GeneratedLanguage, suite
 from hf_ruleextrap.languages import get_language
 
 from .cards import CITATION, INSTALL, ORGANIZATION, metric_names, render, task_id
-from .parquet import SHARD_WORDS, ConfigContents, is_table, text_column, write_shards, write_table
+from .parquet import SHARD_WORDS, ConfigContents, file_name, is_table, text_column, write_shards, write_table
 
 MAX_LENGTH = 256
 """The largest number of symbols in a word, as in the paper."""
@@ -30,7 +30,7 @@ MAX_LENGTH = 256
 SUITE_REPOSITORY = "random-conjunctions"
 """The name of the repository of the suite of generated problems."""
 
-_SUITE_FILE = "data/test-00000-of-00001.parquet"
+_SUITE_FILE = f"data/{file_name('test')}"
 _TRAIN, _HELD_OUT = 15_000, 1_500
 _HOW = {
     True: "The language has at most one word of each length, so each split holds all words.",
@@ -89,10 +89,10 @@ def write_dataset(
         held_out_size=held_out_size,
         seed=seed,
     )
-    tables, overlap_of_authors = {"default": _words(language, splits)}, None
-    if "paper" in language.tags:
-        authors = _authors_splits(language, max_length, seed)
-        tables["paper"], overlap_of_authors = _words(language, authors), overlap(authors)
+    authors = _authors_splits(language, max_length, seed) if "paper" in language.tags else None
+    tables = {"default": _words(language, splits)}
+    if authors is not None:
+        tables["paper"] = _words(language, authors)
     prompts = language.prompts(rng=np.random.default_rng(seed))
     tables["prompts"] = {kind: prompt_columns(prompts.of_kind(kind)) for kind in ("id", "ood")}
     write_train = partial(
@@ -121,8 +121,8 @@ def write_dataset(
         held_out=_HOW[language.one_word_per_length],
         entropy=language.entropy(max_length),
         columns=language.parameters,
-        paper_overlap=overlap_of_authors,
-        paper_note=_paper_note(language) if "paper" in tables else "",
+        paper_overlap=None if authors is None else overlap(authors),
+        paper_note="" if authors is None else _paper_note(language),
         install=INSTALL,
         prompt_length=language.prompt_length,
         docstring=_prose(language),
@@ -158,7 +158,7 @@ def _write_config(
         if split == "train" and write_train is not None:
             files[split] = write_train()
         else:
-            files[split] = [folder / f"{split}-00000-of-00001.parquet"]
+            files[split] = [folder / file_name(split)]
             write_table(columns, *files[split])
     _remove_files_of_other_draws(folder, chain.from_iterable(files.values()))
     return ConfigContents.read(folder.name, files)

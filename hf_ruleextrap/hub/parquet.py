@@ -65,7 +65,7 @@ def write_shards(
     folder.mkdir(parents=True, exist_ok=True)
     count = -(-size // shard_words)
     held_out_digest = hashlib.sha256(held_out.tobytes()).hexdigest()[:16]
-    paths = [folder / f"train-{shard:05}-of-{count:05}.parquet" for shard in range(count)]
+    paths = [folder / file_name("train", shard, count) for shard in range(count)]
     with tqdm(total=size, unit="word", unit_scale=True, desc=f"{language.name}: train", disable=None) as bar:
         for shard, path in enumerate(paths):
             rows = min(shard_words, size - shard * shard_words)
@@ -76,6 +76,11 @@ def write_shards(
                 write_table(columns(language, words), path, note=note)
             bar.update(rows)
     return paths
+
+
+def file_name(split: str, number: int = 0, count: int = 1) -> str:
+    """Return the name of a file of a split that has ``count`` files, as `datasets` names them."""
+    return f"{split}-{number:05}-of-{count:05}.parquet"
 
 
 def is_table(path: Path) -> bool:

@@ -12,11 +12,12 @@ from tempfile import TemporaryDirectory
 
 from hf_ruleextrap import __version__
 from hf_ruleextrap.demo.checkpoints import MOST_BYTES, Checkpoint, copy_checkpoints, standard_checkpoints
-from hf_ruleextrap.demo.study import COMMITTED, FILE, find_studies
+from hf_ruleextrap.demo.study import COMMITTED, find_studies
 from hf_ruleextrap.errors import RuleExtrapError
 from hf_ruleextrap.files import copy_file, write_text
 from hf_ruleextrap.languages import built_in_languages, get_language, is_file
 from hf_ruleextrap.metrics.build import build_metric
+from hf_ruleextrap.report.store import FILE
 
 from .cards import CITATION, INSTALL, ORGANIZATION, render
 
